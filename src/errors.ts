@@ -1,0 +1,92 @@
+/** Every way in which this program fails by name. HTTP knows a status for each (`http/problem.ts`). */
+export type ErrorCode =
+  // start-up
+  | 'config_invalid'
+  | 'manifest_invalid'
+  | 'routes_invalid'
+  // volume
+  | 'volume_unavailable'
+  | 'volume_read_only'
+  | 'volume_full'
+  | 'blob_missing'
+  | 'blob_corrupt'
+  // sources
+  | 'source_not_found'
+  | 'source_unauthorized'
+  | 'source_rate_limited'
+  | 'source_unreachable'
+  | 'source_refused'
+  | 'source_stalled'
+  | 'source_truncated'
+  | 'source_too_large'
+  | 'source_wrong_bytes'
+  | 'sources_exhausted'
+  // model
+  | 'model_unloadable'
+  | 'canary_mismatch'
+  | 'worker_failed'
+  // requests
+  | 'not_ready'
+  | 'overloaded'
+  | 'draining'
+  | 'timeout'
+  | 'aborted'
+  | 'bad_request'
+  | 'malformed_json'
+  | 'validation_failed'
+  | 'unknown_route'
+  | 'text_too_long'
+  | 'body_too_large'
+  | 'unsupported_media_type'
+  | 'not_found'
+  | 'method_not_allowed'
+  | 'forbidden'
+  | 'internal';
+
+/** What an {@link AppError} may carry besides its code and message. */
+export interface AppErrorOptions {
+  /** Whether the same attempt may succeed later without anybody changing anything. Default: false. */
+  retryable?: boolean;
+  /** How long to wait before another attempt, in milliseconds, when somebody (a server) said so. */
+  retryAfterMs?: number;
+  /** Faults of single fields of an input, with the path of each (`texts[3]`, `routes[0].name`). */
+  issues?: readonly FieldIssue[];
+  cause?: unknown;
+}
+
+/** One fault in a structured input. */
+export interface FieldIssue {
+  path: string;
+  message: string;
+}
+
+/**
+ * The one error class of the project. It knows no HTTP; whether a failure may be retried is written on it,
+ * and the original error is kept as `cause`.
+ */
+export class AppError extends Error {
+  override readonly name = 'AppError';
+  readonly code: ErrorCode;
+  readonly retryable: boolean;
+  readonly retryAfterMs: number | undefined;
+  readonly issues: readonly FieldIssue[];
+
+  constructor(code: ErrorCode, message: string, options: AppErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.retryable = options.retryable ?? false;
+    this.retryAfterMs = options.retryAfterMs;
+    this.issues = options.issues ?? [];
+  }
+}
+
+/** The message of anything that was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The `code` of a Node.js system error (`ENOENT`, …), if it is one. */
+export function errnoOf(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('code' in error)) return undefined;
+  return typeof error.code === 'string' ? error.code : undefined;
+}

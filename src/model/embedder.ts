@@ -1,0 +1,36 @@
+/** What came of one text. */
+export interface Embedding {
+  /** The embedding, of the manifest's dimension; length 1 where the manifest says `normalize`. */
+  readonly vector: Float32Array;
+  /** Tokens that the model saw, special tokens included. */
+  readonly tokens: number;
+  /** Tokens that were cut off because the text is longer than the model's maximum. */
+  readonly truncatedTokens: number;
+  readonly timing: EmbeddingTiming;
+}
+
+/** Where the time of one embedding went, in milliseconds. */
+export interface EmbeddingTiming {
+  readonly queueMs: number;
+  readonly tokenizeMs: number;
+  readonly inferenceMs: number;
+}
+
+/** Options of one `embed` call. */
+export interface EmbedOptions {
+  /** Drops the text if it is still waiting, with an `aborted` error. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Turns text into vectors. The same text gives the same vector whatever else runs beside it.
+ */
+export interface Embedder {
+  /** Length of the vectors. */
+  readonly dimension: number;
+  /**
+   * Embeds one text.
+   * @throws AppError `not_ready`, `overloaded`, `aborted`, `worker_failed`, `draining`
+   */
+  embed(text: string, options?: EmbedOptions): Promise<Embedding>;
+}
