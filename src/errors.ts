@@ -40,6 +40,7 @@ export type ErrorCode =
   | 'unsupported_media_type'
   | 'not_found'
   | 'method_not_allowed'
+  | 'unauthorized'
   | 'forbidden'
   | 'internal';
 

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
-import { AppError, type FieldIssue, messageOf } from '../errors.js';
+import { AppError, messageOf } from '../errors.js';
+import { issuesOf } from '../validation.js';
 
 /** A file of a model is never larger than this (64 GiB): a manifest that says so has a typing error. */
 const MAX_FILE_BYTES = 64 * 2 ** 30;
@@ -136,10 +137,7 @@ export function parseManifest(text: string, origin: string): Manifest {
   }
   const result = manifestSchema.safeParse(json);
   if (!result.success) {
-    const issues: FieldIssue[] = result.error.issues.map((issue) => ({
-      path: z.core.toDotPath(issue.path),
-      message: issue.message,
-    }));
+    const issues = issuesOf(result.error);
     const list = issues.map(({ path, message }) => `\n  ${path || '(top)'}: ${message}`).join('');
     throw new AppError('manifest_invalid', `${origin} is not a valid manifest:${list}`, { issues });
   }

@@ -26,8 +26,13 @@ export interface Delivery {
 export interface Source {
   /** For people: `bundled`, `hub`, `mirror cdn.example.org`. Holds no credentials and no query string. */
   readonly name: string;
-  /** How many `deliver` calls may run at once. An archive answers all wanted files in one call. */
+  /** How many `deliver` calls may run at once. */
   readonly concurrency: number;
+  /**
+   * Whether one call asks for all wanted files, as an archive needs that is streamed once. Elsewhere each call
+   * asks for one, so that the failure of one file does not hide the others.
+   */
+  readonly atOnce?: true;
   /**
    * Delivers the wanted files one after the other, each iterated to its end (or given up) before the next.
    * A file that it lacks is simply not delivered by an archive; elsewhere it is an error.

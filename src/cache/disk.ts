@@ -1,0 +1,260 @@
+import { createHash, type Hash } from 'node:crypto';
+import { type BigIntStats, constants } from 'node:fs';
+import {
+  chmod,
+  type FileHandle,
+  link,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  statfs,
+} from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { AppError, errnoOf, messageOf } from '../errors.js';
+import { OWNER } from './owner.js';
+
+/** Bytes read at a time: large enough to be fast, small enough to hash without a pause that anybody feels. */
+const CHUNK_BYTES = 1 << 20;
+
+/**
+ * What a file looked like when its bytes were hashed. An equal fingerprint later means "not written since by
+ * anybody honest"; it spares a look at our own changes, and never takes the place of a digest.
+ */
+export type Fingerprint = string;
+
+/** The fingerprint of a stat result. */
+export function fingerprintOf(stat: BigIntStats): Fingerprint {
+  return [stat.dev, stat.ino, stat.mode, stat.size, stat.mtimeNs, stat.ctimeNs].join(':');
+}
+
+/** `lstat` with nanoseconds, or `undefined` where nothing is there. */
+export async function statOf(path: string): Promise<BigIntStats | undefined> {
+  try {
+    return await lstat(path, { bigint: true });
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === 'ENOENT' || errno === 'ENOTDIR') return undefined;
+    throw asVolumeError(error, `cannot look at ${path}`);
+  }
+}
+
+/** What kind of entry a stat result describes, in words. */
+export function kindOf(stat: BigIntStats): string {
+  if (stat.isFile()) return 'file';
+  if (stat.isDirectory()) return 'directory';
+  if (stat.isSymbolicLink()) return 'symbolic link';
+  if (stat.isFIFO()) return 'FIFO';
+  if (stat.isSocket()) return 'socket';
+  return 'device';
+}
+
+/**
+ * Opens a regular file for reading, and nothing else: no link is followed, and a FIFO does not block.
+ * The caller closes it.
+ */
+export async function openRegular(path: string): Promise<{ file: FileHandle; stat: BigIntStats }> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    const stat = await file.stat({ bigint: true });
+    if (!stat.isFile()) throw new AppError('blob_corrupt', `${path} is a ${kindOf(stat)}, not a file`);
+    return { file, stat };
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/**
+ * Feeds a file's bytes, from `start` up to `end` (exclusive), to `hash`, a chunk at a time.
+ * @returns how many bytes there were
+ */
+export async function hashInto(hash: Hash, file: FileHandle, start: number, end: number): Promise<number> {
+  const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, Math.max(1, end - start)));
+  let position = start;
+  while (position < end) {
+    const { bytesRead } = await file.read(chunk, 0, Math.min(chunk.length, end - position), position);
+    if (bytesRead === 0) break;
+    hash.update(chunk.subarray(0, bytesRead));
+    position += bytesRead;
+  }
+  return position - start;
+}
+
+/** Reads exactly `size` bytes into one new buffer and hashes that buffer; fewer bytes give a shorter one. */
+export async function readHashed(file: FileHandle, size: number): Promise<{ bytes: Buffer; sha256: string }> {
+  const bytes = Buffer.allocUnsafeSlow(size);
+  const hash = createHash('sha256');
+  let position = 0;
+  while (position < size) {
+    const length = Math.min(CHUNK_BYTES, size - position);
+    const { bytesRead } = await file.read(bytes, position, length, position);
+    if (bytesRead === 0) break;
+    hash.update(bytes.subarray(position, position + bytesRead));
+    position += bytesRead;
+  }
+  return { bytes: bytes.subarray(0, position), sha256: hash.digest('hex') };
+}
+
+/** Opens a file for reading and writing, without following a link; `create` makes a new one and fails if it exists. */
+export async function openWritable(path: string, create: boolean): Promise<FileHandle> {
+  const flags = constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  return open(path, create ? flags | constants.O_CREAT | constants.O_EXCL : flags, 0o644);
+}
+
+/** Makes what was created, renamed or removed in a folder durable. */
+export async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, constants.O_RDONLY);
+  try {
+    await directory.sync();
+  } catch (error) {
+    // Some network and FUSE file systems cannot sync a directory; they offer nothing better.
+    if (errnoOf(error) !== 'EINVAL' && errnoOf(error) !== 'ENOTSUP') throw error;
+  } finally {
+    await directory.close();
+  }
+}
+
+/** Moves `from` over `to` and makes that durable: afterwards `to` is the new one even after a power cut. */
+export async function publish(from: string, to: string): Promise<void> {
+  await rename(from, to);
+  await syncDirectory(dirname(to));
+}
+
+/** Takes away write permission from everybody. */
+export async function makeReadOnly(path: string): Promise<void> {
+  await chmod(path, 0o444);
+}
+
+/** Gives a file a second name. */
+export async function linkTo(existing: string, name: string): Promise<void> {
+  await link(existing, name);
+}
+
+/** Moves an entry of any kind (a link itself, not its target). */
+export async function move(from: string, to: string): Promise<void> {
+  await rename(from, to);
+}
+
+/** Removes an entry of any kind, if it is there; links are removed, never followed. */
+export async function remove(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true });
+}
+
+/** The names in a folder; none where there is no such folder. */
+export async function namesIn(path: string): Promise<string[]> {
+  try {
+    return await readdir(path);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw asVolumeError(error, `cannot list ${path}`);
+  }
+}
+
+/**
+ * Makes sure that `path` is a real folder, made durably if it was missing.
+ * @returns what stands there instead, if something else does
+ */
+export async function ensureDirectory(path: string): Promise<BigIntStats | undefined> {
+  const stat = await statOf(path);
+  if (stat) return stat.isDirectory() ? undefined : stat;
+  await mkdir(path, { recursive: true });
+  await syncDirectory(dirname(path));
+  return undefined;
+}
+
+/**
+ * Writes a small file so that a reader sees the old one or the new one, whole, whatever happens meanwhile.
+ * The temporary file stands in `staging`, on the same file system.
+ */
+export async function writeAtomic(path: string, bytes: string | Uint8Array, staging: string): Promise<void> {
+  const temporary = join(staging, `${basename(path)}.${OWNER}.tmp`);
+  await remove(temporary);
+  const file = await openWritable(temporary, true);
+  try {
+    await file.writeFile(bytes);
+    await file.sync();
+  } catch (error) {
+    await file.close();
+    await remove(temporary).catch(() => undefined);
+    throw error;
+  }
+  await file.close();
+  await publish(temporary, path);
+}
+
+/** The bytes of a regular file of at most `maxBytes`, or `undefined` where there is no such file. */
+export async function readSmall(path: string, maxBytes = 1 << 20): Promise<Buffer | undefined> {
+  try {
+    const { file, stat } = await openRegular(path);
+    try {
+      if (stat.size > BigInt(maxBytes)) return undefined;
+      const { bytes } = await readHashed(file, Number(stat.size));
+      return bytes;
+    } finally {
+      await file.close();
+    }
+  } catch {
+    return undefined;
+  }
+}
+
+/** Space on the file system of `path` that an ordinary process may use, and its whole size, in bytes. */
+export async function spaceOf(path: string): Promise<{ freeBytes: number; totalBytes: number }> {
+  const { bavail, bsize, blocks } = await statfs(path);
+  return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+}
+
+/**
+ * Whether `path` is where a file system is mounted. The kernel's table is asked first, since a bind mount has
+ * its parent's device number; elsewhere that number decides.
+ */
+export async function isMount(path: string): Promise<boolean> {
+  try {
+    const table = await readFile('/proc/self/mountinfo', 'utf8');
+    return table.split('\n').some((line) => unescapeMount(line.split(' ')[4] ?? '') === path);
+  } catch {
+    const [here, above] = await Promise.all([statOf(path), statOf(dirname(path))]);
+    return here !== undefined && above !== undefined && here.dev !== above.dev;
+  }
+}
+
+function unescapeMount(path: string): string {
+  return path.replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+}
+
+/** Puts a system error from the volume into the project's words, with what to do about it. */
+export function asVolumeError(error: unknown, doing: string): AppError {
+  if (error instanceof AppError) return error;
+  const reason = messageOf(error);
+  switch (errnoOf(error)) {
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return new AppError('volume_full', `${doing}: the volume is full; enlarge it or free space on it`, {
+        retryable: true,
+        cause: error,
+      });
+    case 'EROFS':
+      return new AppError(
+        'volume_read_only',
+        `${doing}: the volume is mounted read-only; mount it writable`,
+        {
+          retryable: true,
+          cause: error,
+        },
+      );
+    case 'EACCES':
+    case 'EPERM':
+      return new AppError(
+        'volume_read_only',
+        `${doing}: not permitted for user ${process.getuid?.() ?? '?'}; ` +
+          'give the volume to this user, or run as root (on Railway: set RAILWAY_RUN_UID=0)',
+        { retryable: true, cause: error },
+      );
+    default:
+      return new AppError('volume_unavailable', `${doing}: ${reason}`, { retryable: true, cause: error });
+  }
+}

@@ -1,0 +1,119 @@
+import { join } from 'node:path';
+import { errnoOf } from '../errors.js';
+import { linkTo, move, namesIn, readSmall, remove, statOf, syncDirectory, writeAtomic } from './disk.js';
+import { blobPath, type Layout, parseQuarantineName, quarantinePath } from './layout.js';
+import type { PinnedFile } from './manifest.js';
+
+/** Evidence beyond these bounds is removed, the oldest first. */
+export const QUARANTINE_LIMITS = Object.freeze({ entries: 8, bytes: 256 * 2 ** 20 });
+
+/** A bad entry that was set aside. */
+export interface QuarantineEntry {
+  /** Its name in the `quarantine` folder. */
+  readonly name: string;
+  /** The model's path that it stood for, when known. */
+  readonly path: string | undefined;
+  readonly sha256: string;
+  readonly reason: string;
+  /** When it was found, ISO 8601. */
+  readonly at: string;
+  readonly bytes: number;
+  /** Tells whether a bad blob that could not be replaced yet is already here under its second name. */
+  readonly inode: bigint;
+}
+
+/**
+ * Sets the bad entry of a blob aside, with the reason beside it. A bad file keeps its place (it gets a second
+ * name) until a good one is renamed over it, so that nobody ever finds the name gone; anything else than a
+ * file has to give way at once.
+ */
+export async function setAside(layout: Layout, file: PinnedFile, reason: string): Promise<QuarantineEntry> {
+  const from = blobPath(layout, file.sha256);
+  const stat = await statOf(from);
+  const known = (await listQuarantine(layout)).find(({ inode }) => inode === stat?.ino);
+  if (known) return known;
+  const when = await freeMoment(layout, file.sha256);
+  const to = quarantinePath(layout, file.sha256, when);
+  if (stat?.isFile()) {
+    try {
+      await linkTo(from, to);
+    } catch (error) {
+      // A file system without hard links, or one that forbids them here.
+      if (errnoOf(error) === 'ENOSPC') throw error;
+      await move(from, to);
+    }
+  } else {
+    await move(from, to);
+  }
+  const entry = { path: file.path, reason, at: new Date(when).toISOString() };
+  await writeAtomic(`${to}.json`, `${JSON.stringify(entry)}\n`, layout.ingest);
+  await syncDirectory(layout.quarantine);
+  await prune(layout);
+  return {
+    ...entry,
+    name: `${file.sha256}.${when}`,
+    sha256: file.sha256,
+    bytes: Number(stat?.size ?? 0),
+    inode: stat?.ino ?? 0n,
+  };
+}
+
+/** What is in quarantine, the newest first. */
+export async function listQuarantine(layout: Layout): Promise<QuarantineEntry[]> {
+  const entries: QuarantineEntry[] = [];
+  for (const name of await namesIn(layout.quarantine)) {
+    const parsed = parseQuarantineName(name);
+    const stat = parsed && (await statOf(join(layout.quarantine, name)));
+    if (!stat) continue;
+    const note = parseNote(await readSmall(join(layout.quarantine, `${name}.json`)));
+    entries.push({
+      name,
+      sha256: parsed.sha256,
+      path: note.path,
+      reason: note.reason ?? 'unknown (its note is missing)',
+      at: new Date(parsed.when).toISOString(),
+      bytes: Number(stat.size),
+      inode: stat.ino,
+    });
+  }
+  return entries.sort((a, b) => b.at.localeCompare(a.at));
+}
+
+/** Removes all evidence, to make room for what is needed. */
+export async function emptyQuarantine(layout: Layout): Promise<void> {
+  for (const name of await namesIn(layout.quarantine)) await remove(join(layout.quarantine, name));
+}
+
+/** Removes the oldest entries beyond {@link QUARANTINE_LIMITS}, and notes without an entry. */
+async function prune(layout: Layout): Promise<void> {
+  let kept = 0;
+  let bytes = 0;
+  for (const entry of await listQuarantine(layout)) {
+    kept += 1;
+    bytes += entry.bytes;
+    if (kept <= QUARANTINE_LIMITS.entries && bytes <= QUARANTINE_LIMITS.bytes) continue;
+    await remove(join(layout.quarantine, entry.name));
+    await remove(join(layout.quarantine, `${entry.name}.json`));
+  }
+}
+
+/** A millisecond whose name is not taken: two faults may be found in one. */
+async function freeMoment(layout: Layout, sha256: string): Promise<number> {
+  let when = Date.now();
+  while (await statOf(quarantinePath(layout, sha256, when))) when += 1;
+  return when;
+}
+
+function parseNote(bytes: Buffer | undefined): { path: string | undefined; reason: string | undefined } {
+  try {
+    const note: unknown = JSON.parse(bytes?.toString('utf8') ?? '');
+    if (typeof note !== 'object' || note === null) throw new TypeError('not an object');
+    return {
+      path: 'path' in note && typeof note.path === 'string' ? note.path : undefined,
+      reason: 'reason' in note && typeof note.reason === 'string' ? note.reason : undefined,
+    };
+  } catch {
+    // The note comes from the volume and may have rotted as well.
+    return { path: undefined, reason: undefined };
+  }
+}

@@ -1,0 +1,110 @@
+import type { Readable } from 'node:stream';
+import { bodyFault, stalledFault } from './faults.js';
+import type { WireLimits } from './wire.js';
+
+/** What a body is watched with. */
+export interface Watch {
+  /** Aborting it, with the fault as its reason, ends the request. */
+  readonly life: AbortController;
+  readonly limits: Pick<WireLimits, 'idleTimeoutMs' | 'minBytesPerSecond' | 'rateWindowMs'>;
+  /** On the clock of `performance.now()`. */
+  readonly deadline: number;
+  /** File and address in words. */
+  readonly place: string;
+  /** Called once, when the body ended, failed or was closed. */
+  readonly onClose: () => void;
+}
+
+/**
+ * A response body that is pulled piece by piece, and fails when the server falls silent, drips, or outlives the
+ * deadline. Only time spent waiting for the network counts against the server, never the reader's own.
+ */
+export class WatchedBody {
+  readonly #body: Readable;
+  readonly #pieces: AsyncIterator<Buffer>;
+  readonly #watch: Watch;
+  #pushedBack: Uint8Array | undefined;
+  #windowBytes = 0;
+  #windowMs = 0;
+  #closed = false;
+
+  constructor(body: Readable, watch: Watch) {
+    this.#body = body;
+    this.#watch = watch;
+    // A body that fails while nobody reads it must not take the process down.
+    body.on('error', () => undefined);
+    this.#pieces = body[Symbol.asyncIterator]();
+  }
+
+  /**
+   * The next piece, or `undefined` at the end of the body.
+   * @throws AppError `source_stalled`, `source_truncated`, `aborted`
+   */
+  async next(): Promise<Uint8Array | undefined> {
+    const back = this.#pushedBack;
+    if (back) {
+      this.#pushedBack = undefined;
+      return back;
+    }
+    const { place } = this.#watch;
+    const began = performance.now();
+    const timer = this.#arm(began);
+    try {
+      const { done, value } = await this.#pieces.next();
+      if (done) {
+        this.#end();
+        return undefined;
+      }
+      this.#measure(value.length, performance.now() - began);
+      return value;
+    } catch (cause) {
+      this.close();
+      throw bodyFault(cause, place);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Puts a piece back: `next` returns it first. */
+  unread(piece: Uint8Array): void {
+    this.#pushedBack = piece;
+  }
+
+  /** Gives up what is left. */
+  close(): void {
+    if (this.#closed) return;
+    this.#body.destroy();
+    this.#end();
+  }
+
+  #end(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#watch.onClose();
+  }
+
+  #arm(now: number): NodeJS.Timeout {
+    const { life, limits, deadline, place } = this.#watch;
+    const left = deadline - now;
+    const fault =
+      left <= limits.idleTimeoutMs
+        ? stalledFault(place, 'was not complete at its deadline')
+        : stalledFault(place, `silent for ${limits.idleTimeoutMs} ms`);
+    const timer = setTimeout(() => life.abort(fault), Math.max(0, Math.min(left, limits.idleTimeoutMs)));
+    return timer.unref();
+  }
+
+  #measure(bytes: number, waitedMs: number): void {
+    const { minBytesPerSecond, rateWindowMs } = this.#watch.limits;
+    this.#windowBytes += bytes;
+    this.#windowMs += waitedMs;
+    if (this.#windowMs < rateWindowMs) return;
+    const rate = (this.#windowBytes * 1000) / this.#windowMs;
+    if (rate < minBytesPerSecond) {
+      const detail = `${Math.round(rate)} bytes/s over ${Math.round(this.#windowMs)} ms is too slow`;
+      throw stalledFault(this.#watch.place, detail);
+    }
+    this.#windowBytes = 0;
+    this.#windowMs = 0;
+  }
+}

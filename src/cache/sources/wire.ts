@@ -1,0 +1,100 @@
+import type { LookupFunction } from 'node:net';
+import type { ErrorCode } from '../../errors.js';
+import type { Source } from '../source.js';
+
+/** The bounds that every download keeps. Times are milliseconds. */
+export interface WireLimits {
+  /** Until a TCP and TLS connection stands. */
+  readonly connectTimeoutMs: number;
+  /** From the request (connection included) until the headers of its answer. */
+  readonly headersTimeoutMs: number;
+  /** Longest silence between two pieces of a body. */
+  readonly idleTimeoutMs: number;
+  /** For one file (or one archive), all its attempts and waits together. */
+  readonly fileDeadlineMs: number;
+  /** Lowest average rate of a body, measured over `rateWindowMs` of waiting for the network. 0: any rate. */
+  readonly minBytesPerSecond: number;
+  readonly rateWindowMs: number;
+  /** Attempts in a row that may fail before the source is given up. */
+  readonly attempts: number;
+  /** An attempt that brought at least this many new bytes makes the count of attempts start again. */
+  readonly progressBytes: number;
+  /** The first wait between two attempts lies between 0 and this; the range doubles each time. */
+  readonly backoffBaseMs: number;
+  /** The range of waits never exceeds this. */
+  readonly backoffCapMs: number;
+  /** The longest `Retry-After` that is waited for; with a longer one the source is given up at once. */
+  readonly retryAfterCapMs: number;
+  /** Redirects that one request follows. */
+  readonly maxRedirects: number;
+  /** Files that one source delivers at the same time. */
+  readonly concurrency: number;
+  /** What an archive may hold, packed and unpacked, beyond the files that are wanted from it. */
+  readonly archiveSlackBytes: number;
+  /**
+   * Whether a wait between two attempts keeps an otherwise idle process alive. A daemon has its server for
+   * that; a program that does nothing but download needs `true`, or it ends in the middle of a wait.
+   */
+  readonly holdProcess: boolean;
+}
+
+/** The bounds that hold unless a source is made with others. */
+export const WIRE_DEFAULTS: WireLimits = Object.freeze({
+  connectTimeoutMs: 10_000,
+  headersTimeoutMs: 30_000,
+  idleTimeoutMs: 20_000,
+  fileDeadlineMs: 3_600_000,
+  minBytesPerSecond: 4_096,
+  rateWindowMs: 30_000,
+  attempts: 5,
+  progressBytes: 1_048_576,
+  backoffBaseMs: 500,
+  backoffCapMs: 15_000,
+  retryAfterCapMs: 60_000,
+  maxRedirects: 5,
+  concurrency: 4,
+  archiveSlackBytes: 536_870_912,
+  holdProcess: false,
+});
+
+/** What happens inside a source that its caller may want to log: an attempt failed and another one follows. */
+export interface SourceEvent {
+  readonly kind: 'retry';
+  /** The source's name. */
+  readonly source: string;
+  /** The pinned path, or the archive's name. */
+  readonly file: string;
+  /** The number of the attempt that failed, from 1, since the last progress. */
+  readonly attempt: number;
+  /** How long the source waits before the next attempt, in milliseconds. */
+  readonly waitMs: number;
+  readonly code: ErrorCode;
+  /** The failure in words, without credentials or query strings. */
+  readonly reason: string;
+}
+
+/** What all sources over HTTP are made with. */
+export interface HttpSourceOptions {
+  /** Bounds that differ from {@link WIRE_DEFAULTS}. */
+  readonly limits?: Partial<WireLimits>;
+  /** Told about each retry. Must not throw. */
+  readonly onEvent?: (event: SourceEvent) => void;
+}
+
+/** Parts of the wire that a test replaces; a program leaves them as they are. */
+export interface WireParts {
+  /** Resolves host names. Default: `dns.lookup`. */
+  readonly lookup?: LookupFunction;
+  /** Which IP addresses a redirect must not reach. Default: {@link isPrivateAddress}. */
+  readonly isPrivate?: (address: string) => boolean;
+  /** Certificate authorities (PEM) to trust instead of the built-in ones. */
+  readonly ca?: string;
+  /** A number in [0, 1), for the jitter. Default: `Math.random`. */
+  readonly random?: () => number;
+}
+
+/** A source that holds connections. */
+export interface HttpSource extends Source {
+  /** Ends its connections; deliveries under way fail with `aborted`. Afterwards it delivers nothing. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,95 @@
+import { randomUUID } from 'node:crypto';
+import Router from '@koa/router';
+import Koa, { type Context, type Next } from 'koa';
+import { AppError, messageOf } from '../errors.js';
+import type { Log } from '../log.js';
+import { type CachePort, cacheRoutes } from './cache.js';
+import { type ClassifierPort, classifyRoutes } from './classify.js';
+import { type HealthPort, healthRoutes } from './health.js';
+import { sendProblem } from './problem.js';
+import type { RequestLimits } from './schemas.js';
+
+/** What the HTTP surface is given; it constructs nothing itself. */
+export interface AppDeps {
+  readonly classifier: ClassifierPort;
+  readonly health: HealthPort;
+  readonly cache: CachePort;
+  readonly limits: RequestLimits;
+  /** Keys that open the admin paths; none closes them. */
+  readonly adminKeys: readonly string[];
+  /** Time for one classification, waiting included, in milliseconds. */
+  readonly requestTimeoutMs: number;
+  readonly log: Log;
+}
+
+/** Times of one request, in milliseconds, as `Server-Timing` shows them. */
+export type Timings = Record<string, number>;
+
+const REQUEST_ID = /^[\w.:-]{1,128}$/;
+
+/** Paths that monitors ask all the time; they are logged at debug level. */
+const QUIET_PATHS = new Set(['/livez', '/readyz', '/health']);
+
+/** Builds the Koa application: identity and timing, then errors, then the resources. */
+export function createApp(deps: AppDeps): Koa {
+  const app = new Koa();
+  app.use((context, next) => identify(context, next, deps));
+  app.use((context, next) => answerErrors(context, next, deps.log));
+  const router = new Router();
+  healthRoutes(router, deps.health);
+  classifyRoutes(router, deps);
+  cacheRoutes(router, deps.cache, deps.adminKeys);
+  app.use(router.routes());
+  app.use((context) => refuse(context, router));
+  // A connection that broke while we wrote is the client's affair; everything else was answered above.
+  app.on('error', (error) => deps.log.debug({ err: error }, 'response not delivered'));
+  return app;
+}
+
+async function identify(context: Context, next: Next, { log, health }: AppDeps): Promise<void> {
+  const started = performance.now();
+  const given = context.get('x-request-id');
+  const requestId = REQUEST_ID.test(given) ? given : randomUUID();
+  const timings: Timings = {};
+  Object.assign(context.state, { requestId, timings });
+  context.set('X-Request-Id', requestId);
+  await next();
+  timings.total = performance.now() - started;
+  context.set(
+    'Server-Timing',
+    Object.entries(timings)
+      .map(([name, ms]) => `${name};dur=${ms.toFixed(2)}`)
+      .join(', '),
+  );
+  if (health.draining()) context.set('Connection', 'close');
+  const entry = {
+    request_id: requestId,
+    method: context.method,
+    path: context.path,
+    status: context.status,
+    duration_ms: Math.round(timings.total * 100) / 100,
+  };
+  if (QUIET_PATHS.has(context.path)) log.debug(entry, 'request');
+  else log.info(entry, 'request');
+}
+
+async function answerErrors(context: Context, next: Next, log: Log): Promise<void> {
+  try {
+    await next();
+  } catch (thrown) {
+    const error =
+      thrown instanceof AppError ? thrown : new AppError('internal', messageOf(thrown), { cause: thrown });
+    if (error.code === 'internal')
+      log.error({ err: thrown, request_id: context.state.requestId }, 'request failed');
+    sendProblem(context, error);
+  }
+}
+
+/** Nobody answered: the path is unknown, or known with other methods. */
+function refuse(context: Context, router: Router): void {
+  const methods = new Set(router.match(context.path, context.method).path.flatMap((layer) => layer.methods));
+  if (methods.size === 0) throw new AppError('not_found', `there is nothing at ${context.path}`);
+  const allowed = [...methods].sort().join(', ');
+  context.set('Allow', allowed);
+  throw new AppError('method_not_allowed', `${context.path} takes ${allowed}, not ${context.method}`);
+}

@@ -1,0 +1,87 @@
+import type { Context } from 'koa';
+import type { AppError, ErrorCode, FieldIssue } from '../errors.js';
+
+/** The only place where an error code meets an HTTP status; a new code does not compile without its row. */
+const STATUS: Readonly<Record<ErrorCode, readonly [status: number, title: string]>> = {
+  bad_request: [400, 'Bad request'],
+  malformed_json: [400, 'Malformed JSON'],
+  forbidden: [403, 'Forbidden'],
+  unauthorized: [401, 'Unauthorized'],
+  not_found: [404, 'Not found'],
+  method_not_allowed: [405, 'Method not allowed'],
+  timeout: [503, 'Not answered in time'],
+  body_too_large: [413, 'Body too large'],
+  unsupported_media_type: [415, 'Unsupported media type'],
+  validation_failed: [422, 'A field is wrong'],
+  unknown_route: [422, 'Unknown route'],
+  text_too_long: [422, 'Text too long'],
+  aborted: [499, 'Client closed the request'],
+  overloaded: [503, 'Overloaded'],
+  not_ready: [503, 'Not ready'],
+  draining: [503, 'Shutting down'],
+  worker_failed: [503, 'Inference failed'],
+  volume_unavailable: [503, 'Volume unavailable'],
+  volume_read_only: [503, 'Volume read-only'],
+  volume_full: [503, 'Volume full'],
+  blob_missing: [503, 'Blob missing'],
+  blob_corrupt: [503, 'Blob corrupt'],
+  model_unloadable: [503, 'Model unloadable'],
+  canary_mismatch: [503, 'Model gives wrong answers'],
+  sources_exhausted: [503, 'No source delivers'],
+  source_not_found: [503, 'Source lacks the file'],
+  source_unauthorized: [503, 'Source refuses access'],
+  source_rate_limited: [503, 'Source limits the rate'],
+  source_unreachable: [503, 'Source unreachable'],
+  source_refused: [503, 'Source refused'],
+  source_stalled: [503, 'Source stalled'],
+  source_truncated: [503, 'Source delivered too little'],
+  source_too_large: [503, 'Source delivered too much'],
+  source_wrong_bytes: [503, 'Source delivered other bytes'],
+  config_invalid: [500, 'Internal error'],
+  manifest_invalid: [500, 'Internal error'],
+  routes_invalid: [500, 'Internal error'],
+  internal: [500, 'Internal error'],
+};
+
+/** An RFC 9457 body. */
+export interface ProblemBody {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly detail: string;
+  /** The request id. */
+  readonly instance: string;
+  readonly code: ErrorCode;
+  readonly errors?: readonly FieldIssue[];
+}
+
+/** The HTTP status of an error code. */
+export function statusOf(code: ErrorCode): number {
+  return STATUS[code][0];
+}
+
+/** The RFC 9457 body of an error; a fault of our own keeps its details to itself. */
+export function problemOf(error: AppError, requestId: string): ProblemBody {
+  const [status, title] = STATUS[error.code];
+  return {
+    type: 'about:blank',
+    title,
+    status,
+    detail:
+      status === 500 ? 'Something went wrong here; the log has the details under this id.' : error.message,
+    instance: requestId,
+    code: error.code,
+    ...(error.issues.length > 0 && { errors: error.issues }),
+  };
+}
+
+/** Answers with a problem document, and with `Retry-After` (seconds) where waiting helps. */
+export function sendProblem(context: Context, error: AppError): void {
+  const body = problemOf(error, context.state.requestId);
+  context.status = body.status;
+  context.body = JSON.stringify(body);
+  context.type = 'application/problem+json';
+  if (body.status === 503 || body.status === 429) {
+    context.set('Retry-After', String(Math.ceil(Math.max(1_000, error.retryAfterMs ?? 1_000) / 1_000)));
+  }
+}

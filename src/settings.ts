@@ -1,0 +1,248 @@
+import { accessSync, constants } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { isSchedule } from './upkeep/triggers.js';
+
+/** The folder that holds `package.json`, `model/` and `routes/`. */
+export const PACKAGE_ROOT = fileURLToPath(new URL('..', import.meta.url));
+
+/** One setting of the program: its environment variable, its default, and how its text is read. */
+export interface Setting<T> {
+  readonly env: string;
+  /** One line for `--help` and the README. */
+  readonly help: string;
+  /** The default in words, where it is not just a value. */
+  readonly defaultText?: string;
+  /** Never printed, neither by `--help` nor in an error. */
+  readonly secret?: true;
+  /** The value when the variable is unset or empty. */
+  readonly fallback: (env: NodeJS.ProcessEnv) => T;
+  /** Reads the text; throws an `Error` whose message completes "NAME …". */
+  readonly parse: (text: string) => T;
+}
+
+const SOURCE_KINDS = ['bundled', 'mirror', 'hub'] as const;
+
+/** The kinds of source that `MODEL_SOURCES` may list. */
+export type SourceKind = (typeof SOURCE_KINDS)[number];
+
+function integer(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < min || value > max) {
+      throw new Error(`must be a whole number from ${min} to ${max}, not "${text}"`);
+    }
+    return value;
+  };
+}
+
+function oneOf<const T extends string>(...allowed: readonly T[]): (text: string) => T {
+  return (text) => {
+    const found = allowed.find((candidate) => candidate === text.toLowerCase());
+    if (!found) throw new Error(`must be one of ${allowed.join(', ')}, not "${text}"`);
+    return found;
+  };
+}
+
+function list(text: string): string[] {
+  return text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '');
+}
+
+/** An http(s) URL. The text is not repeated in the error: it may hold a password or a signature. */
+function httpUrl(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url?.protocol !== 'http:' && url?.protocol !== 'https:') {
+    throw new Error('must be a URL that starts with http:// or https://');
+  }
+  return text;
+}
+
+function flag(text: string): boolean {
+  if (/^(1|true|yes|on)$/i.test(text)) return true;
+  if (/^(0|false|no|off)$/i.test(text)) return false;
+  throw new Error(`must be true or false, not "${text}"`);
+}
+
+function sourceOrder(text: string): readonly SourceKind[] {
+  const kinds = list(text).map(oneOf(...SOURCE_KINDS));
+  if (kinds.length === 0) throw new Error(`must name at least one of ${SOURCE_KINDS.join(', ')}`);
+  if (new Set(kinds).size < kinds.length) throw new Error('must not name a source twice');
+  return kinds;
+}
+
+/** Keys need enough characters that nobody guesses one. */
+function keys(text: string): readonly string[] {
+  const found = list(text);
+  if (found.some((key) => key.length < 16)) throw new Error('must hold keys of at least 16 characters each');
+  return found;
+}
+
+/** Where the volume is when nobody says so. */
+function defaultCacheDir(env: NodeJS.ProcessEnv): string {
+  if (env.RAILWAY_VOLUME_MOUNT_PATH) return resolve(env.RAILWAY_VOLUME_MOUNT_PATH);
+  try {
+    accessSync('/data/models', constants.W_OK);
+    return '/data/models';
+  } catch {
+    return resolve('volume');
+  }
+}
+
+function setting<T>(of: Setting<T>): Setting<T> {
+  return of;
+}
+
+/** Every setting, in the order of `--help`. Times are milliseconds where the name ends in `_MS`. */
+export const SETTINGS = {
+  port: setting({
+    env: 'PORT',
+    help: 'TCP port to listen on; 0 takes a free one',
+    fallback: () => 3000,
+    parse: integer(0, 65_535),
+  }),
+  host: setting<string | undefined>({
+    env: 'HOST',
+    help: 'address to listen on',
+    defaultText: '`::` (IPv6 and IPv4)',
+    fallback: () => undefined,
+    parse: (text) => text,
+  }),
+  cacheDir: setting({
+    env: 'MODEL_CACHE_DIR',
+    help: 'the volume that keeps the verified model',
+    defaultText: '`$RAILWAY_VOLUME_MOUNT_PATH`, else `/data/models` if writable, else `./volume`',
+    fallback: defaultCacheDir,
+    parse: (text) => resolve(text),
+  }),
+  manifestFile: setting({
+    env: 'MODEL_MANIFEST',
+    help: 'manifest that pins the model',
+    defaultText: 'the built-in `model/manifest.json`',
+    fallback: () => resolve(PACKAGE_ROOT, 'model/manifest.json'),
+    parse: (text) => resolve(text),
+  }),
+  sources: setting<readonly SourceKind[]>({
+    env: 'MODEL_SOURCES',
+    help: 'where missing files may come from, the first that delivers wins',
+    defaultText: '`bundled,mirror,hub`',
+    fallback: () => SOURCE_KINDS,
+    parse: sourceOrder,
+  }),
+  bundledDir: setting({
+    env: 'MODEL_BUNDLED_DIR',
+    help: 'folder of the `bundled` source',
+    defaultText: 'the built-in `model/`',
+    fallback: () => resolve(PACKAGE_ROOT, 'model'),
+    parse: (text) => resolve(text),
+  }),
+  mirrors: setting<readonly string[]>({
+    env: 'MODEL_MIRRORS',
+    help: 'comma-separated URLs of your own mirrors: a file tree, or a .tar.gz / .tar',
+    defaultText: 'none',
+    fallback: () => [],
+    parse: (text) => list(text).map(httpUrl),
+  }),
+  hubEndpoint: setting({
+    env: 'HF_ENDPOINT',
+    help: 'the hub',
+    fallback: () => 'https://huggingface.co',
+    parse: httpUrl,
+  }),
+  hubToken: setting<string | undefined>({
+    env: 'HF_TOKEN',
+    help: 'token for the hub; sent to its own host only',
+    defaultText: 'none',
+    secret: true,
+    fallback: () => undefined,
+    parse: (text) => text,
+  }),
+  hubOffline: setting({
+    env: 'HF_HUB_OFFLINE',
+    help: 'never ask the hub',
+    fallback: () => false,
+    parse: flag,
+  }),
+  routesFile: setting({
+    env: 'ROUTES_FILE',
+    help: 'route set (YAML or JSON), watched while serving',
+    defaultText: 'the built-in `routes/default.yaml`',
+    fallback: () => resolve(PACKAGE_ROOT, 'routes/default.yaml'),
+    parse: (text) => resolve(text),
+  }),
+  verifyCron: setting({
+    env: 'VERIFY_CRON',
+    help: 'when to verify the whole volume (cron)',
+    fallback: () => '17 * * * *',
+    parse: (text) => {
+      if (!isSchedule(text)) throw new Error(`must be a cron expression such as "17 * * * *", not "${text}"`);
+      return text;
+    },
+  }),
+  workers: setting({
+    env: 'INFERENCE_WORKERS',
+    help: 'inference processes, one thread each',
+    defaultText: 'one per available core',
+    fallback: () => availableParallelism(),
+    parse: integer(1, 256),
+  }),
+  maxQueue: setting({
+    env: 'MAX_QUEUE',
+    help: 'texts that may wait for inference; beyond it requests get 503',
+    fallback: () => 2_048,
+    parse: integer(1, 1_000_000),
+  }),
+  maxTextChars: setting({
+    env: 'MAX_TEXT_CHARS',
+    help: 'longest text, in UTF-16 code units',
+    fallback: () => 20_000,
+    parse: integer(1, 1_000_000),
+  }),
+  maxBatch: setting({
+    env: 'MAX_BATCH',
+    help: 'most texts in one request',
+    fallback: () => 256,
+    parse: integer(1, 100_000),
+  }),
+  maxBodyBytes: setting({
+    env: 'MAX_BODY_BYTES',
+    help: 'largest request body, in bytes',
+    fallback: () => 4 * 2 ** 20,
+    parse: integer(1_024, 2 ** 30),
+  }),
+  requestTimeoutMs: setting({
+    env: 'REQUEST_TIMEOUT_MS',
+    help: 'time for one classification, waiting included',
+    fallback: () => 30_000,
+    parse: integer(1, 3_600_000),
+  }),
+  drainMs: setting({
+    env: 'DRAIN_MS',
+    help: 'time for open requests after SIGTERM',
+    fallback: () => 10_000,
+    parse: integer(0, 600_000),
+  }),
+  adminKeys: setting<readonly string[]>({
+    env: 'ADMIN_KEYS',
+    help: 'comma-separated keys for admin paths (bearer); without any they answer 403',
+    defaultText: 'none',
+    secret: true,
+    fallback: () => [],
+    parse: keys,
+  }),
+  logLevel: setting({
+    env: 'LOG_LEVEL',
+    help: '`fatal`, `error`, `warn`, `info`, `debug`, `trace` or `silent`',
+    fallback: () => 'info' as const,
+    parse: oneOf('fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'),
+  }),
+  logFormat: setting({
+    env: 'LOG_FORMAT',
+    help: '`json` (one object a line), `pretty`, or `auto`: pretty on a terminal',
+    fallback: () => 'auto' as const,
+    parse: oneOf('auto', 'json', 'pretty'),
+  }),
+} as const;

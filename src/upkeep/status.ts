@@ -1,0 +1,128 @@
+import type { SourceFailure } from '../cache/acquire.js';
+import type { Manifest, PinnedFile } from '../cache/manifest.js';
+import type { ErrorCode } from '../errors.js';
+
+/** Where one pinned file stands. `unknown` is a file that this process has not looked at yet. */
+export type FileState = 'unknown' | 'verified' | 'missing' | 'corrupt' | 'downloading' | 'repairing';
+
+/** One pinned file, as `/cache/status` shows it. */
+export interface FileStatus {
+  readonly path: string;
+  readonly sha256: string;
+  readonly size: number;
+  state: FileState;
+  /** Bytes of a download so far. */
+  bytes: number;
+  /** When its digest was last found right, ISO 8601. */
+  verifiedAt: string | undefined;
+  /** Which source its bytes came from, when known. */
+  source: string | undefined;
+  /** Why it is corrupt or cannot be had. */
+  reason: string | undefined;
+}
+
+/** Something that happened to the cache, for people. */
+export interface CacheEvent {
+  /** ISO 8601. */
+  readonly at: string;
+  readonly kind:
+    | 'verified'
+    | 'missing'
+    | 'corrupt'
+    | 'quarantined'
+    | 'downloaded'
+    | 'repaired'
+    | 'source_failed'
+    | 'volume'
+    | 'unstable'
+    | 'failed';
+  readonly path: string | undefined;
+  readonly message: string;
+}
+
+/** What one reconciliation did. */
+export interface Report {
+  /** Why it ran: `boot`, `schedule`, `change`, `request`, `retry`. */
+  readonly reason: string;
+  readonly startedAt: string;
+  readonly durationMs: number;
+  /** Whether every pinned file was verified at the end. */
+  readonly whole: boolean;
+  /** Paths, by what was found or done. */
+  readonly verified: readonly string[];
+  readonly missing: readonly string[];
+  readonly corrupt: readonly string[];
+  readonly fetched: readonly string[];
+  readonly failures: readonly SourceFailure[];
+  readonly error: Problem | undefined;
+}
+
+/** A named trouble with its explanation. */
+export interface Problem {
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+/** Counts since the process started. */
+export interface Counters {
+  verifications: number;
+  corruptions: number;
+  repairs: number;
+  downloads: number;
+  downloadedBytes: number;
+}
+
+const EVENTS_KEPT = 100;
+
+/** The reconciler's notebook: the state of each file, counters and recent events. */
+export class Ledger {
+  readonly files: ReadonlyMap<string, FileStatus>;
+  readonly counters: Counters = {
+    verifications: 0,
+    corruptions: 0,
+    repairs: 0,
+    downloads: 0,
+    downloadedBytes: 0,
+  };
+  readonly #events: CacheEvent[] = [];
+
+  constructor(manifest: Manifest) {
+    this.files = new Map(manifest.files.map((file) => [file.path, fresh(file)]));
+  }
+
+  /** The status of a pinned file, to read or to change. */
+  file(pinned: PinnedFile): FileStatus {
+    const status = this.files.get(pinned.path);
+    if (!status) throw new TypeError(`${pinned.path} is not pinned`);
+    return status;
+  }
+
+  /** Whether every file is verified. */
+  get whole(): boolean {
+    return [...this.files.values()].every(({ state }) => state === 'verified');
+  }
+
+  /** Recent events, the newest first. */
+  get events(): readonly CacheEvent[] {
+    return this.#events;
+  }
+
+  /** Notes an event. */
+  note(kind: CacheEvent['kind'], message: string, path?: string): void {
+    this.#events.unshift({ at: new Date().toISOString(), kind, path, message });
+    if (this.#events.length > EVENTS_KEPT) this.#events.pop();
+  }
+}
+
+function fresh({ path, sha256, size }: PinnedFile): FileStatus {
+  return {
+    path,
+    sha256,
+    size,
+    state: 'unknown',
+    bytes: 0,
+    verifiedAt: undefined,
+    source: undefined,
+    reason: undefined,
+  };
+}

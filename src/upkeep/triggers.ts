@@ -1,0 +1,160 @@
+import { relative, sep } from 'node:path';
+import { type FSWatcher, watch } from 'chokidar';
+import { type ScheduledTask, schedule, validate } from 'node-cron';
+import { statOf } from '../cache/disk.js';
+import type { Layout } from '../cache/layout.js';
+import type { Manifest } from '../cache/manifest.js';
+import { messageOf } from '../errors.js';
+import type { Log } from '../log.js';
+import type { Reconciler } from './reconciler.js';
+
+/** How long the volume must be quiet before its changes are looked at, in milliseconds. */
+export const QUIET_MS = 150;
+
+/** However long changes go on, they are looked at after this time, in milliseconds. */
+export const PATIENCE_MS = 2_000;
+
+/** Whether `expression` is a schedule that the triggers understand. */
+export function isSchedule(expression: string): boolean {
+  return validate(expression);
+}
+
+/** What the triggers work with. */
+export interface TriggersOptions {
+  readonly manifest: Manifest;
+  readonly layout: Layout;
+  readonly reconciler: Reconciler;
+  /** A cron expression of five or six fields, in the process's time zone. */
+  readonly cron: string;
+  readonly log: Log;
+}
+
+/**
+ * Requests verifications: by the clock (node-cron), and early when another hand changes something on the
+ * volume (chokidar). Events are hints only: they may be missed, and they also come from our own writes, which
+ * are told apart by what each blob looked like when it was last verified.
+ */
+export class Triggers {
+  readonly #options: TriggersOptions;
+  readonly #task: ScheduledTask;
+  #watcher: FSWatcher | undefined;
+  #watched: string | undefined;
+  #renewing: Promise<void> = Promise.resolve();
+  #quiet: NodeJS.Timeout | undefined;
+  #firstEventAt: number | undefined;
+  #closed = false;
+
+  constructor(options: TriggersOptions) {
+    this.#options = options;
+    this.#task = schedule(options.cron, () => this.#request('schedule'), {
+      name: 'verify',
+      noOverlap: true,
+      // A late run is made up for by the next one; the library would print it to stdout.
+      suppressMissedWarning: true,
+    });
+    options.reconciler.onRun(() => {
+      this.#renewing = this.#renewing.then(() => this.#renewWatch());
+    });
+  }
+
+  /** When the next scheduled verification is due. */
+  get nextRun(): Date | undefined {
+    return this.#closed ? undefined : (this.#task.getNextRun() ?? undefined);
+  }
+
+  /** Whether the volume is being watched for changes. */
+  get watching(): boolean {
+    return this.#watcher !== undefined;
+  }
+
+  /** Stops both; resolves when nothing more will be requested. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#quiet);
+    await this.#task.destroy();
+    await this.#renewing;
+    await this.#watcher?.close();
+    this.#watcher = undefined;
+  }
+
+  #request(reason: string): void {
+    if (this.#closed) return;
+    this.#options.reconciler.request(reason).catch((error: unknown) => {
+      this.#options.log.debug({ reason }, `verification not started: ${messageOf(error)}`);
+    });
+  }
+
+  /** A folder that was removed and made again is another folder: the old watch never hears of it. */
+  async #renewWatch(): Promise<void> {
+    const { layout, log } = this.#options;
+    const identity = await this.#identity();
+    if (this.#closed || identity === undefined || (identity === this.#watched && this.#watcher)) return;
+    await this.#watcher?.close();
+    this.#watched = identity;
+    this.#watcher = watch(layout.root, {
+      ignoreInitial: true,
+      followSymlinks: false,
+      ignorePermissionErrors: true,
+      atomic: false,
+      depth: 3,
+      ignored: (path) => this.#isIgnored(path),
+    })
+      .on('all', () => this.#onEvent())
+      // The library takes a change of mode for a mere read, and drops what follows within 5 ms: a chmod and a
+      // write in one breath would go unseen.
+      .on('raw', () => this.#onEvent())
+      .on('error', (error) => {
+        log.warn({ err: error }, 'the volume cannot be watched; scheduled verifications go on');
+        void this.#watcher?.close();
+        this.#watcher = undefined;
+      });
+  }
+
+  async #identity(): Promise<string | undefined> {
+    const { layout } = this.#options;
+    try {
+      const [root, blobs] = await Promise.all([statOf(layout.root), statOf(layout.blobs)]);
+      // A folder made again may get the number of the old one; its time of birth differs.
+      return (
+        root &&
+        blobs &&
+        [root, blobs].map(({ dev, ino, birthtimeNs }) => `${dev}:${ino}:${birthtimeNs}`).join()
+      );
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Only blobs matter; all else changes by our own hand. */
+  #isIgnored(path: string): boolean {
+    const { layout } = this.#options;
+    const first = relative(layout.root, path).split(sep)[0] ?? '';
+    return first !== '' && first !== 'blobs';
+  }
+
+  #onEvent(): void {
+    if (this.#closed) return;
+    const now = Date.now();
+    this.#firstEventAt ??= now;
+    const patience = this.#firstEventAt + PATIENCE_MS - now;
+    const waitMs = Math.max(Math.min(QUIET_MS, patience), 0);
+    clearTimeout(this.#quiet);
+    this.#quiet = setTimeout(
+      () => void this.#lookAround().catch(() => undefined),
+      Math.max(waitMs, this.#options.reconciler.holdOffMs),
+    );
+    this.#quiet.unref();
+  }
+
+  async #lookAround(): Promise<void> {
+    const { reconciler, manifest, log } = this.#options;
+    this.#firstEventAt = undefined;
+    // Events of a run under way may be its own; after it, the fingerprints tell.
+    if (reconciler.busy) return this.#onEvent();
+    for (const file of manifest.files) {
+      if (await reconciler.isAsVerified(file)) continue;
+      log.info({ path: file.path }, 'something on the volume was changed by another hand');
+      return this.#request('change');
+    }
+  }
+}

@@ -1,0 +1,220 @@
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import {
+  chmod,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { blobPath } from '../../src/cache/layout.js';
+import { QUARANTINE_LIMITS } from '../../src/cache/quarantine.js';
+import { ContentStore } from '../../src/cache/store.js';
+import { pin, temporaryFolder } from '../support/volume.js';
+
+const never = new AbortController().signal;
+const bytes = randomBytes(3_000_000);
+const file = pin('onnx/model.onnx', bytes);
+
+async function filledStore(): Promise<{ store: ContentStore; blob: string }> {
+  const store = new ContentStore(await temporaryFolder());
+  await store.prepare();
+  const writer = await store.ingest(file, never);
+  await writer.write(bytes);
+  await writer.commit();
+  return { store, blob: blobPath(store.layout, file.sha256) };
+}
+
+describe('ContentStore', () => {
+  it('publishes a read-only blob and reads back the bytes', async () => {
+    const { store, blob } = await filledStore();
+    expect(await store.verify(file)).toMatchObject({ state: 'verified' });
+    expect(bytes.equals(await store.read(file))).toBe(true);
+    expect((await stat(blob)).mode & 0o777).toBe(0o444);
+    expect(await readdir(store.layout.ingest)).toEqual([]);
+  });
+
+  it('says when a blob is missing', async () => {
+    const store = new ContentStore(await temporaryFolder());
+    expect(await store.verify(file)).toEqual({ state: 'missing' });
+    await expect(store.read(file)).rejects.toMatchObject({ code: 'blob_missing' });
+  });
+
+  const flip = async (blob: string) => {
+    await chmod(blob, 0o644);
+    const handle = await open(blob, 'r+');
+    const byte = Buffer.alloc(1);
+    await handle.read(byte, 0, 1, 1_234_567);
+    byte[0] = (byte[0] ?? 0) ^ 0b0100;
+    await handle.write(byte, 0, 1, 1_234_567);
+    await handle.close();
+  };
+  const replace = (make: (blob: string) => Promise<unknown> | unknown) => async (blob: string) => {
+    await rm(blob);
+    await make(blob);
+  };
+  const corruptions: [string, (blob: string) => Promise<unknown>, RegExp][] = [
+    ['one flipped bit', flip, /sha256 is/],
+    [
+      'one flipped bit under the old date',
+      async (blob) => {
+        const { atime, mtime } = await stat(blob);
+        await flip(blob);
+        await utimes(blob, atime, mtime);
+      },
+      /sha256 is/,
+    ],
+    [
+      'a zeroed tail',
+      async (blob) => {
+        await truncate(blob, 2_999_000);
+        await truncate(blob, 3_000_000);
+      },
+      /sha256 is/,
+    ],
+    ['a truncated file', (blob) => truncate(blob, 1_000), /size is 1000/],
+    ['an empty file', (blob) => truncate(blob, 0), /size is 0/],
+    ['an extended file', (blob) => truncate(blob, 3_000_001), /size is 3000001/],
+    ['a directory', replace((blob) => mkdir(join(blob, 'deep'), { recursive: true })), /directory/],
+    ['a FIFO', replace((blob) => execFileSync('mkfifo', [blob])), /FIFO/],
+    [
+      'a socket',
+      replace(
+        (blob) =>
+          new Promise<void>((resolve) => {
+            // A path longer than a socket's name may be needs the folder as the working one; short tmp paths fit.
+            const server = createServer().listen(blob, resolve);
+            onTestFinished(() => void server.close());
+          }),
+      ),
+      /socket/,
+    ],
+    [
+      'a symbolic link to a good copy',
+      async (blob) => {
+        await rename(blob, `${blob}.good`);
+        await symlink(`${blob}.good`, blob);
+      },
+      /symbolic link/,
+    ],
+  ];
+
+  describe.each(corruptions)('finds, sets aside and replaces %s', (_, corrupt, reason) => {
+    it('', async () => {
+      const { store, blob } = await filledStore();
+      await corrupt(blob);
+      const verdict = await store.verify(file);
+      expect(verdict).toMatchObject({ state: 'corrupt', reason: expect.stringMatching(reason) });
+      await expect(store.read(file)).rejects.toMatchObject({ code: 'blob_corrupt' });
+
+      const entry = await store.quarantine(file, 'because');
+      const isFile = (await lstat(join(store.layout.quarantine, entry.name))).isFile();
+      // A bad file keeps its name until a good one takes it; anything else gives way.
+      expect(
+        await lstat(blob).then(
+          () => true,
+          () => false,
+        ),
+      ).toBe(isFile);
+      expect(await store.quarantined()).toMatchObject([{ path: file.path, reason: 'because' }]);
+
+      const writer = await store.ingest(file, never);
+      await writer.write(bytes);
+      await writer.commit();
+      expect(await store.verify(file)).toMatchObject({ state: 'verified' });
+      expect(await store.quarantined()).toHaveLength(1);
+    });
+  });
+
+  it('sets one bad file aside once, however often it is asked', async () => {
+    const { store, blob } = await filledStore();
+    await flip(blob);
+    await store.quarantine(file, 'first');
+    await store.quarantine(file, 'second');
+    expect(await store.quarantined()).toMatchObject([{ reason: 'first' }]);
+  });
+
+  it('caps the evidence', async () => {
+    const { store, blob } = await filledStore();
+    for (let round = 0; round < QUARANTINE_LIMITS.entries + 4; round += 1) {
+      await rm(blob, { force: true });
+      await writeFile(blob, `rot ${round}`);
+      await store.quarantine(file, `round ${round}`);
+    }
+    const kept = await store.quarantined();
+    expect(kept).toHaveLength(QUARANTINE_LIMITS.entries);
+    expect(kept[0]).toMatchObject({ reason: `round ${QUARANTINE_LIMITS.entries + 3}` });
+    expect(await readdir(store.layout.quarantine)).toHaveLength(QUARANTINE_LIMITS.entries * 2);
+  });
+
+  it('does not follow a link in the place of a folder', async () => {
+    const { store } = await filledStore();
+    const elsewhere = await temporaryFolder();
+    await rm(store.layout.blobs, { recursive: true });
+    await symlink(elsewhere, store.layout.blobs);
+    const moved = await store.prepare();
+    expect(moved).toHaveLength(1);
+    expect(moved[0]).toMatch(/symbolic link/);
+    expect((await lstat(store.layout.blobs)).isDirectory()).toBe(true);
+    expect(await readdir(elsewhere)).toEqual([]);
+  });
+
+  it('names a volume that cannot be made', async () => {
+    const folder = await temporaryFolder();
+    await writeFile(join(folder, 'plain'), '');
+    const store = new ContentStore(join(folder, 'plain', 'volume'));
+    await expect(store.prepare()).rejects.toMatchObject({ code: 'volume_unavailable' });
+  });
+
+  it('asks for room before it writes', async () => {
+    const { store } = await filledStore();
+    await expect(store.makeRoom(2 ** 50)).rejects.toMatchObject({ code: 'volume_full' });
+    await expect(store.makeRoom(1_000)).resolves.toBeUndefined();
+  });
+
+  it('sweeps leftovers of dead writers, and nothing else', async () => {
+    const { store } = await filledStore();
+    const place = (name: string) => writeFile(join(store.layout.ingest, name), 'x');
+    await place(`${file.sha256}.elsewhere-1-1-0.part`);
+    await place(`${'0'.repeat(64)}.elsewhere-1-1-0.part`);
+    await place('state.json.elsewhere-1-1.tmp');
+    await place('a stranger');
+    const hourAgo = Date.now() / 1_000 - 3_600;
+    for (const name of await readdir(store.layout.ingest)) {
+      await utimes(join(store.layout.ingest, name), hourAgo, hourAgo);
+    }
+    await place(`${'1'.repeat(64)}.elsewhere-1-1-0.part`);
+    await store.sweep(new Set([file.sha256]));
+    expect((await readdir(store.layout.ingest)).sort()).toEqual(
+      [`${'1'.repeat(64)}.elsewhere-1-1-0.part`, `${file.sha256}.elsewhere-1-1-0.part`, 'a stranger'].sort(),
+    );
+  });
+
+  it('tells facts even of a volume that is not there', async () => {
+    const facts = await new ContentStore('/no/such/volume').facts();
+    expect(facts).toMatchObject({ mount: false, writable: false, freeBytes: undefined });
+    expect(await new ContentStore('/proc').facts()).toMatchObject({ mount: true });
+  });
+});
+
+describe('the content of a blob that another process replaced meanwhile', () => {
+  it('is the old or the new one, never a mixture', async () => {
+    const { store, blob } = await filledStore();
+    const handle = await open(blob, 'r');
+    await rename(blob, `${blob}.old`);
+    expect(await store.verify(file)).toEqual({ state: 'missing' });
+    expect(bytes.equals(await readFile(handle))).toBe(true);
+    await handle.close();
+  });
+});
