@@ -50,7 +50,7 @@ export function createArchiveSource(options: ArchiveOptions, parts: WireParts = 
       run.close();
     }
   }
-  return { name, concurrency: 1, deliver, close: () => client.close() };
+  return { name, concurrency: 1, atOnce: true, deliver, close: () => client.close() };
 }
 
 /** One `deliver` call: the wanted files, wherever they are in the archive, over as many readings as it takes. */

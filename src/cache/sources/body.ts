@@ -23,7 +23,7 @@ export class WatchedBody {
   readonly #body: Readable;
   readonly #pieces: AsyncIterator<Buffer>;
   readonly #watch: Watch;
-  #pushedBack: Uint8Array | undefined;
+  #peeked: Uint8Array | undefined;
   #windowBytes = 0;
   #windowMs = 0;
   #closed = false;
@@ -41,10 +41,10 @@ export class WatchedBody {
    * @throws AppError `source_stalled`, `source_truncated`, `aborted`
    */
   async next(): Promise<Uint8Array | undefined> {
-    const back = this.#pushedBack;
-    if (back) {
-      this.#pushedBack = undefined;
-      return back;
+    const peeked = this.#peeked;
+    if (peeked) {
+      this.#peeked = undefined;
+      return peeked;
     }
     const { place } = this.#watch;
     const began = performance.now();
@@ -65,9 +65,18 @@ export class WatchedBody {
     }
   }
 
-  /** Puts a piece back: `next` returns it first. */
-  unread(piece: Uint8Array): void {
-    this.#pushedBack = piece;
+  /** The first `length` bytes at least, or all there are; `next` delivers them again. Before the first `next`. */
+  async peek(length: number): Promise<Uint8Array> {
+    const pieces: Uint8Array[] = [];
+    for (let got = 0; got < length; ) {
+      const piece = await this.next();
+      if (!piece) break;
+      pieces.push(piece);
+      got += piece.length;
+    }
+    const head = pieces.length === 1 && pieces[0] ? pieces[0] : Buffer.concat(pieces);
+    if (head.length > 0) this.#peeked = head;
+    return head;
   }
 
   /** Gives up what is left. */

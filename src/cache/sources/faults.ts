@@ -10,7 +10,7 @@ export function headerOf(headers: HeaderFields, name: string): string | undefine
   return typeof value === 'string' ? value : value?.[0];
 }
 
-/** Nothing can be reached; another attempt a second later would meet the same, another source may not. */
+/** Nobody is there; another attempt a second later would meet the same, another source may not. */
 const DEAD_END = new Set([
   'ECONNREFUSED',
   'ENOTFOUND',
@@ -18,6 +18,8 @@ const DEAD_END = new Set([
   'ENETUNREACH',
   'ENETDOWN',
   'EADDRNOTAVAIL',
+  // Packets that vanish cost a full time-out each; what does not answer once rarely does so right after.
+  'ETIMEDOUT',
 ]);
 
 /** Whether the same source deserves another attempt after this failure, within one delivery. */

@@ -195,11 +195,10 @@ export class ResumableDownload implements AsyncIterable<Uint8Array> {
     if (page) throw page;
     const length = contentLengthOf(headers);
     if (length !== undefined && length > size) throw tooLargeFault(place, size, length);
-    const head = await headOf(answer);
+    const head = await body.peek(HEAD_BYTES);
     const impostor = impostorFault(head, path, place);
     if (impostor) throw impostor;
     if (length !== undefined && length < size) throw sizeFault(place, length, size);
-    if (head.length > 0) body.unread(head);
     if (!this.#opened) {
       this.#offset = 0;
       this.#position = 0;
@@ -259,17 +258,4 @@ export class ResumableDownload implements AsyncIterable<Uint8Array> {
     }
     return piece.subarray(known.length);
   }
-}
-
-/** The first bytes of a body, at least as many as it takes to recognize an impostor, or all there are. */
-async function headOf({ body }: HttpAnswer): Promise<Uint8Array> {
-  const pieces: Uint8Array[] = [];
-  let length = 0;
-  while (length < HEAD_BYTES) {
-    const piece = await body.next();
-    if (!piece) break;
-    pieces.push(piece);
-    length += piece.length;
-  }
-  return pieces.length === 1 && pieces[0] ? pieces[0] : Buffer.concat(pieces);
 }

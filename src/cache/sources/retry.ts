@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '../../errors.js';
-import { abortedFault, connectFault, isWorthWaiting } from './faults.js';
+import { abortedFault, isWorthWaiting } from './faults.js';
 import type { SourceEvent, WireLimits } from './wire.js';
 
 /** Whose attempts are counted. */
@@ -44,8 +44,9 @@ export class Attempts {
   async next(failure: unknown): Promise<void> {
     const { source, file, limits, signal, random, onEvent } = this.#context;
     if (signal.aborted) throw abortedFault();
-    const error = failure instanceof AppError ? failure : connectFault(failure, file);
-    if (!isWorthWaiting(error)) throw error;
+    // What is no fault of a source is a mistake of ours, and waiting does not mend it.
+    if (!(failure instanceof AppError) || !isWorthWaiting(failure)) throw failure;
+    const error = failure;
     this.#failed += 1;
     if (this.#failed >= limits.attempts) throw exhausted(error, this.#failed);
     const demanded = error.retryAfterMs ?? 0;

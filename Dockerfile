@@ -1,0 +1,37 @@
+# syntax=docker/dockerfile:1
+
+# Node 24 is the current long-term-support line. glibc is needed: onnxruntime-node ships no musl build.
+ARG NODE_IMAGE=node:24-bookworm-slim
+
+FROM ${NODE_IMAGE} AS build
+WORKDIR /app
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci --ignore-scripts
+COPY tsconfig.json tsconfig.build.json ./
+COPY src ./src
+RUN npm run build
+
+FROM ${NODE_IMAGE} AS dependencies
+WORKDIR /app
+COPY package.json package-lock.json .npmrc ./
+# The runtime's binaries for other systems are half of its size.
+RUN npm ci --omit=dev --ignore-scripts \
+ && cd node_modules/onnxruntime-node/bin/napi-v3 \
+ && rm -rf darwin win32 \
+ && case "$(dpkg --print-architecture)" in amd64) rm -rf linux/arm64 ;; arm64) rm -rf linux/x64 ;; esac
+
+FROM ${NODE_IMAGE}
+ENV NODE_ENV=production \
+    MODEL_CACHE_DIR=/data/models
+WORKDIR /app
+COPY --from=dependencies /app/node_modules ./node_modules
+COPY --from=build /app/dist ./dist
+COPY package.json LICENSE ./
+COPY model ./model
+COPY routes ./routes
+RUN mkdir -p /data/models
+# Railway mounts its volume here itself, and refuses a Dockerfile with a VOLUME instruction.
+EXPOSE 3000
+STOPSIGNAL SIGTERM
+# node itself is process 1: no shell and no npm stand between SIGTERM and the daemon.
+CMD ["node", "dist/main.js", "serve"]

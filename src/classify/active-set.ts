@@ -1,0 +1,149 @@
+import { AppError, type FieldIssue } from '../errors.js';
+import { closestNames, compareText } from './closest.js';
+import type { Candidate, ClassifyOptions, Decision, NearestUtterance } from './decision.js';
+import type { JsonObject, RouteSet } from './route-set.js';
+import { createRouteScores, type RouteScores, type Scorer } from './scorer.js';
+import type { RouteVectors } from './vectors.js';
+
+/** Candidates in an answer where the request does not say. */
+export const DEFAULT_TOP_K = 3;
+/** Utterances per candidate that `explain` shows. */
+export const NEAREST_SHOWN = 3;
+/** Names that an error about unknown routes lists, at most. */
+const MAX_UNKNOWN_SHOWN = 10;
+
+/** The part of a decision that depends on vectors and routes alone. */
+export type Verdict = Pick<Decision, 'route' | 'score' | 'similarity' | 'candidates'> & {
+  readonly route_metadata?: JsonObject;
+};
+
+/** A route set that is ready to judge vectors. Replaced as a whole, never changed. */
+export class ActiveSet {
+  readonly set: RouteSet;
+  readonly vectors: RouteVectors;
+  readonly scorer: Scorer;
+  readonly #scores: RouteScores;
+  readonly #all: Uint32Array;
+  readonly #defaultThreshold: number;
+
+  constructor(set: RouteSet, vectors: RouteVectors, scorer: Scorer, defaultThreshold?: number) {
+    this.set = set;
+    this.vectors = vectors;
+    this.scorer = scorer;
+    this.#scores = createRouteScores(set.routes.length);
+    this.#all = Uint32Array.from(set.routes.keys());
+    this.#defaultThreshold = defaultThreshold ?? scorer.defaultThreshold;
+  }
+
+  /** Lowest score with which a route is chosen where neither the request nor the route says otherwise. */
+  get defaultThreshold(): number {
+    return this.#defaultThreshold;
+  }
+
+  /**
+   * The indexes of these routes.
+   * @throws AppError `unknown_route`, naming each and what may have been meant
+   */
+  candidatesOf(names: readonly string[]): Uint32Array {
+    const indexes = new Set<number>();
+    const issues: FieldIssue[] = [];
+    for (const [position, name] of names.entries()) {
+      const index = this.set.indexOf.get(name);
+      if (index !== undefined) indexes.add(index);
+      else if (issues.length < MAX_UNKNOWN_SHOWN) {
+        const near = closestNames(name.slice(0, 128), this.set.indexOf.keys());
+        const hint =
+          near.length === 0 ? '' : `; did you mean ${near.map((route) => `"${route}"`).join(' or ')}?`;
+        issues.push({ path: `routes[${position}]`, message: `there is no route "${name}"${hint}` });
+      }
+    }
+    if (issues.length > 0) {
+      throw new AppError('unknown_route', issues.map(({ message }) => message).join('; '), { issues });
+    }
+    return Uint32Array.from(indexes).sort();
+  }
+
+  /**
+   * Judges one vector. Candidates are ordered by score, then by similarity, then by name, so that the same
+   * vector always gives the same order.
+   * @param candidates from {@link candidatesOf}; `undefined`: all routes
+   */
+  judge(vector: Float32Array, candidates: Uint32Array | undefined, options: ClassifyOptions): Verdict {
+    const among = candidates ?? this.#all;
+    const scores = this.#scores;
+    this.scorer.score(vector, candidates, scores);
+    const topK = options.top_k ?? DEFAULT_TOP_K;
+    const top: number[] = [];
+    let chosen: number | undefined;
+    for (const route of among) {
+      // Rounded before anything is compared: what the answer shows must explain the answer.
+      const score = round(scores.score[route]);
+      scores.score[route] = score;
+      scores.similarity[route] = round(scores.similarity[route]);
+      const threshold = options.threshold ?? this.set.routes[route]?.scoreThreshold ?? this.#defaultThreshold;
+      if (score >= threshold && (chosen === undefined || this.#compare(route, chosen) < 0)) chosen = route;
+      const last = top[topK - 1];
+      if (last !== undefined && this.#compare(route, last) > 0) continue;
+      const place = top.findIndex((other) => this.#compare(route, other) < 0);
+      top.splice(place < 0 ? top.length : place, 0, route);
+      if (top.length > topK) top.pop();
+    }
+    const first = chosen ?? top[0];
+    if (first === undefined) throw new AppError('internal', 'a classification had no candidates');
+    const metadata = chosen === undefined ? undefined : this.set.routes[chosen]?.metadata;
+    return {
+      route: chosen === undefined ? null : this.#nameOf(chosen),
+      score: this.#numberOf(scores.score, first),
+      similarity: this.#numberOf(scores.similarity, first),
+      candidates: top.map((route) => this.#candidate(route, options.explain === true ? vector : undefined)),
+      ...(metadata === undefined ? {} : { route_metadata: metadata }),
+    };
+  }
+
+  #candidate(route: number, explained: Float32Array | undefined): Candidate {
+    return {
+      route: this.#nameOf(route),
+      score: this.#numberOf(this.#scores.score, route),
+      similarity: this.#numberOf(this.#scores.similarity, route),
+      ...(explained === undefined ? {} : { nearest: this.#nearest(route, explained) }),
+    };
+  }
+
+  #nearest(route: number, vector: Float32Array): NearestUtterance[] {
+    const { matrix, offsets } = this.vectors;
+    const from = offsets[route] ?? 0;
+    matrix.load(vector);
+    matrix.multiply(from, offsets[route + 1] ?? from);
+    const all = (this.set.routes[route]?.utterances ?? []).map((utterance, index) => ({
+      utterance,
+      similarity: round(Math.min(1, matrix.products[from + index] ?? -1)),
+    }));
+    all.sort((a, b) => b.similarity - a.similarity || compareText(a.utterance, b.utterance));
+    return all.slice(0, NEAREST_SHOWN);
+  }
+
+  #compare(a: number, b: number): number {
+    const { score, similarity } = this.#scores;
+    return (
+      (score[b] ?? 0) - (score[a] ?? 0) ||
+      (similarity[b] ?? 0) - (similarity[a] ?? 0) ||
+      compareText(this.#nameOf(a), this.#nameOf(b))
+    );
+  }
+
+  #nameOf(route: number): string {
+    return this.set.routes[route]?.name ?? '';
+  }
+
+  #numberOf(buffer: Float64Array, route: number): number {
+    return buffer[route] ?? 0;
+  }
+}
+
+/** To six digits, and never the -0 that JSON would show as 0 but that is not equal to it everywhere. */
+function round(value: number | undefined): number {
+  if (value === undefined || !Number.isFinite(value)) {
+    throw new AppError('internal', 'a score is not a number');
+  }
+  return Math.round(value * 1e6) / 1e6 + 0;
+}

@@ -1,0 +1,223 @@
+import { availableParallelism } from 'node:os';
+import { AppError, type FieldIssue } from '../errors.js';
+import type { Embedder } from '../model/embedder.js';
+import { ActiveSet } from './active-set.js';
+import { mapConcurrent, throwIfAborted } from './concurrent.js';
+import type {
+  ClassifyOptions,
+  ClassifyRequest,
+  ClassifyTiming,
+  Decision,
+  Label,
+  ModelIdentity,
+} from './decision.js';
+import { labelSetOf } from './labels.js';
+import type { RouteSet } from './route-set.js';
+import type { CreateScorer } from './scorer.js';
+import { SharedCache } from './shared-cache.js';
+import { NAMED_CENTRE, SimilarityScorer, similarityScoring } from './similarity-scorer.js';
+import type { VectorCache } from './vector-cache.js';
+import { type EmbedRoutesReport, embedRoutes } from './vectors.js';
+
+/** Options of {@link Classifier}. */
+export interface ClassifierOptions {
+  readonly embedder: Embedder;
+  /** Shown with every decision. */
+  readonly model: ModelIdentity;
+  /** Vectors of route utterances that outlive the process. Labels of requests are not kept in it. */
+  readonly cache?: VectorCache;
+  /** Takes the place of the scorer's own default threshold for the route set. 0 is a value. */
+  readonly defaultThreshold?: number;
+  /** Makes the scorer of a route set. Default: similarity. Labels are always scored by similarity. */
+  readonly createScorer?: CreateScorer;
+  /** Texts of one batch under way at once. Default: two for each core. */
+  readonly concurrency?: number;
+}
+
+/** Options of one {@link Classifier.load}. */
+export interface LoadOptions {
+  readonly signal?: AbortSignal;
+  /** Called after every utterance that had to be embedded. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** What {@link Classifier.load} did. */
+export interface LoadReport extends EmbedRoutesReport {
+  readonly digest: string;
+  readonly routes: number;
+  readonly utterances: number;
+  readonly durationMs: number;
+}
+
+/** Label sets that are kept ready, and how many utterances those may have together (1.5 kB each). */
+const LABEL_CACHE = { sets: 64, utterances: 8_000 } as const;
+
+const similarity = similarityScoring();
+
+/**
+ * Decides where a text goes. Holds the active route set, which `load` replaces as a whole: a request that
+ * has begun is answered by the set it began with.
+ */
+export class Classifier {
+  readonly #options: ClassifierOptions;
+  readonly #labelSets = new SharedCache<ActiveSet>(LABEL_CACHE.sets, LABEL_CACHE.utterances);
+  readonly #concurrency: number;
+  #active: ActiveSet | undefined;
+  #loading: AbortController | undefined;
+  #closed = false;
+
+  constructor(options: ClassifierOptions) {
+    this.#options = options;
+    this.#concurrency = options.concurrency ?? 2 * availableParallelism();
+  }
+
+  /** The set that answers requests, with its vectors and scorer; `undefined` before the first `load`. */
+  get active(): ActiveSet | undefined {
+    return this.#active;
+  }
+
+  /**
+   * Embeds a route set and makes it the active one. A newer call aborts an older one that is under way. If
+   * it fails, the old set stays.
+   * @throws AppError `aborted`, or what the embedder throws
+   */
+  async load(set: RouteSet, { signal, onProgress }: LoadOptions = {}): Promise<LoadReport> {
+    if (this.#closed) throw new AppError('draining', 'the classifier is closed');
+    this.#loading?.abort(new AppError('aborted', 'a newer route set took the place of this one'));
+    const loading = new AbortController();
+    this.#loading = loading;
+    const both = signal ? AbortSignal.any([signal, loading.signal]) : loading.signal;
+    const { embedder, cache, createScorer, defaultThreshold } = this.#options;
+    const started = performance.now();
+    try {
+      const previous = this.#active?.vectors;
+      const { vectors, report } = await embedRoutes(set, embedder, {
+        signal: both,
+        ...(onProgress && { onProgress }),
+        ...(previous && { previous }),
+        ...(cache && { cache }),
+      });
+      const scorer = await (createScorer ?? similarity)(set, vectors, { signal: both });
+      throwIfAborted(both);
+      this.#active = new ActiveSet(set, vectors, scorer, defaultThreshold);
+      return {
+        ...report,
+        digest: set.digest,
+        routes: set.routes.length,
+        utterances: set.utteranceCount,
+        durationMs: performance.now() - started,
+      };
+    } finally {
+      if (this.#loading === loading) this.#loading = undefined;
+    }
+  }
+
+  /**
+   * Classifies one text.
+   * @throws AppError `not_ready`, `validation_failed`, `unknown_route`, `aborted`, or what the embedder throws
+   */
+  async classify(
+    request: ClassifyRequest,
+    { signal }: { readonly signal?: AbortSignal } = {},
+  ): Promise<{ readonly decision: Decision; readonly timing: ClassifyTiming }> {
+    validateText(request.text, 'text');
+    const { decisions, timing } = await this.#decide([request.text], request, signal);
+    const [decision] = decisions;
+    if (!decision) throw new AppError('internal', 'a classification had no result');
+    return { decision, timing };
+  }
+
+  /**
+   * Classifies texts with the same options, all by the same set. The results are in order, each equal to
+   * what the text gets alone. If one fails, all fail.
+   * @throws as {@link classify}
+   */
+  async classifyBatch(
+    texts: readonly string[],
+    options: ClassifyOptions = {},
+    { signal }: { readonly signal?: AbortSignal } = {},
+  ): Promise<{ readonly decisions: readonly Decision[]; readonly timing: ClassifyTiming }> {
+    for (const [index, text] of texts.entries()) validateText(text, `texts[${index}]`);
+    return this.#decide(texts, options, signal);
+  }
+
+  /** Aborts what is being loaded. Requests under way still get their answer. */
+  close(): void {
+    this.#closed = true;
+    this.#loading?.abort(new AppError('draining', 'the classifier is closed'));
+    this.#labelSets.clear();
+  }
+
+  async #decide(
+    texts: readonly string[],
+    options: ClassifyOptions,
+    signal: AbortSignal | undefined,
+  ): Promise<{ readonly decisions: readonly Decision[]; readonly timing: ClassifyTiming }> {
+    validateOptions(options);
+    // Taken before the first await: a reload in between must not mix two sets in one answer.
+    const active = options.labels ? await this.#labelSet(options.labels, signal) : this.#active;
+    if (!active) throw new AppError('not_ready', 'no route set is loaded yet', { retryable: true });
+    const candidates = options.routes && active.candidatesOf(options.routes);
+    const timing = { queueMs: 0, tokenizeMs: 0, inferenceMs: 0, scoreMs: 0 };
+    const decisions = await mapConcurrent(
+      texts,
+      this.#concurrency,
+      async (text, stop) => {
+        const embedding = await this.#options.embedder.embed(text, { signal: stop });
+        timing.queueMs = Math.max(timing.queueMs, embedding.timing.queueMs);
+        timing.tokenizeMs += embedding.timing.tokenizeMs;
+        timing.inferenceMs += embedding.timing.inferenceMs;
+        const started = performance.now();
+        const { route_metadata, ...verdict } = active.judge(embedding.vector, candidates, options);
+        timing.scoreMs += performance.now() - started;
+        return {
+          ...verdict,
+          usage: { tokens: embedding.tokens, truncated_tokens: embedding.truncatedTokens },
+          model: this.#options.model,
+          routes_digest: active.set.digest,
+          ...(route_metadata && { route_metadata }),
+        };
+      },
+      signal,
+    );
+    return { decisions, timing };
+  }
+
+  async #labelSet(labels: readonly Label[], signal?: AbortSignal): Promise<ActiveSet> {
+    const { set, named } = labelSetOf(labels);
+    return this.#labelSets.get(
+      set.digest,
+      set.utteranceCount,
+      async (stop) => {
+        const { vectors } = await embedRoutes(set, this.#options.embedder, { signal: stop });
+        // Sentences made of one name are too much alike to learn anything from leaving one out.
+        const scorer = named
+          ? new SimilarityScorer(vectors, NAMED_CENTRE)
+          : await similarity(set, vectors, { signal: stop });
+        return new ActiveSet(set, vectors, scorer);
+      },
+      signal,
+    );
+  }
+}
+
+function validateText(text: string, path: string): void {
+  if (text.trim() !== '') return;
+  const issues = [{ path, message: 'must not be empty' }];
+  throw new AppError('validation_failed', `${path}: must not be empty`, { issues });
+}
+
+function validateOptions({ top_k, threshold, routes, labels }: ClassifyOptions): void {
+  const issues: FieldIssue[] = [];
+  const add = (path: string, message: string): void => void issues.push({ path, message });
+  if (top_k !== undefined && !(Number.isInteger(top_k) && top_k >= 1))
+    add('top_k', 'must be a whole number from 1');
+  if (threshold !== undefined && !(threshold >= 0 && threshold <= 1))
+    add('threshold', 'must be a number from 0 to 1');
+  if (routes?.length === 0) add('routes', 'must name at least one route');
+  if (routes && labels)
+    add('labels', 'cannot be combined with "routes": labels take the place of the route set');
+  if (issues.length === 0) return;
+  const list = issues.map(({ path, message }) => `${path}: ${message}`).join('; ');
+  throw new AppError('validation_failed', list, { issues });
+}

@@ -1,0 +1,47 @@
+import { AppError } from '../errors.js';
+
+/**
+ * Runs `work` on every item, at most `limit` at once, and gives the results in the items' order. The first
+ * failure aborts the signal that the others were given; it is thrown once all of them have ended, so that
+ * nothing is still running afterwards.
+ * @throws what `work` threw first; AppError `aborted` when `signal` was aborted
+ */
+export async function mapConcurrent<Item, Result>(
+  items: readonly Item[],
+  limit: number,
+  work: (item: Item, signal: AbortSignal, index: number) => Promise<Result>,
+  signal?: AbortSignal,
+): Promise<Result[]> {
+  const stop = new AbortController();
+  const both = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
+  const results: Result[] = new Array(items.length);
+  const queue = items.entries();
+  const lane = async (): Promise<void> => {
+    for (const [index, item] of queue) {
+      throwIfAborted(both);
+      results[index] = await work(item, both, index);
+    }
+  };
+  let first: { error: unknown } | undefined;
+  const lanes = Array.from({ length: Math.min(Math.max(1, limit), items.length) }, () =>
+    lane().catch((error: unknown) => {
+      first ??= { error };
+      stop.abort(error);
+    }),
+  );
+  await Promise.all(lanes);
+  if (first) throw first.error;
+  return results;
+}
+
+/**
+ * Ends work whose result nobody wants any more.
+ * @throws AppError `aborted`, or the signal's reason where that is an AppError itself
+ */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (!signal?.aborted) return;
+  const reason: unknown = signal.reason;
+  throw reason instanceof AppError
+    ? reason
+    : new AppError('aborted', 'the work was aborted', { cause: reason });
+}

@@ -1,0 +1,38 @@
+import type { RouteSet } from './route-set.js';
+import type { RouteVectors } from './vectors.js';
+
+/** Buffers that a scorer writes into, indexed by route. What is not a candidate keeps an old value. */
+export interface RouteScores {
+  /** Best cosine of the route's utterances. */
+  readonly similarity: Float64Array;
+  /** Confidence that the route is right, 0..1. */
+  readonly score: Float64Array;
+}
+
+/** Judges a vector by a route set. Made for one set; another set needs another scorer. */
+export interface Scorer {
+  /** Method and version, for the record: the same id on the same set gives the same scores. */
+  readonly id: string;
+  /** Lowest score with which a route is chosen where nobody says otherwise. */
+  readonly defaultThreshold: number;
+  /**
+   * Scores the candidates. Allocates nothing and does not await. The same vector and candidates give the
+   * same numbers. Within one call, `score` orders the candidates; scores of different candidate lists
+   * are comparable but not equal, as confidence is shared among the candidates.
+   * @param vector of length 1
+   * @param candidates indexes of routes, none twice; `undefined`: all
+   */
+  score(vector: Float32Array, candidates: Uint32Array | undefined, out: RouteScores): void;
+}
+
+/** Makes the scorer of a set, which may take long (training) and can be aborted through `signal`. */
+export type CreateScorer = (
+  set: RouteSet,
+  vectors: RouteVectors,
+  options: { readonly signal?: AbortSignal },
+) => Promise<Scorer>;
+
+/** Buffers for a set of `routes` routes. */
+export function createRouteScores(routes: number): RouteScores {
+  return { similarity: new Float64Array(routes), score: new Float64Array(routes) };
+}

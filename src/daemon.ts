@@ -1,0 +1,68 @@
+import { readConfig } from './config.js';
+import { createLogger, type ProcessLogger } from './logger.js';
+import { createService } from './service.js';
+
+/** Exit codes of a daemon; 2 (wrong settings) is what an error before `start` becomes. */
+const EXIT = { stopped: 0, failed: 1 } as const;
+
+/** The daemon as the process sees it. */
+export interface Daemon {
+  /** Listens and begins to fill the volume. */
+  start(): Promise<void>;
+  /** Shuts down in good order and ends the process with 0; asked again, ends it at once. */
+  stop(signal: NodeJS.Signals): void;
+}
+
+/**
+ * Makes a daemon out of the environment.
+ * @throws AppError `config_invalid`, `manifest_invalid`, `routes_invalid`: nothing listens yet
+ */
+export async function startDaemon(
+  env: NodeJS.ProcessEnv,
+  version: string,
+  exit: (code: number) => never,
+): Promise<Daemon> {
+  const config = readConfig(env);
+  const logger = await createLogger(config);
+  const { log } = logger;
+  guard(logger, exit);
+  const service = await createService(config, log, version);
+  let stopping = false;
+
+  const end = (code: number): never => {
+    logger.flush();
+    return exit(code);
+  };
+  const stop = (signal: NodeJS.Signals): void => {
+    if (stopping) {
+      log.warn({ signal }, 'second signal: ending at once');
+      end(signal === 'SIGINT' ? 130 : 143);
+    }
+    stopping = true;
+    log.info({ signal, drain_ms: config.drainMs }, 'shutting down');
+    service.close().then(
+      () => {
+        log.info({}, 'stopped');
+        end(EXIT.stopped);
+      },
+      (error: unknown) => {
+        log.error({ err: error }, 'shutdown failed');
+        end(EXIT.failed);
+      },
+    );
+  };
+  return { start: () => service.start(), stop };
+}
+
+/** What nobody foresaw is logged and ends the process: a daemon in an unknown state serves nobody. */
+function guard(logger: ProcessLogger, exit: (code: number) => never): void {
+  const fatal = (error: unknown, kind: string): void => {
+    logger.log.fatal({ err: error }, kind);
+    logger.flush();
+    exit(EXIT.failed);
+  };
+  process.on('uncaughtException', (error) => fatal(error, 'uncaught exception'));
+  process.on('unhandledRejection', (reason) => fatal(reason, 'unhandled rejection'));
+  // A reader of our output that went away is no reason to stop serving.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+}

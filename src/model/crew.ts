@@ -1,0 +1,264 @@
+import { AppError } from '../errors.js';
+import type { Log } from '../log.js';
+import type { Embedder, Embedding, EmbedOptions } from './embedder.js';
+import { Fifo } from './fifo.js';
+import { Job, MAX_ATTEMPTS } from './job.js';
+import type { ModelBytes } from './model-bytes.js';
+import type { PoolSettings } from './pool-settings.js';
+import { type LoadCrash, Seat, type SeatState } from './seat.js';
+
+/** Counts over the life of a pool, all its models together. */
+export interface PoolTotals {
+  embedded: number;
+  /** Texts rejected with `worker_failed`. */
+  failed: number;
+  /** Worker processes started in place of lost ones. */
+  restarts: number;
+}
+
+/** One worker as it is now. */
+export interface WorkerStatus {
+  /** `null` while there is no process. */
+  readonly pid: number | null;
+  readonly state: SeatState;
+  /** Processes started in this place after the first. */
+  readonly restarts: number;
+}
+
+/** A model that kills this many workers before one has served cannot be loaded. */
+const MAX_LOAD_CRASHES = 3;
+const MIN_RETRY_AFTER_MS = 100;
+const MAX_RETRY_AFTER_MS = 30_000;
+/** Weight of the newest text in the average time of one. */
+const AVERAGE_WEIGHT = 0.05;
+
+/** The workers of one model and the queue before them. Serves one model, or none yet, in its life. */
+export class Crew implements Embedder {
+  readonly #settings: PoolSettings;
+  readonly #totals: PoolTotals;
+  readonly #seats: readonly Seat[];
+  readonly #queue = new Fifo<Job>();
+  #model: ModelBytes | undefined;
+  /** A load that waits for its verdict. */
+  #load: { quorum: number; crashes: LoadCrash[]; resolve(): void; reject(error: AppError): void } | undefined;
+  #accepted = false;
+  #draining = false;
+  #ending = false;
+  #ended: Promise<void> | undefined;
+  #whenIdle: (() => void)[] = [];
+  #nextId = 0;
+  #averageMs = 0;
+
+  /** Starts the workers, which load their libraries and wait for the model. */
+  constructor(settings: PoolSettings, totals: PoolTotals, log: Log) {
+    this.#settings = settings;
+    this.#totals = totals;
+    this.#seats = Array.from({ length: settings.workers }, () => {
+      const seat: Seat = new Seat(
+        settings,
+        {
+          ready: () => this.#onReady(),
+          refused: (code, message) => this.#load?.reject(new AppError(code, message)),
+          loadCrashed: (crash) => this.#onLoadCrashed(crash),
+          roomy: () => this.#feed(),
+          embedded: (job, embedding) => {
+            const ms = embedding.tokenizeMs + embedding.inferenceMs;
+            this.#averageMs += AVERAGE_WEIGHT * (ms - this.#averageMs);
+            totals.embedded += 1;
+            job.resolve(embedding);
+            this.#checkIdle();
+          },
+          failed: (job, reason) => this.#onFailed(job, reason),
+          returned: (jobs) => this.#requeue(jobs),
+          restarted: () => {
+            totals.restarts += 1;
+          },
+        },
+        log,
+      );
+      return seat;
+    });
+  }
+
+  /** Length of the vectors; 0 before there is a model. */
+  get dimension(): number {
+    return this.#model?.spec.dimension ?? 0;
+  }
+
+  /** Whether a text would be embedded now. */
+  get ready(): boolean {
+    return this.#accepted && !this.#draining && this.#seats.some((seat) => seat.status.state === 'ready');
+  }
+
+  get workers(): WorkerStatus[] {
+    return this.#seats.map((seat) => seat.status);
+  }
+
+  /** Texts that no worker executes yet, here or at a worker. */
+  get waiting(): number {
+    return this.#queue.size + this.#seats.reduce((sum, seat) => sum + Math.max(0, seat.load - 1), 0);
+  }
+
+  /** Texts being executed. */
+  get executing(): number {
+    return this.#seats.filter((seat) => seat.load > 0).length;
+  }
+
+  /**
+   * Gives all workers the model. At most once. Resolves when `quorum` of them passed the canary; the others
+   * follow, and so does every replacement.
+   * @throws AppError `model_unloadable`, `canary_mismatch` when the model is at fault; `worker_failed` when
+   *   workers die of something else; `draining`. The crew must be ended then.
+   */
+  load(model: ModelBytes, quorum: number): Promise<void> {
+    this.#model = model;
+    const verdict = new Promise<void>((resolve, reject) => {
+      this.#load = { quorum, crashes: [], resolve, reject };
+    });
+    for (const seat of this.#seats) seat.setModel(model);
+    return verdict.finally(() => {
+      this.#load = undefined;
+    });
+  }
+
+  embed(text: string, options: EmbedOptions = {}): Promise<Embedding> {
+    const refusal = this.#refusal(options.signal);
+    if (refusal) return Promise.reject(refusal);
+    const job = new Job(this.#nextId++, text);
+    job.node = this.#queue.push(job);
+    this.#feed();
+    const { signal } = options;
+    if (!signal) return job.promise;
+    const onAbort = () => {
+      if (job.node) this.#queue.remove(job.node);
+      job.reject(aborted(signal));
+      this.#checkIdle();
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    return job.promise.finally(() => signal.removeEventListener('abort', onAbort));
+  }
+
+  /**
+   * Takes no more texts, finishes those it has, and ends the workers. Texts that are not finished after
+   * `deadlineMs` are rejected with `draining`. May be called again with a nearer deadline.
+   */
+  async drain(deadlineMs: number): Promise<void> {
+    this.#draining = true;
+    let timer: NodeJS.Timeout | undefined;
+    await new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, deadlineMs);
+      this.#whenIdle.push(resolve);
+      this.#checkIdle();
+    });
+    clearTimeout(timer);
+    await this.end();
+  }
+
+  /** Ends the workers now, or as soon as their current forward pass is over; resolves when all are gone. */
+  end(): Promise<void> {
+    this.#ended ??= this.#end();
+    return this.#ended;
+  }
+
+  async #end(): Promise<void> {
+    this.#ending = true;
+    this.#draining = true;
+    this.#load?.reject(draining());
+    const busy = this.#isBusy();
+    for (let job = this.#queue.shift(); job; job = this.#queue.shift()) job.reject(draining());
+    await Promise.all(this.#seats.map((seat) => seat.end(busy || !this.#accepted ? 'kill' : 'finish')));
+  }
+
+  #refusal(signal: AbortSignal | undefined): AppError | undefined {
+    if (signal?.aborted) return aborted(signal);
+    if (this.#draining) return draining();
+    if (!this.#accepted) return new AppError('not_ready', 'no model is loaded yet', { retryable: true });
+    const { maxQueue } = this.#settings;
+    if (this.#queue.size < maxQueue || this.#roomiest()) return undefined;
+    const waitMs = (this.#queue.size * this.#averageMs) / this.#seats.length;
+    return new AppError('overloaded', `${maxQueue} texts are waiting already`, {
+      retryable: true,
+      retryAfterMs: Math.round(Math.min(MAX_RETRY_AFTER_MS, Math.max(MIN_RETRY_AFTER_MS, waitMs))),
+    });
+  }
+
+  /** Hands waiting texts to the workers, an idle one first. */
+  #feed(): void {
+    for (let seat = this.#roomiest(); seat; seat = this.#roomiest()) {
+      const job = this.#queue.shift();
+      if (!job) return;
+      job.node = undefined;
+      seat.take(job);
+    }
+  }
+
+  #roomiest(): Seat | undefined {
+    let best: Seat | undefined;
+    for (const seat of this.#seats) {
+      if (seat.hasRoom && (!best || seat.load < best.load)) best = seat;
+    }
+    return best;
+  }
+
+  #onReady(): void {
+    const ready = this.#seats.filter((seat) => seat.status.state === 'ready').length;
+    if (!this.#load || ready < this.#load.quorum) return;
+    this.#accepted = true;
+    this.#load.resolve();
+  }
+
+  #onLoadCrashed(crash: LoadCrash): void {
+    if (!this.#load) return;
+    this.#load.crashes.push(crash);
+    if (this.#load.crashes.length < MAX_LOAD_CRASHES) return;
+    // SIGKILL comes from outside, most often from a kernel without memory; the model did not do it.
+    const atFault = this.#load.crashes.every(({ warm, exit }) => warm && exit.signal !== 'SIGKILL');
+    this.#load.reject(
+      atFault
+        ? new AppError(
+            'model_unloadable',
+            `loading the model ended ${MAX_LOAD_CRASHES} workers: ${crash.reason}`,
+          )
+        : new AppError('worker_failed', `inference workers do not start: the last one ${crash.reason}`, {
+            retryable: true,
+          }),
+    );
+  }
+
+  #onFailed(job: Job, reason: string): void {
+    job.attempts += 1;
+    if (!job.settled && job.attempts >= MAX_ATTEMPTS) {
+      this.#totals.failed += 1;
+      job.giveUp(reason);
+    }
+    this.#requeue([job]);
+  }
+
+  /** Puts texts back at the head of the queue, in their order; they have waited longest. */
+  #requeue(jobs: readonly Job[]): void {
+    for (const job of jobs.toReversed()) {
+      if (job.settled) continue;
+      if (this.#ending) job.reject(draining());
+      else job.node = this.#queue.unshift(job);
+    }
+    this.#feed();
+    this.#checkIdle();
+  }
+
+  #isBusy(): boolean {
+    return this.#queue.size > 0 || this.#seats.some((seat) => seat.load > 0);
+  }
+
+  #checkIdle(): void {
+    if (this.#whenIdle.length === 0 || this.#isBusy()) return;
+    for (const resolve of this.#whenIdle.splice(0)) resolve();
+  }
+}
+
+function draining(): AppError {
+  return new AppError('draining', 'shutting down: no more texts', { retryable: true });
+}
+
+function aborted(signal: AbortSignal): AppError {
+  return new AppError('aborted', 'the caller gave the text up', { cause: signal.reason });
+}

@@ -1,0 +1,37 @@
+import { availableParallelism } from 'node:os';
+
+/** Everything about a pool that can be set. */
+export interface PoolSettings {
+  /** Worker processes, each with one single-threaded session. */
+  readonly workers: number;
+  /** The compiled `inference-worker.js`. */
+  readonly workerEntry: URL;
+  /** Texts that may wait; more are refused with `overloaded`. */
+  readonly maxQueue: number;
+  /** Texts at one worker: one executing, the others waiting there so that it never idles. */
+  readonly inFlightPerWorker: number;
+  /** A worker that has not answered a text after this long is killed and replaced. */
+  readonly hangTimeoutMs: number;
+  /** The same for loading a model, libraries and canary included. */
+  readonly loadTimeoutMs: number;
+  /** Wait before a lost worker's successor starts; doubles with each loss in a row. */
+  readonly backoffMinMs: number;
+  readonly backoffMaxMs: number;
+  /** A worker that served this long was healthy: its loss is the first in a row. */
+  readonly healthyAfterMs: number;
+}
+
+/** The settings that hold where `createPool` is told nothing else. */
+export function defaultPoolSettings(): PoolSettings {
+  return {
+    workers: availableParallelism(),
+    workerEntry: new URL('./inference-worker.js', import.meta.url),
+    maxQueue: 1_024,
+    inFlightPerWorker: 2,
+    hangTimeoutMs: 30_000,
+    loadTimeoutMs: 60_000,
+    backoffMinMs: 100,
+    backoffMaxMs: 30_000,
+    healthyAfterMs: 60_000,
+  };
+}

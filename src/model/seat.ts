@@ -1,0 +1,231 @@
+import type { ErrorCode } from '../errors.js';
+import { messageOf } from '../errors.js';
+import type { Log } from '../log.js';
+import type { Job } from './job.js';
+import type { ModelBytes } from './model-bytes.js';
+import type { PoolSettings } from './pool-settings.js';
+import type { WorkerEmbedding } from './protocol.js';
+import { type WorkerExit, WorkerProcess } from './worker-process.js';
+
+/**
+ * `starting` loading its libraries, `warm` waiting for a model, `loading` the model and its canary,
+ * `ready` serving, `restarting` dead, its successor waits for its time, `ended` for good.
+ */
+export type SeatState = 'starting' | 'warm' | 'loading' | 'ready' | 'restarting' | 'ended';
+
+/** How a process was lost while it had no model in service yet. */
+export interface LoadCrash {
+  /** Whether it had got as far as the model, so that the model may be to blame. */
+  readonly warm: boolean;
+  readonly reason: string;
+  readonly exit: WorkerExit;
+}
+
+/** What a seat tells its crew. */
+export interface SeatListener {
+  /** The model is loaded and passed its canary; also after a restart. */
+  ready(): void;
+  /** The model is at fault. The process is being ended; the seat starts no other unless told to. */
+  refused(code: ErrorCode, message: string): void;
+  /** The process died before it was ready. Another follows after a backoff. */
+  loadCrashed(crash: LoadCrash): void;
+  /** There is room for a text. */
+  roomy(): void;
+  embedded(job: Job, embedding: WorkerEmbedding): void;
+  /** This text failed or killed the process. */
+  failed(job: Job, reason: string): void;
+  /** These texts had been sent to a process that died before it came to them, in order. */
+  returned(jobs: readonly Job[]): void;
+  restarted(): void;
+}
+
+/** A timer that fires this much late says that this process was stopped, so that its own clock means nothing. */
+const LATE_MS = 1_000;
+
+/** One worker's place: keeps a process in it, kills one that hangs, and starts successors at a bounded rate. */
+export class Seat {
+  readonly #settings: PoolSettings;
+  readonly #listener: SeatListener;
+  readonly #log: Log;
+  #process: WorkerProcess | undefined;
+  #model: ModelBytes | undefined;
+  #state: SeatState = 'starting';
+  #warm = false;
+  #restarts = 0;
+  /** Deaths since the last healthy spell. */
+  #failures = 0;
+  #spawnedAt = 0;
+  #readyAt: number | undefined;
+  /** Texts at the process, in order: it executes the first. */
+  #jobs: Job[] = [];
+  #killedBecause: string | undefined;
+  #watchdog: NodeJS.Timeout | undefined;
+  #restart: NodeJS.Timeout | undefined;
+
+  constructor(settings: PoolSettings, listener: SeatListener, log: Log) {
+    this.#settings = settings;
+    this.#listener = listener;
+    this.#log = log;
+    this.#spawn();
+  }
+
+  get status(): { pid: number | null; state: SeatState; restarts: number } {
+    return { pid: this.#process?.pid ?? null, state: this.#state, restarts: this.#restarts };
+  }
+
+  /** Texts at the process; the first of them is being executed, the others wait there. */
+  get load(): number {
+    return this.#jobs.length;
+  }
+
+  get hasRoom(): boolean {
+    return this.#state === 'ready' && this.#jobs.length < this.#settings.inFlightPerWorker;
+  }
+
+  /** Gives the seat its model, for this process and all its successors. At most once. */
+  setModel(model: ModelBytes): void {
+    this.#model = model;
+    if (this.#process) this.#load(this.#process, model);
+  }
+
+  /** Sends a text. The seat must have room. */
+  take(job: Job): void {
+    this.#jobs.push(job);
+    if (this.#jobs.length === 1) this.#watch('hung', this.#settings.hangTimeoutMs);
+    this.#process?.embed(job.id, job.text);
+  }
+
+  /** Ends the seat: at once with `kill`, else when the process is through with what it executes. */
+  async end(how: 'kill' | 'finish'): Promise<void> {
+    this.#state = 'ended';
+    clearTimeout(this.#watchdog);
+    clearTimeout(this.#restart);
+    if (how === 'kill') this.#process?.kill();
+    await this.#process?.end();
+  }
+
+  #spawn(): void {
+    this.#state = 'starting';
+    this.#warm = false;
+    this.#killedBecause = undefined;
+    this.#spawnedAt = performance.now();
+    this.#readyAt = undefined;
+    let process: WorkerProcess;
+    try {
+      process = new WorkerProcess(
+        this.#settings.workerEntry,
+        {
+          warm: () => this.#onWarm(),
+          loaded: () => this.#onLoaded(),
+          refused: (code, message) => this.#onRefused(code, message),
+          embedded: (id, embedding) => this.#onAnswer(id, (job) => this.#listener.embedded(job, embedding)),
+          failed: (id, message) =>
+            this.#onAnswer(id, (job) => this.#listener.failed(job, `the runtime said: ${message}`)),
+          exited: (exit) => this.#onExited(exit),
+        },
+        this.#log,
+      );
+    } catch (error) {
+      this.#log.error({ err: error }, 'cannot start an inference worker');
+      queueMicrotask(() => this.#onExited({ code: null, signal: null }, messageOf(error)));
+      return;
+    }
+    this.#process = process;
+    if (this.#model) this.#load(process, this.#model);
+  }
+
+  #load(process: WorkerProcess, model: ModelBytes): void {
+    this.#watch('did not load the model in time', this.#settings.loadTimeoutMs);
+    // The message waits in the channel until the process has its libraries.
+    process.load(model);
+    if (this.#warm) this.#state = 'loading';
+  }
+
+  #onWarm(): void {
+    if (this.#state !== 'starting') return;
+    this.#warm = true;
+    this.#state = this.#model ? 'loading' : 'warm';
+  }
+
+  #onLoaded(): void {
+    if (this.#state !== 'loading') return;
+    clearTimeout(this.#watchdog);
+    this.#state = 'ready';
+    this.#readyAt = performance.now();
+    const sinceSpawnMs = Math.round(this.#readyAt - this.#spawnedAt);
+    this.#log.info({ pid: this.#process?.pid, sinceSpawnMs }, 'inference worker ready');
+    this.#listener.ready();
+    if (this.hasRoom) this.#listener.roomy();
+  }
+
+  #onRefused(code: ErrorCode, message: string): void {
+    if (this.#state !== 'loading') return;
+    clearTimeout(this.#watchdog);
+    this.#listener.refused(code, message);
+    this.#kill(`refused the model: ${message}`);
+  }
+
+  #onAnswer(id: number, deliver: (job: Job) => void): void {
+    const job = this.#jobs.shift();
+    if (!job || job.id !== id) {
+      // Answers come in order; one out of order means that this process cannot be trusted.
+      if (job) this.#jobs.unshift(job);
+      this.#kill('answered out of order');
+      return;
+    }
+    if (this.#jobs.length > 0) this.#watch('hung', this.#settings.hangTimeoutMs);
+    else clearTimeout(this.#watchdog);
+    deliver(job);
+    if (this.hasRoom) this.#listener.roomy();
+  }
+
+  #onExited(exit: WorkerExit, cause?: string): void {
+    clearTimeout(this.#watchdog);
+    const pid = this.#process?.pid;
+    this.#process = undefined;
+    const jobs = this.#jobs;
+    this.#jobs = [];
+    if (this.#state === 'ended') {
+      this.#listener.returned(jobs);
+      return;
+    }
+    const reason = cause ?? this.#killedBecause ?? describe(exit);
+    const ready = this.#readyAt;
+    if (ready !== undefined && performance.now() - ready >= this.#settings.healthyAfterMs) this.#failures = 0;
+    const delayMs = Math.min(this.#settings.backoffMaxMs, this.#settings.backoffMinMs * 2 ** this.#failures);
+    this.#failures += 1;
+    this.#state = 'restarting';
+    this.#log.error({ pid, reason, delayMs }, 'inference worker lost, starting another');
+    this.#restart = setTimeout(() => {
+      this.#restarts += 1;
+      this.#listener.restarted();
+      this.#spawn();
+    }, delayMs);
+
+    const [executing, ...waiting] = jobs;
+    this.#listener.returned(waiting);
+    if (executing) this.#listener.failed(executing, `the worker ${reason}`);
+    if (ready === undefined) this.#listener.loadCrashed({ warm: this.#warm, reason, exit });
+  }
+
+  /** Kills the process unless somebody clears or replaces the watchdog in time. */
+  #watch(reason: string, timeoutMs: number): void {
+    clearTimeout(this.#watchdog);
+    const due = performance.now() + timeoutMs;
+    this.#watchdog = setTimeout(() => {
+      // After a pause of this process itself (SIGSTOP, a frozen container) the answer may lie in the channel.
+      if (performance.now() - due > LATE_MS) this.#watch(reason, timeoutMs);
+      else this.#kill(reason);
+    }, timeoutMs);
+  }
+
+  #kill(reason: string): void {
+    this.#killedBecause = reason;
+    this.#process?.kill();
+  }
+}
+
+function describe({ code, signal }: WorkerExit): string {
+  if (signal !== null) return `was ended by ${signal}`;
+  return code === null ? 'could not be started' : `exited with code ${code}`;
+}
