@@ -27,6 +27,17 @@ const SOURCE_KINDS = ['bundled', 'mirror', 'hub'] as const;
 /** The kinds of source that `MODEL_SOURCES` may list. */
 export type SourceKind = (typeof SOURCE_KINDS)[number];
 
+/** The variants of the model whose manifests come with the program. */
+export const VARIANTS = ['q8', 'fp32'] as const;
+
+/** A variant of the built-in model. */
+export type Variant = (typeof VARIANTS)[number];
+
+/** Where the built-in manifest of a variant is. */
+export function builtInManifest(variant: Variant): string {
+  return resolve(PACKAGE_ROOT, variant === 'q8' ? 'model/manifest.json' : `model/manifest.${variant}.json`);
+}
+
 function integer(min: number, max: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
@@ -121,9 +132,15 @@ export const SETTINGS = {
   manifestFile: setting({
     env: 'MODEL_MANIFEST',
     help: 'manifest that pins the model',
-    defaultText: 'the built-in `model/manifest.json`',
-    fallback: () => resolve(PACKAGE_ROOT, 'model/manifest.json'),
+    defaultText: 'the built-in one of `MODEL_VARIANT`',
+    fallback: (env) => builtInManifest(env.MODEL_VARIANT?.trim().toLowerCase() === 'fp32' ? 'fp32' : 'q8'),
     parse: (text) => resolve(text),
+  }),
+  variant: setting<Variant>({
+    env: 'MODEL_VARIANT',
+    help: 'which built-in model: `q8` (23 MB, bundled) or `fp32` (90 MB); ignored beside `MODEL_MANIFEST`',
+    fallback: () => 'q8',
+    parse: oneOf(...VARIANTS),
   }),
   sources: setting<readonly SourceKind[]>({
     env: 'MODEL_SOURCES',
@@ -232,6 +249,12 @@ export const SETTINGS = {
     secret: true,
     fallback: () => [],
     parse: keys,
+  }),
+  serveModel: setting({
+    env: 'SERVE_MODEL',
+    help: 'serve the verified model files to other instances and to hub clients',
+    fallback: () => false,
+    parse: flag,
   }),
   logLevel: setting({
     env: 'LOG_LEVEL',

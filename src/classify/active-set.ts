@@ -1,6 +1,7 @@
 import { AppError, type FieldIssue } from '../errors.js';
 import { closestNames, compareText } from './closest.js';
 import type { Candidate, ClassifyOptions, Decision, NearestUtterance } from './decision.js';
+import type { Encoder } from './encoder.js';
 import type { JsonObject, RouteSet } from './route-set.js';
 import { createRouteScores, type RouteScores, type Scorer } from './scorer.js';
 import type { RouteVectors } from './vectors.js';
@@ -19,6 +20,8 @@ export type Verdict = Pick<Decision, 'route' | 'score' | 'similarity' | 'candida
 
 /** A route set that is ready to judge vectors. Replaced as a whole, never changed. */
 export class ActiveSet {
+  /** The model that made the vectors and has to embed what they are compared with. */
+  readonly encoder: Encoder;
   readonly set: RouteSet;
   readonly vectors: RouteVectors;
   readonly scorer: Scorer;
@@ -26,7 +29,14 @@ export class ActiveSet {
   readonly #all: Uint32Array;
   readonly #defaultThreshold: number;
 
-  constructor(set: RouteSet, vectors: RouteVectors, scorer: Scorer, defaultThreshold?: number) {
+  constructor(
+    encoder: Encoder,
+    set: RouteSet,
+    vectors: RouteVectors,
+    scorer: Scorer,
+    defaultThreshold?: number,
+  ) {
+    this.encoder = encoder;
     this.set = set;
     this.vectors = vectors;
     this.scorer = scorer;

@@ -1,31 +1,20 @@
 import { availableParallelism } from 'node:os';
 import { AppError, type FieldIssue } from '../errors.js';
-import type { Embedder } from '../model/embedder.js';
 import { ActiveSet } from './active-set.js';
 import { mapConcurrent, throwIfAborted } from './concurrent.js';
-import type {
-  ClassifyOptions,
-  ClassifyRequest,
-  ClassifyTiming,
-  Decision,
-  Label,
-  ModelIdentity,
-} from './decision.js';
+import type { ClassifyOptions, ClassifyRequest, ClassifyTiming, Decision, Label } from './decision.js';
+import type { Encoder } from './encoder.js';
 import { labelSetOf } from './labels.js';
 import type { RouteSet } from './route-set.js';
 import type { CreateScorer } from './scorer.js';
 import { SharedCache } from './shared-cache.js';
 import { NAMED_CENTRE, SimilarityScorer, similarityScoring } from './similarity-scorer.js';
-import type { VectorCache } from './vector-cache.js';
 import { type EmbedRoutesReport, embedRoutes } from './vectors.js';
 
 /** Options of {@link Classifier}. */
 export interface ClassifierOptions {
-  readonly embedder: Embedder;
-  /** Shown with every decision. */
-  readonly model: ModelIdentity;
-  /** Vectors of route utterances that outlive the process. Labels of requests are not kept in it. */
-  readonly cache?: VectorCache;
+  /** The model to begin with; may also come with the first {@link Classifier.load}. */
+  readonly encoder?: Encoder;
   /** Takes the place of the scorer's own default threshold for the route set. 0 is a value. */
   readonly defaultThreshold?: number;
   /** Makes the scorer of a route set. Default: similarity. Labels are always scored by similarity. */
@@ -36,6 +25,8 @@ export interface ClassifierOptions {
 
 /** Options of one {@link Classifier.load}. */
 export interface LoadOptions {
+  /** The model that is to serve this set and all later ones. Default: that of the last load. */
+  readonly encoder?: Encoder;
   readonly signal?: AbortSignal;
   /** Called after every utterance that had to be embedded. */
   readonly onProgress?: (done: number, total: number) => void;
@@ -62,12 +53,14 @@ export class Classifier {
   readonly #options: ClassifierOptions;
   readonly #labelSets = new SharedCache<ActiveSet>(LABEL_CACHE.sets, LABEL_CACHE.utterances);
   readonly #concurrency: number;
+  #encoder: Encoder | undefined;
   #active: ActiveSet | undefined;
   #loading: AbortController | undefined;
   #closed = false;
 
-  constructor(options: ClassifierOptions) {
+  constructor(options: ClassifierOptions = {}) {
     this.#options = options;
+    this.#encoder = options.encoder;
     this.#concurrency = options.concurrency ?? 2 * availableParallelism();
   }
 
@@ -77,20 +70,26 @@ export class Classifier {
   }
 
   /**
-   * Embeds a route set and makes it the active one. A newer call aborts an older one that is under way. If
-   * it fails, the old set stays.
-   * @throws AppError `aborted`, or what the embedder throws
+   * Embeds a route set and makes it the active one, together with the model, if one is given. A newer call
+   * aborts an older one that is under way. If it fails, the old set and the old model stay.
+   * @throws AppError `not_ready` without any model, `aborted`, or what the embedder throws
    */
-  async load(set: RouteSet, { signal, onProgress }: LoadOptions = {}): Promise<LoadReport> {
+  async load(
+    set: RouteSet,
+    { encoder = this.#encoder, signal, onProgress }: LoadOptions = {},
+  ): Promise<LoadReport> {
     if (this.#closed) throw new AppError('draining', 'the classifier is closed');
+    if (!encoder) throw new AppError('not_ready', 'no model is loaded yet', { retryable: true });
     this.#loading?.abort(new AppError('aborted', 'a newer route set took the place of this one'));
     const loading = new AbortController();
     this.#loading = loading;
     const both = signal ? AbortSignal.any([signal, loading.signal]) : loading.signal;
-    const { embedder, cache, createScorer, defaultThreshold } = this.#options;
+    const { createScorer, defaultThreshold } = this.#options;
+    const { embedder, cache } = encoder;
     const started = performance.now();
     try {
-      const previous = this.#active?.vectors;
+      // Vectors of another model are worth nothing, even for the same text.
+      const previous = this.#active?.encoder === encoder ? this.#active.vectors : undefined;
       const { vectors, report } = await embedRoutes(set, embedder, {
         signal: both,
         ...(onProgress && { onProgress }),
@@ -99,7 +98,8 @@ export class Classifier {
       });
       const scorer = await (createScorer ?? similarity)(set, vectors, { signal: both });
       throwIfAborted(both);
-      this.#active = new ActiveSet(set, vectors, scorer, defaultThreshold);
+      this.#active = new ActiveSet(encoder, set, vectors, scorer, defaultThreshold);
+      this.#encoder = encoder;
       return {
         ...report,
         digest: set.digest,
@@ -163,7 +163,7 @@ export class Classifier {
       texts,
       this.#concurrency,
       async (text, stop) => {
-        const embedding = await this.#options.embedder.embed(text, { signal: stop });
+        const embedding = await active.encoder.embedder.embed(text, { signal: stop });
         timing.queueMs = Math.max(timing.queueMs, embedding.timing.queueMs);
         timing.tokenizeMs += embedding.timing.tokenizeMs;
         timing.inferenceMs += embedding.timing.inferenceMs;
@@ -173,7 +173,7 @@ export class Classifier {
         return {
           ...verdict,
           usage: { tokens: embedding.tokens, truncated_tokens: embedding.truncatedTokens },
-          model: this.#options.model,
+          model: active.encoder.model,
           routes_digest: active.set.digest,
           ...(route_metadata && { route_metadata }),
         };
@@ -184,17 +184,19 @@ export class Classifier {
   }
 
   async #labelSet(labels: readonly Label[], signal?: AbortSignal): Promise<ActiveSet> {
+    const encoder = this.#encoder;
+    if (!encoder) throw new AppError('not_ready', 'no model is loaded yet', { retryable: true });
     const { set, named } = labelSetOf(labels);
     return this.#labelSets.get(
-      set.digest,
+      `${encoder.model.digest} ${set.digest}`,
       set.utteranceCount,
       async (stop) => {
-        const { vectors } = await embedRoutes(set, this.#options.embedder, { signal: stop });
+        const { vectors } = await embedRoutes(set, encoder.embedder, { signal: stop });
         // Sentences made of one name are too much alike to learn anything from leaving one out.
         const scorer = named
           ? new SimilarityScorer(vectors, NAMED_CENTRE)
           : await similarity(set, vectors, { signal: stop });
-        return new ActiveSet(set, vectors, scorer);
+        return new ActiveSet(encoder, set, vectors, scorer);
       },
       signal,
     );

@@ -2,6 +2,7 @@ import { realpath } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { type FSWatcher, watch } from 'chokidar';
 import { AppError, type FieldIssue, messageOf } from '../errors.js';
+import type { Log } from '../log.js';
 import { throwIfAborted } from './concurrent.js';
 import type { RouteSet } from './route-set.js';
 import { parseRouteSet } from './routes.js';
@@ -20,19 +21,12 @@ export const ROUTE_FILE_DEFAULTS = {
   retryMs: 5_000,
 } as const;
 
-/** The part of a pino logger that is used here. */
-export interface RouteFileLog {
-  info(fields: object, message: string): void;
-  warn(fields: object, message: string): void;
-  error(fields: object, message: string): void;
-}
-
 /** Options of {@link RouteFile}. */
 export interface RouteFileOptions {
   readonly path: string;
   /** Makes a set the active one, such as `Classifier.load`. Called once at a time. */
   readonly apply: (set: RouteSet, options: { readonly signal: AbortSignal }) => Promise<unknown>;
-  readonly log: RouteFileLog;
+  readonly log: Log;
   readonly debounceMs?: number;
   readonly pollMs?: number;
   readonly retryMs?: number;

@@ -25,16 +25,16 @@ export function classifySchemas(limits: RequestLimits) {
     name,
     z.strictObject({
       name,
-      description: text.optional(),
-      utterances: z.array(text).min(1).max(MAX_LABEL_UTTERANCES).optional(),
+      description: text.exactOptional(),
+      utterances: z.array(text).min(1).max(MAX_LABEL_UTTERANCES).exactOptional(),
     }),
   ]);
   const options = {
-    top_k: z.int().min(1).max(1_000).optional(),
-    threshold: z.number().min(0).max(1).optional(),
-    routes: z.array(name).min(1).max(2_000).optional(),
-    labels: z.array(label).min(1).max(MAX_LABELS).optional(),
-    explain: z.boolean().optional(),
+    top_k: z.int().min(1).max(1_000).exactOptional(),
+    threshold: z.number().min(0).max(1).exactOptional(),
+    routes: z.array(name).min(1).max(2_000).exactOptional(),
+    labels: z.array(label).min(1).max(MAX_LABELS).exactOptional(),
+    explain: z.boolean().exactOptional(),
   };
   return {
     /** `POST /classify` */

@@ -21,6 +21,9 @@ export const RECONCILER_DEFAULTS = Object.freeze({
   unstableHoldOffMs: 60_000,
 });
 
+/** Pauses and bounds, as in {@link RECONCILER_DEFAULTS}. */
+export type ReconcilerTiming = Readonly<Record<keyof typeof RECONCILER_DEFAULTS, number>>;
+
 /** What the reconciler works with. */
 export interface ReconcilerOptions {
   readonly manifest: Manifest;
@@ -28,7 +31,7 @@ export interface ReconcilerOptions {
   /** The nearest first. */
   readonly sources: readonly Source[];
   readonly log: Log;
-  readonly timing?: Partial<typeof RECONCILER_DEFAULTS>;
+  readonly timing?: Partial<ReconcilerTiming>;
 }
 
 /**
@@ -39,7 +42,7 @@ export interface ReconcilerOptions {
 export class Reconciler {
   readonly ledger: Ledger;
   readonly #options: ReconcilerOptions;
-  readonly #timing: typeof RECONCILER_DEFAULTS;
+  readonly #timing: ReconcilerTiming;
   readonly #abort = new AbortController();
   readonly #fingerprints = new Map<string, Fingerprint>();
   readonly #afterRun = new Set<(report: Report) => void>();
@@ -83,9 +86,13 @@ export class Reconciler {
     return this.#recentRepairs().length >= this.#timing.unstableRepairs ? this.#timing.unstableHoldOffMs : 0;
   }
 
-  /** Calls `listener` after each run. */
-  onRun(listener: (report: Report) => void): void {
+  /**
+   * Calls `listener` after each run.
+   * @returns a function that ends this
+   */
+  onRun(listener: (report: Report) => void): () => void {
     this.#afterRun.add(listener);
+    return () => this.#afterRun.delete(listener);
   }
 
   /**

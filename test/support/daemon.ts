@@ -17,7 +17,11 @@ export interface TestDaemon {
   /** Asks until `/health` says 200. */
   ready(timeoutMs?: number): Promise<void>;
   get<T>(path: string): Promise<{ status: number; headers: Headers; body: T }>;
-  post<T>(path: string, body: unknown, headers?: Record<string, string>): Promise<{ status: number; headers: Headers; body: T }>;
+  post<T>(
+    path: string,
+    body: unknown,
+    headers?: Record<string, string>,
+  ): Promise<{ status: number; headers: Headers; body: T }>;
   /** Sends a signal and waits for the end. */
   stop(signal?: NodeJS.Signals): Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
 }

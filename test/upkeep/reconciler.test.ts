@@ -85,8 +85,7 @@ describe('Reconciler', () => {
 
   it('tries again by itself when no source delivers', async () => {
     let available = false;
-    const { files } = smallModel();
-    const { manifest } = await setup();
+    const { manifest, files } = smallModel();
     const late: Source = {
       name: 'late',
       concurrency: 1,
@@ -95,20 +94,10 @@ describe('Reconciler', () => {
         yield* memorySource(files).deliver(wanted, signal);
       },
     };
-    void manifest;
-    const own = smallModel();
-    const store = new ContentStore(await temporaryFolder());
-    const source: Source = {
-      ...late,
-      async *deliver(wanted, signal) {
-        if (!available) throw new AppError('source_unreachable', 'connection refused', { retryable: true });
-        yield* memorySource(own.files).deliver(wanted, signal);
-      },
-    };
     const reconciler = new Reconciler({
-      manifest: own.manifest,
-      store,
-      sources: [source],
+      manifest,
+      store: new ContentStore(await temporaryFolder()),
+      sources: [late],
       log: recordingLog(),
       timing: { retryMinMs: 20, retryMaxMs: 40 },
     });

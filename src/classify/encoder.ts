@@ -1,0 +1,16 @@
+import type { Embedder } from '../model/embedder.js';
+import type { ModelIdentity } from './decision.js';
+import type { VectorCache } from './vector-cache.js';
+
+/**
+ * A model as the classifier needs it. Vectors of different models must never meet, so what belongs to one
+ * model stays together.
+ */
+export interface Encoder {
+  /** Bound to this model: it must not begin to answer with another one. */
+  readonly embedder: Embedder;
+  /** Shown with every decision. */
+  readonly model: ModelIdentity;
+  /** Vectors of route utterances that outlive the process. Labels of requests are not kept in it. */
+  readonly cache?: VectorCache;
+}

@@ -1,0 +1,66 @@
+import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ModelIdentity } from '../../src/classify/decision.js';
+import { AppError } from '../../src/errors.js';
+import type { Embedder, Embedding, EmbedOptions } from '../../src/model/embedder.js';
+
+/** A model identity for answers that are not about the model. */
+export const MODEL: ModelIdentity = {
+  id: 'test/words',
+  revision: 'r1',
+  variant: 'fp32',
+  digest: 'sha256:words',
+};
+
+/**
+ * An embedder that needs no model: a text's vector is the sum of a fixed pseudo-random vector for each of
+ * its words, so texts are the more similar the more words they share. Records what it is asked.
+ */
+export class WordEmbedder implements Embedder {
+  readonly dimension: number;
+  readonly asked: string[] = [];
+  /** Called before each answer; may wait or throw. */
+  before: ((text: string, signal: AbortSignal | undefined) => Promise<void> | void) | undefined;
+  underway = 0;
+  mostUnderway = 0;
+
+  constructor(dimension = 48) {
+    this.dimension = dimension;
+  }
+
+  async embed(text: string, { signal }: EmbedOptions = {}): Promise<Embedding> {
+    this.asked.push(text);
+    this.underway += 1;
+    this.mostUnderway = Math.max(this.mostUnderway, this.underway);
+    try {
+      await this.before?.(text, signal);
+      if (signal?.aborted) throw new AppError('aborted', 'aborted');
+      const words = text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [''];
+      const timing = { queueMs: 1, tokenizeMs: 2, inferenceMs: 3 };
+      return { vector: this.#sum(words), tokens: words.length + 2, truncatedTokens: 0, timing };
+    } finally {
+      this.underway -= 1;
+    }
+  }
+
+  #sum(words: readonly string[]): Float32Array {
+    const vector = new Float32Array(this.dimension);
+    for (const word of words) {
+      for (let i = 0; i < this.dimension; i += 1) {
+        const digest = createHash('md5').update(`${word} ${i}`).digest();
+        vector[i] = (vector[i] ?? 0) + digest.readInt32LE(0) / 2 ** 31;
+      }
+    }
+    const length = Math.hypot(...vector);
+    return vector.map((value) => value / length);
+  }
+}
+
+/** Waits, or ends early when aborted, as a pool does. */
+export async function waitOr(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await sleep(ms, undefined, signal && { signal });
+  } catch {
+    throw new AppError('aborted', 'aborted while waiting');
+  }
+}

@@ -1,0 +1,315 @@
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { ModelBytes } from '../../src/model/model-bytes.js';
+import { createPool, type Pool, type PoolOptions } from '../../src/model/pool.js';
+import { bundledModel, cosine, goldenCases, workerEntry } from '../support/model.js';
+import { isAlive, pidsOf, until } from './processes.js';
+
+const silent = { debug() {}, info() {}, warn() {}, error() {} };
+const pools: Pool[] = [];
+
+function start(options: Partial<PoolOptions> = {}): Pool {
+  const pool = createPool({ log: silent, workerEntry, workers: 2, backoffMinMs: 20, ...options });
+  pools.push(pool);
+  return pool;
+}
+
+async function serving(options: Partial<PoolOptions> = {}): Promise<Pool> {
+  const pool = start(options);
+  await pool.load(bundledModel);
+  await until(() => pool.status().workers.every(({ state }) => state === 'ready'), 'all workers ready');
+  return pool;
+}
+
+afterEach(async () => {
+  await Promise.all(pools.splice(0).map((pool) => pool.close(0)));
+});
+
+const texts = goldenCases.map(({ text }) => text).filter((text) => text.length < 200);
+/** What each text gives when it runs alone. */
+const alone = new Map<string, Float32Array>();
+/** Takes a worker about a second, so that a test can catch it at work. */
+const slowText = '東'.repeat(1_000_000);
+const garbage: ModelBytes = { ...bundledModel, model: Buffer.alloc(100_000, 7) };
+
+beforeAll(async () => {
+  const pool = await serving({ workers: 1 });
+  for (const text of texts) alone.set(text, (await pool.embed(text)).vector);
+});
+
+describe('a pool that serves', () => {
+  it('embeds as the reference does, and says how', async () => {
+    const pool = await serving();
+    expect(pool.dimension).toBe(384);
+    for (const { text, q8, input_ids, untruncated_tokens } of goldenCases) {
+      const { vector, tokens, truncatedTokens, timing } = await pool.embed(text);
+      expect(cosine(vector, q8)).toBeGreaterThanOrEqual(0.98);
+      expect(tokens).toBe(input_ids.length);
+      expect(truncatedTokens).toBe(untruncated_tokens - input_ids.length);
+      expect(timing.inferenceMs).toBeGreaterThan(0);
+      expect(timing.tokenizeMs).toBeGreaterThanOrEqual(0);
+      expect(timing.queueMs).toBeGreaterThanOrEqual(0);
+      // Its own memory, not a view over a message.
+      expect(vector.buffer.byteLength).toBe(384 * 4);
+    }
+    expect(pool.status()).toMatchObject({
+      ready: true,
+      waiting: 0,
+      executing: 0,
+      totals: { embedded: goldenCases.length, failed: 0, restarts: 0 },
+    });
+  });
+
+  it('gives the same bits for the same text, on every worker and beside any other text', async () => {
+    const pool = await serving();
+    const many = Array.from({ length: 200 }, (_, index) => texts[(index * 7) % texts.length] ?? '');
+    const embeddings = await Promise.all(many.map((text) => pool.embed(text)));
+    for (const [index, { vector }] of embeddings.entries())
+      expect(vector).toEqual(alone.get(many[index] ?? ''));
+  });
+
+  it('refuses texts before a model is loaded', async () => {
+    const pool = start();
+    expect(pool.dimension).toBe(0);
+    expect(pool.status().ready).toBe(false);
+    await expect(pool.embed('hello')).rejects.toMatchObject({ code: 'not_ready', retryable: true });
+  });
+
+  it('lets no signal of the terminal end a worker', async () => {
+    const pool = await serving();
+    const pids = pidsOf(pool);
+    for (const pid of pids) for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.kill(pid, signal);
+    await Promise.all(texts.map((text) => pool.embed(text)));
+    expect(pidsOf(pool)).toEqual(pids);
+  });
+});
+
+describe('a worker lost', () => {
+  it('to a kill in mid-work: replaced, and every answer is right', async () => {
+    const pool = await serving();
+    const [victim] = pidsOf(pool);
+    const many = Array.from({ length: 300 }, (_, index) => texts[index % texts.length] ?? '');
+    let answered = 0;
+    const embeddings = await Promise.all(
+      many.map(async (text) => {
+        const embedding = await pool.embed(text);
+        answered += 1;
+        if (answered === 50 && victim !== undefined) process.kill(victim, 'SIGKILL');
+        return embedding;
+      }),
+    );
+    for (const [index, { vector }] of embeddings.entries())
+      expect(vector).toEqual(alone.get(many[index] ?? ''));
+    await until(() => pool.status().workers.every(({ state }) => state === 'ready'), 'the successor ready');
+    expect(pool.status().totals).toEqual({ embedded: 300, failed: 0, restarts: 1 });
+    expect(pidsOf(pool)).not.toContain(victim);
+  });
+
+  it('to a hang: killed, replaced, and its texts retried', async () => {
+    const pool = await serving({ hangTimeoutMs: 1_500 });
+    const [victim] = pidsOf(pool);
+    if (victim === undefined) throw new Error('no worker');
+    process.kill(victim, 'SIGSTOP');
+    const embeddings = await Promise.all(texts.map((text) => pool.embed(text)));
+    for (const [index, { vector }] of embeddings.entries())
+      expect(vector).toEqual(alone.get(texts[index] ?? ''));
+    await until(() => pool.status().totals.restarts === 1, 'a restart');
+    expect(isAlive(victim)).toBe(false);
+  });
+
+  it('to the same text twice: that text is given up, the one behind it is unharmed, a third worker lives', async () => {
+    const pool = await serving({ workers: 1 });
+    const poison = pool.embed(slowText);
+    poison.catch(() => {});
+    const bystander = pool.embed('hi');
+    for (let kills = 0; kills < 2; kills += 1) {
+      await until(
+        () => pool.status().totals.restarts === kills && pool.status().executing === 1,
+        'the text at work',
+      );
+      for (const pid of pidsOf(pool)) process.kill(pid, 'SIGKILL');
+    }
+    await expect(poison).rejects.toMatchObject({ code: 'worker_failed', retryable: true });
+    expect((await bystander).vector).toEqual(alone.get('hi'));
+    expect(pool.status().totals).toEqual({ embedded: 1, failed: 1, restarts: 2 });
+  });
+
+  it('again and again: restarts come at a bounded rate', async () => {
+    const pool = await serving({ workers: 1, backoffMinMs: 400 });
+    const delays: number[] = [];
+    for (let deaths = 1; deaths <= 2; deaths += 1) {
+      for (const pid of pidsOf(pool)) process.kill(pid, 'SIGKILL');
+      await until(() => pool.status().workers[0]?.state === 'restarting', 'the death noticed');
+      const start = performance.now();
+      expect(pool.status().ready).toBe(false);
+      await until(() => pool.status().totals.restarts === deaths, 'a restart');
+      delays.push(performance.now() - start);
+    }
+    expect(delays[0]).toBeGreaterThan(300);
+    expect(delays[1]).toBeGreaterThan(700);
+  });
+});
+
+describe('the queue', () => {
+  it('refuses what does not fit, at once, and finishes what it took', async () => {
+    const pool = await serving({ workers: 1, maxQueue: 3 });
+    // One at work, one waiting at the worker, three in the queue.
+    const taken = [slowText, 'hi', 'hi', 'hi', 'hi'].map((text) => pool.embed(text));
+    const start = performance.now();
+    const refused = await pool.embed('hi').catch((error: unknown) => error);
+    expect(performance.now() - start).toBeLessThan(50);
+    expect(refused).toMatchObject({ code: 'overloaded', retryable: true });
+    expect(refused).toHaveProperty('retryAfterMs', expect.any(Number));
+    expect(pool.status()).toMatchObject({ waiting: 4, executing: 1 });
+    await Promise.all(taken);
+    await expect(pool.embed('hi')).resolves.toBeDefined();
+  });
+
+  it('drops a text that is given up while it waits', async () => {
+    const pool = await serving({ workers: 1 });
+    const busy = [slowText, 'hi'].map((text) => pool.embed(text));
+    const controller = new AbortController();
+    const waiting = pool.embed('hi', { signal: controller.signal });
+    const behind = pool.embed('hi');
+    controller.abort(new Error('the client left'));
+    await expect(waiting).rejects.toMatchObject({ code: 'aborted', cause: controller.signal.reason });
+    await Promise.all([...busy, behind]);
+    expect(pool.status().totals).toEqual({ embedded: 3, failed: 0, restarts: 0 });
+  });
+
+  it('answers the caller of an aborted text at once, though a worker executes it', async () => {
+    const pool = await serving({ workers: 1 });
+    const start = performance.now();
+    await expect(pool.embed(slowText, { signal: AbortSignal.timeout(50) })).rejects.toMatchObject({
+      code: 'aborted',
+    });
+    expect(performance.now() - start).toBeLessThan(500);
+    await expect(pool.embed('hi')).resolves.toBeDefined();
+  });
+
+  it('takes no text whose signal has fired already', async () => {
+    const pool = await serving({ workers: 1 });
+    await expect(pool.embed('hi', { signal: AbortSignal.abort() })).rejects.toMatchObject({
+      code: 'aborted',
+    });
+    expect(pool.status().totals.embedded).toBe(0);
+  });
+});
+
+describe('a model at fault', () => {
+  const [first, ...rest] = bundledModel.canary.cases;
+  const wrongCanary = {
+    ...bundledModel.canary,
+    cases: [{ text: 'Something else entirely', embedding: first?.embedding ?? '' }, ...rest],
+  };
+
+  it.each([
+    ['a garbage graph', garbage, 'model_unloadable'],
+    ['a garbage tokenizer', { ...bundledModel, tokenizer: Buffer.from('{}') }, 'model_unloadable'],
+    [
+      'another dimension',
+      { ...bundledModel, spec: { ...bundledModel.spec, dimension: 768 } },
+      'model_unloadable',
+    ],
+    ['a canary it does not know', { ...bundledModel, canary: wrongCanary }, 'canary_mismatch'],
+  ])('%s: refused once, and no restart loop', async (_, model, code) => {
+    const pool = start();
+    const pids = pidsOf(pool);
+    await expect(pool.load(model)).rejects.toMatchObject({ code, retryable: false });
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(pool.status()).toMatchObject({ ready: false, totals: { restarts: 0 } });
+    expect(pids.filter(isAlive)).toEqual([]);
+  });
+
+  it('is forgiven: a good one loads afterwards', async () => {
+    const pool = start({ workers: 1 });
+    await expect(pool.load(garbage)).rejects.toMatchObject({ code: 'model_unloadable' });
+    await pool.load(bundledModel);
+    expect((await pool.embed('hi')).vector).toEqual(alone.get('hi'));
+  });
+});
+
+describe('another model while one serves', () => {
+  const unscaled: ModelBytes = { ...bundledModel, spec: { ...bundledModel.spec, normalize: false } };
+  const isUnscaled = (vector: Float32Array) => Math.abs(Math.hypot(...vector) - 1) > 0.1;
+
+  it('takes over without a text lost, and the old workers end', async () => {
+    const pool = await serving();
+    const old = pidsOf(pool);
+    let loaded = false;
+    let embedded = 0;
+    const traffic = (async () => {
+      while (!loaded) {
+        const pair = await Promise.all([pool.embed('hi'), pool.embed('hello there')]);
+        embedded += pair.length;
+      }
+    })();
+    let prepared: Float32Array | undefined;
+    await pool.load(unscaled, async (embedder) => {
+      prepared = (await embedder.embed('hi')).vector;
+      expect(isUnscaled((await pool.embed('hi')).vector)).toBe(false);
+    });
+    loaded = true;
+    await traffic;
+    expect(embedded).toBeGreaterThan(0);
+    const { vector } = await pool.embed('hi');
+    expect(isUnscaled(vector)).toBe(true);
+    expect(vector).toEqual(prepared);
+    await until(() => !old.some(isAlive), 'the old workers gone');
+    expect(pool.status().totals.restarts).toBe(0);
+  });
+
+  it.each([
+    ['cannot be loaded', garbage, undefined, { code: 'model_unloadable' }],
+    [
+      'loads, but cannot be prepared for',
+      unscaled,
+      () => Promise.reject(new Error('no routes')),
+      { message: 'no routes' },
+    ],
+  ])('%s: the old one goes on', async (_, model, prepare, error) => {
+    const pool = await serving();
+    const pids = pidsOf(pool);
+    await expect(pool.load(model, prepare)).rejects.toMatchObject(error);
+    expect(pidsOf(pool)).toEqual(pids);
+    expect(pool.status()).toMatchObject({ ready: true, incoming: [] });
+    expect((await pool.embed('hi')).vector).toEqual(alone.get('hi'));
+  });
+});
+
+describe('closing', () => {
+  it('finishes the queue, refuses more, and leaves no process', async () => {
+    const pool = await serving();
+    const pids = pidsOf(pool);
+    const taken = Promise.all(texts.map((text) => pool.embed(text)));
+    const closed = pool.close();
+    await expect(pool.embed('hi')).rejects.toMatchObject({ code: 'draining', retryable: true });
+    expect(await taken).toHaveLength(texts.length);
+    await closed;
+    expect(pids.filter(isAlive)).toEqual([]);
+    expect(pool.status().ready).toBe(false);
+    await expect(pool.load(bundledModel)).rejects.toMatchObject({ code: 'draining' });
+  });
+
+  it('gives up at its deadline, on a stopped worker too', async () => {
+    const pool = await serving({ workers: 1 });
+    const pids = pidsOf(pool);
+    for (const pid of pids) process.kill(pid, 'SIGSTOP');
+    const stuck = ['hi', 'hi', 'hi'].map((text) => pool.embed(text));
+    const settled = Promise.allSettled(stuck);
+    await pool.close(200);
+    for (const result of await settled) {
+      expect(result).toMatchObject({ status: 'rejected', reason: { code: 'draining' } });
+    }
+    expect(pids.filter(isAlive)).toEqual([]);
+  });
+
+  it('in mid-load ends that load and its workers', async () => {
+    const pool = start();
+    const pids = pidsOf(pool);
+    const load = pool.load(bundledModel);
+    load.catch(() => {});
+    await pool.close();
+    await expect(load).rejects.toMatchObject({ code: 'draining' });
+    expect(pids.filter(isAlive)).toEqual([]);
+  });
+});

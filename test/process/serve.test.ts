@@ -1,0 +1,105 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import type { Decision } from '../../src/classify/decision.js';
+import type { HealthReport } from '../../src/http/health.js';
+import { startDaemon } from '../support/daemon.js';
+import { startHub } from '../support/hub-origin.js';
+import { temporaryFolder } from '../support/volume.js';
+
+interface CacheStatus {
+  whole: boolean;
+  volume: { path: string; mount: boolean; writable: boolean; free_bytes: number };
+  files: { path: string; digest: string; size: number; state: string; source: string; verified_at: string }[];
+  verification: { next: string; last: { reason: string; whole: boolean }; watching: boolean; cron: string };
+  counters: { downloads: number; repairs: number };
+  events: { kind: string }[];
+}
+
+const PATHS = [
+  'config.json',
+  'onnx/model_quantized.onnx',
+  'special_tokens_map.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+];
+
+describe('a first boot', () => {
+  it('fills an empty volume from the bundled copy and classifies', async () => {
+    const volume = await temporaryFolder();
+    const daemon = await startDaemon({ MODEL_CACHE_DIR: volume, HF_HUB_OFFLINE: '1' });
+    // The server listens before the model is there.
+    expect((await daemon.get('/livez')).status).toBe(200);
+    await daemon.ready();
+
+    const { status, headers, body } = await daemon.post<Decision>('/classify', {
+      text: 'Write a Python function that merges two sorted lists',
+      explain: true,
+    });
+    expect(status).toBe(200);
+    expect(headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/);
+    expect(headers.get('server-timing')).toMatch(/queue;dur=.*tokenize;dur=.*inference;dur=.*total;dur=/);
+    expect(body).toMatchObject({
+      route: expect.any(String),
+      usage: { tokens: 12, truncated_tokens: 0 },
+      model: { id: 'Xenova/all-MiniLM-L6-v2', variant: 'q8', digest: expect.stringMatching(/^sha256:/) },
+      routes_digest: expect.stringMatching(/^sha256:/),
+    });
+    expect(body.candidates[0]?.nearest?.length).toBeGreaterThan(0);
+
+    const cache = await daemon.get<CacheStatus>('/cache/status');
+    expect(cache.body.whole).toBe(true);
+    expect(cache.body.files.map(({ path, state, source }) => ({ path, state, source }))).toEqual(
+      PATHS.map((path) => ({ path, state: 'verified', source: 'bundled' })),
+    );
+    expect(cache.body.volume).toMatchObject({ path: volume, mount: false, writable: true });
+    expect(Date.parse(cache.body.verification.next)).toBeGreaterThan(Date.now());
+    expect(cache.body.verification.cron).toBe('17 * * * *');
+
+    const health = await daemon.get<HealthReport>('/health');
+    expect(health.body).toMatchObject({ status: 'ready', phase: 'ready', progress: null });
+    expect((await daemon.get('/readyz')).status).toBe(200);
+    expect(await daemon.stop()).toEqual({ code: 0, signal: null });
+    expect(await readdir(join(volume, 'ingest'))).toEqual([]);
+  });
+
+  it('downloads from the hub at the pinned revision, and shows how far it is', async () => {
+    const volume = await temporaryFolder();
+    const files: Record<string, Buffer> = {};
+    for (const path of PATHS) files[path] = await readFile(join('model', path));
+    const { revision } = JSON.parse(await readFile('model/manifest.json', 'utf8'));
+    const hub = await startHub({ files, revision, bytesPerSecond: 20_000_000 });
+    const daemon = await startDaemon({
+      MODEL_CACHE_DIR: volume,
+      MODEL_SOURCES: 'hub',
+      HF_ENDPOINT: hub.endpoint.url,
+    });
+    const seen = new Set<string>();
+    let progressed = false;
+    for (;;) {
+      const { status, body } = await daemon.get<HealthReport>('/health');
+      seen.add(body.phase);
+      progressed ||= body.phase === 'downloading' && (body.progress?.done ?? 0) > 0;
+      if (status === 200) break;
+      expect(status).toBe(503);
+    }
+    expect(seen).toContain('downloading');
+    expect(progressed).toBe(true);
+    const { body } = await daemon.get<CacheStatus>('/cache/status');
+    expect(new Set(body.files.map(({ source }) => source))).toEqual(new Set(['hub']));
+    await daemon.stop();
+
+    // A valid cache makes no request at all.
+    const requests = hub.requestCount;
+    expect(requests).toBeGreaterThanOrEqual(PATHS.length);
+    const again = await startDaemon({
+      MODEL_CACHE_DIR: volume,
+      MODEL_SOURCES: 'hub',
+      HF_ENDPOINT: hub.endpoint.url,
+    });
+    await again.ready();
+    expect((await again.post<Decision>('/classify', { text: 'hello' })).status).toBe(200);
+    expect(hub.requestCount).toBe(requests);
+    await hub.close();
+  });
+});
