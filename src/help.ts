@@ -12,7 +12,13 @@ export function helpText(version: string): string {
   return `ai-router ${version}: classifies text over HTTP with a verified, self-healing model cache
 
 Usage: ai-router [serve]      start the daemon (what the container does)
-       ai-router --help       this text
+       ai-router pull         fill the cache folder with the verified model
+       ai-router verify       is the cache folder whole? The exit status says it
+       ai-router status       what a cache folder holds, or what a running daemon (by URL) says
+       ai-router prune        remove files that no kept manifest names
+       ai-router pin          write the manifest of a model
+       ai-router doctor       find what goes wrong on platforms, and name the fix
+       ai-router help COMMAND, or COMMAND --help: its options and exit codes; all take --json
        ai-router --version    the version
 
 Settings come from environment variables; all of them are checked before anything listens.

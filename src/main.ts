@@ -2,7 +2,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 
 const EXIT = { ok: 0, failed: 1, usage: 2 } as const;
 
@@ -19,22 +18,6 @@ function finish(code: number, text: string): never {
   process.exit(code);
 }
 
-function readArguments(): { help: boolean; version: boolean; command: string } {
-  try {
-    const { values, positionals } = parseArgs({
-      options: { help: { type: 'boolean', short: 'h' }, version: { type: 'boolean', short: 'v' } },
-      allowPositionals: true,
-    });
-    return {
-      help: values.help ?? false,
-      version: values.version ?? false,
-      command: positionals.join(' ') || 'serve',
-    };
-  } catch (error) {
-    return finish(EXIT.usage, `ai-router: ${(error as Error).message}\nTry: ai-router --help`);
-  }
-}
-
 async function serve(): Promise<void> {
   // Loaded only now, so that a signal during the loading finds its handler.
   const { startDaemon } = await import('./daemon.js');
@@ -43,14 +26,26 @@ async function serve(): Promise<void> {
   await daemon.start();
 }
 
-const args = readArguments();
-if (args.version) finish(EXIT.ok, version);
-if (args.help) finish(EXIT.ok, (await import('./help.js')).helpText(version));
-if (args.command !== 'serve') {
-  finish(EXIT.usage, `ai-router: there is no command "${args.command}"\nTry: ai-router --help`);
+/** Runs one of the other commands; the first signal lets it end in good order, a second one ends it at once. */
+async function runOther(name: string, args: readonly string[]): Promise<never> {
+  const stop = new AbortController();
+  let signalCode: number | undefined;
+  onSignal = (signal) => {
+    if (signalCode !== undefined) process.exit(signalCode);
+    signalCode = signal === 'SIGINT' ? 130 : 143;
+    stop.abort();
+  };
+  const { runCommand } = await import('./cli.js');
+  const code = await runCommand(name, args, { env: process.env, signal: stop.signal, version });
+  return process.exit(signalCode ?? code);
 }
+
+const [name = 'serve', ...args] = process.argv.slice(2);
+if (name === '--version' || name === '-v') finish(EXIT.ok, version);
+if (name === '--help' || name === '-h') finish(EXIT.ok, (await import('./help.js')).helpText(version));
 try {
-  await serve();
+  if (name === 'serve' && args.length === 0) await serve();
+  else await runOther(name, args);
 } catch (error) {
   const { AppError } = await import('./errors.js');
   if (error instanceof AppError) finish(EXIT.usage, `ai-router: ${error.message}`);

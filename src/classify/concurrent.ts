@@ -30,7 +30,11 @@ export async function mapConcurrent<Item, Result>(
     }),
   );
   await Promise.all(lanes);
-  if (first) throw first.error;
+  if (first) {
+    // Whoever aborted knows why better than the work that ended because of it.
+    throwIfAborted(signal);
+    throw first.error;
+  }
   return results;
 }
 

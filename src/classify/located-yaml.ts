@@ -10,6 +10,7 @@ import {
 
 /** A file uses at most this many aliases (`*name`). */
 const MAX_ALIASES = 1000;
+const TOO_DEEP = 'nested far too deeply';
 
 /**
  * Parses YAML 1.2 (core schema: text, numbers, booleans, null), keeping where each value stood. Tags of
@@ -22,11 +23,11 @@ export function parseLocatedYaml(text: string): LocatedResult {
     document = compose(text);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    return { ok: false, faults: [{ offset: 0, message: 'not YAML: nested far too deeply' }] };
+    return { ok: false, faults: [{ offset: 0, message: TOO_DEEP }] };
   }
-  const faults: SyntaxFault[] = [...document.errors, ...document.warnings].map(({ pos, message }) => ({
+  const faults: SyntaxFault[] = [...document.errors, ...document.warnings].map(({ code, pos, message }) => ({
     offset: pos[0],
-    message: `not YAML: ${message}`,
+    message: code === 'RESOURCE_EXHAUSTION' ? TOO_DEEP : `not YAML: ${message}`,
   }));
   if (faults.length > 0) return { ok: false, faults };
   const converter = new Converter();

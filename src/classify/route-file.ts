@@ -80,10 +80,12 @@ export class RouteFile {
   }
 
   /**
-   * Loads the file and begins to follow it.
+   * Loads the file and begins to follow it. May be called again, after a failure or for another model.
    * @throws AppError `routes_invalid` (also where the file cannot be read), or what `apply` throws
    */
   async start({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    // Whatever came of this content before, a new start wants it applied.
+    this.#settled = undefined;
     const stop = new AbortController();
     this.#seen = await fingerprintOf(this.#path);
     const first = this.#load(signal ? AbortSignal.any([signal, stop.signal]) : stop.signal);
@@ -132,7 +134,7 @@ export class RouteFile {
   async #follow(): Promise<void> {
     const target = await realpath(this.#path).catch(() => this.#path);
     const folders = [...new Set([dirname(this.#path), dirname(target)])];
-    if (this.#closed) return;
+    if (this.#closed || this.#watcher) return;
     const names = new Set([basename(this.#path), basename(target)]);
     this.#watcher = watch(folders, {
       depth: 0,

@@ -1,6 +1,6 @@
 import { setImmediate as yieldToOthers } from 'node:timers/promises';
 import { throwIfAborted } from './concurrent.js';
-import type { CreateScorer, RouteScores, Scorer } from './scorer.js';
+import { type CreateScorer, createRouteScores, type RouteScores, type Scorer } from './scorer.js';
 import type { RouteVectors } from './vectors.js';
 
 /**
@@ -95,31 +95,60 @@ function centreOf(evidence: Float64Array, prior: number): number {
 
 /** The best route's evidence for utterances of the set, each compared with all the others. */
 async function leaveOneOutEvidence(vectors: RouteVectors, signal?: AbortSignal): Promise<Float64Array> {
-  const { matrix, offsets } = vectors;
-  const routes = offsets.length - 1;
-  const all = Uint32Array.from({ length: routes }, (_, index) => index);
-  const out: RouteScores = { similarity: new Float64Array(routes), score: new Float64Array(routes) };
+  const { offsets } = vectors;
   const rows: number[] = [];
-  for (const route of all) {
+  for (let route = 0; route + 1 < offsets.length; route += 1) {
     const from = offsets[route] ?? 0;
     const to = offsets[route + 1] ?? 0;
     // A route's only utterance has nothing to be compared with.
     if (to - from > 1) for (let row = from; row < to; row += 1) rows.push(row);
   }
   const size = Math.min(rows.length, SIMILARITY_DEFAULTS.leaveOneOutSample);
+  const sample = Array.from({ length: size }, (_, i) => rows[Math.floor((i * rows.length) / size)] ?? 0);
   const evidence = new Float64Array(size);
-  let since = performance.now();
-  for (let i = 0; i < size; i += 1) {
-    const row = rows[Math.floor((i * rows.length) / size)] ?? 0;
-    writeEvidence(vectors, matrix.row(row), all, out, row);
-    evidence[i] = out.score.reduce((best, value) => Math.max(best, value), Number.NEGATIVE_INFINITY);
-    if (performance.now() - since > YIELD_AFTER_MS) {
-      await yieldToOthers();
-      throwIfAborted(signal);
-      since = performance.now();
-    }
-  }
+  await leaveOut(vectors, sample, signal, (index, { score }) => {
+    evidence[index] = score.reduce((best, value) => Math.max(best, value), Number.NEGATIVE_INFINITY);
+  });
   return evidence;
+}
+
+/**
+ * For each utterance of a set the index of the route that would take it if the set did not contain it, in
+ * the order of the rows: the raw material of a confusion table.
+ * @throws AppError `aborted`
+ */
+export async function leaveOneOutRoutes(vectors: RouteVectors, signal?: AbortSignal): Promise<Uint32Array> {
+  const taken = new Uint32Array(vectors.matrix.rows);
+  const rows = Array.from(taken.keys());
+  await leaveOut(vectors, rows, signal, (row, { score }) => {
+    let best = 0;
+    for (let route = 1; route < score.length; route += 1) {
+      if ((score[route] ?? 0) > (score[best] ?? 0)) best = route;
+    }
+    taken[row] = best;
+  });
+  return taken;
+}
+
+/** Compares each of `rows` with all the others, giving way to other work now and then. */
+async function leaveOut(
+  vectors: RouteVectors,
+  rows: readonly number[],
+  signal: AbortSignal | undefined,
+  visit: (index: number, evidence: RouteScores) => void,
+): Promise<void> {
+  const routes = vectors.offsets.length - 1;
+  const all = Uint32Array.from({ length: routes }, (_, index) => index);
+  const out = createRouteScores(routes);
+  let since = performance.now();
+  for (const [index, row] of rows.entries()) {
+    writeEvidence(vectors, vectors.matrix.row(row), all, out, row);
+    visit(index, out);
+    if (performance.now() - since <= YIELD_AFTER_MS) continue;
+    await yieldToOthers();
+    throwIfAborted(signal);
+    since = performance.now();
+  }
 }
 
 /**
@@ -155,7 +184,8 @@ function writeEvidence(
     }
     // Rounding can take the cosine of a text to itself a little above 1.
     similarity[route] = Math.min(best, 1);
-    const evidence = best + poolingTemperature * Math.log(sum / count);
+    // A route whose only utterance does not count is as unlike as can be.
+    const evidence = count === 0 ? best : best + poolingTemperature * Math.log(sum / count);
     score[route] = evidence;
     highest = Math.max(highest, evidence);
   }

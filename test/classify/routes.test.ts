@@ -196,7 +196,7 @@ describe('a broken route set', () => {
     [
       'nothing as utterances',
       'routes:\n  - name: a\n    utterances:\n',
-      '3:5',
+      '3:16',
       'must be a list of texts, not nothing',
     ],
     [
@@ -266,7 +266,7 @@ describe('a broken route set', () => {
     [
       'a wrong type',
       '{"routes": [\n\t{"name": "a", "utterances": [1]}]}',
-      '2:32',
+      '2:31',
       'routes[0].utterances[0]: must be text',
     ],
     ['endless nesting', '['.repeat(100_000), '1:66', 'nested deeper'],
@@ -316,7 +316,7 @@ describe('a broken route set', () => {
     const keys = Array.from({ length: 200_000 }, (_, index) => `k${index}: 1\n`).join('');
     expect(faultOf(keys).message).toContain('… and 199951 more');
     expect(faultOf(`a: ${'{a: '.repeat(3_000)}1${'}'.repeat(3_000)}`).message).toContain('nested');
-    expect(faultOf('- '.repeat(50_000)).message).toMatch(/nested|not YAML/);
+    expect(faultOf('- '.repeat(50_000)).message).toContain('nested far too deeply');
     expect(performance.now() - started).toBeLessThan(15_000);
   });
 });

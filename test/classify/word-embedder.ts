@@ -21,10 +21,11 @@ export class WordEmbedder implements Embedder {
   readonly asked: string[] = [];
   /** Called before each answer; may wait or throw. */
   before: ((text: string, signal: AbortSignal | undefined) => Promise<void> | void) | undefined;
+  readonly #words = new Map<string, Float32Array>();
   underway = 0;
   mostUnderway = 0;
 
-  constructor(dimension = 48) {
+  constructor(dimension = 384) {
     this.dimension = dimension;
   }
 
@@ -46,13 +47,19 @@ export class WordEmbedder implements Embedder {
   #sum(words: readonly string[]): Float32Array {
     const vector = new Float32Array(this.dimension);
     for (const word of words) {
-      for (let i = 0; i < this.dimension; i += 1) {
-        const digest = createHash('md5').update(`${word} ${i}`).digest();
-        vector[i] = (vector[i] ?? 0) + digest.readInt32LE(0) / 2 ** 31;
-      }
+      const one = this.#words.get(word) ?? this.#vectorOf(word);
+      for (const [i, value] of one.entries()) vector[i] = (vector[i] ?? 0) + value;
     }
     const length = Math.hypot(...vector);
     return vector.map((value) => value / length);
+  }
+
+  #vectorOf(word: string): Float32Array {
+    const vector = Float32Array.from({ length: this.dimension }, (_, i) => {
+      return createHash('md5').update(`${word} ${i}`).digest().readInt32LE(0) / 2 ** 31;
+    });
+    this.#words.set(word, vector);
+    return vector;
   }
 }
 

@@ -35,7 +35,12 @@ export const PROGRAM = ['dist/main.js', 'serve'];
  */
 export async function startDaemon(
   env: Record<string, string>,
-  options: { command?: readonly string[]; cwd?: string } = {},
+  options: {
+    command?: readonly string[];
+    cwd?: string;
+    /** Where the killing is registered; `afterAll` for a daemon that serves a whole suite. */
+    atEnd?: (kill: () => void) => void;
+  } = {},
 ): Promise<TestDaemon> {
   const [command = process.execPath, ...args] = options.command ?? [process.execPath, ...PROGRAM];
   const child = spawn(command, args, {
@@ -43,7 +48,7 @@ export async function startDaemon(
     stdio: ['ignore', 'pipe', 'pipe'],
     ...(options.cwd && { cwd: options.cwd }),
   });
-  onTestFinished(() => void child.kill('SIGKILL'));
+  (options.atEnd ?? onTestFinished)(() => void child.kill('SIGKILL'));
   const lines: LogLine[] = [];
   let stderr = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {

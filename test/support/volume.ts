@@ -11,10 +11,12 @@ export function pin(path: string, bytes: Uint8Array): PinnedFile {
   return { path, size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') };
 }
 
-/** A fresh folder that goes away with the test. */
-export async function temporaryFolder(): Promise<string> {
+/** A fresh folder that goes away with the test, or with the suite where `atEnd` is `afterAll`. */
+export async function temporaryFolder(
+  atEnd: (remove: () => Promise<void>) => void = onTestFinished,
+): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'ai-router-test-'));
-  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  atEnd(() => rm(folder, { recursive: true, force: true }));
   return folder;
 }
 

@@ -1,0 +1,234 @@
+import { type ParseArgsConfig, parseArgs } from 'node:util';
+import { type Config, readConfig } from '../config.js';
+import { AppError, messageOf } from '../errors.js';
+import { Output } from './output.js';
+
+/** Exit codes of every command. */
+export const EXIT = { ok: 0, failed: 1, usage: 2 } as const;
+
+/** One flag of a command. */
+export interface OptionSpec {
+  readonly type: 'string' | 'boolean';
+  readonly multiple?: true;
+  /** What stands for the value in the help. */
+  readonly value?: string;
+  readonly help: string;
+  /** The setting that this flag overrides, checked as that setting is. */
+  readonly env?: string;
+}
+
+/** The flags of a command, by their names without the dashes. */
+export type OptionSpecs = Readonly<Record<string, OptionSpec>>;
+
+type ValueOf<O extends OptionSpec> = O['type'] extends 'boolean'
+  ? boolean
+  : O extends { multiple: true }
+    ? readonly string[]
+    : string;
+
+/** What was given for each flag. */
+export type Values<O extends OptionSpecs> = { readonly [Name in keyof O]: ValueOf<O[Name]> | undefined };
+
+/** What a command works with. */
+export interface Call<O extends OptionSpecs> {
+  readonly values: Values<O>;
+  readonly positionals: readonly string[];
+  /** The environment, with the flags that override settings in it. */
+  readonly env: NodeJS.ProcessEnv;
+  readonly config: Config;
+  readonly output: Output;
+  /** Aborted by SIGINT and SIGTERM. */
+  readonly signal: AbortSignal;
+  readonly version: string;
+}
+
+/** What a command found or did: `ok` decides the exit status, the rest is printed in one of two ways. */
+export interface Outcome {
+  readonly ok: boolean;
+  /** For `--json`: the object's fields, in snake_case. */
+  readonly report: object;
+  /** For people. */
+  readonly text: readonly string[];
+}
+
+/** Everything about a command. */
+export interface CommandSpec<O extends OptionSpecs> {
+  readonly name: string;
+  /** What it does, in one line. */
+  readonly summary: string;
+  /** What it takes besides flags: `<org/name>@<revision>`, `[URL|DIR]`. */
+  readonly operands?: string;
+  /** How many operands it takes at least and at most. Default: none. */
+  readonly operandCount?: readonly [min: number, max: number];
+  readonly options: O;
+  /** Further paragraphs of its help. */
+  readonly notes?: string;
+  /** What 0 and 1 mean. */
+  readonly exitStatus: string;
+  run(call: Call<O>): Promise<Outcome>;
+}
+
+/** From where a command is run. */
+export interface CommandContext {
+  readonly env: NodeJS.ProcessEnv;
+  readonly signal: AbortSignal;
+  readonly version: string;
+}
+
+/** A command, ready to be run. */
+export interface Command {
+  readonly name: string;
+  readonly summary: string;
+  help(): string;
+  /** Reads the arguments, runs, prints, and returns the exit code. */
+  run(args: readonly string[], context: CommandContext): Promise<number>;
+}
+
+const COMMON = {
+  json: { type: 'boolean', help: 'print one JSON object on stdout' },
+  help: { type: 'boolean', help: 'this text' },
+} as const satisfies OptionSpecs;
+
+/** Flags that stand for the settings of the cache, alike in every command that has one. */
+export const CACHE_OPTIONS = {
+  'cache-dir': {
+    type: 'string',
+    value: 'DIR',
+    help: 'the cache folder, instead of MODEL_CACHE_DIR',
+    env: 'MODEL_CACHE_DIR',
+  },
+  manifest: {
+    type: 'string',
+    value: 'FILE',
+    help: 'the manifest, instead of MODEL_MANIFEST',
+    env: 'MODEL_MANIFEST',
+  },
+  variant: {
+    type: 'string',
+    value: 'q8|fp32',
+    help: 'the built-in manifest of this variant, instead of MODEL_VARIANT',
+    env: 'MODEL_VARIANT',
+  },
+} as const satisfies OptionSpecs;
+
+/** Flags that stand for the settings of the sources. */
+export const SOURCE_OPTIONS = {
+  sources: {
+    type: 'string',
+    value: 'LIST',
+    help: 'bundled, mirror, hub in the wanted order, instead of MODEL_SOURCES',
+    env: 'MODEL_SOURCES',
+  },
+  mirrors: {
+    type: 'string',
+    value: 'URLS',
+    help: 'mirrors, instead of MODEL_MIRRORS',
+    env: 'MODEL_MIRRORS',
+  },
+} as const satisfies OptionSpecs;
+
+/** Makes a command out of its description. */
+export function command<const O extends OptionSpecs>(spec: CommandSpec<O>): Command {
+  const help = (): string => helpOf(spec);
+
+  async function run(args: readonly string[], { env, signal, version }: CommandContext): Promise<number> {
+    const output = new Output(spec.name, args.includes('--json'));
+    try {
+      const { values, positionals } = read(spec, args);
+      if (values.help === true) {
+        output.print(help());
+        return EXIT.ok;
+      }
+      const overlaid = overlay(spec.options, values, env);
+      const config = readConfig(overlaid);
+      // The values were read by this very table of options.
+      const typed = values as Values<O>;
+      const outcome = await spec.run({
+        values: typed,
+        positionals,
+        env: overlaid,
+        config,
+        output,
+        signal,
+        version,
+      });
+      output.outcome(outcome);
+      return outcome.ok ? EXIT.ok : EXIT.failed;
+    } catch (error) {
+      output.failure(error);
+      return isUsage(error) ? EXIT.usage : EXIT.failed;
+    }
+  }
+  return { name: spec.name, summary: spec.summary, help, run };
+}
+
+/** Wrong usage, which ends a command with {@link EXIT.usage}. */
+export function usageFault(message: string): AppError {
+  return new AppError('config_invalid', message);
+}
+
+type RawValues = Readonly<Record<string, string | boolean | readonly (string | boolean)[] | undefined>>;
+
+function read(
+  { name, options, operandCount: [min, max] = [0, 0], operands }: CommandSpec<OptionSpecs>,
+  args: readonly string[],
+): { values: RawValues; positionals: readonly string[] } {
+  const config: ParseArgsConfig['options'] = {};
+  for (const [flag, { type, multiple }] of Object.entries({ ...options, ...COMMON })) {
+    config[flag] = { type, ...(multiple && { multiple }), ...(flag === 'help' && { short: 'h' }) };
+  }
+  let parsed: { values: RawValues; positionals: readonly string[] };
+  try {
+    parsed = parseArgs({ args: [...args], options: config, allowPositionals: true });
+  } catch (cause) {
+    throw usageFault(`${messageOf(cause)}\nTry: ai-router ${name} --help`);
+  }
+  const { length } = parsed.positionals;
+  if (parsed.values.help !== true && (length < min || length > max)) {
+    const takes = operands === undefined ? 'no operands' : operands;
+    throw usageFault(`takes ${takes}, not ${length} operands\nTry: ai-router ${name} --help`);
+  }
+  return parsed;
+}
+
+function overlay(options: OptionSpecs, values: RawValues, env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const overlaid = { ...env };
+  for (const [flag, spec] of Object.entries(options)) {
+    const value = values[flag];
+    if (spec.env !== undefined && typeof value === 'string') overlaid[spec.env] = value;
+  }
+  // "--variant" beside a MODEL_MANIFEST of the environment means the variant.
+  if (typeof values.variant === 'string' && values.manifest === undefined && options.variant?.env) {
+    delete overlaid.MODEL_MANIFEST;
+  }
+  return overlaid;
+}
+
+function isUsage(error: unknown): boolean {
+  return (
+    error instanceof AppError &&
+    (error.code === 'config_invalid' || error.code === 'manifest_invalid' || error.code === 'routes_invalid')
+  );
+}
+
+function helpOf({ name, summary, operands, options, notes, exitStatus }: CommandSpec<OptionSpecs>): string {
+  const rows = Object.entries<OptionSpec>({ ...options, ...COMMON }).map(
+    ([flag, { value, help, multiple }]) => [
+      `${flag === 'help' ? '-h, ' : ''}--${flag}${value === undefined ? '' : ` ${value}`}`,
+      multiple ? `${help}; may be repeated` : help,
+    ],
+  );
+  const width = Math.max(...rows.map(([left = '']) => left.length)) + 2;
+  const table = rows.map(([left = '', right]) => `  ${left.padEnd(width)}${right}`).join('\n');
+  const usage = ['ai-router', name, '[options]', operands].filter((word) => word !== undefined).join(' ');
+  return `ai-router ${name}: ${summary}
+
+Usage: ${usage}
+
+${table}
+${notes === undefined ? '' : `\n${notes}\n`}
+The environment variables of the daemon hold here as well: ai-router --help lists them.
+
+Exit status: ${exitStatus}; 2 for wrong usage or settings; 130 or 143 when a signal ended it.
+`;
+}

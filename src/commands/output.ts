@@ -1,0 +1,65 @@
+import { AppError, messageOf } from '../errors.js';
+import type { Log } from '../log.js';
+import type { Outcome } from './command.js';
+
+/**
+ * Where a command's words go: what it found to stdout, as text or as one JSON object; what happens meanwhile to
+ * stderr.
+ */
+export class Output {
+  readonly #command: string;
+  readonly #json: boolean;
+  /** Called before a line on stderr, so that a progress bar can make room. */
+  beforeNote: () => void = () => undefined;
+
+  constructor(command: string, json: boolean) {
+    this.#command = command;
+    this.#json = json;
+    // `ai-router status | head -1` closes the pipe early; that is no failure.
+    for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+  }
+
+  /** Writes text to stdout as it is. */
+  print(text: string): void {
+    process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+  }
+
+  /** Tells people something on the way. */
+  note(text: string): void {
+    this.beforeNote();
+    process.stderr.write(`${text}\n`);
+  }
+
+  /** Prints what a command found or did. */
+  outcome({ ok, report, text }: Outcome): void {
+    if (this.#json) this.#printJson({ ok, ...report });
+    else if (text.length > 0) this.print(text.join('\n'));
+  }
+
+  /** Prints why a command could not be carried out. What nobody foresaw comes with its stack. */
+  failure(error: unknown): void {
+    const known = error instanceof AppError;
+    if (this.#json) {
+      const code = known ? error.code : 'internal';
+      this.#printJson({ ok: false, error: { code, message: messageOf(error) } });
+    }
+    const unforeseen = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.note(`ai-router ${this.#command}: ${known ? error.message : unforeseen}`);
+  }
+
+  /** A log whose warnings and errors people see; what it logs as information is in the outcome anyway. */
+  log(): Log {
+    const silent = (): void => undefined;
+    const show = (details: object, message: string): void => {
+      const { path, source, reason, message: detail } = details as Record<string, unknown>;
+      const about = [source, path].filter((part) => typeof part === 'string').join(': ');
+      const why = [reason, detail].find((part) => typeof part === 'string');
+      this.note([about, message, why].filter((part) => part !== undefined && part !== '').join(': '));
+    };
+    return { debug: silent, info: silent, warn: show, error: show };
+  }
+
+  #printJson(fields: object): void {
+    this.print(JSON.stringify({ command: this.#command, ...fields }, null, 2));
+  }
+}

@@ -1,0 +1,61 @@
+import { loadManifest } from '../cache/manifest.js';
+import { CACHE_OPTIONS, type Command, command, type Outcome, SOURCE_OPTIONS } from './command.js';
+import { type Filling, fillCache } from './fill.js';
+import { count, formatBytes, formatDuration } from './format.js';
+import { modelName, modelReport, pinnedBytes } from './model-lines.js';
+
+/** `ai-router pull`: fills the cache folder. */
+export const pull: Command = command({
+  name: 'pull',
+  summary: 'fills the cache folder with the verified files of the model',
+  options: {
+    ...CACHE_OPTIONS,
+    ...SOURCE_OPTIONS,
+    quiet: { type: 'boolean', help: 'no progress on stderr' },
+  },
+  notes:
+    'What is there already is verified and not fetched again; an interrupted pull resumes where it stopped.\n' +
+    'Progress goes to stderr: a bar on a terminal, plain lines elsewhere. A daemon may run on the same folder.',
+  exitStatus: '0 when every pinned file is there and verified, 1 when not',
+  async run({ config, output, signal, values }) {
+    const manifest = await loadManifest(config.manifestFile);
+    const filling = await fillCache({ config, manifest, output, signal, quiet: values.quiet ?? false });
+    return outcomeOf(config.cacheDir, manifest, filling);
+  },
+});
+
+function outcomeOf(
+  cacheDir: string,
+  manifest: Awaited<ReturnType<typeof loadManifest>>,
+  { report, bytesReceived, bytesResumed, sources }: Filling,
+): Outcome {
+  const text = [
+    `${cacheDir}: ${report.whole ? 'whole' : 'not whole'}: ${modelName(manifest)}, ` +
+      `${count(manifest.files.length, 'file')}, ${formatBytes(pinnedBytes(manifest))}`,
+  ];
+  if (report.fetched.length > 0) {
+    const resumed = bytesResumed > 0 ? `, ${formatBytes(bytesResumed)} kept from before` : '';
+    text.push(
+      `fetched ${count(report.fetched.length, 'file')}: ${formatBytes(bytesReceived)} from ${sources.join(', ')}` +
+        `${resumed}, in ${formatDuration(report.durationMs)}`,
+    );
+  } else if (report.whole) {
+    text.push('nothing to fetch');
+  }
+  return {
+    ok: report.whole,
+    report: {
+      cache_dir: cacheDir,
+      model: modelReport(manifest),
+      whole: report.whole,
+      fetched: report.fetched,
+      bytes_received: bytesReceived,
+      bytes_resumed: bytesResumed,
+      sources,
+      duration_ms: report.durationMs,
+      failures: report.failures.map(({ source, path, code, message }) => ({ source, path, code, message })),
+      error: report.error ?? null,
+    },
+    text,
+  };
+}

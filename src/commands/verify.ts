@@ -1,0 +1,56 @@
+import { loadManifest } from '../cache/manifest.js';
+import { ContentStore, type Verdict } from '../cache/store.js';
+import { CACHE_OPTIONS, type Command, command, SOURCE_OPTIONS } from './command.js';
+import { fillCache } from './fill.js';
+import { formatBytes, table } from './format.js';
+import { modelName, modelReport, verdictText } from './model-lines.js';
+
+/** `ai-router verify`: reads every pinned byte and says whether it is right. */
+export const verify: Command = command({
+  name: 'verify',
+  summary: 'reads every pinned file in the cache folder and compares its digest',
+  options: {
+    ...CACHE_OPTIONS,
+    ...SOURCE_OPTIONS,
+    repair: { type: 'boolean', help: 'set bad files aside and fetch them again' },
+    quiet: { type: 'boolean', help: 'no progress on stderr while repairing' },
+  },
+  notes: 'Without --repair nothing is written, not even a folder made.',
+  exitStatus: '0 when the cache is whole (with --repair: when it is whole now), 1 when not',
+  async run({ config, values, output, signal }) {
+    const manifest = await loadManifest(config.manifestFile);
+    const repair = values.repair
+      ? await fillCache({ config, manifest, output, signal, quiet: values.quiet ?? false })
+      : undefined;
+    const store = new ContentStore(config.cacheDir);
+    const verdicts: { path: string; size: number; sha256: string; verdict: Verdict }[] = [];
+    for (const file of manifest.files) {
+      signal.throwIfAborted();
+      verdicts.push({ ...file, verdict: await store.verify(file) });
+    }
+    const whole = verdicts.every(({ verdict }) => verdict.state === 'verified');
+    const rows = verdicts.map(({ path, size, verdict }) => [path, formatBytes(size), verdictText(verdict)]);
+    const repaired = repair?.report.fetched ?? [];
+    return {
+      ok: whole,
+      report: {
+        cache_dir: config.cacheDir,
+        model: modelReport(manifest),
+        whole,
+        files: verdicts.map(({ path, size, sha256, verdict }) => ({
+          path,
+          size,
+          sha256,
+          state: verdict.state,
+          reason: verdict.state === 'corrupt' ? verdict.reason : null,
+        })),
+        ...(repair && { repaired, error: repair.report.error ?? null }),
+      },
+      text: [
+        ...table(rows),
+        `${config.cacheDir}: ${whole ? 'whole' : 'NOT whole'}: ${modelName(manifest)}`,
+        ...(repaired.length > 0 ? [`fetched again: ${repaired.join(', ')}`] : []),
+      ],
+    };
+  },
+});

@@ -1,0 +1,111 @@
+import { readFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Classifier } from '../../src/classify/classifier.js';
+import type { ModelIdentity } from '../../src/classify/decision.js';
+import type { RouteSet } from '../../src/classify/route-set.js';
+import { parseRouteSet } from '../../src/classify/routes.js';
+import { leaveOneOutRoutes } from '../../src/classify/similarity-scorer.js';
+import { createPool, type Pool } from '../../src/model/pool.js';
+import { bundledModel, workerEntry } from '../support/model.js';
+import { IN_SCOPE, IN_SCOPE_UNSEEN, OUT_OF_SCOPE } from './held-out.js';
+
+const model: ModelIdentity = { id: 'bundled', revision: 'pinned', variant: 'q8', digest: 'sha256:pinned' };
+const silent = { debug() {}, info() {}, warn() {}, error() {} };
+
+function routesFile(name: string): RouteSet {
+  const text = readFileSync(new URL(`../../routes/${name}`, import.meta.url), 'utf8');
+  return parseRouteSet(text, { origin: name });
+}
+
+describe('the default route set on the real model', () => {
+  const set = routesFile('default.yaml');
+  let pool: Pool;
+  let classifier: Classifier;
+
+  beforeAll(async () => {
+    pool = createPool({ log: silent, workerEntry, workers: 2 });
+    await pool.load(bundledModel);
+    classifier = new Classifier({ encoder: { embedder: pool, model } });
+    await classifier.load(set);
+  });
+
+  afterAll(async () => {
+    classifier?.close();
+    await pool?.close(0);
+  });
+
+  /** Share of texts that went where they should, and what went elsewhere. */
+  async function routed(expected: typeof IN_SCOPE): Promise<{ share: number; missed: string[] }> {
+    const { decisions } = await classifier.classifyBatch(expected.map(([text]) => text));
+    const missed = expected.flatMap(([text, route], index) => {
+      const got = decisions[index]?.route ?? null;
+      return got === route ? [] : [`${text} → ${got ?? '(none)'} instead of ${route}`];
+    });
+    return { share: 1 - missed.length / expected.length, missed };
+  }
+
+  it('is as large and as varied as promised', () => {
+    expect(set.routes.length).toBeGreaterThanOrEqual(14);
+    for (const { utterances, description, metadata } of set.routes) {
+      expect(utterances.length).toBeGreaterThanOrEqual(14);
+      expect(description).toBeDefined();
+      expect(metadata).toBeDefined();
+    }
+    expect(set.warnings).toEqual([]);
+    const own = new Set(set.routes.flatMap(({ utterances }) => utterances.map((text) => text.toLowerCase())));
+    for (const [text] of [...IN_SCOPE, ...IN_SCOPE_UNSEEN]) expect(own.has(text.toLowerCase())).toBe(false);
+  });
+
+  it('finds the route of 90 % of its utterances when each is left out in turn', async () => {
+    const { vectors } = classifier.active ?? never();
+    const taken = await leaveOneOutRoutes(vectors);
+    const missed = set.routes.flatMap(({ name, utterances }, owner) =>
+      utterances.flatMap((text, index) => {
+        const got = taken[(vectors.offsets[owner] ?? 0) + index] ?? -1;
+        return got === owner ? [] : [`${text} → ${set.routes[got]?.name} instead of ${name}`];
+      }),
+    );
+    expect(1 - missed.length / set.utteranceCount, missed.join('\n')).toBeGreaterThanOrEqual(0.9);
+  });
+
+  it('routes 90 % of the texts that it was improved with, and 80 % of those it was not', async () => {
+    const seen = await routed(IN_SCOPE);
+    expect(seen.share, seen.missed.join('\n')).toBeGreaterThanOrEqual(0.9);
+    const unseen = await routed(IN_SCOPE_UNSEEN);
+    expect(unseen.share, unseen.missed.join('\n')).toBeGreaterThanOrEqual(0.8);
+  });
+
+  it('abstains from most texts that no route is for', async () => {
+    const { decisions } = await classifier.classifyBatch(OUT_OF_SCOPE);
+    const taken = OUT_OF_SCOPE.flatMap((text, index) => {
+      const { route = null, score } = decisions[index] ?? {};
+      return route === null ? [] : [`${text} → ${route} ${score}`];
+    });
+    expect(taken.length / OUT_OF_SCOPE.length, taken.join('\n')).toBeLessThanOrEqual(0.45);
+  });
+
+  it('gives a text in a batch exactly what it gets alone', async () => {
+    const texts = [
+      ...OUT_OF_SCOPE.slice(0, 8),
+      ...IN_SCOPE.slice(0, 8).map(([text]) => text),
+      'word '.repeat(600),
+    ];
+    const { decisions } = await classifier.classifyBatch(texts, { explain: true });
+    for (const [index, text] of texts.entries()) {
+      expect((await classifier.classify({ text, explain: true })).decision).toEqual(decisions[index]);
+    }
+    expect(decisions.at(-1)?.usage).toEqual({ tokens: 256, truncated_tokens: 346 });
+  });
+
+  it('takes labels by name alone', async () => {
+    const labels = ['cooking', 'politics', 'sports'];
+    const at = async (text: string) => (await classifier.classify({ text, labels })).decision.route;
+    expect(await at('fry the onions in butter')).toBe('cooking');
+    expect(await at('parliament passed the new bill')).toBe('politics');
+    expect(await at('they scored in the last minute of the match')).toBe('sports');
+  });
+});
+
+function never(): never {
+  throw new Error('no route set is active');
+}

@@ -1,0 +1,290 @@
+import { createConnection } from 'node:net';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Decision } from '../../src/classify/decision.js';
+import type { ProblemBody } from '../../src/http/problem.js';
+import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { temporaryFolder } from '../support/volume.js';
+
+let daemon: TestDaemon;
+
+beforeAll(async () => {
+  daemon = await startDaemon(
+    {
+      MODEL_CACHE_DIR: await temporaryFolder(afterAll),
+      HF_HUB_OFFLINE: '1',
+      MAX_TEXT_CHARS: '2000',
+      MAX_BATCH: '3',
+      MAX_BODY_BYTES: '10000',
+      ADMIN_KEYS: 'an-admin-key-of-good-length,another-key-of-good-length',
+    },
+    { atEnd: afterAll },
+  );
+  await daemon.ready();
+});
+
+const text = 'what is the weather in Paris tomorrow?';
+
+describe('a request that is wrong gets a problem document', () => {
+  const deep = `${'['.repeat(3_000)}${']'.repeat(3_000)}`;
+  it.each<[string, string, unknown, number, string, RegExp]>([
+    ['malformed JSON', '/classify', '{"text": ', 400, 'malformed_json', /not JSON/],
+    ['a truncated string', '/classify', '{"text": "abc', 400, 'malformed_json', /not JSON/],
+    ['an empty body', '/classify', '', 400, 'malformed_json', /not JSON/],
+    ['a body that is no object', '/classify', '[]', 422, 'validation_failed', /expected object/i],
+    ['null', '/classify', 'null', 422, 'validation_failed', /object/],
+    ['deep JSON', '/classify', deep, 422, 'validation_failed', /object/],
+    ['no text', '/classify', {}, 422, 'validation_failed', /^text: must be a string/],
+    ['a number for a text', '/classify', { text: 7 }, 422, 'validation_failed', /^text: must be a string/],
+    ['an empty text', '/classify', { text: '' }, 422, 'validation_failed', /^text: must not be empty/],
+    ['a blank text', '/classify', { text: ' \n\t' }, 422, 'validation_failed', /^text: must not be empty/],
+    [
+      'a text that is too long',
+      '/classify',
+      { text: 'x'.repeat(2001) },
+      422,
+      'validation_failed',
+      /2000 characters/,
+    ],
+    ['an unknown field', '/classify', { text, txt: 1 }, 422, 'validation_failed', /txt/],
+    [
+      'a __proto__ field',
+      '/classify',
+      '{"text": "a", "__proto__": {"a": 1}}',
+      422,
+      'validation_failed',
+      /__proto__/,
+    ],
+    [
+      'an unknown route',
+      '/classify',
+      { text, routes: ['wether'] },
+      422,
+      'unknown_route',
+      /"wether".*did you mean "weather"/,
+    ],
+    [
+      'routes and labels',
+      '/classify',
+      { text, routes: ['weather'], labels: ['a'] },
+      422,
+      'validation_failed',
+      /labels/,
+    ],
+    ['no routes', '/classify', { text, routes: [] }, 422, 'validation_failed', /^routes/],
+    ['a threshold above 1', '/classify', { text, threshold: 1.5 }, 422, 'validation_failed', /^threshold/],
+    [
+      'a threshold of another type',
+      '/classify',
+      { text, threshold: '0' },
+      422,
+      'validation_failed',
+      /^threshold/,
+    ],
+    ['top_k of 0', '/classify', { text, top_k: 0 }, 422, 'validation_failed', /^top_k/],
+    ['a broken top_k', '/classify', { text, top_k: 1.5 }, 422, 'validation_failed', /^top_k/],
+    ['no texts', '/classify/batch', { texts: [] }, 422, 'validation_failed', /^texts/],
+    [
+      'too many texts',
+      '/classify/batch',
+      { texts: ['a', 'b', 'c', 'd'] },
+      422,
+      'validation_failed',
+      /3 texts at most/,
+    ],
+    [
+      'one bad text of several',
+      '/classify/batch',
+      { texts: ['a', ''] },
+      422,
+      'validation_failed',
+      /^texts\[1\]/,
+    ],
+    [
+      'a body that is too large',
+      '/classify',
+      { text: 'x'.repeat(10_001) },
+      413,
+      'body_too_large',
+      /10000 bytes/,
+    ],
+    ['an unknown path', '/clasify', { text }, 404, 'not_found', /\/clasify/],
+  ])('%s', async (_, path, body, status, code, detail) => {
+    const answer = await daemon.post<ProblemBody>(path, body);
+    expect(answer.status).toBe(status);
+    expect(answer.headers.get('content-type')).toMatch(/^application\/problem\+json/);
+    expect(answer.body).toMatchObject({
+      status,
+      code,
+      type: 'about:blank',
+      detail: expect.stringMatching(detail),
+      instance: answer.headers.get('x-request-id'),
+    });
+    if (status === 422) expect(answer.body.errors?.length).toBeGreaterThan(0);
+  });
+
+  it('with every wrong field named', async () => {
+    const { body } = await daemon.post<ProblemBody>('/classify', { text: '', top_k: 0, threshold: 7 });
+    expect(body.errors?.map(({ path }) => path).sort()).toEqual(['text', 'threshold', 'top_k']);
+  });
+
+  it.each([['text/plain'], ['application/x-www-form-urlencoded'], ['application/jsonp']])(
+    'media type %s',
+    async (type) => {
+      const answer = await daemon.post<ProblemBody>('/classify', { text }, { 'content-type': type });
+      expect(answer).toMatchObject({ status: 415, body: { code: 'unsupported_media_type' } });
+    },
+  );
+
+  it('a compressed body', async () => {
+    const answer = await daemon.post<ProblemBody>('/classify', { text }, { 'content-encoding': 'gzip' });
+    expect(answer).toMatchObject({ status: 415, body: { code: 'unsupported_media_type' } });
+  });
+
+  it('bytes that are not UTF-8', async () => {
+    const response = await fetch(`${daemon.url}/classify`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: Buffer.concat([Buffer.from('{"text": "'), Buffer.of(0xff, 0xfe), Buffer.from('"}')]),
+    });
+    expect(response.status).toBe(400);
+    expect(await response.json()).toMatchObject({
+      code: 'malformed_json',
+      detail: /UTF-8/ && expect.any(String),
+    });
+  });
+
+  it.each([
+    ['GET', '/classify', 'POST'],
+    ['DELETE', '/classify/batch', 'POST'],
+    ['POST', '/health', 'GET, HEAD'],
+    ['PUT', '/cache/status', 'GET, HEAD'],
+  ])('%s %s names the methods that are allowed', async (method, path, allow) => {
+    const response = await fetch(daemon.url + path, { method });
+    expect(response.status).toBe(405);
+    expect(response.headers.get('allow')).toBe(allow);
+    expect(await response.json()).toMatchObject({ code: 'method_not_allowed' });
+  });
+});
+
+describe('odd but valid requests are answered', () => {
+  it.each([
+    ['a lone surrogate', '{"text": "broken \\ud800 emoji"}'],
+    ['NUL', '{"text": "a\\u0000b"}'],
+    ['only an emoji', '{"text": "🚀"}'],
+    ['a charset', '{"text": "hello"}'],
+    ['1,999 CJK characters', JSON.stringify({ text: '東'.repeat(1_999) })],
+  ])('%s', async (_, body) => {
+    const answer = await daemon.post<Decision>('/classify', body, {
+      'content-type': 'application/json; charset=utf-8',
+    });
+    expect(answer.status).toBe(200);
+    expect(answer.body.score).toEqual(expect.any(Number));
+  });
+
+  it('counts the tokens that were cut', async () => {
+    const { body } = await daemon.post<Decision>('/classify', { text: 'refund '.repeat(285) });
+    expect(body.usage).toEqual({ tokens: 256, truncated_tokens: 316 });
+  });
+});
+
+describe('POST /classify', () => {
+  it('abstains above the threshold, and takes 0 for a value', async () => {
+    const strict = await daemon.post<Decision>('/classify', { text: 'zxcv qwer', threshold: 1 });
+    expect(strict.body.route).toBeNull();
+    expect(strict.body.route_metadata).toBeUndefined();
+    const lax = await daemon.post<Decision>('/classify', { text: 'zxcv qwer', threshold: 0 });
+    expect(lax.body.route).toBe(lax.body.candidates[0]?.route);
+  });
+
+  it('returns as many candidates as asked for, the best first', async () => {
+    const { body } = await daemon.post<Decision>('/classify', { text, top_k: 5 });
+    expect(body.candidates).toHaveLength(5);
+    const scores = body.candidates.map(({ score }) => score);
+    expect(scores).toEqual([...scores].sort((a, b) => b - a));
+    expect(body.route).toBe('weather');
+  });
+
+  it('restricts the candidates', async () => {
+    const { body } = await daemon.post<Decision>('/classify', {
+      text,
+      routes: ['math', 'translation'],
+      threshold: 0,
+    });
+    expect(body.candidates.map(({ route }) => route).sort()).toEqual(['math', 'translation']);
+  });
+
+  it('takes labels in place of the routes', async () => {
+    const { body } = await daemon.post<Decision>('/classify', {
+      text: 'who won the football match last night?',
+      labels: ['sports', 'politics', { name: 'cooking', description: 'recipes and food' }],
+      threshold: 0,
+    });
+    expect(body.route).toBe('sports');
+    expect(body.candidates).toHaveLength(3);
+  });
+
+  it('gives the same answer alone, in a batch and again', async () => {
+    const texts = [text, 'Naïve café — déjà vu, señor!', 'fix this TypeError in my script'];
+    const batch = await daemon.post<{ results: Decision[] }>('/classify/batch', { texts, explain: true });
+    const alone = await Promise.all(
+      texts.map(
+        async (each) => (await daemon.post<Decision>('/classify', { text: each, explain: true })).body,
+      ),
+    );
+    expect(batch.body.results).toEqual(alone);
+  });
+});
+
+async function loggedLine(requestId: string) {
+  for (let round = 0; round < 100; round += 1) {
+    const line = daemon.lines.find((candidate) => candidate.request_id === requestId);
+    if (line) return line;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  throw new Error('not logged');
+}
+
+describe('request ids', () => {
+  it('are taken over when they are harmless', async () => {
+    const kept = await daemon.post('/classify', { text }, { 'x-request-id': 'abc-123' });
+    expect(kept.headers.get('x-request-id')).toBe('abc-123');
+    const made = await daemon.post('/classify', { text }, { 'x-request-id': 'evil "quote" <b>' });
+    expect(made.headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/);
+  });
+
+  it('are logged, and the text is not', async () => {
+    await daemon.post('/classify', { text: 'a very secret sentence' }, { 'x-request-id': 'look-for-me' });
+    const line = await loggedLine('look-for-me');
+    expect(line).toMatchObject({ msg: 'request', method: 'POST', path: '/classify', status: 200 });
+    expect(JSON.stringify(daemon.lines)).not.toContain('very secret');
+  });
+});
+
+describe('admin paths', () => {
+  it('want a key', async () => {
+    expect(await daemon.post('/cache/verify', {})).toMatchObject({
+      status: 401,
+      body: { code: 'unauthorized' },
+    });
+    const wrong = await daemon.post('/cache/verify', {}, { authorization: 'Bearer nope' });
+    expect(wrong.status).toBe(401);
+    expect(wrong.headers.get('www-authenticate')).toBe('Bearer');
+    for (const key of ['an-admin-key-of-good-length', 'another-key-of-good-length']) {
+      const right = await daemon.post('/cache/verify', {}, { authorization: `Bearer ${key}` });
+      expect(right).toMatchObject({ status: 200, body: { reason: 'request', whole: true } });
+    }
+  });
+});
+
+describe('a client that goes away', () => {
+  it('does no harm to the next one', async () => {
+    const socket = createConnection(Number(new URL(daemon.url).port), '127.0.0.1');
+    const body = JSON.stringify({ texts: Array(3).fill('x '.repeat(900)) });
+    socket.write(
+      `POST /classify/batch HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    );
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    socket.destroy();
+    expect((await daemon.post<Decision>('/classify', { text })).body.route).toBe('weather');
+  });
+});

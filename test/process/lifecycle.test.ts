@@ -1,0 +1,302 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { copyFile, readdir, readFile, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import type { Decision } from '../../src/classify/decision.js';
+import { PROGRAM, startDaemon } from '../support/daemon.js';
+import { startHub } from '../support/hub-origin.js';
+import { temporaryFolder } from '../support/volume.js';
+
+const OFFLINE = { HF_HUB_OFFLINE: '1' };
+
+/** Runs the program to its end. */
+async function run(args: readonly string[], env: Record<string, string> = {}) {
+  const child = spawn(process.execPath, args, { env: { PATH: process.env.PATH, ...env } });
+  onTestFinished(() => void child.kill('SIGKILL'));
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    stdout += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text) => {
+    stderr += text;
+  });
+  const [code] = await once(child, 'close');
+  return { code, stdout, stderr };
+}
+
+/** Whether any process has this pid. */
+function lives(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether the program has set its handler for SIGTERM; the kernel keeps the mask in hexadecimal. */
+function catchesSigterm(pid: number | undefined): boolean {
+  // Between fork and exec, a child has the mask of its parent.
+  if (!readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('dist/main.js')) return false;
+  const [, mask] = /^SigCgt:\t([0-9a-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
+  return (BigInt(`0x${mask ?? '0'}`) & (1n << 14n)) !== 0n;
+}
+
+describe('settings', () => {
+  it('are checked together, before anything listens, and secrets stay secret', async () => {
+    const { code, stdout, stderr } = await run(PROGRAM, {
+      PORT: '99999',
+      VERIFY_CRON: 'hourly',
+      MODEL_SOURCES: 'bundled,ftp',
+      MODEL_MIRRORS: 'ftp://user:hunter2@example.org/',
+      INFERENCE_WORKERS: '0',
+      ADMIN_KEYS: 'short-secret',
+    });
+    expect(code).toBe(2);
+    expect(stdout).toBe('');
+    for (const name of [
+      'PORT',
+      'VERIFY_CRON',
+      'MODEL_SOURCES',
+      'MODEL_MIRRORS',
+      'INFERENCE_WORKERS',
+      'ADMIN_KEYS',
+    ]) {
+      expect(stderr).toContain(name);
+    }
+    expect(stderr).not.toMatch(/hunter2|short-secret/);
+    expect(stderr).not.toMatch(/ at .*\.js:\d+/);
+  });
+
+  it('name a manifest that is wrong', async () => {
+    const folder = await temporaryFolder();
+    const manifest = await readFile('model/manifest.json', 'utf8');
+    await writeFile(join(folder, 'm.json'), manifest.replace('"tokenizer.json"', '"../tokenizer.json"'));
+    const { code, stderr } = await run(PROGRAM, { MODEL_MANIFEST: join(folder, 'm.json') });
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/m\.json is not a valid manifest:[\s\S]*path/);
+  });
+
+  it('name the line of a route file that is wrong', async () => {
+    const folder = await temporaryFolder();
+    await writeFile(join(folder, 'routes.yaml'), 'routes:\n  - name: a\n    utterances: 7\n');
+    const { code, stderr } = await run(PROGRAM, { ROUTES_FILE: join(folder, 'routes.yaml') });
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/routes\.yaml:3:\d+: .*utterances/);
+  });
+
+  it('name a port that is taken', async () => {
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    onTestFinished(() => void server.close());
+    const address = server.address();
+    const port = typeof address === 'object' ? String(address?.port) : '';
+    const { code, stderr } = await run(PROGRAM, {
+      PORT: port,
+      HOST: '127.0.0.1',
+      MODEL_CACHE_DIR: await temporaryFolder(),
+      LOG_LEVEL: 'silent',
+    });
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/in use; set PORT/);
+  });
+
+  it('are all in --help', async () => {
+    const { code, stdout } = await run(['dist/main.js', '--help']);
+    expect(code).toBe(0);
+    const { SETTINGS } = await import('../../src/settings.js');
+    for (const { env } of Object.values(SETTINGS)) expect(stdout).toContain(env);
+  });
+
+  it('refuse an unknown command and an unknown flag', async () => {
+    expect(await run(['dist/main.js', 'sevre'])).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/sevre/),
+    });
+    expect(await run(['dist/main.js', '--prot'])).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/--prot/),
+    });
+  });
+
+  it('tell the version', async () => {
+    expect((await run(['dist/main.js', '--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+});
+
+describe('SIGTERM', () => {
+  // Until Node has read the first line of the program, the system's own answer to SIGTERM holds.
+  it.each([0, 50, 100, 200, 400, 800])(
+    '%i ms after the program has begun ends with 0, and the next boot is a good one',
+    async (delay) => {
+      const volume = await temporaryFolder();
+      const child = spawn(process.execPath, PROGRAM, {
+        env: { PATH: process.env.PATH, PORT: '0', MODEL_CACHE_DIR: volume, ...OFFLINE },
+        stdio: 'ignore',
+      });
+      onTestFinished(() => void child.kill('SIGKILL'));
+      await vi.waitFor(() => expect(catchesSigterm(child.pid)).toBe(true), { timeout: 10_000, interval: 5 });
+      await sleep(delay);
+      child.kill('SIGTERM');
+      expect(await once(child, 'exit')).toEqual([0, null]);
+      const next = await startDaemon({ MODEL_CACHE_DIR: volume, ...OFFLINE });
+      await next.ready();
+      expect(await readdir(join(volume, 'ingest'))).toEqual([]);
+    },
+  );
+
+  it('in the middle of a download keeps the partial file, and the next boot goes on from there', async () => {
+    const volume = await temporaryFolder();
+    const { files: pinned, revision } = JSON.parse(await readFile('model/manifest.json', 'utf8'));
+    const files: Record<string, Buffer> = {};
+    for (const { path } of pinned) files[path] = await readFile(join('model', path));
+    const hub = await startHub({ files, revision, bytesPerSecond: 8_000_000 });
+    onTestFinished(() => hub.close());
+    const env = { MODEL_CACHE_DIR: volume, MODEL_SOURCES: 'hub', HF_ENDPOINT: hub.endpoint.url };
+    const first = await startDaemon(env);
+    await vi.waitFor(() => expect(hub.cdn.bytesSent).toBeGreaterThan(6_000_000), {
+      timeout: 20_000,
+      interval: 20,
+    });
+    const started = Date.now();
+    expect(await first.stop()).toEqual({ code: 0, signal: null });
+    expect(Date.now() - started).toBeLessThan(5_000);
+    const sent = hub.cdn.bytesSent;
+    const second = await startDaemon(env);
+    await second.ready();
+    // Sockets hold some bytes that never reached the disk.
+    expect(hub.cdn.bytesSent - sent).toBeLessThan(22_972_370 - 3_000_000);
+    expect(hub.cdn.requests.at(-1)?.headers.range).toMatch(/^bytes=\d+-/);
+  });
+
+  it('lets requests under way finish, and leaves no process behind', async () => {
+    const volume = await temporaryFolder();
+    const daemon = await startDaemon({ MODEL_CACHE_DIR: volume, ...OFFLINE });
+    await daemon.ready();
+    const workers = daemon.lines.flatMap(({ msg, pid }) =>
+      msg === 'inference worker ready' ? [Number(pid)] : [],
+    );
+    expect(workers.length).toBeGreaterThan(0);
+    const texts = Array.from({ length: 60 }, (_, index) => `request number ${index} about the weather`);
+    const pending = texts.map((text) => daemon.post<Decision>('/classify', { text }));
+    await sleep(20);
+    const ended = daemon.stop();
+    const answers = await Promise.allSettled(pending);
+    expect(await ended).toEqual({ code: 0, signal: null });
+    // Each one either got its answer or was never accepted; none got half an answer or an error of ours.
+    const answered = answers.filter((answer) => answer.status === 'fulfilled');
+    expect(answered.length).toBeGreaterThan(0);
+    for (const answer of answered) expect([200, 503]).toContain(answer.value.status);
+    await vi.waitFor(() => expect(workers.filter(lives)).toEqual([]), { timeout: 3_000 });
+  });
+
+  it('twice ends at once', async () => {
+    const daemon = await startDaemon({ MODEL_CACHE_DIR: await temporaryFolder(), ...OFFLINE });
+    await daemon.ready();
+    const slow = daemon
+      .post('/classify/batch', { texts: Array(250).fill('some words '.repeat(120)) })
+      .catch(() => undefined);
+    await sleep(150);
+    daemon.child.kill('SIGTERM');
+    await sleep(100);
+    expect(daemon.child.exitCode).toBeNull();
+    expect(await daemon.stop('SIGTERM')).toEqual({ code: 143, signal: null });
+    await slow;
+  });
+
+  it('reaches the daemon through npm start', async () => {
+    const daemon = await startDaemon(
+      { MODEL_CACHE_DIR: await temporaryFolder(), ...OFFLINE, npm_config_loglevel: 'silent' },
+      { command: ['npm', 'run', '--silent', '--ignore-scripts', 'start'] },
+    );
+    await daemon.ready();
+    const pid = daemon.lines.find(({ msg }) => msg === 'listening')?.pid;
+    await daemon.stop();
+    await vi.waitFor(() => expect(lives(Number(pid))).toBe(false), { timeout: 5_000 });
+    expect(daemon.lines.at(-1)?.msg).toBe('stopped');
+  });
+});
+
+describe('a daemon', () => {
+  it('whose worker is killed replaces it and answers everything', async () => {
+    const daemon = await startDaemon({ MODEL_CACHE_DIR: await temporaryFolder(), ...OFFLINE });
+    await daemon.ready();
+    await vi.waitFor(() =>
+      expect(daemon.lines.filter(({ msg }) => msg === 'inference worker ready').length).toBeGreaterThan(0),
+    );
+    const victim = Number(daemon.lines.find(({ msg }) => msg === 'inference worker ready')?.pid);
+    const pending = Array.from({ length: 40 }, (_, index) =>
+      daemon.post<Decision>('/classify', { text: `weather ${index}` }),
+    );
+    await sleep(10);
+    process.kill(victim, 'SIGKILL');
+    for (const answer of await Promise.all(pending)) expect(answer.status).toBe(200);
+  });
+
+  it('whose stdout is closed goes on', async () => {
+    const daemon = await startDaemon({ MODEL_CACHE_DIR: await temporaryFolder(), ...OFFLINE });
+    await daemon.ready();
+    daemon.child.stdout?.destroy();
+    for (let round = 0; round < 20; round += 1) {
+      expect((await daemon.post('/classify', { text: 'hello' })).status).toBe(200);
+    }
+    expect(await daemon.stop()).toEqual({ code: 0, signal: null });
+  });
+
+  it('takes up an edited route file, refuses a broken one, and goes on', async () => {
+    const folder = await temporaryFolder();
+    const routes = join(folder, 'routes.yaml');
+    await copyFile('routes/support-desk.yaml', routes);
+    const daemon = await startDaemon({
+      MODEL_CACHE_DIR: join(folder, 'volume'),
+      ROUTES_FILE: routes,
+      ...OFFLINE,
+    });
+    await daemon.ready();
+    const first = await daemon.post<Decision>('/classify', { text: 'bring me a pizza', threshold: 0 });
+    await writeFile(
+      routes,
+      'routes:\n  - name: food\n    utterances: ["order a pizza", "I am hungry"]\n  - name: sleep\n    utterances: ["good night", "I am tired"]\n',
+    );
+    await vi.waitFor(
+      async () => {
+        const { body } = await daemon.post<Decision>('/classify', { text: 'bring me a pizza', threshold: 0 });
+        expect(body.route).toBe('food');
+        expect(body.routes_digest).not.toBe(first.body.routes_digest);
+      },
+      { timeout: 10_000, interval: 50 },
+    );
+
+    await writeFile(routes, 'routes:\n  - name: food\n    utterances: [\n');
+    await vi.waitFor(
+      async () => {
+        const { status, body } = await daemon.get<{
+          status: string;
+          checks: { routes: { ok: boolean; detail: string } };
+        }>('/health');
+        expect(status).toBe(200);
+        expect(body).toMatchObject({ status: 'degraded', checks: { routes: { ok: false } } });
+        expect(body.checks.routes.detail).toMatch(/routes\.yaml:\d+:\d+/);
+      },
+      { timeout: 10_000, interval: 50 },
+    );
+    const still = await daemon.post<Decision>('/classify', { text: 'bring me a pizza', threshold: 0 });
+    expect(still.body.route).toBe('food');
+  });
+
+  it('shares its volume with another one', async () => {
+    const volume = await temporaryFolder();
+    const env = { MODEL_CACHE_DIR: volume, ...OFFLINE };
+    const daemons = await Promise.all([startDaemon(env), startDaemon(env)]);
+    await Promise.all(daemons.map((daemon) => daemon.ready()));
+    const answers = await Promise.all(
+      daemons.map((daemon) => daemon.post('/classify', { text: 'what is 2 + 2' })),
+    );
+    expect(answers[0]?.body).toEqual(answers[1]?.body);
+  });
+});
