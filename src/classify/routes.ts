@@ -22,7 +22,7 @@ export interface ParseRouteSetOptions {
  * Parses and validates a route set in semantic-router's format: a mapping with `routes`, or the bare list,
  * in YAML or JSON. What else semantic-router writes into its files is accepted and ignored.
  *
- * Blocks the thread while it works: about 0.2 s for 10,000 utterances of YAML.
+ * Blocks the thread while it works: 10,000 utterances of YAML take 0.2 to 0.5 s, of JSON a tenth of that.
  * @throws AppError `routes_invalid`, every fault with its line (`routes.yaml:12:5: routes[3].utterances: …`)
  */
 export function parseRouteSet(text: string, options: ParseRouteSetOptions): RouteSet {

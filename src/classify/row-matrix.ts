@@ -1,7 +1,10 @@
 import { createDotKernel, type DotKernel } from './dot-kernel.js';
 
-/** From this many rows on the WebAssembly kernel is worth the address space that its memory reserves. */
-const KERNEL_MIN_ROWS = 256;
+/**
+ * From this many rows on the WebAssembly kernel is used. Each of its memories reserves gigabytes of address
+ * space, which a route set is worth, but not each of many small label sets (1,000 rows at most).
+ */
+const KERNEL_MIN_ROWS = 1_024;
 /** Floats that the kernel takes in one step. */
 const STEP = 8;
 

@@ -174,7 +174,7 @@ function read(
   args: readonly string[],
 ): { values: RawValues; positionals: readonly string[] } {
   const config: ParseArgsConfig['options'] = {};
-  for (const [flag, { type, multiple }] of Object.entries({ ...options, ...COMMON })) {
+  for (const [flag, { type, multiple }] of Object.entries<OptionSpec>({ ...options, ...COMMON })) {
     config[flag] = { type, ...(multiple && { multiple }), ...(flag === 'help' && { short: 'h' }) };
   }
   let parsed: { values: RawValues; positionals: readonly string[] };

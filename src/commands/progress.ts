@@ -50,9 +50,14 @@ export class Progress {
 
   /** More bytes of a file arrived. */
   received(file: PinnedFile, bytes: number): void {
-    this.#received += bytes;
-    const position = (this.#positions.get(file.sha256) ?? 0) + bytes;
+    this.reached(file, (this.#positions.get(file.sha256) ?? 0) + bytes);
+  }
+
+  /** So many bytes of a file are there. */
+  reached(file: PinnedFile, position: number): void {
+    this.#received += Math.max(0, position - (this.#positions.get(file.sha256) ?? 0));
     this.#positions.set(file.sha256, position);
+    if (this.#current === '') this.#current = file.path;
     if (position >= file.size) this.line(`${file.path}: ${formatBytes(file.size)} received`);
   }
 

@@ -54,7 +54,7 @@ export class Crew implements Embedder {
     this.#settings = settings;
     this.#totals = totals;
     this.#seats = Array.from({ length: settings.workers }, () => {
-      const seat: Seat = new Seat(
+      return new Seat(
         settings,
         {
           ready: () => this.#onReady(),
@@ -76,7 +76,6 @@ export class Crew implements Embedder {
         },
         log,
       );
-      return seat;
     });
   }
 
@@ -96,12 +95,12 @@ export class Crew implements Embedder {
 
   /** Texts that no worker executes yet, here or at a worker. */
   get waiting(): number {
-    return this.#queue.size + this.#seats.reduce((sum, seat) => sum + Math.max(0, seat.load - 1), 0);
+    return this.#queue.size + this.#seats.reduce((sum, seat) => sum + Math.max(0, seat.inFlight - 1), 0);
   }
 
   /** Texts being executed. */
   get executing(): number {
-    return this.#seats.filter((seat) => seat.load > 0).length;
+    return this.#seats.filter((seat) => seat.inFlight > 0).length;
   }
 
   /**
@@ -195,7 +194,7 @@ export class Crew implements Embedder {
   #roomiest(): Seat | undefined {
     let best: Seat | undefined;
     for (const seat of this.#seats) {
-      if (seat.hasRoom && (!best || seat.load < best.load)) best = seat;
+      if (seat.hasRoom && (!best || seat.inFlight < best.inFlight)) best = seat;
     }
     return best;
   }
@@ -246,7 +245,7 @@ export class Crew implements Embedder {
   }
 
   #isBusy(): boolean {
-    return this.#queue.size > 0 || this.#seats.some((seat) => seat.load > 0);
+    return this.#queue.size > 0 || this.#seats.some((seat) => seat.inFlight > 0);
   }
 
   #checkIdle(): void {

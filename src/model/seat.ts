@@ -74,7 +74,7 @@ export class Seat {
   }
 
   /** Texts at the process; the first of them is being executed, the others wait there. */
-  get load(): number {
+  get inFlight(): number {
     return this.#jobs.length;
   }
 

@@ -12,7 +12,11 @@ export interface Encoding {
   readonly truncatedTokens: number;
 }
 
-/** Turns text into token ids, equal to those of the reference tokenizer. */
+/**
+ * Turns text into token ids, equal to those of the reference tokenizer. What is a mark, a letter or punctuation
+ * is for Node's Unicode to say; the reference's tables stop at Unicode 8, so that some 650 rare characters
+ * assigned since then (of Adlam or Zanabazar Square, say) may come out otherwise.
+ */
 export interface Tokenizer {
   /** The id that fills the short rows of a batch. */
   readonly padId: number;

@@ -112,7 +112,7 @@ describe('a worker lost', () => {
     const embeddings = await Promise.all(texts.map((text) => pool.embed(text)));
     for (const [index, { vector }] of embeddings.entries())
       expect(vector).toEqual(alone.get(texts[index] ?? ''));
-    await until(() => pool.status().totals.restarts === 1, 'a restart');
+    await until(() => pool.status().totals.restarts > 0, 'a restart');
     expect(isAlive(victim)).toBe(false);
   });
 
@@ -133,19 +133,28 @@ describe('a worker lost', () => {
     expect(pool.status().totals).toEqual({ embedded: 1, failed: 1, restarts: 2 });
   });
 
-  it('again and again: restarts come at a bounded rate', async () => {
-    const pool = await serving({ workers: 1, backoffMinMs: 400 });
-    const delays: number[] = [];
+  it('again and again: its successors wait longer each time', async () => {
+    const losses: object[] = [];
+    const log = { ...silent, error: (details: object) => losses.push(details) };
+    const pool = await serving({ workers: 1, backoffMinMs: 300, log });
     for (let deaths = 1; deaths <= 2; deaths += 1) {
-      for (const pid of pidsOf(pool)) process.kill(pid, 'SIGKILL');
-      await until(() => pool.status().workers[0]?.state === 'restarting', 'the death noticed');
       const start = performance.now();
-      expect(pool.status().ready).toBe(false);
+      for (const pid of pidsOf(pool)) process.kill(pid, 'SIGKILL');
       await until(() => pool.status().totals.restarts === deaths, 'a restart');
-      delays.push(performance.now() - start);
+      expect(performance.now() - start).toBeGreaterThan(300 * deaths - 20);
     }
-    expect(delays[0]).toBeGreaterThan(300);
-    expect(delays[1]).toBeGreaterThan(700);
+    expect(losses).toEqual([
+      expect.objectContaining({ reason: 'was ended by SIGKILL', delayMs: 300 }),
+      expect.objectContaining({ reason: 'was ended by SIGKILL', delayMs: 600 }),
+    ]);
+  });
+
+  it('is not ready while no worker lives, and keeps texts that come meanwhile', async () => {
+    const pool = await serving({ workers: 1, backoffMinMs: 100 });
+    for (const pid of pidsOf(pool)) process.kill(pid, 'SIGKILL');
+    await until(() => !pool.status().ready, 'the death noticed');
+    expect((await pool.embed('hi')).vector).toEqual(alone.get('hi'));
+    expect(pool.status().ready).toBe(true);
   });
 });
 
@@ -156,7 +165,7 @@ describe('the queue', () => {
     const taken = [slowText, 'hi', 'hi', 'hi', 'hi'].map((text) => pool.embed(text));
     const start = performance.now();
     const refused = await pool.embed('hi').catch((error: unknown) => error);
-    expect(performance.now() - start).toBeLessThan(50);
+    expect(performance.now() - start).toBeLessThan(200);
     expect(refused).toMatchObject({ code: 'overloaded', retryable: true });
     expect(refused).toHaveProperty('retryAfterMs', expect.any(Number));
     expect(pool.status()).toMatchObject({ waiting: 4, executing: 1 });
@@ -178,11 +187,10 @@ describe('the queue', () => {
 
   it('answers the caller of an aborted text at once, though a worker executes it', async () => {
     const pool = await serving({ workers: 1 });
-    const start = performance.now();
     await expect(pool.embed(slowText, { signal: AbortSignal.timeout(50) })).rejects.toMatchObject({
       code: 'aborted',
     });
-    expect(performance.now() - start).toBeLessThan(500);
+    expect(pool.status().executing).toBe(1);
     await expect(pool.embed('hi')).resolves.toBeDefined();
   });
 
@@ -308,6 +316,7 @@ describe('closing', () => {
     const pids = pidsOf(pool);
     const load = pool.load(bundledModel);
     load.catch(() => {});
+    await until(() => pool.status().workers.some(({ state }) => state === 'loading'), 'a worker loading');
     await pool.close();
     await expect(load).rejects.toMatchObject({ code: 'draining' });
     expect(pids.filter(isAlive)).toEqual([]);

@@ -1,0 +1,171 @@
+import { createHash } from 'node:crypto';
+import type { FileHandle } from 'node:fs/promises';
+import { Readable } from 'node:stream';
+import { AppError, errnoOf } from '../errors.js';
+import { asVolumeError, type Fingerprint, fingerprintOf, hashInto, openRegular } from './disk.js';
+import { blobPath, type Layout } from './layout.js';
+import type { PinnedFile } from './manifest.js';
+
+/** Bytes read at once; a stream holds two of these at most. */
+const PIECE_BYTES = 256 * 1_024;
+
+/**
+ * A blob that is open and was verified through this very descriptor: whatever is renamed to its name meanwhile,
+ * its bytes stay those of one file.
+ */
+export interface OpenBlob {
+  readonly size: number;
+  /**
+   * The bytes from `start` to before `end`. The stream owns the descriptor and closes it at its end or when it is
+   * destroyed. It fails instead of ending when the file was written to under it.
+   */
+  stream(start: number, end: number): Readable;
+  /** Closes the descriptor, where no stream was asked for. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens blobs for serving. Each is read whole and its digest compared before it is handed out; one that looks as
+ * it did then is not read again. One at a time is verified per blob, however many ask.
+ */
+export class BlobOpener {
+  readonly #layout: Layout;
+  /** What each blob looked like when its digest was right. */
+  readonly #verified = new Map<string, Fingerprint>();
+  readonly #verifying = new Map<string, Promise<void>>();
+
+  constructor(layout: Layout) {
+    this.#layout = layout;
+  }
+
+  /** @throws AppError `blob_missing`, `blob_corrupt`, `volume_unavailable` */
+  async open(file: PinnedFile): Promise<OpenBlob> {
+    const path = blobPath(this.#layout, file.sha256);
+    let opened: Awaited<ReturnType<typeof openRegular>>;
+    try {
+      opened = await openRegular(path);
+    } catch (error) {
+      throw openFault(error, file);
+    }
+    const { file: handle, stat } = opened;
+    try {
+      const fingerprint = fingerprintOf(stat);
+      // Somebody else's verification may have been of another file under the same name: look again after it.
+      while (this.#verified.get(file.sha256) !== fingerprint) {
+        const running = this.#verifying.get(file.sha256);
+        if (running) await running.catch(() => undefined);
+        else await this.#verify(file, handle, fingerprint);
+      }
+      return new VerifiedBlob(handle, file.size, fingerprint);
+    } catch (error) {
+      await handle.close();
+      throw error instanceof AppError ? error : asVolumeError(error, `cannot read ${file.path}`);
+    }
+  }
+
+  async #verify(file: PinnedFile, handle: FileHandle, fingerprint: Fingerprint): Promise<void> {
+    const verification = compare(file, handle, fingerprint);
+    this.#verifying.set(file.sha256, verification);
+    try {
+      await verification;
+      this.#verified.set(file.sha256, fingerprint);
+    } finally {
+      this.#verifying.delete(file.sha256);
+    }
+  }
+}
+
+/** @throws AppError `blob_corrupt` */
+async function compare(file: PinnedFile, handle: FileHandle, fingerprint: Fingerprint): Promise<void> {
+  const hash = createHash('sha256');
+  const size = await hashInto(hash, handle, 0, file.size);
+  const actual = hash.digest('hex');
+  const stat = await handle.stat({ bigint: true });
+  if (size === file.size && stat.size === BigInt(size) && actual === file.sha256) {
+    if (fingerprintOf(stat) === fingerprint) return;
+    throw new AppError('blob_corrupt', `${file.path}: was changed while it was read`, { retryable: true });
+  }
+  throw new AppError('blob_corrupt', `${file.path}: ${stat.size} bytes with sha256 ${actual}`, {
+    retryable: true,
+  });
+}
+
+class VerifiedBlob implements OpenBlob {
+  readonly size: number;
+  readonly #handle: FileHandle;
+  readonly #fingerprint: Fingerprint;
+
+  constructor(handle: FileHandle, size: number, fingerprint: Fingerprint) {
+    this.#handle = handle;
+    this.size = size;
+    this.#fingerprint = fingerprint;
+  }
+
+  stream(start: number, end: number): Readable {
+    const handle = this.#handle;
+    const fingerprint = this.#fingerprint;
+    let position = start;
+    // Not made of a generator: one that was never begun does not run its `finally`, and the descriptor would leak.
+    return new Readable({
+      highWaterMark: PIECE_BYTES,
+      read() {
+        readPiece(handle, position, end, fingerprint).then(
+          (piece) => {
+            position += piece.length;
+            this.push(piece.length === 0 ? null : piece);
+          },
+          (error: unknown) => this.destroy(asVolumeError(error, 'cannot read a blob')),
+        );
+      },
+      destroy(error, callback) {
+        handle.close().then(
+          () => callback(error),
+          () => callback(error),
+        );
+      },
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close();
+  }
+}
+
+/** The next piece; before the last one, a look whether the file is still the verified one. */
+async function readPiece(
+  handle: FileHandle,
+  position: number,
+  end: number,
+  fingerprint: Fingerprint,
+): Promise<Buffer> {
+  const wanted = Math.min(PIECE_BYTES, end - position);
+  if (wanted <= 0) return Buffer.alloc(0);
+  const piece = Buffer.allocUnsafe(wanted);
+  const { bytesRead } = await handle.read(piece, 0, wanted, position);
+  if (bytesRead < wanted) throw new AppError('blob_corrupt', 'a blob was cut while it was served');
+  if (position + wanted < end) return piece;
+  if (!sameContent(fingerprintOf(await handle.stat({ bigint: true })), fingerprint)) {
+    throw new AppError('blob_corrupt', 'a blob was written to while it was served');
+  }
+  return piece;
+}
+
+/** Another name, or none any more (a repair renamed a new file over it), changes ctime but not the content. */
+function sameContent(a: Fingerprint, b: Fingerprint): boolean {
+  const withoutChangeTime = (fingerprint: Fingerprint): string => fingerprint.slice(0, fingerprint.lastIndexOf(':'));
+  return withoutChangeTime(a) === withoutChangeTime(b);
+}
+
+function openFault(error: unknown, file: PinnedFile): AppError {
+  if (error instanceof AppError) return error;
+  switch (errnoOf(error)) {
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return new AppError('blob_missing', `${file.path}: not on the volume`, { retryable: true });
+    case 'ELOOP':
+    case 'ENXIO':
+      return new AppError('blob_corrupt', `${file.path}: not a regular file`, { retryable: true });
+    default:
+      return asVolumeError(error, `cannot open ${file.path}`);
+  }
+}

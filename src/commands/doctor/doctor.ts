@@ -1,0 +1,70 @@
+import { loadManifest } from '../../cache/manifest.js';
+import { CACHE_OPTIONS, type Command, command, SOURCE_OPTIONS, usageFault } from '../command.js';
+import { count, table } from '../format.js';
+import { checkDelivery } from './delivery.js';
+import type { Finding } from './finding.js';
+import { checkNetwork } from './network.js';
+import { checkProcess } from './process.js';
+import { checkRoutes } from './routes.js';
+import { checkVolume } from './volume.js';
+
+/** `ai-router doctor`: looks for what goes wrong on platforms, and names the fix. */
+export const doctor: Command = command({
+  name: 'doctor',
+  summary: 'looks for what goes wrong on platforms, and names the fix',
+  options: {
+    ...CACHE_OPTIONS,
+    ...SOURCE_OPTIONS,
+    'health-budget': {
+      type: 'string',
+      value: 'SECONDS',
+      help: 'what the platform gives a deploy to become healthy; default 300',
+    },
+    timeout: {
+      type: 'string',
+      value: 'SECONDS',
+      help: 'how long a source may take for a small file; default 20',
+    },
+    strict: { type: 'boolean', help: 'exit with 1 for warnings, too' },
+  },
+  notes:
+    'Checks: Node, how the process is started, drain time, port and IPv6, the cache folder (mount, writable, room,\n' +
+    'whole), the routes, each source (a small file, with its digest), and whether a download fits the health check.\n' +
+    'Nothing is written but one small file that is removed at once. Run it where the daemon runs, in its environment.',
+  exitStatus: '0 when nothing is wrong (warnings allowed unless --strict), 1 when something is',
+  async run({ config, env, values, signal }) {
+    const manifest = await loadManifest(config.manifestFile);
+    const bounds = {
+      timeoutMs: seconds('timeout', values.timeout, 20),
+      healthBudgetMs: seconds('health-budget', values['health-budget'], 300),
+    };
+    const findings: Finding[] = [
+      ...checkProcess(config, env),
+      ...(await checkNetwork(config, env)),
+      ...(await checkVolume(config, manifest, env)),
+      await checkRoutes(config.routesFile),
+      ...(await checkDelivery(config, manifest, bounds, signal)),
+    ];
+    const failed = findings.filter(({ status }) => status === 'fail').length;
+    const warned = findings.filter(({ status }) => status === 'warn').length;
+    return {
+      ok: failed === 0 && !(values.strict && warned > 0),
+      report: { failed, warned, findings },
+      text: [...lines(findings), `${count(failed, 'fault')}, ${count(warned, 'warning')}`],
+    };
+  },
+});
+
+function lines(findings: readonly Finding[]): string[] {
+  const rows = table(findings.map(({ status, check, detail }) => [status, check, detail]));
+  return findings.flatMap(({ fix }, index) => [
+    rows[index] ?? '',
+    ...(fix === undefined ? [] : [`      fix: ${fix}`]),
+  ]);
+}
+
+function seconds(flag: string, text: string | undefined, fallback: number): number {
+  const value = Number(text ?? fallback);
+  if (!(value > 0 && value <= 86_400)) throw usageFault(`--${flag} must be a number of seconds`);
+  return value * 1_000;
+}

@@ -1,0 +1,23 @@
+import { basename } from 'node:path';
+import { MAX_ROUTE_FILE_BYTES } from '../../classify/route-file.js';
+import { parseRouteSet } from '../../classify/routes.js';
+import { readTextFile } from '../../classify/text-file.js';
+import { messageOf } from '../../errors.js';
+import { count } from '../format.js';
+import { type Finding, fault, fine, warning } from './finding.js';
+
+/** Do the routes parse? */
+export async function checkRoutes(file: string): Promise<Finding> {
+  try {
+    const { text } = await readTextFile(file, MAX_ROUTE_FILE_BYTES);
+    const { routes, warnings } = parseRouteSet(text, { origin: basename(file) });
+    const [first] = warnings;
+    if (first) {
+      const detail = `${count(warnings.length, 'warning')}, the first: ${first.path}: ${first.message}`;
+      return warning('routes', detail, `look at ${file}`);
+    }
+    return fine('routes', `${count(routes.length, 'route')} in ${file}`);
+  } catch (error) {
+    return fault('routes', messageOf(error), `mend ${file}, or set ROUTES_FILE`);
+  }
+}

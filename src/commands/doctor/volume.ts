@@ -1,0 +1,126 @@
+import { access, constants, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { asVolumeError, spaceOf, statOf } from '../../cache/disk.js';
+import type { Manifest } from '../../cache/manifest.js';
+import { ContentStore } from '../../cache/store.js';
+import type { Config } from '../../config.js';
+import { formatBytes } from '../format.js';
+import { modelName, pinnedBytes } from '../model-lines.js';
+import { type Finding, fault, fine, warning } from './finding.js';
+import { type Mount, mountOf } from './mounts.js';
+
+/** File systems that end with the container or the machine. */
+const FLEETING = new Set(['tmpfs', 'ramfs', 'overlay', 'aufs', 'rootfs']);
+/** Beside the files, for notes and state. */
+const RESERVE_BYTES = 1 << 20;
+
+/** Is the cache folder a mount, writable by this user, with room, and whole? */
+export async function checkVolume(
+  config: Config,
+  manifest: Manifest,
+  env: NodeJS.ProcessEnv,
+): Promise<Finding[]> {
+  const { cacheDir } = config;
+  const store = new ContentStore(cacheDir);
+  const existing = await nearestExisting(cacheDir);
+  const missing: string[] = [];
+  let missingBytes = 0;
+  for (const file of manifest.files) {
+    if ((await store.verify(file)).state === 'verified') continue;
+    missing.push(file.path);
+    missingBytes += file.size;
+  }
+  return [
+    checkMount(cacheDir, await mountOf(cacheDir), env.RAILWAY_VOLUME_MOUNT_PATH),
+    await checkWritable(cacheDir, existing),
+    await checkRoom(existing, missingBytes, pinnedBytes(manifest)),
+    missing.length === 0
+      ? fine('cache', `whole: ${modelName(manifest)}`)
+      : warning(
+          'cache',
+          `${missing.length} of ${manifest.files.length} files missing or corrupt: ${missing.join(', ')}`,
+          'the daemon fetches them at its start; "ai-router pull" does it now',
+        ),
+  ];
+}
+
+function checkMount(cacheDir: string, mount: Mount | undefined, railwayPath: string | undefined): Finding {
+  const name = 'mount';
+  if (railwayPath && cacheDir !== railwayPath && !cacheDir.startsWith(`${railwayPath}/`)) {
+    return fault(
+      name,
+      `the volume is mounted at ${railwayPath}, but the cache folder is ${cacheDir}`,
+      `set MODEL_CACHE_DIR=${railwayPath}, or unset it`,
+    );
+  }
+  if (!mount)
+    return warning(name, 'this system does not tell its mounts', 'check by hand that it is a volume');
+  if (mount.type === 'tmpfs' || mount.type === 'ramfs') {
+    return warning(
+      name,
+      `${cacheDir} is in memory (${mount.type}): it counts as memory and ends with the container`,
+      'mount a volume there',
+    );
+  }
+  if (mount.point === '/' || FLEETING.has(mount.type)) {
+    return warning(
+      name,
+      `${cacheDir} is not on a mount of its own (${mount.type} at ${mount.point}): its files end with the container`,
+      'attach a volume at this path (on Railway: `railway volume add --mount-path ' +
+        `${cacheDir}\`), unless the model is baked into the image or fetched at each start on purpose`,
+    );
+  }
+  return fine(name, `${cacheDir} is on ${mount.point} (${mount.type})`);
+}
+
+async function checkWritable(cacheDir: string, existing: string): Promise<Finding> {
+  const uid = process.getuid?.() ?? '?';
+  try {
+    if (existing === cacheDir) {
+      // Permission bits do not tell everything: a real write does.
+      const probe = join(cacheDir, `.doctor-${process.pid}.tmp`);
+      await writeFile(probe, 'may be removed', { flag: 'wx' });
+      await rm(probe, { force: true });
+    } else {
+      await access(existing, constants.W_OK);
+    }
+    const not = existing === cacheDir ? '' : ` does not exist yet, and can be made`;
+    return fine('writable', `${cacheDir}${not || ' takes writes'} (user ${uid})`);
+  } catch (error) {
+    const { message } = asVolumeError(error, `cannot write ${cacheDir}`);
+    return fault(
+      'writable',
+      message,
+      'give the folder to this user, or run as root (Railway: RAILWAY_RUN_UID=0)',
+    );
+  }
+}
+
+async function checkRoom(existing: string, missingBytes: number, allBytes: number): Promise<Finding> {
+  const space = await spaceOf(existing).catch(() => undefined);
+  if (!space) return warning('room', 'the file system does not tell its space', 'check by hand');
+  const { freeBytes } = space;
+  if (freeBytes < missingBytes + RESERVE_BYTES) {
+    return fault(
+      'room',
+      `${formatBytes(freeBytes)} free, ${formatBytes(missingBytes)} still to be fetched`,
+      'enlarge the volume, or free space: "ai-router prune --partials --quarantine --dry-run" shows what can go',
+    );
+  }
+  if (freeBytes < allBytes) {
+    return warning(
+      'room',
+      `${formatBytes(freeBytes)} free: too little to repair a corrupt file beside its bad copy (${formatBytes(allBytes)})`,
+      'enlarge the volume',
+    );
+  }
+  return fine('room', `${formatBytes(freeBytes)} free, the model takes ${formatBytes(allBytes)}`);
+}
+
+async function nearestExisting(path: string): Promise<string> {
+  let current = path;
+  while (current !== dirname(current) && !(await statOf(current).catch(() => undefined))) {
+    current = dirname(current);
+  }
+  return current;
+}

@@ -1,0 +1,168 @@
+import { createHash } from 'node:crypto';
+import { type FileHandle, mkdir, open } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { contentLengthOf, refuseEncoded } from '../../cache/sources/answer.js';
+import { statusFault, truncatedFault } from '../../cache/sources/faults.js';
+import type { HttpAnswer, HttpClient } from '../../cache/sources/http-client.js';
+import { HEAD_BYTES, htmlTypeFault, impostorFault } from '../../cache/sources/impostor.js';
+import { Attempts } from '../../cache/sources/retry.js';
+import type { WireLimits } from '../../cache/sources/wire.js';
+import { AppError } from '../../errors.js';
+import type { OriginFile } from './origin.js';
+
+/** What an unpinned download is made with. */
+export interface Downloader {
+  readonly client: HttpClient;
+  readonly limits: WireLimits;
+  readonly signal: AbortSignal;
+  /** Where the files go. */
+  readonly staging: string;
+  readonly source: string;
+  /** Told how much of a file is there, and of how much, where the server says that. */
+  readonly onProgress: (path: string, bytes: number, total: number | undefined) => void;
+}
+
+/** What is known of a file beforehand, if anything. */
+export interface Announced {
+  readonly size?: number | undefined;
+  readonly sha256?: string | undefined;
+}
+
+/**
+ * Downloads a file whose digest is not known yet, hashes it, and compares it with what was announced of it.
+ * A broken download starts again.
+ * @returns `undefined` when the server has no such file
+ * @throws AppError `source_…`, `aborted`
+ */
+export async function download(
+  downloader: Downloader,
+  url: URL,
+  path: string,
+  announced: Announced,
+): Promise<OriginFile | undefined> {
+  const { client, limits, signal, source } = downloader;
+  const attempts = new Attempts({
+    source,
+    file: path,
+    limits,
+    signal,
+    random: Math.random,
+    onEvent: undefined,
+  });
+  for (;;) {
+    try {
+      const answer = await client.get({ url, label: path, signal, deadline: attempts.deadline });
+      try {
+        if (answer.status === 404) return undefined;
+        return await save(downloader, answer, path, announced, (bytes) => attempts.progress(bytes));
+      } finally {
+        answer.body.close();
+      }
+    } catch (error) {
+      await attempts.next(error);
+    }
+  }
+}
+
+/**
+ * Asks for a JSON document of at most `maxBytes`.
+ * @returns the document and the answer's `Link` header; `undefined` when there is none
+ * @throws AppError `source_…`, `aborted`
+ */
+export async function downloadJson(
+  { client, limits, signal, source }: Omit<Downloader, 'staging' | 'onProgress'>,
+  url: URL,
+  label: string,
+  maxBytes = 32 * 2 ** 20,
+): Promise<{ json: unknown; link: string | undefined } | undefined> {
+  const attempts = new Attempts({
+    source,
+    file: label,
+    limits,
+    signal,
+    random: Math.random,
+    onEvent: undefined,
+  });
+  for (;;) {
+    try {
+      const answer = await client.get({ url, label, signal, deadline: attempts.deadline });
+      try {
+        if (answer.status === 404) return undefined;
+        if (answer.status !== 200) throw statusFault(answer.status, answer.headers, answer.place);
+        const text = await readText(answer, maxBytes);
+        const { link } = answer.headers;
+        return { json: parse(text, answer.place), link: typeof link === 'string' ? link : undefined };
+      } finally {
+        answer.body.close();
+      }
+    } catch (error) {
+      await attempts.next(error);
+    }
+  }
+}
+
+async function save(
+  { staging, onProgress }: Downloader,
+  answer: HttpAnswer,
+  path: string,
+  announced: Announced,
+  progress: (bytes: number) => void,
+): Promise<OriginFile> {
+  const { status, headers, place, body } = answer;
+  if (status !== 200) throw statusFault(status, headers, place);
+  refuseEncoded(headers, place);
+  const early =
+    htmlTypeFault(headers, path, place) ?? impostorFault(await body.peek(HEAD_BYTES), path, place);
+  if (early) throw early;
+  const total = contentLengthOf(headers) ?? announced.size;
+  const location = join(staging, path);
+  await mkdir(dirname(location), { recursive: true });
+  const file = await open(location, 'w');
+  const hash = createHash('sha256');
+  let size = 0;
+  try {
+    for (let piece = await body.next(); piece; piece = await body.next()) {
+      hash.update(piece);
+      await writeAll(file, piece);
+      size += piece.length;
+      progress(piece.length);
+      onProgress(path, size, total);
+    }
+  } finally {
+    await file.close();
+  }
+  if (total !== undefined && size < total) throw truncatedFault(place, size, total);
+  const sha256 = hash.digest('hex');
+  if (announced.size !== undefined && size !== announced.size) {
+    throw new AppError('source_wrong_bytes', `${place}: ${size} bytes, announced were ${announced.size}`);
+  }
+  if (announced.sha256 !== undefined && sha256 !== announced.sha256) {
+    throw new AppError('source_wrong_bytes', `${place}: sha256 is ${sha256}, announced ${announced.sha256}`);
+  }
+  return { path, size, sha256, location };
+}
+
+async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let written = 0; written < bytes.length; ) {
+    written += (await file.write(bytes, written)).bytesWritten;
+  }
+}
+
+async function readText({ body, place }: HttpAnswer, maxBytes: number): Promise<string> {
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  for (let piece = await body.next(); piece; piece = await body.next()) {
+    pieces.push(piece);
+    size += piece.length;
+    if (size > maxBytes) throw new AppError('source_too_large', `${place}: more than ${maxBytes} bytes`);
+  }
+  return Buffer.concat(pieces).toString('utf8');
+}
+
+function parse(text: string, place: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new AppError('source_wrong_bytes', `${place}: not JSON`, { cause });
+  }
+}

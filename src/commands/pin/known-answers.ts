@@ -1,0 +1,71 @@
+import { readFile } from 'node:fs/promises';
+import type { CanarySpec, EmbeddingSpec } from '../../cache/manifest.js';
+import { AppError } from '../../errors.js';
+import type { Log } from '../../log.js';
+import { createPool } from '../../model/pool.js';
+import type { OriginFile } from './origin.js';
+
+/** Texts whose embeddings a manifest keeps unless others are asked for: short, ordinary, and without spaces. */
+export const CANARY_TEXTS: readonly string[] = [
+  'This is an example sentence',
+  'My card was charged twice, I want a refund.',
+  '東京の天気はどうですか',
+];
+
+/**
+ * Lowest cosine that a manifest accepts. Full-precision vectors hardly move between runtimes; quantized ones were
+ * seen to move to 0.993.
+ */
+export function minCosineOf(batchSensitive: boolean): number {
+  return batchSensitive ? 0.98 : 0.9999;
+}
+
+/**
+ * Runs the model for its answers to `texts`, and loads it once more with these answers as its canary: what comes
+ * out is proved to be loadable.
+ * @throws AppError `model_unloadable`, `canary_mismatch` when it does not give the same answer twice
+ */
+export async function computeCanary(
+  spec: EmbeddingSpec,
+  files: ReadonlyMap<string, OriginFile>,
+  texts: readonly string[],
+  minCosine: number,
+  log: Log,
+): Promise<CanarySpec> {
+  const [model, tokenizer, tokenizerConfig] = await Promise.all(
+    [spec.model, spec.tokenizer, spec.tokenizer_config].map((path) => bytesOf(files, path)),
+  );
+  if (!model || !tokenizer || !tokenizerConfig) {
+    throw new AppError('manifest_invalid', 'the model lacks its weights or its tokenizer');
+  }
+  const bytes = { spec, model, tokenizer, tokenizerConfig };
+  const pool = createPool({ workers: 1, log });
+  try {
+    await pool.load({ ...bytes, canary: { min_cosine: minCosine, cases: [] } });
+    const cases = [];
+    for (const text of texts) {
+      const { vector } = await pool.embed(text);
+      if (!vector.every(Number.isFinite)) {
+        throw new AppError('model_unloadable', `its answer to ${JSON.stringify(text)} is not finite`);
+      }
+      cases.push({ text, embedding: toBase64(vector) });
+    }
+    const canary = { min_cosine: minCosine, cases };
+    await pool.load({ ...bytes, canary });
+    return canary;
+  } finally {
+    await pool.close(0);
+  }
+}
+
+async function bytesOf(files: ReadonlyMap<string, OriginFile>, path: string): Promise<Buffer | undefined> {
+  const file = files.get(path);
+  return file && readFile(file.location);
+}
+
+/** Little-endian float32, whatever the machine. */
+function toBase64(vector: Float32Array): string {
+  const bytes = Buffer.alloc(vector.length * 4);
+  for (const [index, value] of vector.entries()) bytes.writeFloatLE(value, index * 4);
+  return bytes.toString('base64');
+}

@@ -1,0 +1,173 @@
+import type Router from '@koa/router';
+import type { Context } from 'koa';
+import type { Manifest, PinnedFile } from '../cache/manifest.js';
+import type { OpenBlob } from '../cache/open-blob.js';
+import { AppError } from '../errors.js';
+import { matchesEtag, parseRange } from './range.js';
+
+/** What the paths of the model's files ask. */
+export interface ModelsPort {
+  /** The active manifest: nothing else is served. */
+  readonly manifest: Manifest;
+  /** Opens the verified blob of a pinned file. */
+  open(file: PinnedFile): Promise<OpenBlob>;
+}
+
+/** The branch under which hub clients ask when nobody tells them a revision. */
+const BRANCH = 'main';
+/** A commit never changes, a branch may. */
+const IMMUTABLE = 'public, max-age=31536000, immutable';
+
+/** The hub's own words for what is not there; its clients turn them into their own errors. */
+type HubError = 'RepoNotFound' | 'RevisionNotFound' | 'EntryNotFound';
+
+/**
+ * The model's files for other instances and for hub clients: `/models/{repo}/resolve/{revision}/{path}`, the same
+ * without `/models`, and the part of the hub's API with which its clients find commit and files.
+ */
+export function modelRoutes(router: Router, port: ModelsPort): void {
+  const serve = (context: Context): Promise<void> => serveFile(context, port);
+  router.get('/models/:org/:name/resolve/:revision/*path', serve);
+  router.get('/:org/:name/resolve/:revision/*path', serve);
+
+  const info = (context: Context): void => {
+    context.body = infoOf(pinned(context, port.manifest));
+  };
+  router.get('/api/models/:org/:name', info);
+  router.get('/api/models/:org/:name/revision/:revision', info);
+
+  const tree = (context: Context): void => {
+    const manifest = pinned(context, port.manifest);
+    const recursive = /^(true|1)$/i.test(String(context.query.recursive ?? ''));
+    const entries = treeOf(manifest, paramOf(context, 'path'), recursive);
+    if (!entries) throw missing(context, 'EntryNotFound', 'there is no such folder in this model');
+    context.body = entries;
+  };
+  router.get('/api/models/:org/:name/tree/:revision', tree);
+  router.get('/api/models/:org/:name/tree/:revision/*path', tree);
+}
+
+async function serveFile(context: Context, port: ModelsPort): Promise<void> {
+  const { files, revision } = pinned(context, port.manifest);
+  const path = paramOf(context, 'path');
+  const file = files.find((candidate) => candidate.path === path);
+  if (!file) throw missing(context, 'EntryNotFound', `this model has no file "${path}"`);
+  const etag = `"${file.sha256}"`;
+  const blob = await port.open(file);
+  context.set({
+    ETag: etag,
+    'Accept-Ranges': 'bytes',
+    'X-Repo-Commit': revision,
+    'X-Linked-ETag': etag,
+    'X-Linked-Size': String(file.size),
+    'X-Content-Type-Options': 'nosniff',
+    'Cache-Control': paramOf(context, 'revision') === revision ? IMMUTABLE : 'no-cache',
+  });
+  if (matchesEtag(context.get('if-none-match'), etag)) {
+    await blob.close();
+    context.status = 304;
+    return;
+  }
+  if (context.method === 'HEAD') {
+    await blob.close();
+    describeBody(context, 200, file.size);
+    return;
+  }
+  const condition = context.get('if-range');
+  const applies = condition === '' || condition === etag;
+  const range = applies ? parseRange(context.get('range'), file.size) : undefined;
+  if (range === 'unsatisfiable') {
+    await blob.close();
+    context.set('Content-Range', `bytes */${file.size}`);
+    context.status = 416;
+    context.body = '';
+    return;
+  }
+  const { start, end } = range ?? { start: 0, end: file.size };
+  if (range) context.set('Content-Range', `bytes ${start}-${end - 1}/${file.size}`);
+  context.body = blob.stream(start, end);
+  describeBody(context, range ? 206 : 200, end - start);
+}
+
+function describeBody(context: Context, status: number, length: number): void {
+  context.status = status;
+  context.type = 'application/octet-stream';
+  context.length = length;
+}
+
+/**
+ * The manifest that the path's model and revision stand for.
+ * @throws AppError `not_found`
+ */
+function pinned(context: Context, manifest: Manifest): Manifest {
+  const repo = `${paramOf(context, 'org')}/${paramOf(context, 'name')}`;
+  const revision = paramOf(context, 'revision');
+  if (repo !== manifest.repo) {
+    throw missing(context, 'RepoNotFound', `this instance serves ${manifest.repo} only`);
+  }
+  if (revision !== '' && revision !== manifest.revision && revision !== BRANCH) {
+    throw missing(context, 'RevisionNotFound', `this instance serves revision ${manifest.revision} only`);
+  }
+  return manifest;
+}
+
+function missing(context: Context, code: HubError, message: string): AppError {
+  context.set({ 'X-Error-Code': code, 'X-Error-Message': message });
+  return new AppError('not_found', message);
+}
+
+/** A part of the path; a wildcard's is one string or several. */
+function paramOf(context: Context, name: string): string {
+  const { params } = context as { params?: Readonly<Record<string, unknown>> };
+  const value = params?.[name];
+  return Array.isArray(value) ? value.join('/') : typeof value === 'string' ? value : '';
+}
+
+/** What the hub says of a model at a revision, as far as its clients ask. */
+function infoOf({ repo, revision, files, license }: Manifest): object {
+  return {
+    _id: revision.slice(0, 24),
+    id: repo,
+    modelId: repo,
+    sha: revision,
+    private: false,
+    gated: false,
+    disabled: false,
+    tags: [`license:${license.toLowerCase()}`],
+    cardData: { license: license.toLowerCase() },
+    siblings: files.map(({ path }) => ({ rfilename: path })),
+  };
+}
+
+interface TreeEntry {
+  readonly type: 'file' | 'directory';
+  readonly path: string;
+  readonly size: number;
+  readonly oid: string;
+  readonly lfs?: { readonly oid: string; readonly size: number; readonly pointerSize: number };
+}
+
+/** What the hub lists below `folder`; every file is told as a large one, for these carry their sha256. */
+function treeOf(
+  { files, revision }: Manifest,
+  folder: string,
+  recursive: boolean,
+): TreeEntry[] | undefined {
+  const prefix = folder === '' ? '' : `${folder.replace(/\/+$/, '')}/`;
+  const below = files.filter(({ path }) => path.startsWith(prefix));
+  if (below.length === 0) return undefined;
+  const entries = new Map<string, TreeEntry>();
+  for (const { path, size, sha256 } of below) {
+    const parts = path.slice(prefix.length).split('/');
+    for (let depth = 1; depth < parts.length; depth += 1) {
+      const directory = prefix + parts.slice(0, depth).join('/');
+      if (recursive || depth === 1) {
+        entries.set(directory, { type: 'directory', path: directory, size: 0, oid: revision });
+      }
+    }
+    if (!recursive && parts.length > 1) continue;
+    const lfs = { oid: sha256, size, pointerSize: 128 + String(size).length };
+    entries.set(path, { type: 'file', path, size, oid: sha256.slice(0, 40), lfs });
+  }
+  return [...entries.values()];
+}
