@@ -52,9 +52,8 @@ export class BlobOpener {
       const fingerprint = fingerprintOf(stat);
       // Somebody else's verification may have been of another file under the same name: look again after it.
       while (this.#verified.get(file.sha256) !== fingerprint) {
-        const running = this.#verifying.get(file.sha256);
-        if (running) await running.catch(() => undefined);
-        else await this.#verify(file, handle, fingerprint);
+        const others = this.#verifying.get(file.sha256)?.catch(() => undefined);
+        await (others ?? this.#verify(file, handle, fingerprint));
       }
       return new VerifiedBlob(handle, file.size, fingerprint);
     } catch (error) {
@@ -152,7 +151,8 @@ async function readPiece(
 
 /** Another name, or none any more (a repair renamed a new file over it), changes ctime but not the content. */
 function sameContent(a: Fingerprint, b: Fingerprint): boolean {
-  const withoutChangeTime = (fingerprint: Fingerprint): string => fingerprint.slice(0, fingerprint.lastIndexOf(':'));
+  const withoutChangeTime = (fingerprint: Fingerprint): string =>
+    fingerprint.slice(0, fingerprint.lastIndexOf(':'));
   return withoutChangeTime(a) === withoutChangeTime(b);
 }
 

@@ -1,5 +1,7 @@
 import { setImmediate as yieldToOthers } from 'node:timers/promises';
+import { compareText } from './closest.js';
 import { throwIfAborted } from './concurrent.js';
+import type { RouteSet } from './route-set.js';
 import { type CreateScorer, createRouteScores, type RouteScores, type Scorer } from './scorer.js';
 import type { RouteVectors } from './vectors.js';
 
@@ -78,8 +80,8 @@ export class SimilarityScorer implements Scorer {
  * @param prior the centre for a set that has too few utterances to tell
  */
 export function similarityScoring(prior: number = SIMILARITY_DEFAULTS.centre): CreateScorer {
-  return async (_set, vectors, { signal }) => {
-    const left = await leaveOneOutEvidence(vectors, signal);
+  return async (set, vectors, { signal }) => {
+    const left = await leaveOneOutEvidence(set, vectors, signal);
     return new SimilarityScorer(vectors, centreOf(left, prior));
   };
 }
@@ -94,17 +96,24 @@ function centreOf(evidence: Float64Array, prior: number): number {
 }
 
 /** The best route's evidence for utterances of the set, each compared with all the others. */
-async function leaveOneOutEvidence(vectors: RouteVectors, signal?: AbortSignal): Promise<Float64Array> {
+async function leaveOneOutEvidence(
+  set: RouteSet,
+  vectors: RouteVectors,
+  signal?: AbortSignal,
+): Promise<Float64Array> {
   const { offsets } = vectors;
-  const rows: number[] = [];
-  for (let route = 0; route + 1 < offsets.length; route += 1) {
-    const from = offsets[route] ?? 0;
-    const to = offsets[route + 1] ?? 0;
+  const rows: { readonly row: number; readonly key: string }[] = [];
+  for (const [route, { name, utterances }] of set.routes.entries()) {
     // A route's only utterance has nothing to be compared with.
-    if (to - from > 1) for (let row = from; row < to; row += 1) rows.push(row);
+    if (utterances.length < 2) continue;
+    const from = offsets[route] ?? 0;
+    for (const [index, text] of utterances.entries())
+      rows.push({ row: from + index, key: `${name}\n${text}` });
   }
+  // The digest of a set does not tell the order in its file, so the sample must not depend on it.
+  rows.sort((a, b) => compareText(a.key, b.key));
   const size = Math.min(rows.length, SIMILARITY_DEFAULTS.leaveOneOutSample);
-  const sample = Array.from({ length: size }, (_, i) => rows[Math.floor((i * rows.length) / size)] ?? 0);
+  const sample = Array.from({ length: size }, (_, i) => rows[Math.floor((i * rows.length) / size)]?.row ?? 0);
   const evidence = new Float64Array(size);
   await leaveOut(vectors, sample, signal, (index, { score }) => {
     evidence[index] = score.reduce((best, value) => Math.max(best, value), Number.NEGATIVE_INFINITY);

@@ -25,6 +25,7 @@ export function parseRange(header: string, size: number): ByteRange | 'unsatisfi
 /** Whether an `If-None-Match` header names this entity tag. */
 export function matchesEtag(header: string, etag: string): boolean {
   return (
-    header.trim() === '*' || header.split(',').some((candidate) => candidate.trim().replace(/^W\//, '') === etag)
+    header.trim() === '*' ||
+    header.split(',').some((candidate) => candidate.trim().replace(/^W\//, '') === etag)
   );
 }

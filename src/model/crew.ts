@@ -53,30 +53,32 @@ export class Crew implements Embedder {
   constructor(settings: PoolSettings, totals: PoolTotals, log: Log) {
     this.#settings = settings;
     this.#totals = totals;
-    this.#seats = Array.from({ length: settings.workers }, () => {
-      return new Seat(
-        settings,
-        {
-          ready: () => this.#onReady(),
-          refused: (code, message) => this.#load?.reject(new AppError(code, message)),
-          loadCrashed: (crash) => this.#onLoadCrashed(crash),
-          roomy: () => this.#feed(),
-          embedded: (job, embedding) => {
-            const ms = embedding.tokenizeMs + embedding.inferenceMs;
-            this.#averageMs += AVERAGE_WEIGHT * (ms - this.#averageMs);
-            totals.embedded += 1;
-            job.resolve(embedding);
-            this.#checkIdle();
+    this.#seats = Array.from(
+      { length: settings.workers },
+      () =>
+        new Seat(
+          settings,
+          {
+            ready: () => this.#onReady(),
+            refused: (code, message) => this.#load?.reject(new AppError(code, message)),
+            loadCrashed: (crash) => this.#onLoadCrashed(crash),
+            roomy: () => this.#feed(),
+            embedded: (job, embedding) => {
+              const ms = embedding.tokenizeMs + embedding.inferenceMs;
+              this.#averageMs += AVERAGE_WEIGHT * (ms - this.#averageMs);
+              totals.embedded += 1;
+              job.resolve(embedding);
+              this.#checkIdle();
+            },
+            failed: (job, reason) => this.#onFailed(job, reason),
+            returned: (jobs) => this.#requeue(jobs),
+            restarted: () => {
+              totals.restarts += 1;
+            },
           },
-          failed: (job, reason) => this.#onFailed(job, reason),
-          returned: (jobs) => this.#requeue(jobs),
-          restarted: () => {
-            totals.restarts += 1;
-          },
-        },
-        log,
-      );
-    });
+          log,
+        ),
+    );
   }
 
   /** Length of the vectors; 0 before there is a model. */

@@ -130,6 +130,31 @@ describe('a classification', () => {
     }
   });
 
+  it('scores alike whatever the order of routes and utterances, as the digest promises', async () => {
+    const words = 'red green blue north south east west up down left right one two three four five'.split(
+      ' ',
+    );
+    const routes = words.map((name, r) => ({
+      name,
+      utterances: Array.from(
+        { length: 25 },
+        (_, u) => `${name} ${words[(r + u) % 16]} ${words[(u * 7) % 16]} ${u % 5}`,
+      ),
+    }));
+    const reversed = routes
+      .toReversed()
+      .map((route) => ({ ...route, utterances: route.utterances.toReversed() }));
+    const answers = [];
+    for (const list of [routes, reversed]) {
+      const { classifier } = await ready(parseRouteSet(JSON.stringify(list), { origin: 'r.json' }));
+      const { decisions } = await classifier.classifyBatch(['red west', 'five down', 'nothing'], {
+        explain: true,
+      });
+      answers.push(decisions);
+    }
+    expect(answers[1]).toEqual(answers[0]);
+  });
+
   it('considers only the routes that were named', async () => {
     const { classifier } = await ready();
     const { decision } = await classifier.classify({

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { createRouteSet } from '../../src/classify/route-set.js';
+import { createRouteSet, type RouteSet } from '../../src/classify/route-set.js';
 import { RowMatrix } from '../../src/classify/row-matrix.js';
 import { createRouteScores } from '../../src/classify/scorer.js';
 import {
@@ -41,7 +41,20 @@ function clusters(routes: number, each: number, spread: number, dimension = 384)
   return { matrix, offsets, rowOf: new Map() };
 }
 
-const anySet = createRouteSet([]);
+/** A set whose routes have as many utterances as the vectors say. */
+function setFor({ offsets }: RouteVectors): RouteSet {
+  const routes = Array.from({ length: offsets.length - 1 }, (_, route) => ({
+    name: `route ${route}`,
+    description: undefined,
+    utterances: Array.from(
+      { length: (offsets[route + 1] ?? 0) - (offsets[route] ?? 0) },
+      (_, i) => `text ${i}`,
+    ),
+    scoreThreshold: undefined,
+    metadata: undefined,
+  }));
+  return createRouteSet(routes);
+}
 
 describe('the similarity scorer', () => {
   let vectors: RouteVectors;
@@ -100,7 +113,7 @@ describe('the similarity scorer', () => {
   it('fits its centre so that the set keeps its own texts, however alike the routes are', async () => {
     for (const spread of [0.5, 1, 2]) {
       const set = clusters(20, 10, spread);
-      const scorer = await similarityScoring()(anySet, set, {});
+      const scorer = await similarityScoring()(setFor(set), set, {});
       const out = createRouteScores(20);
       let kept = 0;
       for (let row = 0; row < 200; row += 1) {
@@ -118,7 +131,7 @@ describe('the similarity scorer', () => {
       [1, 2],
     ] as const) {
       const set = clusters(routes, each, 1);
-      const scorer = await similarityScoring()(anySet, set, {});
+      const scorer = await similarityScoring()(setFor(set), set, {});
       const out = createRouteScores(routes);
       scorer.score(set.matrix.row(0), undefined, out);
       expect(out.score[0]).toBeGreaterThan(0.9);
@@ -127,7 +140,8 @@ describe('the similarity scorer', () => {
 
   it('can be aborted while it fits', async () => {
     const stop = new AbortController();
-    const work = similarityScoring()(anySet, clusters(150, 40, 1), { signal: stop.signal });
+    const set = clusters(150, 40, 1);
+    const work = similarityScoring()(setFor(set), set, { signal: stop.signal });
     stop.abort();
     await expect(work).rejects.toMatchObject({ code: 'aborted' });
   });
