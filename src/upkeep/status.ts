@@ -1,4 +1,5 @@
 import type { SourceFailure } from '../cache/acquire.js';
+import type { Fingerprint } from '../cache/disk.js';
 import type { Manifest, PinnedFile } from '../cache/manifest.js';
 import type { ErrorCode } from '../errors.js';
 
@@ -74,9 +75,15 @@ export interface Counters {
 
 const EVENTS_KEPT = 100;
 
-/** The reconciler's notebook: the state of each file, counters and recent events. */
+/** The reconciler's notebook: what is known of each file and of the volume, counters and recent events. */
 export class Ledger {
   readonly files: ReadonlyMap<string, FileStatus>;
+  /** What each blob looked like when it was last verified, by digest (hex). */
+  readonly fingerprints = new Map<string, Fingerprint>();
+  /** When corruption was mended lately, milliseconds since 1970. */
+  readonly repairTimes: number[] = [];
+  /** What is wrong with the volume as such (read-only, full, gone), if anything. */
+  volumeProblem: Problem | undefined;
   readonly counters: Counters = {
     verifications: 0,
     corruptions: 0,
@@ -105,6 +112,13 @@ export class Ledger {
   /** Recent events, the newest first. */
   get events(): readonly CacheEvent[] {
     return this.#events;
+  }
+
+  /** Counts a mended corruption. */
+  noteRepair(): void {
+    this.counters.repairs += 1;
+    this.repairTimes.push(Date.now());
+    if (this.repairTimes.length > EVENTS_KEPT) this.repairTimes.shift();
   }
 
   /** Notes an event. */
