@@ -8,13 +8,13 @@ import {
   mkdir,
   open,
   readdir,
-  readFile,
   rename,
   rm,
   statfs,
 } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { AppError, errnoOf, messageOf } from '../errors.js';
+import { announce } from './journal.js';
 import { OWNER } from './owner.js';
 
 /** Bytes read at a time: large enough to be fast, small enough to hash without a pause that anybody feels. */
@@ -99,14 +99,49 @@ export async function readHashed(file: FileHandle, size: number): Promise<{ byte
   return { bytes: bytes.subarray(0, position), sha256: hash.digest('hex') };
 }
 
+/** A file that is open for writing, with its name for whoever watches the disk. */
+export interface WritableFile {
+  readonly path: string;
+  readonly handle: FileHandle;
+}
+
 /** Opens a file for reading and writing, without following a link; `create` makes a new one and fails if it exists. */
-export async function openWritable(path: string, create: boolean): Promise<FileHandle> {
+export async function openWritable(path: string, create: boolean): Promise<WritableFile> {
+  if (create) announce({ op: 'create', path });
   const flags = constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  return open(path, create ? flags | constants.O_CREAT | constants.O_EXCL : flags, 0o644);
+  const handle = await open(path, create ? flags | constants.O_CREAT | constants.O_EXCL : flags, 0o644);
+  return { path, handle };
+}
+
+/** Writes all of `bytes` at `offset`, however many calls the system takes for it. */
+export async function writeAt(
+  { path, handle }: WritableFile,
+  bytes: Uint8Array,
+  offset: number,
+): Promise<void> {
+  announce({ op: 'write', path, offset, bytes });
+  let written = 0;
+  while (written < bytes.length) {
+    const { bytesWritten } = await handle.write(bytes, written, bytes.length - written, offset + written);
+    written += bytesWritten;
+  }
+}
+
+/** Cuts a file to `size` bytes. */
+export async function truncateTo({ path, handle }: WritableFile, size: number): Promise<void> {
+  announce({ op: 'truncate', path, size });
+  await handle.truncate(size);
+}
+
+/** Makes a file's bytes durable. */
+export async function syncFile({ path, handle }: WritableFile): Promise<void> {
+  announce({ op: 'sync', path });
+  await handle.sync();
 }
 
 /** Makes what was created, renamed or removed in a folder durable. */
 export async function syncDirectory(path: string): Promise<void> {
+  announce({ op: 'sync-directory', path });
   const directory = await open(path, constants.O_RDONLY);
   try {
     await directory.sync();
@@ -120,27 +155,31 @@ export async function syncDirectory(path: string): Promise<void> {
 
 /** Moves `from` over `to` and makes that durable: afterwards `to` is the new one even after a power cut. */
 export async function publish(from: string, to: string): Promise<void> {
-  await rename(from, to);
+  await move(from, to);
   await syncDirectory(dirname(to));
 }
 
 /** Takes away write permission from everybody. */
 export async function makeReadOnly(path: string): Promise<void> {
+  announce({ op: 'chmod', path });
   await chmod(path, 0o444);
 }
 
 /** Gives a file a second name. */
 export async function linkTo(existing: string, name: string): Promise<void> {
+  announce({ op: 'link', path: existing, to: name });
   await link(existing, name);
 }
 
 /** Moves an entry of any kind (a link itself, not its target). */
 export async function move(from: string, to: string): Promise<void> {
+  announce({ op: 'rename', path: from, to });
   await rename(from, to);
 }
 
 /** Removes an entry of any kind, if it is there; links are removed, never followed. */
 export async function remove(path: string): Promise<void> {
+  announce({ op: 'remove', path });
   await rm(path, { recursive: true, force: true });
 }
 
@@ -161,6 +200,7 @@ export async function namesIn(path: string): Promise<string[]> {
 export async function ensureDirectory(path: string): Promise<BigIntStats | undefined> {
   const stat = await statOf(path);
   if (stat) return stat.isDirectory() ? undefined : stat;
+  announce({ op: 'mkdir', path });
   await mkdir(path, { recursive: true });
   await syncDirectory(dirname(path));
   return undefined;
@@ -175,14 +215,14 @@ export async function writeAtomic(path: string, bytes: string | Uint8Array, stag
   await remove(temporary);
   const file = await openWritable(temporary, true);
   try {
-    await file.writeFile(bytes);
-    await file.sync();
+    await writeAt(file, typeof bytes === 'string' ? Buffer.from(bytes) : bytes, 0);
+    await syncFile(file);
   } catch (error) {
-    await file.close();
+    await file.handle.close();
     await remove(temporary).catch(() => undefined);
     throw error;
   }
-  await file.close();
+  await file.handle.close();
   await publish(temporary, path);
 }
 
@@ -206,24 +246,6 @@ export async function readSmall(path: string, maxBytes = 1 << 20): Promise<Buffe
 export async function spaceOf(path: string): Promise<{ freeBytes: number; totalBytes: number }> {
   const { bavail, bsize, blocks } = await statfs(path);
   return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
-}
-
-/**
- * Whether `path` is where a file system is mounted. The kernel's table is asked first, since a bind mount has
- * its parent's device number; elsewhere that number decides.
- */
-export async function isMount(path: string): Promise<boolean> {
-  try {
-    const table = await readFile('/proc/self/mountinfo', 'utf8');
-    return table.split('\n').some((line) => unescapeMount(line.split(' ')[4] ?? '') === path);
-  } catch {
-    const [here, above] = await Promise.all([statOf(path), statOf(dirname(path))]);
-    return here !== undefined && above !== undefined && here.dev !== above.dev;
-  }
-}
-
-function unescapeMount(path: string): string {
-  return path.replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }
 
 /** Puts a system error from the volume into the project's words, with what to do about it. */

@@ -1,5 +1,4 @@
 import { createHash, type Hash } from 'node:crypto';
-import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '../errors.js';
@@ -13,6 +12,10 @@ import {
   publish,
   remove,
   statOf,
+  syncFile,
+  truncateTo,
+  type WritableFile,
+  writeAt,
 } from './disk.js';
 import { blobPath, type Layout, parseIngestName, partialPath } from './layout.js';
 import type { PinnedFile } from './manifest.js';
@@ -44,11 +47,11 @@ export class IngestWriter {
   readonly #layout: Layout;
   readonly #pinned: PinnedFile;
   readonly #path: string;
-  readonly #file: FileHandle;
+  readonly #file: WritableFile;
   #hash: Hash = createHash('sha256');
   #offset = 0;
 
-  private constructor(layout: Layout, pinned: PinnedFile, path: string, file: FileHandle) {
+  private constructor(layout: Layout, pinned: PinnedFile, path: string, file: WritableFile) {
     this.#layout = layout;
     this.#pinned = pinned;
     this.#path = path;
@@ -69,7 +72,7 @@ export class IngestWriter {
       try {
         await writer.#resume();
       } catch (error) {
-        await file.close();
+        await file.handle.close();
         throw error;
       }
       return writer;
@@ -86,7 +89,7 @@ export class IngestWriter {
 
   /** Starts again at byte 0. */
   async restart(): Promise<void> {
-    await this.#onDisk(() => this.#file.truncate(0));
+    await this.#onDisk(() => truncateTo(this.#file, 0));
     this.#hash = createHash('sha256');
     this.#offset = 0;
   }
@@ -102,14 +105,7 @@ export class IngestWriter {
         `${this.#pinned.path}: more than the pinned ${this.#pinned.size} bytes`,
       );
     }
-    await this.#onDisk(async () => {
-      let written = 0;
-      while (written < bytes.length) {
-        const rest = bytes.length - written;
-        const { bytesWritten } = await this.#file.write(bytes, written, rest, this.#offset + written);
-        written += bytesWritten;
-      }
-    });
+    await this.#onDisk(() => writeAt(this.#file, bytes, this.#offset));
     this.#hash.update(bytes);
     this.#offset += bytes.length;
   }
@@ -121,7 +117,7 @@ export class IngestWriter {
    */
   async commit(): Promise<void> {
     const { path, size, sha256 } = this.#pinned;
-    await this.#onDisk(() => this.#file.sync());
+    await this.#onDisk(() => syncFile(this.#file));
     if (this.#offset < size) {
       throw new AppError('source_truncated', `${path}: ${this.#offset} of ${size} bytes`, {
         retryable: true,
@@ -134,7 +130,7 @@ export class IngestWriter {
     }
     await this.#onDisk(async () => {
       await makeReadOnly(this.#path);
-      await this.#file.close();
+      await this.#file.handle.close();
       await publish(this.#path, blobPath(this.#layout, sha256));
     });
     open.delete(this.#path);
@@ -143,7 +139,7 @@ export class IngestWriter {
   /** Ends the write and keeps what is there for a later attempt. */
   async close(): Promise<void> {
     open.delete(this.#path);
-    await this.#file.close().catch(() => undefined);
+    await this.#file.handle.close().catch(() => undefined);
   }
 
   /** Ends the write and removes what is there. */
@@ -153,9 +149,9 @@ export class IngestWriter {
   }
 
   async #resume(): Promise<void> {
-    const { size } = await this.#file.stat();
+    const { size } = await this.#file.handle.stat();
     if (size > this.#pinned.size) return this.restart();
-    this.#offset = await hashInto(this.#hash, this.#file, 0, size);
+    this.#offset = await hashInto(this.#hash, this.#file.handle, 0, size);
   }
 
   async #onDisk(action: () => Promise<void>): Promise<void> {

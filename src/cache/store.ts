@@ -9,7 +9,6 @@ import {
   type Fingerprint,
   fingerprintOf,
   hashInto,
-  isMount,
   kindOf,
   move,
   namesIn,
@@ -22,6 +21,7 @@ import {
 import { IngestWriter, isHeld } from './ingest.js';
 import { blobPath, foldersOf, type Layout, layoutOf, parseIngestName } from './layout.js';
 import type { PinnedFile } from './manifest.js';
+import { isMount } from './mount.js';
 import { ownerState } from './owner.js';
 import { emptyQuarantine, listQuarantine, type QuarantineEntry, setAside } from './quarantine.js';
 

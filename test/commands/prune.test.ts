@@ -1,6 +1,6 @@
-import { readdir, writeFile } from 'node:fs/promises';
+import { readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { layoutOf } from '../../src/cache/layout.js';
 import { type Manifest, parseManifest } from '../../src/cache/manifest.js';
 import { Origin } from '../support/origin.js';
@@ -34,10 +34,7 @@ interface PruneReport {
   kept_blobs: string[];
 }
 
-let fileOf: { first: string; second: string };
-beforeAll(async () => {
-  fileOf = { first: '', second: '' };
-});
+let fileOf = { first: '', second: '' };
 
 /** A volume that holds both models, the first one pulled first. */
 async function both() {
@@ -136,7 +133,6 @@ describe('prune', () => {
     const flags = ['--partials', '--quarantine'];
     const held = await runJson<PruneReport>([...args, ...flags], env);
     expect(held.report.removed.map(({ kind }) => kind)).toEqual(['quarantine']);
-    const { utimes } = await import('node:fs/promises');
     await utimes(partial, 1, 1);
     const { report } = await runJson<PruneReport>([...args, ...flags], env);
     expect(report.removed).toMatchObject([{ kind: 'partial', bytes: 4 }]);

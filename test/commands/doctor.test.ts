@@ -1,0 +1,210 @@
+import { writeFile } from 'node:fs/promises';
+import { createServer as createHttpServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { mountOf } from '../../src/commands/doctor/mounts.js';
+import { checkNode } from '../../src/commands/doctor/process.js';
+import { listen } from '../support/listen.js';
+import { Origin } from '../support/origin.js';
+import { smallModel, temporaryFolder, writeTree } from '../support/volume.js';
+import { manifestFile, runJson } from './program.js';
+
+interface Finding {
+  check: string;
+  status: 'ok' | 'warn' | 'fail';
+  detail: string;
+  fix?: string;
+}
+interface DoctorReport {
+  ok: boolean;
+  failed: number;
+  findings: Finding[];
+}
+
+const { manifest, files } = smallModel();
+let wholesome: Record<string, string> = {};
+
+/** Settings of a machine on which nothing is wrong, and what is changed of them. */
+async function doctor(
+  changed: Record<string, string> = {},
+  flags: readonly string[] = [],
+): Promise<{ code: number | null; find: (check: string) => Finding; report: DoctorReport }> {
+  const env = { ...wholesome, MODEL_CACHE_DIR: await temporaryFolder(), ...changed };
+  const { code, report } = await runJson<DoctorReport>(['doctor', ...flags], env);
+  const find = (check: string): Finding => {
+    const finding = report.findings.find((candidate) => candidate.check === check);
+    if (!finding) throw new Error(`no finding "${check}" in ${JSON.stringify(report)}`);
+    return finding;
+  };
+  return { code, find, report };
+}
+
+async function mirror(bytesPerSecond?: number): Promise<Origin> {
+  const origin = await Origin.start(bytesPerSecond === undefined ? {} : { bytesPerSecond });
+  onTestFinished(() => origin.close());
+  for (const [path, bytes] of files) origin.put(`/${path}`, bytes);
+  return origin;
+}
+
+beforeAll(async () => {
+  const bundled = await temporaryFolder(afterAll);
+  await writeTree(bundled, files);
+  wholesome = {
+    PORT: '0',
+    MODEL_SOURCES: 'bundled',
+    MODEL_BUNDLED_DIR: bundled,
+    MODEL_MANIFEST: join(bundled, 'manifest.json'),
+  };
+  const { digest: _, ...body } = manifest;
+  await writeFile(join(bundled, 'manifest.json'), JSON.stringify(body));
+});
+
+describe('doctor', () => {
+  it('finds no fault where there is none', async () => {
+    const { code, report } = await doctor();
+    expect(report.findings.filter(({ status }) => status === 'fail')).toEqual([]);
+    expect(code).toBe(0);
+    for (const { status, fix } of report.findings) expect(fix === undefined).toBe(status === 'ok');
+  });
+
+  it('counts warnings as faults when it is strict', async () => {
+    expect((await doctor({ DRAIN_MS: '0' }, ['--strict'])).code).toBe(1);
+    expect((await doctor({ DRAIN_MS: '0' })).code).toBe(0);
+  });
+
+  it.each<[string, string, Finding['status'], RegExp, Record<string, string>]>([
+    ['a drain of 0 s', 'drain', 'fail', /waits 0 s/, { RAILWAY_DEPLOYMENT_DRAINING_SECONDS: '0' }],
+    [
+      'a drain that is too short',
+      'drain',
+      'fail',
+      /5 s .*10000 ms/,
+      { RAILWAY_DEPLOYMENT_DRAINING_SECONDS: '5' },
+    ],
+    ['no drain of our own', 'drain', 'warn', /DRAIN_MS is 0/, { DRAIN_MS: '0' }],
+    ['a start through npm', 'starter', 'warn', /npm run start/, { npm_lifecycle_event: 'start' }],
+    [
+      'a cache beside the volume',
+      'mount',
+      'fail',
+      /\/data\/models, but/,
+      { RAILWAY_VOLUME_MOUNT_PATH: '/data/models' },
+    ],
+    ['a cache on no mount', 'mount', 'warn', /not on a mount|in memory/, {}],
+    ['a cache that cannot be made', 'writable', 'fail', /cannot write/, { MODEL_CACHE_DIR: '/proc/none' }],
+    ['IPv4 only', 'ipv6', 'warn', /IPv4 only/, { HOST: '127.0.0.1' }],
+    ['IPv4 only on Railway', 'ipv6', 'fail', /IPv4 only/, { HOST: '0.0.0.0', RAILWAY_SERVICE_ID: 'x' }],
+    ['routes that are missing', 'routes', 'fail', /is missing/, { ROUTES_FILE: '/nowhere/routes.yaml' }],
+    ['no source', 'sources', 'fail', /no source/, { MODEL_SOURCES: 'hub' }],
+  ])('finds %s', async (_, check, status, detail, env) => {
+    const { find, code } = await doctor(env);
+    expect(find(check)).toMatchObject({ status, detail: expect.stringMatching(detail) });
+    expect(find(check).fix).toBeTruthy();
+    expect(code).toBe(status === 'fail' ? 1 : 0);
+  });
+
+  it('finds a port that another program holds', async () => {
+    const other = createServer();
+    await listen(other, '127.0.0.1');
+    onTestFinished(() => void other.close());
+    const { port } = other.address() as AddressInfo;
+    const { find } = await doctor({ PORT: String(port), HOST: '127.0.0.1' });
+    expect(find('port')).toMatchObject({ status: 'fail', detail: expect.stringContaining('in use') });
+  });
+
+  it('takes a port held by a running daemon for right', async () => {
+    const daemon = createHttpServer((_, response) => void response.end('{"status":"alive"}'));
+    await listen(daemon, '127.0.0.1');
+    onTestFinished(() => void daemon.close());
+    const { port } = daemon.address() as AddressInfo;
+    const { find } = await doctor({ PORT: String(port), HOST: '127.0.0.1' });
+    expect(find('port')).toMatchObject({
+      status: 'ok',
+      detail: expect.stringContaining('running ai-router'),
+    });
+  });
+
+  it('finds routes that do not parse', async () => {
+    const file = join(await temporaryFolder(), 'routes.yaml');
+    await writeFile(file, 'routes:\n  - name: [\n');
+    expect((await doctor({ ROUTES_FILE: file })).find('routes')).toMatchObject({
+      status: 'fail',
+      detail: expect.stringMatching(/routes\.yaml:\d+:\d+/),
+    });
+  });
+
+  it('finds a source that delivers other bytes, and one that is not there', async () => {
+    const origin = await mirror();
+    origin.put('/tokenizer_config.json', Buffer.alloc(100, 1));
+    const only = await doctor({ MODEL_SOURCES: 'mirror', MODEL_MIRRORS: origin.url });
+    const name = `source mirror 127.0.0.1:${origin.port}`;
+    expect(only.find(name)).toMatchObject({ status: 'fail', detail: expect.stringMatching(/sha256 is/) });
+    expect(only.find(name).fix).toMatch(/upload the files again/);
+
+    const mirrors = `${origin.url},http://127.0.0.1:9`;
+    const beside = await doctor({ MODEL_SOURCES: 'bundled,mirror', MODEL_MIRRORS: mirrors });
+    expect(beside.code).toBe(0);
+    expect(beside.find(name).status).toBe('warn');
+    expect(beside.find('source mirror 127.0.0.1:9')).toMatchObject({
+      status: 'warn',
+      detail: expect.stringContaining('ECONNREFUSED'),
+    });
+  });
+
+  it('finds a download that does not fit into the health check', async () => {
+    const origin = await mirror(100_000);
+    const env = { MODEL_SOURCES: 'mirror', MODEL_MIRRORS: origin.url };
+    expect((await doctor(env, ['--health-budget', '1'])).find('health budget')).toMatchObject({
+      status: 'fail',
+      detail: expect.stringMatching(/305\.1 kB takes 3\.\d s at the \d+\.\d kB\/s of mirror/),
+    });
+    expect((await doctor(env, ['--health-budget', '300'])).find('health budget').status).toBe('ok');
+  });
+
+  it('gives up a source that is silent', async () => {
+    const origin = await mirror();
+    origin.faultAlways('*', { kind: 'stall' });
+    const { find } = await doctor({ MODEL_SOURCES: 'bundled,mirror', MODEL_MIRRORS: origin.url }, [
+      '--timeout',
+      '1',
+    ]);
+    expect(find(`source mirror 127.0.0.1:${origin.port}`)).toMatchObject({
+      status: 'warn',
+      detail: expect.stringMatching(/not delivered within 1\.0 s/),
+    });
+  });
+
+  it('names a manifest that is broken as a matter of settings', async () => {
+    const { code } = await runJson(['doctor'], {
+      MODEL_MANIFEST: await manifestFile({ ...manifest, files: [] }),
+    });
+    expect(code).toBe(2);
+  });
+});
+
+describe('checks', () => {
+  it.each([
+    ['18.20.4', 'fail'],
+    ['20.18.1', 'fail'],
+    ['20.19.0', 'ok'],
+    ['24.1.0', 'ok'],
+  ])('Node %s: %s', (version, status) => {
+    expect(checkNode(version).status).toBe(status);
+  });
+
+  it('finds the mount of a path in the table of the kernel', async () => {
+    const file = join(await temporaryFolder(), 'mountinfo');
+    await writeFile(
+      file,
+      '21 1 0:19 / / rw - overlay overlay rw\n' +
+        '30 21 8:1 /v /data/mod\\040els rw - ext4 /dev/sda rw\n' +
+        '31 21 0:20 / /data rw - tmpfs tmpfs rw\n',
+    );
+    expect(await mountOf('/data/mod els/blobs', file)).toEqual({ point: '/data/mod els', type: 'ext4' });
+    expect(await mountOf('/data/models', file)).toEqual({ point: '/data', type: 'tmpfs' });
+    expect(await mountOf('/database', file)).toEqual({ point: '/', type: 'overlay' });
+    expect(await mountOf('/data', join(file, 'none'))).toBeUndefined();
+  });
+});

@@ -1,0 +1,90 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { formatBytes, formatDuration } from '../../src/commands/format.js';
+import { Progress } from '../../src/commands/progress.js';
+
+const CLEAR = '\r\u001b[K';
+const file = { path: 'onnx/model.onnx', size: 10_000_000, sha256: 'a'.repeat(64) };
+
+function show(isTTY: boolean, columns = 120) {
+  const written: string[] = [];
+  const progress = new Progress({ isTTY, columns, write: (text: string) => written.push(text) }, [file]);
+  return { progress, written };
+}
+
+describe('progress', () => {
+  beforeEach(() => {
+    vi.useFakeTimers();
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it('is a bar on a terminal, with bytes, rate and time left, and is gone at the end', () => {
+    const { progress, written } = show(true);
+    progress.began(file, 0, 'hub');
+    for (let at = 0; at < 50; at += 1) {
+      progress.received(file, 100_000);
+      vi.advanceTimersByTime(100);
+    }
+    const bar = written.at(-1) ?? '';
+    expect(bar.startsWith(CLEAR)).toBe(true);
+    expect(bar.slice(CLEAR.length)).toMatch(
+      /^\[={12} {12}\] 50% {2}5\.0 MB of 10\.0 MB {2}1\.0 MB\/s {2}5\.\d s left {2}onnx\/model\.onnx from hub$/,
+    );
+    progress.end();
+    expect(written.at(-1)).toBe(CLEAR);
+  });
+
+  it('never breaks the line of a narrow terminal', () => {
+    const { progress, written } = show(true, 40);
+    progress.began(file, 0, 'hub');
+    vi.advanceTimersByTime(100);
+    expect((written.at(-1) ?? '').replace(CLEAR, '').length).toBeLessThan(40);
+    progress.end();
+  });
+
+  it('makes room for a line that stays', () => {
+    const { progress, written } = show(true);
+    progress.began(file, 4_000_000, 'hub');
+    vi.advanceTimersByTime(100);
+    progress.line('something happened');
+    expect(written.slice(-2)).toEqual([CLEAR, 'something happened\n']);
+    progress.end();
+  });
+
+  it('is a line every few seconds elsewhere, counting what was there', () => {
+    const { progress, written } = show(false);
+    progress.began(file, 4_000_000, 'hub');
+    progress.received(file, 3_000_000);
+    vi.advanceTimersByTime(3_000);
+    expect(written).toEqual([
+      'onnx/model.onnx: resumes at 4.0 MB of 10.0 MB\n',
+      expect.stringMatching(
+        /^70% {2}7\.0 MB of 10\.0 MB {2}1\.0 MB\/s {2}3\.\d s left {2}onnx\/model\.onnx from hub\n$/,
+      ),
+    ]);
+    progress.end();
+  });
+});
+
+describe('words', () => {
+  it.each([
+    [0, '0 bytes'],
+    [999, '999 bytes'],
+    [1_000, '1.0 kB'],
+    [22_972_370, '23.0 MB'],
+    [2_147_483_648, '2.15 GB'],
+  ])('%i bytes are %s', (bytes, text) => {
+    expect(formatBytes(bytes)).toBe(text);
+  });
+
+  it.each([
+    [40, '0.0 s'],
+    [9_400, '9.4 s'],
+    [59_000, '59 s'],
+    [185_000, '3 min 5 s'],
+    [7_200_000, '2 h 0 min'],
+  ])('%i ms are %s', (ms, text) => {
+    expect(formatDuration(ms)).toBe(text);
+  });
+});
