@@ -8,6 +8,8 @@ export type ErrorCode =
   | 'volume_unavailable'
   | 'volume_read_only'
   | 'volume_full'
+  | 'volume_not_mounted'
+  | 'volume_foreign'
   | 'blob_missing'
   | 'blob_corrupt'
   // sources

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileOf, loadManifest, type Manifest } from './cache/manifest.js';
+import { gather } from './cache/gather.js';
+import { fileOf, loadManifest, type Manifest, type PinnedFile } from './cache/manifest.js';
 import { ContentStore } from './cache/store.js';
 import { Classifier } from './classify/classifier.js';
 import type { Encoder } from './classify/encoder.js';
@@ -60,7 +61,7 @@ class Daemon implements Service {
 
   constructor(config: Config, manifest: Manifest, log: Log, version: string) {
     this.#log = log;
-    const store = new ContentStore(config.cacheDir);
+    const store = new ContentStore(config.cacheDir, config.requireMount);
     this.#sources = createSources(config, manifest, {
       onEvent: (event) => log.warn({ ...event }, 'source: trying again'),
     });
@@ -184,14 +185,18 @@ class Daemon implements Service {
     }
   }
 
-  /** Resolves when every pinned file is verified; the reconciler tries until then. */
+  /**
+   * Resolves when every pinned file is verified; the reconciler tries until then. Where the setting says so, an
+   * unusable volume is not waited for.
+   */
   async #whole(): Promise<void> {
-    const { reconciler } = this.#parts;
-    const report = await reconciler.request('boot');
-    if (report.whole) return;
+    const { reconciler, config } = this.#parts;
+    const enough = ({ whole, error }: Report): boolean =>
+      whole || (config.withoutVolume === 'memory' && error?.code.startsWith('volume_') === true);
+    if (enough(await reconciler.request('boot'))) return;
     await new Promise<void>((resolve, reject) => {
-      const done = reconciler.onRun((run: Report) => {
-        if (!run.whole) return;
+      const done = reconciler.onRun((report) => {
+        if (!enough(report)) return;
         done();
         resolve();
       });
@@ -215,15 +220,20 @@ class Daemon implements Service {
     this.#log.info({ boot_ms: Math.round(performance.now() - this.#startedAt) }, 'ready');
   }
 
+  /** The verified bytes: from the volume, or, while that is unusable and may be done without, from a source. */
   async #read(): Promise<ModelBytes> {
-    const { manifest, store } = this.#parts;
+    const { manifest, store, reconciler } = this.#parts;
     const { embedding: spec, canary } = manifest;
-    const read = (path: string): Promise<Buffer> => store.read(fileOf(manifest, path));
-    const [model, tokenizer, tokenizerConfig] = await Promise.all([
-      read(spec.model),
-      read(spec.tokenizer),
-      read(spec.tokenizer_config),
-    ]);
+    const pinned = [spec.model, spec.tokenizer, spec.tokenizer_config].map((path) => fileOf(manifest, path));
+    let read = (file: PinnedFile): Promise<Buffer> => store.read(file);
+    if (!reconciler.ledger.whole) {
+      this.#log.warn({ code: reconciler.volumeProblem?.code }, 'the volume is unusable: serving from memory');
+      const gathered = await gather(this.#sources, pinned, this.#stop.signal);
+      read = async ({ path }) => gathered.get(path) ?? Buffer.alloc(0);
+    }
+    const [model, tokenizer, tokenizerConfig] = await Promise.all(pinned.map(read));
+    if (!model || !tokenizer || !tokenizerConfig)
+      throw new AppError('internal', 'a pinned file has no bytes');
     return { spec, canary, model, tokenizer, tokenizerConfig };
   }
 

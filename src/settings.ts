@@ -129,6 +129,19 @@ export const SETTINGS = {
     fallback: defaultCacheDir,
     parse: (text) => resolve(text),
   }),
+  requireMount: setting({
+    env: 'REQUIRE_MOUNT',
+    help: 'whether the volume must be a mount, so that a container never fills a disk that goes away with it',
+    defaultText: '`true` on Railway, else `false`',
+    fallback: (env) => env.RAILWAY_ENVIRONMENT_ID !== undefined,
+    parse: flag,
+  }),
+  withoutVolume: setting({
+    env: 'WITHOUT_VOLUME',
+    help: 'what to do while the volume is unusable: `wait` for it, or serve from `memory`, degraded',
+    fallback: () => 'wait' as const,
+    parse: oneOf('wait', 'memory'),
+  }),
   manifestFile: setting({
     env: 'MODEL_MANIFEST',
     help: 'manifest that pins the model',

@@ -41,6 +41,9 @@ export interface VolumeFacts {
   readonly totalBytes: number | undefined;
 }
 
+/** What a fresh volume, or an empty folder under version control, may hold. */
+const HARMLESS = /^(lost\+found|README.*|\.git(ignore|keep)|\..*)$/i;
+
 /** Room that is left free on the volume besides the files themselves, for notes and state. */
 const RESERVE_BYTES = 1 << 20;
 
@@ -52,9 +55,15 @@ const RESERVE_BYTES = 1 << 20;
 export class ContentStore {
   readonly layout: Layout;
 
-  /** @param root the volume's absolute path */
-  constructor(root: string) {
+  readonly #mustBeMount: boolean;
+
+  /**
+   * @param root the volume's absolute path
+   * @param mustBeMount whether a folder that is not a mount point is refused
+   */
+  constructor(root: string, mustBeMount = false) {
     this.layout = layoutOf(root);
+    this.#mustBeMount = mustBeMount;
   }
 
   /**
@@ -66,8 +75,10 @@ export class ContentStore {
     const moved: string[] = [];
     try {
       // The mount point itself may be a link: that is the operator's choice.
+      if (this.#mustBeMount) await this.#checkMount();
       const root = await statOf(this.layout.root);
-      if (!root) await ensureDirectory(this.layout.root);
+      if (root) await this.#checkOwnership();
+      else await ensureDirectory(this.layout.root);
       for (const folder of foldersOf(this.layout)) {
         const intruder = await ensureDirectory(folder);
         if (!intruder) continue;
@@ -186,6 +197,32 @@ export class ContentStore {
       spaceOf(root).catch(() => undefined),
     ]);
     return { path: root, mount, writable, freeBytes: space?.freeBytes, totalBytes: space?.totalBytes };
+  }
+
+  async #checkMount(): Promise<void> {
+    const { root } = this.layout;
+    if (await isMount(root)) return;
+    throw new AppError(
+      'volume_not_mounted',
+      `${root} is not a mounted volume, and what is written there would be lost with the container; ` +
+        `attach a volume at ${root}, or set REQUIRE_MOUNT=false if that is what you want`,
+      { retryable: true },
+    );
+  }
+
+  /** A folder full of other things was named by mistake more often than on purpose. */
+  async #checkOwnership(): Promise<void> {
+    const { root } = this.layout;
+    const names = await namesIn(root);
+    const ours = new Set(['blobs', 'ingest', 'quarantine', 'vectors', 'state.json']);
+    if (names.some((name) => ours.has(name))) return;
+    const strangers = names.filter((name) => !HARMLESS.test(name));
+    if (strangers.length === 0) return;
+    throw new AppError(
+      'volume_foreign',
+      `${root} holds other things (${strangers.slice(0, 3).join(', ')}${strangers.length > 3 ? ', …' : ''}) ` +
+        'and nothing of this program; set MODEL_CACHE_DIR to a folder of its own',
+    );
   }
 
   async #freeBytes(): Promise<number> {

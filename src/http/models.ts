@@ -31,7 +31,7 @@ export function modelRoutes(router: Router, port: ModelsPort): void {
   router.get('/:org/:name/resolve/:revision/*path', serve);
 
   const info = (context: Context): void => {
-    context.body = infoOf(pinned(context, port.manifest));
+    context.body = infoOf(pinned(context, port.manifest), context.query.blobs !== undefined);
   };
   router.get('/api/models/:org/:name', info);
   router.get('/api/models/:org/:name/revision/:revision', info);
@@ -123,8 +123,8 @@ function paramOf(context: Context, name: string): string {
   return Array.isArray(value) ? value.join('/') : typeof value === 'string' ? value : '';
 }
 
-/** What the hub says of a model at a revision, as far as its clients ask. */
-function infoOf({ repo, revision, files, license }: Manifest): object {
+/** What the hub says of a model at a revision, as far as its clients ask; `blobs` adds sizes and digests. */
+function infoOf({ repo, revision, files, license }: Manifest, blobs: boolean): object {
   return {
     _id: revision.slice(0, 24),
     id: repo,
@@ -135,8 +135,20 @@ function infoOf({ repo, revision, files, license }: Manifest): object {
     disabled: false,
     tags: [`license:${license.toLowerCase()}`],
     cardData: { license: license.toLowerCase() },
-    siblings: files.map(({ path }) => ({ rfilename: path })),
+    siblings: files.map(({ path, size, sha256 }) => ({
+      rfilename: path,
+      ...(blobs && {
+        size,
+        blobId: sha256.slice(0, 40),
+        lfs: { size, sha256, pointerSize: pointerSize(size) },
+      }),
+    })),
   };
+}
+
+/** Bytes of the Git LFS pointer that stands for a file of `size` bytes in a repository. */
+function pointerSize(size: number): number {
+  return 125 + String(size).length;
 }
 
 interface TreeEntry {
@@ -162,7 +174,7 @@ function treeOf({ files, revision }: Manifest, folder: string, recursive: boolea
       }
     }
     if (!recursive && parts.length > 1) continue;
-    const lfs = { oid: sha256, size, pointerSize: 128 + String(size).length };
+    const lfs = { oid: sha256, size, pointerSize: pointerSize(size) };
     entries.set(path, { type: 'file', path, size, oid: sha256.slice(0, 40), lfs });
   }
   return [...entries.values()];

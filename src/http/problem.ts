@@ -23,6 +23,8 @@ const STATUS: Readonly<Record<ErrorCode, readonly [status: number, title: string
   volume_unavailable: [503, 'Volume unavailable'],
   volume_read_only: [503, 'Volume read-only'],
   volume_full: [503, 'Volume full'],
+  volume_not_mounted: [503, 'Volume not mounted'],
+  volume_foreign: [503, 'Volume holds something else'],
   blob_missing: [503, 'Blob missing'],
   blob_corrupt: [503, 'Blob corrupt'],
   model_unloadable: [503, 'Model unloadable'],

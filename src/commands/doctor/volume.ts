@@ -1,4 +1,4 @@
-import { access, constants, rm, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { asVolumeError, spaceOf, statOf } from '../../cache/disk.js';
 import type { Manifest } from '../../cache/manifest.js';
@@ -76,16 +76,12 @@ function checkMount(cacheDir: string, mount: Mount | undefined, railwayPath: str
 async function checkWritable(cacheDir: string, existing: string): Promise<Finding> {
   const uid = process.getuid?.() ?? '?';
   try {
-    if (existing === cacheDir) {
-      // Permission bits do not tell everything: a real write does.
-      const probe = join(cacheDir, `.doctor-${process.pid}.tmp`);
-      await writeFile(probe, 'may be removed', { flag: 'wx' });
-      await rm(probe, { force: true });
-    } else {
-      await access(existing, constants.W_OK);
-    }
-    const not = existing === cacheDir ? '' : ` does not exist yet, and can be made`;
-    return fine('writable', `${cacheDir}${not || ' takes writes'} (user ${uid})`);
+    // Permission bits do not tell everything: a real write does.
+    const probe = join(existing, `.doctor-${process.pid}.tmp`);
+    await writeFile(probe, 'may be removed', { flag: 'wx' });
+    await rm(probe, { force: true });
+    const what = existing === cacheDir ? 'takes writes' : 'does not exist yet, and can be made';
+    return fine('writable', `${cacheDir} ${what} (user ${uid})`);
   } catch (error) {
     const { message } = asVolumeError(error, `cannot write ${cacheDir}`);
     return fault(
