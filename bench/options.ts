@@ -153,7 +153,7 @@ async function measure(option: Option): Promise<Row> {
   const next = deploy(env(folder));
   const nextMs = (await next.ready(READY_WAIT_MS)) ?? Number.NaN;
   const restartBytes = origin.bytesSent - sentFirst;
-  const loadMs = next.loadMs();
+  const loadMs = await next.loadMs();
   await next.kill();
   const diskBytes = await bytesIn(folder);
 

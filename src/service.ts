@@ -102,12 +102,15 @@ class Daemon implements Service {
 
   async start(): Promise<void> {
     const { config, version, manifest, store, reconciler, classifier } = this.#parts;
+    // Loaded only now, while the workers start: it takes 50 ms that nobody should wait for.
+    const { createMetrics } = await import('./metrics.js');
     const app = createApp({
       classifier,
       limits: config,
       requestTimeoutMs: config.requestTimeoutMs,
       adminKeys: config.adminKeys,
       log: this.#log,
+      metrics: createMetrics(this.#parts),
       health: {
         report: () => healthOf(this.#parts, this.#state()),
         draining: () => this.#phase === 'draining',

@@ -6,6 +6,7 @@ import type { Log } from '../log.js';
 import { type CachePort, cacheRoutes } from './cache.js';
 import { type ClassifierPort, classifyRoutes } from './classify.js';
 import { type HealthPort, healthRoutes } from './health.js';
+import { type MetricsPort, metricsRoutes } from './metrics.js';
 import { sendProblem } from './problem.js';
 import type { RequestLimits } from './schemas.js';
 
@@ -14,6 +15,7 @@ export interface AppDeps {
   readonly classifier: ClassifierPort;
   readonly health: HealthPort;
   readonly cache: CachePort;
+  readonly metrics: MetricsPort;
   readonly limits: RequestLimits;
   /** Keys that open the admin paths; none closes them. */
   readonly adminKeys: readonly string[];
@@ -28,7 +30,7 @@ export type Timings = Record<string, number>;
 const REQUEST_ID = /^[\w.:-]{1,128}$/;
 
 /** Paths that monitors ask all the time; they are logged at debug level. */
-const QUIET_PATHS = new Set(['/livez', '/readyz', '/health']);
+const QUIET_PATHS = new Set(['/livez', '/readyz', '/health', '/metrics']);
 
 /** Builds the Koa application: identity and timing, then errors, then the resources. */
 export function createApp(deps: AppDeps): Koa {
@@ -39,6 +41,7 @@ export function createApp(deps: AppDeps): Koa {
   healthRoutes(router, deps.health);
   classifyRoutes(router, deps);
   cacheRoutes(router, deps.cache, deps.adminKeys);
+  metricsRoutes(router, deps.metrics);
   app.use(router.routes());
   app.use((context) => refuse(context, router));
   // A connection that broke while we wrote is the client's affair; everything else was answered above.
@@ -46,7 +49,7 @@ export function createApp(deps: AppDeps): Koa {
   return app;
 }
 
-async function identify(context: Context, next: Next, { log, health }: AppDeps): Promise<void> {
+async function identify(context: Context, next: Next, { log, health, metrics }: AppDeps): Promise<void> {
   const started = performance.now();
   const given = context.get('x-request-id');
   const requestId = REQUEST_ID.test(given) ? given : randomUUID();
@@ -60,6 +63,13 @@ async function identify(context: Context, next: Next, { log, health }: AppDeps):
     Object.entries(timings)
       .map(([name, ms]) => `${name};dur=${ms.toFixed(2)}`)
       .join(', '),
+  );
+  const template: unknown = context._matchedRoute;
+  metrics.answered(
+    context.method,
+    typeof template === 'string' ? template : 'unmatched',
+    context.status,
+    timings.total / 1_000,
   );
   if (health.draining()) context.set('Connection', 'close');
   const entry = {

@@ -3,6 +3,7 @@ import type { Context } from 'koa';
 import type { ClassifyOptions, ClassifyRequest, ClassifyTiming, Decision } from '../classify/decision.js';
 import { AppError } from '../errors.js';
 import { readJson } from './body.js';
+import type { RequestMetrics } from './metrics.js';
 import { classifySchemas, type RequestLimits } from './schemas.js';
 
 /** What the classification paths ask. */
@@ -22,13 +23,14 @@ export interface ClassifierPort {
 export interface ClassifyDeps {
   readonly classifier: ClassifierPort;
   readonly limits: RequestLimits;
+  readonly metrics: RequestMetrics;
   /** Time for one request, waiting included, in milliseconds. */
   readonly requestTimeoutMs: number;
 }
 
 /** `POST /classify` and `POST /classify/batch`. */
 export function classifyRoutes(router: Router, deps: ClassifyDeps): void {
-  const { classifier, limits } = deps;
+  const { classifier, limits, metrics } = deps;
   const schemas = classifySchemas(limits);
 
   router.post('/classify', async (context: Context) => {
@@ -37,6 +39,7 @@ export function classifyRoutes(router: Router, deps: ClassifyDeps): void {
       classifier.classify(request, { signal }),
     );
     noteTiming(context, timing);
+    metrics.decided(decision.route, decision.usage.truncated_tokens);
     context.body = decision;
   });
 
@@ -46,6 +49,7 @@ export function classifyRoutes(router: Router, deps: ClassifyDeps): void {
       classifier.classifyBatch(texts, options, { signal }),
     );
     noteTiming(context, timing);
+    for (const { route, usage } of decisions) metrics.decided(route, usage.truncated_tokens);
     context.body = { results: decisions };
   });
 }
