@@ -1,5 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { MetricsPort } from './http/metrics.js';
+import type { EmbeddingCacheStatus } from './model/embedding-cache.js';
 import type { Parts } from './report.js';
 import type { FileState } from './upkeep/status.js';
 
@@ -19,7 +20,10 @@ const LATENCY_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 const MAX_ROUTE_LABELS = 200;
 
 /** Makes the metrics of a daemon. Gauges are read when they are asked for, and cost nothing otherwise. */
-export function createMetrics(parts: Parts): MetricsPort {
+export function createMetrics(
+  parts: Parts,
+  embeddingCache: () => EmbeddingCacheStatus | undefined,
+): MetricsPort {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
@@ -43,6 +47,7 @@ export function createMetrics(parts: Parts): MetricsPort {
   });
   cacheMetrics(parts, registers);
   inferenceMetrics(parts, registers);
+  embeddingCacheMetrics(embeddingCache, registers);
   const labels = new Set<string>();
   return {
     contentType: registry.contentType,
@@ -152,6 +157,25 @@ function inferenceMetrics({ pool }: Parts, registers: Registry[]): void {
   for (const [key, help] of Object.entries(totals) as [keyof typeof totals, string][]) {
     counterOf(`ai_router_inference_${key}_total`, help, registers, () => pool.status().totals[key]);
   }
+}
+
+function embeddingCacheMetrics(status: () => EmbeddingCacheStatus | undefined, registers: Registry[]): void {
+  const prefix = 'ai_router_embedding_cache';
+  counterOf(`${prefix}_hits_total`, 'Texts whose embedding was known', registers, () => status()?.hits ?? 0);
+  counterOf(
+    `${prefix}_misses_total`,
+    'Texts that had to be embedded',
+    registers,
+    () => status()?.misses ?? 0,
+  );
+  new Gauge({
+    name: `${prefix}_bytes`,
+    help: 'Memory that the known embeddings take',
+    registers,
+    collect() {
+      this.set(status()?.bytes ?? 0);
+    },
+  });
 }
 
 /** A counter whose value is counted elsewhere. */

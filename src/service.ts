@@ -12,6 +12,7 @@ import { AppError, messageOf } from './errors.js';
 import { createApp } from './http/app.js';
 import { type HttpServer, listen } from './http/server.js';
 import type { Log } from './log.js';
+import { EmbeddingCache } from './model/embedding-cache.js';
 import type { ModelBytes } from './model/model-bytes.js';
 import { createPool } from './model/pool.js';
 import { cacheStatusOf, healthOf, type Parts, type Phase, reportBody, type State } from './report.js';
@@ -56,6 +57,7 @@ class Daemon implements Service {
   #loadError: AppError | undefined;
   #warming: { done: number; total: number } | undefined;
   #encoder: Encoder | undefined;
+  #embeddings: EmbeddingCache | undefined;
   #server: HttpServer | undefined;
   #boot: Promise<void> | undefined;
 
@@ -110,7 +112,7 @@ class Daemon implements Service {
       requestTimeoutMs: config.requestTimeoutMs,
       adminKeys: config.adminKeys,
       log: this.#log,
-      metrics: createMetrics(this.#parts),
+      metrics: createMetrics(this.#parts, () => this.#embeddings?.status),
       health: {
         report: () => healthOf(this.#parts, this.#state()),
         draining: () => this.#phase === 'draining',
@@ -208,13 +210,14 @@ class Daemon implements Service {
   }
 
   async #load(): Promise<void> {
-    const { pool, manifest, store, routeFile } = this.#parts;
+    const { pool, manifest, store, routeFile, config } = this.#parts;
     this.#phase = 'loading';
     const { repo: id, revision, variant, digest } = manifest;
     await pool.load(await this.#read(), async (embedder) => {
       this.#phase = 'warming';
       const cache = utteranceCache(store.layout, manifest);
-      this.#encoder = { embedder, cache, model: { id, revision, variant, digest } };
+      this.#embeddings = new EmbeddingCache(embedder, config.embeddingCacheBytes);
+      this.#encoder = { embedder: this.#embeddings, cache, model: { id, revision, variant, digest } };
       await routeFile.start({ signal: this.#stop.signal });
     });
     if (this.#stop.signal.aborted) return;

@@ -225,6 +225,12 @@ export const SETTINGS = {
     fallback: () => 2_048,
     parse: integer(1, 1_000_000),
   }),
+  embeddingCacheBytes: setting({
+    env: 'EMBEDDING_CACHE_BYTES',
+    help: 'memory for the embeddings of repeated texts; 0 remembers none',
+    fallback: () => 32 * 2 ** 20,
+    parse: integer(0, 2 ** 40),
+  }),
   maxTextChars: setting({
     env: 'MAX_TEXT_CHARS',
     help: 'longest text, in UTF-16 code units',

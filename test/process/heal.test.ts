@@ -39,6 +39,8 @@ async function serving() {
     MODEL_CACHE_DIR: volume,
     HF_HUB_OFFLINE: '1',
     VERIFY_CRON: '0 0 29 2 *',
+    // Every request must go through the model.
+    EMBEDDING_CACHE_BYTES: '0',
   });
   await daemon.ready();
   const status = async () => (await daemon.get<CacheStatus>('/cache/status')).body;

@@ -1,0 +1,55 @@
+import { describe, expect, it } from 'vitest';
+import type { Embedder } from '../../src/model/embedder.js';
+import { EmbeddingCache } from '../../src/model/embedding-cache.js';
+
+function counting(): Embedder & { asked: string[] } {
+  const asked: string[] = [];
+  return {
+    dimension: 2,
+    asked,
+    async embed(text) {
+      asked.push(text);
+      if (text === 'bad') throw new Error('no');
+      const timing = { queueMs: 1, tokenizeMs: 1, inferenceMs: 1 };
+      return { vector: Float32Array.of(text.length, 1), tokens: text.length, truncatedTokens: 0, timing };
+    },
+  };
+}
+
+describe('EmbeddingCache', () => {
+  it('asks once for a text, and says that it took no time', async () => {
+    const embedder = counting();
+    const cache = new EmbeddingCache(embedder, 10_000);
+    const first = await cache.embed('hello');
+    const second = await cache.embed('hello');
+    expect(embedder.asked).toEqual(['hello']);
+    expect(second).toMatchObject({ vector: first.vector, tokens: 5, timing: { inferenceMs: 0 } });
+    expect(cache.status).toMatchObject({ hits: 1, misses: 1, entries: 1 });
+  });
+
+  it('forgets the least recently used, and never holds more than it may', async () => {
+    const embedder = counting();
+    const cache = new EmbeddingCache(embedder, 900);
+    for (const text of ['a', 'b', 'c']) await cache.embed(text);
+    await cache.embed('a');
+    await cache.embed('d');
+    expect(cache.status.bytes).toBeLessThanOrEqual(900);
+    embedder.asked.length = 0;
+    await cache.embed('a');
+    expect(embedder.asked).toEqual([]);
+    await cache.embed('b');
+    expect(embedder.asked).toEqual(['b']);
+  });
+
+  it('remembers neither failures nor what is too large, nor anything when it may not', async () => {
+    const embedder = counting();
+    const cache = new EmbeddingCache(embedder, 400);
+    await expect(cache.embed('bad')).rejects.toThrow('no');
+    await expect(cache.embed('bad')).rejects.toThrow('no');
+    await cache.embed('x'.repeat(400));
+    expect(cache.status.entries).toBe(0);
+    const none = new EmbeddingCache(embedder, 0);
+    await none.embed('a');
+    expect(none.status).toMatchObject({ entries: 0, bytes: 0 });
+  });
+});
