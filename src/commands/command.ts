@@ -155,7 +155,9 @@ export function command<const O extends OptionSpecs>(spec: CommandSpec<O>): Comm
       output.outcome(outcome);
       return outcome.ok ? EXIT.ok : EXIT.failed;
     } catch (error) {
-      output.failure(error);
+      output.failure(
+        signal.aborted ? new AppError('aborted', 'stopped by a signal', { cause: error }) : error,
+      );
       return isUsage(error) ? EXIT.usage : EXIT.failed;
     }
   }

@@ -57,7 +57,7 @@ export async function fillCache({ config, manifest, output, signal, quiet }: Fil
       },
     }),
   );
-  const store = new ContentStore(config.cacheDir);
+  const store = new ContentStore(config.cacheDir, config.requireMount);
   const reconciler = new Reconciler({ manifest, store, sources, log: output.log() });
   const wanted = () => manifest.files.filter((file) => reconciler.ledger.file(file).state !== 'verified');
   const stop = (): void => void reconciler.close();

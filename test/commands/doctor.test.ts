@@ -93,6 +93,7 @@ describe('doctor', () => {
       { RAILWAY_VOLUME_MOUNT_PATH: '/data/models' },
     ],
     ['a cache on no mount', 'mount', 'warn', /not on a mount|in memory/, {}],
+    ['a mount that is missing', 'mount', 'fail', /REQUIRE_MOUNT/, { REQUIRE_MOUNT: 'true' }],
     ['a cache that cannot be made', 'writable', 'fail', /cannot write/, { MODEL_CACHE_DIR: '/proc/none' }],
     ['IPv4 only', 'ipv6', 'warn', /IPv4 only/, { HOST: '127.0.0.1' }],
     ['IPv4 only on Railway', 'ipv6', 'fail', /IPv4 only/, { HOST: '0.0.0.0', RAILWAY_SERVICE_ID: 'x' }],

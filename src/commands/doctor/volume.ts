@@ -31,7 +31,7 @@ export async function checkVolume(
     missingBytes += file.size;
   }
   return [
-    checkMount(cacheDir, await mountOf(cacheDir), env.RAILWAY_VOLUME_MOUNT_PATH),
+    checkMount(config, await mountOf(cacheDir), env.RAILWAY_VOLUME_MOUNT_PATH),
     await checkWritable(cacheDir, existing),
     await checkRoom(existing, missingBytes, pinnedBytes(manifest)),
     missing.length === 0
@@ -44,7 +44,11 @@ export async function checkVolume(
   ];
 }
 
-function checkMount(cacheDir: string, mount: Mount | undefined, railwayPath: string | undefined): Finding {
+function checkMount(
+  { cacheDir, requireMount }: Config,
+  mount: Mount | undefined,
+  railwayPath: string | undefined,
+): Finding {
   const name = 'mount';
   if (railwayPath && cacheDir !== railwayPath && !cacheDir.startsWith(`${railwayPath}/`)) {
     return fault(
