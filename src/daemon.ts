@@ -1,6 +1,6 @@
 import { readConfig } from './config.js';
 import { createLogger, type ProcessLogger } from './logger.js';
-import { createService } from './service.js';
+import { createPool } from './model/pool.js';
 
 /** Exit codes of a daemon; 2 (wrong settings) is what an error before `start` becomes. */
 const EXIT = { stopped: 0, failed: 1 } as const;
@@ -26,7 +26,10 @@ export async function startDaemon(
   const logger = await createLogger(config);
   const { log } = logger;
   guard(logger, exit);
-  const service = await createService(config, log, version);
+  // The workers' own start is the longest part of a boot; it overlaps with the loading of all the rest.
+  const pool = createPool({ workers: config.workers, maxQueue: config.maxQueue, log });
+  const { createService } = await import('./service.js');
+  const service = await createService(config, log, version, pool);
   let stopping = false;
 
   const end = (code: number): never => {

@@ -14,7 +14,7 @@ import { type HttpServer, listen } from './http/server.js';
 import type { Log } from './log.js';
 import { EmbeddingCache } from './model/embedding-cache.js';
 import type { ModelBytes } from './model/model-bytes.js';
-import { createPool } from './model/pool.js';
+import type { Pool } from './model/pool.js';
 import { cacheStatusOf, healthOf, type Parts, type Phase, reportBody, type State } from './report.js';
 import { createSources } from './sources.js';
 import { Reconciler } from './upkeep/reconciler.js';
@@ -36,15 +36,15 @@ export interface Service {
 }
 
 /**
- * Puts a daemon together. Nothing listens and nothing is written yet.
+ * Puts a daemon together around a pool, which it closes in the end. Nothing listens and nothing is written yet.
  * @throws AppError `manifest_invalid`, `routes_invalid`, `config_invalid`
  */
-export async function createService(config: Config, log: Log, version: string): Promise<Service> {
+export async function createService(config: Config, log: Log, version: string, pool: Pool): Promise<Service> {
   const manifest = await loadManifest(config.manifestFile);
   // A broken route file is found before anything listens; the file is read again when the model is there.
   const routes = await readTextFile(config.routesFile, MAX_ROUTE_FILE_BYTES);
   parseRouteSet(routes.text, { origin: config.routesFile });
-  return new Daemon(config, manifest, log, version);
+  return new Daemon(config, manifest, log, version, pool);
 }
 
 class Daemon implements Service {
@@ -61,7 +61,7 @@ class Daemon implements Service {
   #server: HttpServer | undefined;
   #boot: Promise<void> | undefined;
 
-  constructor(config: Config, manifest: Manifest, log: Log, version: string) {
+  constructor(config: Config, manifest: Manifest, log: Log, version: string, pool: Pool) {
     this.#log = log;
     const store = new ContentStore(config.cacheDir, config.requireMount);
     this.#sources = createSources(config, manifest, {
@@ -77,7 +77,7 @@ class Daemon implements Service {
       store,
       reconciler,
       triggers: new Triggers({ manifest, layout, reconciler, cron: config.verifyCron, log }),
-      pool: createPool({ workers: config.workers, maxQueue: config.maxQueue, log }),
+      pool,
       classifier,
       routeFile: new RouteFile({
         path: config.routesFile,
