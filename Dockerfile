@@ -29,7 +29,11 @@ COPY --from=build /app/dist ./dist
 COPY package.json LICENSE ./
 COPY model ./model
 COPY routes ./routes
-RUN mkdir -p /data/models
+# `--build-arg BAKE=1` puts the verified cache into the image, outside of the place where a volume is mounted; run
+# it with MODEL_CACHE_DIR=/opt/models and REQUIRE_MOUNT=false. Without it the image stays small.
+ARG BAKE=
+RUN mkdir -p /data/models \
+ && if [ -n "$BAKE" ]; then node dist/main.js pull --quiet --cache-dir /opt/models; fi
 # Railway mounts its volume here itself, and refuses a Dockerfile with a VOLUME instruction.
 EXPOSE 3000
 STOPSIGNAL SIGTERM

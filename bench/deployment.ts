@@ -6,7 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 /** A daemon under measurement. */
 export interface Deployment {
   readonly child: ChildProcess;
-  /** From the start of the process to the first 200 of `/health`, in milliseconds; waits for it. */
+  /**
+   * From the start of the process to the first 200 of `/health`, in milliseconds; waits for it. `undefined` when the
+   * time is over, or when the daemon says that no source delivers.
+   */
   ready(timeoutMs: number): Promise<number | undefined>;
   /** From the verified cache to ready, in milliseconds: model, canary and routes. */
   loadMs(): Promise<number>;
@@ -42,8 +45,10 @@ export function deploy(env: Readonly<Record<string, string>>): Deployment {
     async ready(timeoutMs) {
       const url = await listening;
       while (performance.now() - began < timeoutMs) {
-        const { ok } = await fetch(`${url}/health`);
-        if (ok) return performance.now() - began;
+        const response = await fetch(`${url}/health`);
+        if (response.ok) return performance.now() - began;
+        const { checks } = (await response.json()) as { checks?: { cache?: { code?: string } } };
+        if (checks?.cache?.code === 'sources_exhausted') return undefined;
         await sleep(5);
       }
       return undefined;

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gather } from './cache/gather.js';
 import { fileOf, loadManifest, type Manifest, type PinnedFile } from './cache/manifest.js';
+import { BlobOpener } from './cache/open-blob.js';
 import { ContentStore } from './cache/store.js';
 import { Classifier } from './classify/classifier.js';
 import type { Encoder } from './classify/encoder.js';
@@ -106,12 +107,14 @@ class Daemon implements Service {
     const { config, version, manifest, store, reconciler, classifier } = this.#parts;
     // Loaded only now, while the workers start: it takes 50 ms that nobody should wait for.
     const { createMetrics } = await import('./metrics.js');
+    const blobs = new BlobOpener(store.layout);
     const app = createApp({
       classifier,
       limits: config,
       requestTimeoutMs: config.requestTimeoutMs,
       adminKeys: config.adminKeys,
       log: this.#log,
+      models: config.serveModel ? { manifest, open: (file) => blobs.open(file) } : undefined,
       metrics: createMetrics(this.#parts, () => this.#embeddings?.status),
       health: {
         report: () => healthOf(this.#parts, this.#state()),

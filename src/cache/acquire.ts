@@ -15,8 +15,8 @@ export interface SourceFailure {
 
 /** What `acquire` tells while it works. */
 export interface AcquireObserver {
-  /** Bytes of a file on disk so far; called for each chunk. */
-  progress(file: PinnedFile, bytes: number, source: string): void;
+  /** `received` more bytes of a file came from a source; `bytes` of it are on disk now. */
+  progress(file: PinnedFile, bytes: number, source: string, received: number): void;
   /** A file is whole and published. */
   committed(file: PinnedFile, source: string): void;
   /** A source could not give a file; the next one is tried. */
@@ -104,7 +104,7 @@ async function drawTogether(source: Source, files: readonly PinnedFile[], draw: 
       if (delivery.offset !== writer.offset) await writer.restart();
       for await (const bytes of delivery.bytes) {
         await writer.write(bytes);
-        draw.observer.progress(file, writer.offset, source.name);
+        draw.observer.progress(file, writer.offset, source.name, bytes.length);
       }
       const resumed = delivery.offset > 0;
       try {

@@ -25,6 +25,8 @@ export class Progress {
   readonly #total: number;
   /** Bytes on disk of each blob. */
   readonly #positions = new Map<string, number>();
+  /** What is said of each blob. */
+  readonly #labels = new Map<string, string>();
   readonly #samples: { at: number; bytes: number }[] = [];
   readonly #timer: NodeJS.Timeout;
   #received = 0;
@@ -43,7 +45,7 @@ export class Progress {
 
   /** A source begins to deliver a file at `offset`. */
   began(file: PinnedFile, offset: number, source: string): void {
-    this.#current = `${file.path} from ${source}`;
+    this.#labels.set(file.sha256, `${file.path} from ${source}`);
     this.#positions.set(file.sha256, offset);
     if (offset > 0) this.line(`${file.path}: resumes at ${formatBytes(offset)} of ${formatBytes(file.size)}`);
   }
@@ -57,7 +59,7 @@ export class Progress {
   reached(file: PinnedFile, position: number): void {
     this.#received += Math.max(0, position - (this.#positions.get(file.sha256) ?? 0));
     this.#positions.set(file.sha256, position);
-    if (this.#current === '') this.#current = file.path;
+    this.#current = this.#labels.get(file.sha256) ?? file.path;
     if (position >= file.size) this.line(`${file.path}: ${formatBytes(file.size)} received`);
   }
 

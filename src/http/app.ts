@@ -7,6 +7,7 @@ import { type CachePort, cacheRoutes } from './cache.js';
 import { type ClassifierPort, classifyRoutes } from './classify.js';
 import { type HealthPort, healthRoutes } from './health.js';
 import { type MetricsPort, metricsRoutes } from './metrics.js';
+import { type ModelsPort, modelRoutes } from './models.js';
 import { sendProblem } from './problem.js';
 import type { RequestLimits } from './schemas.js';
 
@@ -16,6 +17,8 @@ export interface AppDeps {
   readonly health: HealthPort;
   readonly cache: CachePort;
   readonly metrics: MetricsPort;
+  /** The model's files for other instances; `undefined` serves none. */
+  readonly models: ModelsPort | undefined;
   readonly limits: RequestLimits;
   /** Keys that open the admin paths; none closes them. */
   readonly adminKeys: readonly string[];
@@ -42,6 +45,7 @@ export function createApp(deps: AppDeps): Koa {
   classifyRoutes(router, deps);
   cacheRoutes(router, deps.cache, deps.adminKeys);
   metricsRoutes(router, deps.metrics);
+  if (deps.models) modelRoutes(router, deps.models);
   app.use(router.routes());
   app.use((context) => refuse(context, router));
   // A connection that broke while we wrote is the client's affair; everything else was answered above.

@@ -134,16 +134,14 @@ export class Reconciliation {
     const alike = (file: PinnedFile): PinnedFile[] =>
       manifest.files.filter(({ sha256 }) => sha256 === file.sha256);
     const { counters } = this.#parts.ledger;
-    const received = new Map<string, number>();
     try {
       await acquire(
         store,
         sources,
         wanted,
         {
-          progress: (file, bytes) => {
-            counters.downloadedBytes += Math.max(0, bytes - (received.get(file.sha256) ?? 0));
-            received.set(file.sha256, bytes);
+          progress: (file, bytes, _source, received) => {
+            counters.downloadedBytes += received;
             for (const { path } of alike(file)) this.#parts.ledger.file({ ...file, path }).bytes = bytes;
           },
           committed: (file, source) => {

@@ -81,7 +81,7 @@ describe('pin, from a local folder', () => {
     expect(code).toBe(0);
     expect(report.facts).toEqual({
       dimension: { value: 384, from: '1_Pooling/config.json' },
-      maxTokens: { value: 256, from: 'sentence_bert_config.json' },
+      max_tokens: { value: 256, from: 'sentence_bert_config.json' },
       pooling: { value: 'cls', from: '1_Pooling/config.json' },
       normalize: { value: false, from: 'modules.json' },
     });

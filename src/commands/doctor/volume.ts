@@ -57,6 +57,13 @@ function checkMount(
       `set MODEL_CACHE_DIR=${railwayPath}, or unset it`,
     );
   }
+  if (requireMount && mount && mount.point !== cacheDir) {
+    return fault(
+      name,
+      `${cacheDir} is not a mounted volume, and REQUIRE_MOUNT says that it must be one`,
+      `attach a volume at ${cacheDir}, or set REQUIRE_MOUNT=false if the folder may end with the container`,
+    );
+  }
   if (!mount)
     return warning(name, 'this system does not tell its mounts', 'check by hand that it is a volume');
   if (mount.type === 'tmpfs' || mount.type === 'ramfs') {

@@ -9,7 +9,7 @@ import { formatBytes } from '../format.js';
 import { modelName } from '../model-lines.js';
 import type { Output } from '../output.js';
 import { Progress } from '../progress.js';
-import { type FactOverrides, type ModelFacts, readFacts } from './facts.js';
+import { type Fact, type FactOverrides, type ModelFacts, readFacts } from './facts.js';
 import { openFolderOrigin } from './folder-origin.js';
 import { openHttpOrigin } from './http-origin.js';
 import { CANARY_TEXTS, computeCanary, minCosineOf } from './known-answers.js';
@@ -82,7 +82,8 @@ export const pin: Command = command({
         ({ path, size, sha256 }) => output.note(`${path}: ${formatBytes(size)}, sha256 ${sha256}`),
       );
       const facts = await readFacts(selection.all, overrides);
-      for (const [name, { value, from }] of Object.entries(facts)) output.note(`${name}: ${value} (${from})`);
+      for (const [name, { value, from }] of Object.entries(inSnakeCase(facts)))
+        output.note(`${name}: ${value} (${from})`);
       const embedding: EmbeddingSpec = {
         model: selection.model,
         tokenizer: 'tokenizer.json',
@@ -219,9 +220,14 @@ async function finish(
   if (file !== undefined) await writeWhole(file, text);
   return {
     ok: true,
-    report: { out: file ?? null, digest, manifest: body, facts },
+    report: { out: file ?? null, digest, manifest: body, facts: inSnakeCase(facts) },
     text: file === undefined ? [text.trimEnd()] : [`${file}: pins ${modelName(manifest)}, ${digest}`],
   };
+}
+
+/** As the manifest calls them. */
+function inSnakeCase({ maxTokens, ...others }: ModelFacts): Record<string, Fact<unknown>> {
+  return { ...others, max_tokens: maxTokens };
 }
 
 async function writeWhole(file: string, text: string): Promise<void> {

@@ -1,0 +1,63 @@
+import { link, open, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { blobPath, type Layout } from '../../src/cache/layout.js';
+import { planPrune, prune } from '../../src/cache/prune.js';
+import { ContentStore } from '../../src/cache/store.js';
+import { pin, temporaryFolder } from '../support/volume.js';
+
+const bytes = Buffer.from('some bytes of a model');
+const file = pin('model.onnx', bytes);
+const never = new AbortController().signal;
+
+async function volume(): Promise<{ store: ContentStore; layout: Layout }> {
+  const store = new ContentStore(await temporaryFolder());
+  await store.prepare();
+  await writeFile(blobPath(store.layout, file.sha256), bytes);
+  return { store, layout: store.layout };
+}
+
+describe('prune', () => {
+  it('plans without touching anything, and removes just what it planned', async () => {
+    const { layout, store } = await volume();
+    const plan = await planPrune(layout, new Set());
+    expect(plan.removable).toEqual([{ kind: 'blob', name: file.sha256, bytes: bytes.length }]);
+    expect((await store.verify(file)).state).toBe('verified');
+    expect(await prune(layout, plan)).toEqual(plan.removable);
+    expect((await store.verify(file)).state).toBe('missing');
+    expect((await planPrune(layout, new Set())).removable).toEqual([]);
+  });
+
+  it('leaves a reader its open blob', async () => {
+    const { layout, store } = await volume();
+    const reader = await open(blobPath(layout, file.sha256));
+    await prune(layout, await planPrune(layout, new Set()));
+    expect((await reader.readFile()).equals(bytes)).toBe(true);
+    await reader.close();
+    expect((await store.verify(file)).state).toBe('missing');
+  });
+
+  it('leaves a partial alone that is being written, also when it was free at the time of the plan', async () => {
+    const { layout, store } = await volume();
+    const other = pin('other.onnx', Buffer.alloc(1_000));
+    const abandoned = join(layout.ingest, `${other.sha256}.000000000000-1-1-0.part`);
+    await writeFile(abandoned, Buffer.alloc(400));
+    await utimes(abandoned, 1, 1);
+    const plan = await planPrune(layout, new Set([file.sha256]), { partials: true });
+    expect(plan.removable).toMatchObject([{ kind: 'partial', bytes: 400 }]);
+    const writer = await store.ingest(other, never);
+    expect(writer.offset).toBe(400);
+    expect((await planPrune(layout, new Set([file.sha256]), { partials: true })).removable).toEqual([]);
+    await prune(layout, plan);
+    await writer.write(Buffer.alloc(600));
+    await writer.commit();
+    expect((await store.verify(other)).state).toBe('verified');
+  });
+
+  it('counts no bytes for a second name of a file that stays', async () => {
+    const { layout } = await volume();
+    await link(blobPath(layout, file.sha256), join(layout.quarantine, `${file.sha256}.1`));
+    const plan = await planPrune(layout, new Set([file.sha256]), { quarantine: true });
+    expect(plan.removable).toMatchObject([{ kind: 'quarantine', bytes: 0 }]);
+  });
+});
