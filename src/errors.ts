@@ -42,6 +42,8 @@ export type ErrorCode =
   | 'unsupported_media_type'
   | 'not_found'
   | 'method_not_allowed'
+  | 'precondition_required'
+  | 'precondition_failed'
   | 'unauthorized'
   | 'forbidden'
   | 'internal';

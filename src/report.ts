@@ -1,6 +1,7 @@
 import type { Manifest } from './cache/manifest.js';
 import type { ContentStore } from './cache/store.js';
 import type { Classifier } from './classify/classifier.js';
+import type { RouteCatalogue } from './classify/route-catalogue.js';
 import type { RouteFile } from './classify/route-file.js';
 import type { Config } from './config.js';
 import type { AppError } from './errors.js';
@@ -23,6 +24,7 @@ export interface Parts {
   readonly triggers: Triggers;
   readonly pool: Pool;
   readonly classifier: Classifier;
+  readonly catalogue: RouteCatalogue;
   readonly routeFile: RouteFile;
 }
 
@@ -89,13 +91,14 @@ function modelCheck({ pool }: Parts, { loadError }: State): Check {
   return { ok: fit === workers.length, detail: `${fit} of ${workers.length} workers` };
 }
 
-function routesCheck({ routeFile, classifier }: Parts): Check {
-  const { error } = routeFile.status();
+function routesCheck({ routeFile, catalogue }: Parts): Check {
+  const { error, file } = routeFile.status();
   if (error) return { ok: false, code: error.code, detail: error.message };
-  const active = classifier.active;
-  return active
-    ? { ok: true, detail: `${active.set.routes.length} routes` }
-    : { ok: false, detail: 'not embedded yet' };
+  const { served, problem } = catalogue;
+  if (problem) return { ok: false, code: 'blob_corrupt', detail: problem };
+  if (!served) return { ok: false, detail: 'not embedded yet' };
+  const from = served.version ? `version ${served.version.version} on top of ${file}` : file;
+  return { ok: true, detail: `${served.set.routes.length} routes of ${from}` };
 }
 
 function progressOf({ reconciler }: Parts, { phase, warming }: State): HealthReport['progress'] {

@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gather } from './cache/gather.js';
 import { fileOf, loadManifest, type Manifest, type PinnedFile } from './cache/manifest.js';
@@ -5,7 +6,10 @@ import { BlobOpener } from './cache/open-blob.js';
 import { ContentStore } from './cache/store.js';
 import { Classifier } from './classify/classifier.js';
 import type { Encoder } from './classify/encoder.js';
+import { Linter } from './classify/linter.js';
+import { RouteCatalogue, type ServeRoutes } from './classify/route-catalogue.js';
 import { MAX_ROUTE_FILE_BYTES, RouteFile } from './classify/route-file.js';
+import { RouteVersions } from './classify/route-versions.js';
 import { parseRouteSet } from './classify/routes.js';
 import { readTextFile } from './classify/text-file.js';
 import type { Config } from './config.js';
@@ -71,6 +75,11 @@ class Daemon implements Service {
     const reconciler = new Reconciler({ manifest, store, sources: this.#sources, log });
     const { layout } = store;
     const classifier = new Classifier();
+    const catalogue = new RouteCatalogue({
+      versions: new RouteVersions(layout),
+      serve: (...args) => this.#serveRoutes(...args),
+      log,
+    });
     this.#parts = {
       config,
       version,
@@ -80,21 +89,11 @@ class Daemon implements Service {
       triggers: new Triggers({ manifest, layout, reconciler, cron: config.verifyCron, log }),
       pool,
       classifier,
+      catalogue,
       routeFile: new RouteFile({
         path: config.routesFile,
         log,
-        apply: async (set, { signal }) => {
-          const report = await classifier.load(set, {
-            signal,
-            ...(this.#encoder && { encoder: this.#encoder }),
-            onProgress: (done, total) => {
-              this.#warming = { done, total };
-            },
-          });
-          const { cacheFault, ...counts } = report;
-          if (cacheFault) log.warn({ reason: cacheFault }, 'vectors of utterances could not be kept');
-          log.info(counts, 'routes embedded');
-        },
+        apply: (set, { signal }) => catalogue.follow(set, { signal }),
       }),
     };
   }
@@ -104,7 +103,7 @@ class Daemon implements Service {
   }
 
   async start(): Promise<void> {
-    const { config, version, manifest, store, reconciler, classifier } = this.#parts;
+    const { config, version, manifest, store, reconciler, classifier, catalogue } = this.#parts;
     // Loaded only now, while the workers start: it takes 50 ms that nobody should wait for.
     const { createMetrics } = await import('./metrics.js');
     const blobs = new BlobOpener(store.layout);
@@ -120,6 +119,9 @@ class Daemon implements Service {
         report: () => healthOf(this.#parts, this.#state()),
         draining: () => this.#phase === 'draining',
       },
+      routes: catalogue,
+      routesFile: basename(config.routesFile),
+      lint: new Linter(() => classifier.active),
       cache: {
         status: () => cacheStatusOf(this.#parts),
         verify: async () => reportBody(await reconciler.request('request')),
@@ -143,11 +145,12 @@ class Daemon implements Service {
   }
 
   async close(): Promise<void> {
-    const { config, triggers, reconciler, routeFile, classifier, pool } = this.#parts;
+    const { config, triggers, reconciler, catalogue, routeFile, classifier, pool } = this.#parts;
     const until = performance.now() + config.drainMs;
     const left = (): number => Math.max(0, until - performance.now());
     this.#phase = 'draining';
     this.#stop.abort();
+    catalogue.close();
     await Promise.all([triggers.close(), routeFile.close(), reconciler.close()]);
     // A pool that serves nothing yet has nothing to finish; ending it frees a boot that waits for it.
     if (!pool.status().ready) await pool.close(0);
@@ -156,6 +159,27 @@ class Daemon implements Service {
     classifier.close();
     await this.#boot;
     for (const source of this.#sources) await source.close?.();
+  }
+
+  /** Embeds a set and lets it serve, unless the very same one does already. */
+  async #serveRoutes(...[set, { signal, commit }]: Parameters<ServeRoutes>): Promise<void> {
+    const { classifier } = this.#parts;
+    const encoder = this.#encoder;
+    const { active } = classifier;
+    if (encoder && active?.encoder === encoder && active.set.digest === set.digest) {
+      await commit?.();
+      return;
+    }
+    const { cacheFault, ...counts } = await classifier.load(set, {
+      signal,
+      ...(encoder && { encoder }),
+      ...(commit && { commit }),
+      onProgress: (done, total) => {
+        this.#warming = { done, total };
+      },
+    });
+    if (cacheFault) this.#log.warn({ reason: cacheFault }, 'vectors of utterances could not be kept');
+    this.#log.info(counts, 'routes embedded');
   }
 
   #state(): State {

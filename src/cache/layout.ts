@@ -9,6 +9,8 @@ import { join } from 'node:path';
  * ingest/<name>.<owner>.tmp      a small file on its way to an atomic rename
  * quarantine/<hex>.<when>        evidence of corruption, with a .json beside it that says why
  * vectors/<hex>.bin              derived: embeddings of route utterances, by model digest
+ * routes/<hex>.json              a version of the route set, by the digest of its bytes
+ * routes/current.json            the history of versions, the served one last; previous.json: as it was before
  * state.json                     what was verified, when, from which source (information, never trusted)
  * ```
  */
@@ -18,6 +20,7 @@ export interface Layout {
   readonly ingest: string;
   readonly quarantine: string;
   readonly vectors: string;
+  readonly routes: string;
   readonly state: string;
 }
 
@@ -29,13 +32,15 @@ export function layoutOf(root: string): Layout {
     ingest: join(root, 'ingest'),
     quarantine: join(root, 'quarantine'),
     vectors: join(root, 'vectors'),
+    routes: join(root, 'routes'),
     state: join(root, 'state.json'),
   };
 }
 
 /** Every folder of a volume below its root, parents first. */
 export function foldersOf(layout: Layout): readonly string[] {
-  return [join(layout.root, 'blobs'), layout.blobs, layout.ingest, layout.quarantine, layout.vectors];
+  const { root, blobs, ingest, quarantine, vectors, routes } = layout;
+  return [join(root, 'blobs'), blobs, ingest, quarantine, vectors, routes];
 }
 
 /** Where the blob with this digest (hex) stands. */

@@ -30,6 +30,8 @@ export interface LoadOptions {
   readonly signal?: AbortSignal;
   /** Called after every utterance that had to be embedded. */
   readonly onProgress?: (done: number, total: number) => void;
+  /** Runs when the set is ready to serve, before it does; if this fails, the old set stays. */
+  readonly commit?: () => Promise<void>;
 }
 
 /** What {@link Classifier.load} did. */
@@ -76,7 +78,7 @@ export class Classifier {
    */
   async load(
     set: RouteSet,
-    { encoder = this.#encoder, signal, onProgress }: LoadOptions = {},
+    { encoder = this.#encoder, signal, onProgress, commit }: LoadOptions = {},
   ): Promise<LoadReport> {
     if (this.#closed) throw new AppError('draining', 'the classifier is closed');
     if (!encoder) throw new AppError('not_ready', 'no model is loaded yet', { retryable: true });
@@ -98,6 +100,7 @@ export class Classifier {
       });
       const scorer = await (createScorer ?? similarity)(set, vectors, { signal: both });
       throwIfAborted(both);
+      await commit?.();
       this.#active = new ActiveSet(encoder, set, vectors, scorer, defaultThreshold);
       this.#encoder = encoder;
       return {

@@ -1,10 +1,10 @@
 import { AppError } from '../errors.js';
-import type { RouteFinding } from './located.js';
+import type { Located, RouteFinding } from './located.js';
 import { parseLocatedJson } from './located-json.js';
 import { parseLocatedYaml } from './located-yaml.js';
 import { ROUTE_LIMITS } from './route-limits.js';
 import { RouteReader } from './route-reader.js';
-import { createRouteSet, type RouteSet, type RouteWarning } from './route-set.js';
+import { createRouteSet, type Route, type RouteSet, type RouteWarning } from './route-set.js';
 import { SourceText } from './source-text.js';
 
 /** A message lists at most this many faults; `issues` holds those. */
@@ -26,6 +26,50 @@ export interface ParseRouteSetOptions {
  * @throws AppError `routes_invalid`, every fault with its line (`routes.yaml:12:5: routes[3].utterances: …`)
  */
 export function parseRouteSet(text: string, options: ParseRouteSetOptions): RouteSet {
+  const { source, routes, warnings } = readRoutes(text, options, (root) => root);
+  return createRouteSet(
+    routes,
+    warnings.map((warning) => place(source, warning)),
+  );
+}
+
+/**
+ * Parses and validates one route, which need not repeat its name.
+ * @param name the name that it is to have
+ * @throws AppError `routes_invalid`, with paths inside the route (`utterances[2]`)
+ */
+export function parseRoute(text: string, name: string, options: ParseRouteSetOptions): Route {
+  const { routes } = readRoutes(text, options, (root) => ({
+    kind: 'list',
+    offset: root.offset,
+    items: [root.kind === 'map' ? named(root, name) : root],
+  }));
+  const [route] = routes;
+  if (!route) throw new AppError('internal', 'a route without faults was not read');
+  if (route.name === name) return route;
+  const message = `is "${route.name}", but the route is addressed as "${name}"; put it under its new name and delete the old one`;
+  throw new AppError('routes_invalid', `name: ${message}`, { issues: [{ path: 'name', message }] });
+}
+
+function named(route: Located & { kind: 'map' }, name: string): Located {
+  if (route.entries.some(({ key }) => key === 'name')) return route;
+  const { offset } = route;
+  const value = { kind: 'scalar', value: name, offset } as const;
+  return { ...route, entries: [{ key: 'name', keyOffset: offset, value }, ...route.entries] };
+}
+
+interface ReadRoutes {
+  readonly source: SourceText;
+  readonly routes: readonly Route[];
+  readonly warnings: readonly RouteFinding[];
+}
+
+/** @param rootOf makes the value that is read as a set of the one that was parsed */
+function readRoutes(
+  text: string,
+  options: ParseRouteSetOptions,
+  rootOf: (parsed: Located) => Located,
+): ReadRoutes {
   const { origin } = options;
   if (text.length > ROUTE_LIMITS.textChars) {
     throw new AppError('routes_invalid', `${origin}: longer than ${ROUTE_LIMITS.textChars} characters`);
@@ -40,13 +84,20 @@ export function parseRouteSet(text: string, options: ParseRouteSetOptions): Rout
       parsed.faults.map((fault) => ({ ...fault, path: '' })),
     );
   }
+  const root = rootOf(parsed.root);
   const reader = new RouteReader();
-  const routes = reader.read(parsed.root);
-  if (reader.faults.length > 0) throw invalid(origin, source, reader.faults);
-  return createRouteSet(
-    routes,
-    reader.warnings.map((warning) => place(source, warning)),
-  );
+  const routes = reader.read(root);
+  if (reader.faults.length > 0) {
+    // Of a single route, the place in a list that it does not stand in would only confuse.
+    const inside = (path: string): string =>
+      root === parsed.root ? path : path.replace(/^routes\[0\]\.?/, '');
+    throw invalid(
+      origin,
+      source,
+      reader.faults.map((fault) => ({ ...fault, path: inside(fault.path) })),
+    );
+  }
+  return { source, routes, warnings: reader.warnings };
 }
 
 function place(source: SourceText, { offset, path, message }: RouteFinding): RouteWarning {

@@ -9,6 +9,8 @@ import { type HealthPort, healthRoutes } from './health.js';
 import { type MetricsPort, metricsRoutes } from './metrics.js';
 import { type ModelsPort, modelRoutes } from './models.js';
 import { sendProblem } from './problem.js';
+import { type LintPort, lintPaths } from './route-lint.js';
+import { type RoutesPort, routeSetRoutes } from './routes.js';
 import type { RequestLimits } from './schemas.js';
 
 /** What the HTTP surface is given; it constructs nothing itself. */
@@ -19,6 +21,10 @@ export interface AppDeps {
   readonly metrics: MetricsPort;
   /** The model's files for other instances; `undefined` serves none. */
   readonly models: ModelsPort | undefined;
+  readonly routes: RoutesPort;
+  /** The routes file's base name. */
+  readonly routesFile: string;
+  readonly lint: LintPort;
   readonly limits: RequestLimits;
   /** Keys that open the admin paths; none closes them. */
   readonly adminKeys: readonly string[];
@@ -46,6 +52,9 @@ export function createApp(deps: AppDeps): Koa {
   cacheRoutes(router, deps.cache, deps.adminKeys);
   metricsRoutes(router, deps.metrics);
   if (deps.models) modelRoutes(router, deps.models);
+  // Before `/routes/:name`, so that it is not taken for a route of that name.
+  lintPaths(router, deps);
+  routeSetRoutes(router, deps);
   app.use(router.routes());
   app.use((context) => refuse(context, router));
   // A connection that broke while we wrote is the client's affair; everything else was answered above.

@@ -6,6 +6,9 @@ import { issuesOf } from '../validation.js';
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
 
+/** Media types of JSON, as Koa matches them. */
+export const JSON_TYPES = ['application/json', '+json'] as const;
+
 /**
  * Reads, decodes and validates a JSON body.
  * @throws AppError `unsupported_media_type`, `body_too_large`, `bad_request`, `malformed_json`,
@@ -16,17 +19,12 @@ export async function readJson<Schema extends z.ZodType>(
   schema: Schema,
   maxBytes: number,
 ): Promise<z.output<Schema>> {
-  const encoding = context.get('content-encoding');
-  if (encoding !== '' && encoding !== 'identity') {
-    throw new AppError('unsupported_media_type', `send the body without Content-Encoding, not "${encoding}"`);
-  }
-  if (!context.is('application/json', '+json')) {
-    throw new AppError(
-      'unsupported_media_type',
-      `send JSON with "Content-Type: application/json"${context.get('content-type') && `, not "${context.get('content-type')}"`}`,
-    );
-  }
-  const text = decode(await readBytes(context, maxBytes));
+  const { text } = await readText(
+    context,
+    JSON_TYPES,
+    'JSON with "Content-Type: application/json"',
+    maxBytes,
+  );
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -36,6 +34,30 @@ export async function readJson<Schema extends z.ZodType>(
   const result = schema.safeParse(json);
   if (!result.success) throw validationError(result.error);
   return result.data;
+}
+
+/**
+ * Reads and decodes a body of one of some media types.
+ * @param wanted completes "send …"
+ * @returns the text, and which of `types` it is
+ * @throws AppError `unsupported_media_type`, `body_too_large`, `bad_request`, `malformed_json` when it is not UTF-8
+ */
+export async function readText(
+  context: Context,
+  types: readonly string[],
+  wanted: string,
+  maxBytes: number,
+): Promise<{ readonly text: string; readonly type: string }> {
+  const encoding = context.get('content-encoding');
+  if (encoding !== '' && encoding !== 'identity') {
+    throw new AppError('unsupported_media_type', `send the body without Content-Encoding, not "${encoding}"`);
+  }
+  const type = context.is([...types]);
+  if (!type) {
+    const given = context.get('content-type');
+    throw new AppError('unsupported_media_type', `send ${wanted}${given && `, not "${given}"`}`);
+  }
+  return { text: decode(await readBytes(context, maxBytes)), type };
 }
 
 async function readBytes(context: Context, maxBytes: number): Promise<Buffer> {

@@ -10,6 +10,8 @@ const STATUS: Readonly<Record<ErrorCode, readonly [status: number, title: string
   not_found: [404, 'Not found'],
   method_not_allowed: [405, 'Method not allowed'],
   timeout: [503, 'Not answered in time'],
+  precondition_failed: [412, 'Changed meanwhile'],
+  precondition_required: [428, 'If-Match required'],
   body_too_large: [413, 'Body too large'],
   unsupported_media_type: [415, 'Unsupported media type'],
   validation_failed: [422, 'A field is wrong'],

@@ -1,0 +1,65 @@
+import { AppError } from '../errors.js';
+import type { ActiveSet } from './active-set.js';
+import { type LintReport, lintRoutes } from './lint.js';
+import type { RouteSet } from './route-set.js';
+import { embedRoutes } from './vectors.js';
+
+/** Bounds on looking over sets that anybody may send. */
+export const DRAFT_LIMITS = {
+  utterances: 5_000,
+  /** Drafts under way at once. */
+  concurrent: 2,
+} as const;
+
+/** Looks route sets over with the model that serves. The report of the served set is made once and kept. */
+export class Linter {
+  readonly #active: () => ActiveSet | undefined;
+  readonly #reports = new WeakMap<ActiveSet, LintReport>();
+  #drafts = 0;
+
+  /** @param active what is served now */
+  constructor(active: () => ActiveSet | undefined) {
+    this.#active = active;
+  }
+
+  /** @throws AppError `not_ready`, `aborted` */
+  async current(signal: AbortSignal): Promise<LintReport> {
+    const active = this.#required();
+    const known = this.#reports.get(active);
+    if (known) return known;
+    const report = await lintRoutes(active.set, active.vectors, { signal });
+    this.#reports.set(active, report);
+    return report;
+  }
+
+  /**
+   * Embeds what the served set does not have, and keeps nothing.
+   * @throws AppError `validation_failed` when it is too large, `overloaded`, `not_ready`, `aborted`
+   */
+  async draft(set: RouteSet, signal: AbortSignal): Promise<LintReport> {
+    const { encoder, vectors: previous } = this.#required();
+    if (set.utteranceCount > DRAFT_LIMITS.utterances) {
+      const message = `has ${set.utteranceCount} utterances; at most ${DRAFT_LIMITS.utterances} are looked over here, "ai-router lint" takes any number`;
+      throw new AppError('validation_failed', `the set ${message}`, {
+        issues: [{ path: 'routes', message }],
+      });
+    }
+    if (this.#drafts >= DRAFT_LIMITS.concurrent) {
+      throw new AppError('overloaded', 'other sets are being looked over', { retryable: true });
+    }
+    this.#drafts += 1;
+    try {
+      // One text at a time: requests for answers go first.
+      const { vectors } = await embedRoutes(set, encoder.embedder, { signal, previous, concurrency: 1 });
+      return await lintRoutes(set, vectors, { signal });
+    } finally {
+      this.#drafts -= 1;
+    }
+  }
+
+  #required(): ActiveSet {
+    const active = this.#active();
+    if (!active) throw new AppError('not_ready', 'no route set is loaded yet', { retryable: true });
+    return active;
+  }
+}

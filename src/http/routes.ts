@@ -1,0 +1,159 @@
+import type Router from '@koa/router';
+import type { Context } from 'koa';
+import { z } from 'zod';
+import type { ChangeReport, ServedRoutes } from '../classify/route-catalogue.js';
+import { routeOf, withoutRoute, withRoute } from '../classify/route-edits.js';
+import type { RouteVersion } from '../classify/route-history.js';
+import { type RouteSet, routeToJson } from '../classify/route-set.js';
+import type { RouteChange } from '../classify/route-versions.js';
+import { parseRoute, parseRouteSet } from '../classify/routes.js';
+import { AppError } from '../errors.js';
+import { adminOnly } from './admin.js';
+import { readJson } from './body.js';
+import { requireIfMatch } from './if-match.js';
+import { asRequest, readRouteText } from './route-body.js';
+
+/** What the paths of the routes ask. */
+export interface RoutesPort {
+  readonly served: ServedRoutes | undefined;
+  readonly history: readonly RouteVersion[];
+  /** What is wrong with the versions on the volume. */
+  readonly problem: string | undefined;
+  /** Digest of the routes in the routes file. */
+  readonly fileDigest: string | undefined;
+  change(
+    expected: readonly string[],
+    change: Omit<RouteChange, 'based_on'>,
+    edit: (set: RouteSet) => RouteSet,
+  ): Promise<ChangeReport>;
+  rollback(expected: readonly string[], version?: number): Promise<ChangeReport>;
+}
+
+/** What the paths of the routes are made with. */
+export interface RoutesDeps {
+  readonly routes: RoutesPort;
+  /** The routes file's base name. */
+  readonly routesFile: string;
+  readonly adminKeys: readonly string[];
+  readonly limits: { readonly maxBodyBytes: number };
+}
+
+const rollbackSchema = z.strictObject({ version: z.int().min(1).exactOptional() });
+
+/** `/routes`: the set, its parts, and for administrators its changes and its history. */
+export function routeSetRoutes(router: Router, deps: RoutesDeps): void {
+  const { routes, limits } = deps;
+  const { maxBodyBytes } = limits;
+  const admin = adminOnly(deps.adminKeys);
+
+  router.get('/routes', (context) => {
+    const served = require(routes);
+    tag(context, served);
+    context.body = setBody(served, deps);
+  });
+
+  router.get('/routes/versions', admin, (context: Context) => {
+    context.set('Cache-Control', 'no-store');
+    context.body = {
+      current: routes.served?.version?.version ?? null,
+      source: routes.served ? sourceOf(routes.served, deps) : null,
+      problem: routes.problem ?? null,
+      versions: routes.history.toReversed(),
+    };
+  });
+
+  router.get('/routes/:name', (context) => {
+    const served = require(routes);
+    const route = routeOf(served.set, nameOf(context));
+    tag(context, served);
+    context.body = routeToJson(route);
+  });
+
+  router.put('/routes', admin, async (context: Context) => {
+    const expected = requireIfMatch(context);
+    const body = await readRouteText(context, maxBodyBytes);
+    const report = await routes.change(expected, { action: 'replace' }, () =>
+      asRequest(() => parseRouteSet(body.text, body.options), body),
+    );
+    answer(context, report, deps);
+  });
+
+  router.put('/routes/:name', admin, async (context: Context) => {
+    const expected = requireIfMatch(context);
+    const name = nameOf(context);
+    const body = await readRouteText(context, maxBodyBytes);
+    let created = false;
+    const report = await routes.change(expected, { action: 'put', route: name }, (set) => {
+      created = !set.indexOf.has(name);
+      const route = asRequest(() => parseRoute(body.text, name, body.options), body);
+      return asRequest(() => withRoute(set, route));
+    });
+    if (created) context.status = 201;
+    answer(context, report, deps);
+  });
+
+  router.delete('/routes/:name', admin, async (context: Context) => {
+    const expected = requireIfMatch(context);
+    const name = nameOf(context);
+    const report = await routes.change(expected, { action: 'delete', route: name }, (set) =>
+      asRequest(() => withoutRoute(set, name)),
+    );
+    answer(context, report, deps);
+  });
+
+  router.post('/routes/rollback', admin, async (context: Context) => {
+    const expected = requireIfMatch(context);
+    const empty = context.get('content-length') === '0' || context.is() === null;
+    const { version } = empty ? {} : await readJson(context, rollbackSchema, maxBodyBytes);
+    answer(context, await routes.rollback(expected, version), deps);
+  });
+}
+
+function require(routes: RoutesPort): ServedRoutes {
+  if (routes.served) return routes.served;
+  throw new AppError('not_ready', 'no route set is loaded yet', { retryable: true });
+}
+
+/** The name in the path; a `/` in it is written as `%2F`. */
+function nameOf(context: Context): string {
+  const { name } = context.params as { name?: string };
+  return name ?? '';
+}
+
+/** Decisions name the same digest as `routes_digest`. */
+function tag(context: Context, { set }: ServedRoutes): void {
+  context.set('ETag', `"${set.digest}"`);
+  // Where the routes come from may change while the routes do not.
+  context.set('Cache-Control', 'no-store');
+}
+
+function setBody(served: ServedRoutes, deps: RoutesDeps): object {
+  const { set } = served;
+  return {
+    digest: set.digest,
+    source: sourceOf(served, deps),
+    problem: deps.routes.problem ?? null,
+    utterances: set.utteranceCount,
+    routes: set.routes.map(routeToJson),
+  };
+}
+
+function sourceOf({ version }: ServedRoutes, { routes, routesFile }: RoutesDeps): object {
+  const file = { name: routesFile, digest: routes.fileDigest ?? null };
+  if (!version) return { kind: 'file', file };
+  const { version: number, action, at } = version;
+  return { kind: 'version', version: number, action, at, file };
+}
+
+function answer(context: Context, report: ChangeReport, deps: RoutesDeps): void {
+  const { set, changed } = report;
+  tag(context, report);
+  context.body = {
+    digest: set.digest,
+    changed,
+    source: sourceOf(report, deps),
+    routes: set.routes.length,
+    utterances: set.utteranceCount,
+    warnings: set.warnings.map(({ path, message }) => ({ path, message })),
+  };
+}
