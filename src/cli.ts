@@ -9,6 +9,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   status: async () => (await import('./commands/status.js')).status,
   prune: async () => (await import('./commands/prune.js')).prune,
   pin: async () => (await import('./commands/pin/pin.js')).pin,
+  lint: async () => (await import('./commands/lint.js')).lint,
+  eval: async () => (await import('./commands/eval.js')).evaluate,
   doctor: async () => (await import('./commands/doctor/doctor.js')).doctor,
 };
 

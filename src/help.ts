@@ -18,6 +18,8 @@ Usage: ai-router [serve]      start the daemon (what the container does)
        ai-router prune        remove files that no kept manifest names
        ai-router pin          write the manifest of a model
        ai-router doctor       find what goes wrong on platforms, and name the fix
+       ai-router lint         look a routes file over: overlaps, strays, duplicates
+       ai-router eval         measure routes on a labelled file: accuracy, abstaining, calibration
        ai-router help COMMAND, or COMMAND --help: its options and exit codes; all take --json
        ai-router --version    the version
 

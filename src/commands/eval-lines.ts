@@ -1,0 +1,111 @@
+import type { SetComparison } from '../evaluate/comparison.js';
+import type { Evaluation } from '../evaluate/evaluation.js';
+import { verdict } from '../evaluate/html/tables.js';
+import { table } from './format.js';
+
+/** Rows of each table; the JSON report has all. */
+const SHOWN = 12;
+const FLIPS_SHOWN = 8;
+
+/** An evaluation as people read it in a terminal. */
+export function evaluationLines(evaluation: Evaluation): string[] {
+  const { in_scope, out_of_scope, calibration, latency, by_route, confusions } = evaluation;
+  const weak = by_route
+    .filter(({ texts, f1 }) => texts > 0 && f1 !== 1)
+    .sort((a, b) => (a.f1 ?? 0) - (b.f1 ?? 0))
+    .slice(0, SHOWN);
+  return [
+    `${evaluation.name}: ${evaluation.texts} texts, ${evaluation.routes} routes`,
+    ...table([
+      ['  right decisions', percent(evaluation.accuracy), 'of all texts, abstaining included'],
+      [
+        '  best candidate right',
+        percent(in_scope.top1_accuracy),
+        `of ${in_scope.texts} in scope, whatever the threshold`,
+      ],
+      ['  coverage', percent(in_scope.coverage), 'of those sent somewhere'],
+      ['  right where sent', percent(in_scope.answered_accuracy), 'of those sent somewhere are right'],
+      ['  macro F1', evaluation.macro_f1?.toFixed(3) ?? '–', 'mean of the routes that have texts'],
+      ...(out_of_scope.texts > 0
+        ? [
+            ['  out of scope', percent(out_of_scope.rejected), `of ${out_of_scope.texts} sent nowhere`],
+            ['  AUROC', out_of_scope.auroc?.toFixed(3) ?? '–', 'in scope against out of scope, by score'],
+          ]
+        : []),
+      ['  calibration error', calibration.ece.toFixed(3), 'expected, 10 bins'],
+      [
+        '  latency',
+        `${latency.p50_ms.toFixed(1)} ms`,
+        `median, 95 % within ${latency.p95_ms.toFixed(1)} ms: ${latency.measures}; ${Math.round(latency.texts_per_second)} texts/s`,
+      ],
+    ]),
+    ...(confusions.length > 0
+      ? [
+          '',
+          ...table([
+            ['  belongs to', 'was sent to', 'texts', 'for example'],
+            ...confusions
+              .slice(0, SHOWN)
+              .map(({ expected, got, count, examples }) => [
+                `  ${expected ?? '(out of scope)'}`,
+                got ?? '(nowhere)',
+                String(count),
+                clip(examples[0]?.text ?? ''),
+              ]),
+          ]),
+        ]
+      : []),
+    ...(weak.length > 0
+      ? [
+          '',
+          ...table([
+            ['  weakest routes', 'texts', 'precision', 'recall', 'F1'],
+            ...weak.map(({ route, texts, precision, recall, f1 }) => [
+              `  ${route}`,
+              String(texts),
+              percent(precision),
+              percent(recall),
+              f1?.toFixed(2) ?? '–',
+            ]),
+          ]),
+        ]
+      : []),
+  ];
+}
+
+/** A comparison as people read it in a terminal. */
+export function comparisonLines(comparison: SetComparison): string[] {
+  const { before, after, fixed, broken, both_right, both_wrong, p_value } = comparison;
+  const flips = (title: string, list: SetComparison['fixed_texts'], all: number): string[] =>
+    list.length === 0
+      ? []
+      : [
+          `${title}: ${all}`,
+          ...table(
+            list
+              .slice(0, FLIPS_SHOWN)
+              .map((flip) => [
+                `  ${clip(flip.text)}`,
+                `${flip.before ?? '(nowhere)'} → ${flip.after ?? '(nowhere)'}`,
+                `belongs to ${flip.expected ?? '(out of scope)'}`,
+              ]),
+          ),
+        ];
+  return [
+    '',
+    `from ${before} to ${after}: ${percent(comparison.accuracy_before)} → ${percent(comparison.accuracy_after)} right: ` +
+      `${fixed} fixed, ${broken} broken, ${both_right} right with both, ${both_wrong} wrong with both`,
+    verdict(p_value, fixed, broken),
+    ...flips('fixed', comparison.fixed_texts, fixed),
+    ...flips('broken', comparison.broken_texts, broken),
+  ];
+}
+
+function percent(share: number | null): string {
+  return share === null ? '–' : `${(share * 100).toFixed(1)} %`;
+}
+
+function clip(text: string): string {
+  const line = text.replace(/\s+/g, ' ');
+  return line.length <= 60 ? line : `${line.slice(0, 59)}…`;
+}

@@ -1,0 +1,56 @@
+import { loadManifest } from '../cache/manifest.js';
+import { ContentStore } from '../cache/store.js';
+import type { Encoder } from '../classify/encoder.js';
+import type { Config } from '../config.js';
+import { AppError } from '../errors.js';
+import { createPool } from '../model/pool.js';
+import { readModel } from '../read-model.js';
+import { utteranceCache } from '../utterance-cache.js';
+import { fillCache } from './fill.js';
+import type { Output } from './output.js';
+
+/** Texts that a command may have waiting for inference. */
+const MAX_QUEUE = 4_096;
+
+/** What it takes. */
+export interface LocalModelOptions {
+  readonly config: Config;
+  readonly output: Output;
+  readonly signal: AbortSignal;
+  readonly quiet: boolean;
+}
+
+/**
+ * Runs `work` with the model of the cache folder, which is verified first, and filled as `pull` does it.
+ * @throws AppError why the model is not to be had; what `work` throws
+ */
+export async function withLocalModel<T>(
+  { config, output, signal, quiet }: LocalModelOptions,
+  work: (encoder: Encoder) => Promise<T>,
+): Promise<T> {
+  const manifest = await loadManifest(config.manifestFile);
+  const { report } = await fillCache({ config, manifest, output, signal, quiet });
+  signal.throwIfAborted();
+  if (!report.whole) {
+    const why = report.error?.message ?? 'see ai-router verify';
+    throw new AppError('sources_exhausted', `${config.cacheDir} does not hold the whole model: ${why}`);
+  }
+  const store = new ContentStore(config.cacheDir);
+  const pool = createPool({ workers: config.workers, maxQueue: MAX_QUEUE, log: output.log() });
+  const stop = (): void => void pool.close(0);
+  signal.addEventListener('abort', stop, { once: true });
+  try {
+    await pool.load(await readModel(store, manifest));
+    const { repo: id, revision, variant, digest } = manifest;
+    const stored = utteranceCache(store.layout, manifest);
+    return await work({
+      embedder: pool,
+      model: { id, revision, variant, digest },
+      // Read only: the vectors that a daemon keeps on this volume are of its routes, not of these.
+      cache: { get: (texts) => stored.get(texts), put: async () => undefined },
+    });
+  } finally {
+    signal.removeEventListener('abort', stop);
+    await pool.close(0);
+  }
+}
