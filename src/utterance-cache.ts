@@ -15,9 +15,15 @@ const { version } = createRequire(import.meta.url)('onnxruntime-node/package.jso
  * The embeddings of route utterances on the volume, so that a boot embeds nothing it has embedded before. The
  * file carries its own checksum; a quantized model rounds differently on another processor or runtime, so
  * these belong to the key.
+ * @param whose what commands embed is kept apart, so that it crowds nothing out
  */
-export function utteranceCache(layout: Layout, manifest: Manifest): VectorCache {
-  const path = join(layout.vectors, `${manifest.digest.replace('sha256:', '')}.bin`);
+export function utteranceCache(
+  layout: Layout,
+  manifest: Manifest,
+  whose: 'daemon' | 'commands' = 'daemon',
+): VectorCache {
+  const name = manifest.digest.replace('sha256:', '');
+  const path = join(layout.vectors, whose === 'daemon' ? `${name}.bin` : `${name}.commands.bin`);
   const modelKey = [manifest.digest, `onnxruntime-node@${version}`, process.arch, cpus()[0]?.model].join(' ');
   return createVectorCache(
     {

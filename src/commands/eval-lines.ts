@@ -23,8 +23,8 @@ export function evaluationLines(evaluation: Evaluation): string[] {
         percent(in_scope.top1_accuracy),
         `of ${in_scope.texts} in scope, whatever the threshold`,
       ],
-      ['  coverage', percent(in_scope.coverage), 'of those sent somewhere'],
-      ['  right where sent', percent(in_scope.answered_accuracy), 'of those sent somewhere are right'],
+      ['  coverage', percent(in_scope.coverage), 'of those were sent somewhere'],
+      ['  right where sent', percent(in_scope.answered_accuracy), 'of those that were sent somewhere'],
       ['  macro F1', evaluation.macro_f1?.toFixed(3) ?? '–', 'mean of the routes that have texts'],
       ...(out_of_scope.texts > 0
         ? [

@@ -42,12 +42,10 @@ export async function withLocalModel<T>(
   try {
     await pool.load(await readModel(store, manifest));
     const { repo: id, revision, variant, digest } = manifest;
-    const stored = utteranceCache(store.layout, manifest);
     return await work({
       embedder: pool,
       model: { id, revision, variant, digest },
-      // Read only: the vectors that a daemon keeps on this volume are of its routes, not of these.
-      cache: { get: (texts) => stored.get(texts), put: async () => undefined },
+      cache: utteranceCache(store.layout, manifest, 'commands'),
     });
   } finally {
     signal.removeEventListener('abort', stop);

@@ -1,3 +1,5 @@
+import { basename } from 'node:path';
+
 const ENTITIES: Readonly<Record<string, string>> = {
   '&': '&amp;',
   '<': '&lt;',
@@ -16,9 +18,9 @@ export function percent(share: number | null, digits = 1): string {
   return share === null ? '–' : `${(share * 100).toFixed(digits)} %`;
 }
 
-/** A route's name, or words for none. */
+/** A route's name, which may be broken after an underscore, or words for none. */
 export function routeName(route: string | null, none: string): string {
-  return route === null ? `<em>${none}</em>` : escapeHtml(route);
+  return route === null ? `<em>${none}</em>` : escapeHtml(route).replaceAll('_', '_<wbr>');
 }
 
 /** A text that is too long for its place, cut. */
@@ -29,4 +31,9 @@ export function clip(text: string, length: number): string {
 /** A coordinate, short. */
 export function n(value: number): string {
   return String(Math.round(value * 100) / 100);
+}
+
+/** A page is passed on: whose folders the files stood in is nobody's business. */
+export function shortName(name: string): string {
+  return /^https?:/.test(name) ? name : basename(name);
 }

@@ -1,7 +1,7 @@
 import type { SetComparison } from '../comparison.js';
 import type { Evaluation } from '../evaluation.js';
 import { confusionPicture } from './confusion-picture.js';
-import { escapeHtml, percent } from './markup.js';
+import { escapeHtml, percent, shortName } from './markup.js';
 import { reliabilityPlot, scorePlot } from './plots.js';
 import { STYLE } from './style.js';
 import { comparisonPart, confusionTable, routeTable } from './tables.js';
@@ -28,8 +28,8 @@ export function htmlPage(
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>${escapeHtml(evaluation.name)} on ${escapeHtml(facts.file)}</title><style>${STYLE}</style></head><body><main>
-<h1>${escapeHtml(evaluation.name)} <span class="muted">on</span> ${escapeHtml(facts.file)}</h1>
+<title>${escapeHtml(shortName(evaluation.name))} on ${escapeHtml(facts.file)}</title><style>${STYLE}</style></head><body><main>
+<h1>${escapeHtml(shortName(evaluation.name))} <span class="muted">on</span> ${escapeHtml(facts.file)}</h1>
 <p class="muted">${evaluation.texts} texts, ${evaluation.routes} routes; ${which}by ai-router ${escapeHtml(facts.version)}, ${facts.at.toISOString().slice(0, 16).replace('T', ' ')} UTC<br>
 <code>model ${escapeHtml(model?.digest ?? '–')}<br>routes ${escapeHtml(routes_digest ?? '–')}</code></p>
 ${tiles(evaluation)}
@@ -44,24 +44,26 @@ ${comparison ? comparisonPart(comparison) : ''}
 }
 
 function tiles({ accuracy, in_scope, out_of_scope, macro_f1, calibration, latency }: Evaluation): string {
-  const tile = (value: string, words: string): string =>
-    `<div class="tile"><b>${value}</b><span>${words}</span></div>`;
-  return `<div class="tiles">${[
-    tile(percent(accuracy), 'right decisions, abstaining included'),
-    tile(percent(in_scope.top1_accuracy), 'best candidate right, whatever the threshold'),
-    tile(percent(in_scope.coverage), 'of texts in scope were sent somewhere'),
-    tile(percent(in_scope.answered_accuracy), 'of those were sent where they belong'),
-    tile(macro_f1 === null ? '–' : macro_f1.toFixed(3), 'macro F1'),
-    ...(out_of_scope.texts > 0
-      ? [
-          tile(percent(out_of_scope.rejected), `of ${out_of_scope.texts} out-of-scope texts sent nowhere`),
-          tile(out_of_scope.auroc?.toFixed(3) ?? '–', 'AUROC, in scope against out of scope'),
-        ]
-      : []),
-    tile(calibration.ece.toFixed(3), 'expected calibration error'),
-    tile(
-      `${latency.p50_ms.toFixed(1)} ms`,
-      `median; 95th percentile ${latency.p95_ms.toFixed(1)} ms (${escapeHtml(latency.measures)})`,
-    ),
-  ].join('')}</div>`;
+  const numbers: [value: string, words: string][] = [
+    [percent(accuracy), 'right decisions, abstaining included'],
+    [percent(in_scope.top1_accuracy), 'best candidate right, whatever the threshold'],
+    [percent(in_scope.coverage), 'of texts in scope were sent somewhere'],
+    [percent(in_scope.answered_accuracy), 'of those were sent where they belong'],
+    [macro_f1 === null ? '–' : macro_f1.toFixed(3), 'macro F1'],
+    [calibration.ece.toFixed(3), 'expected calibration error'],
+    [`${latency.p50_ms.toFixed(1)} ms`, `median time of a text, 95 % within ${latency.p95_ms.toFixed(0)} ms`],
+  ];
+  if (out_of_scope.texts > 0) {
+    numbers.splice(
+      5,
+      0,
+      [percent(out_of_scope.rejected), `of ${out_of_scope.texts} out-of-scope texts were sent nowhere`],
+      [out_of_scope.auroc?.toFixed(3) ?? '–', 'AUROC: in scope against out of scope'],
+    );
+  }
+  const columns = numbers.length > 7 ? Math.ceil(numbers.length / 2) : numbers.length;
+  const drawn = numbers.map(
+    ([value, words]) => `<div class="tile"><b>${value}</b><span>${words}</span></div>`,
+  );
+  return `<div class="tiles" style="--columns:${columns}">${drawn.join('')}</div>`;
 }

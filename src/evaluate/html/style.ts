@@ -16,7 +16,8 @@ p { margin: 0 0 12px; } .muted, figcaption { color: var(--muted); } small { colo
 code { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 section, .tile { background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
 section { padding: 20px 24px; margin-top: 20px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(160px, 1fr)); gap: 12px; margin-top: 20px; }
+.tiles { display: grid; grid-template-columns: repeat(var(--columns), 1fr); gap: 12px; margin-top: 20px; }
+@media (max-width: 1000px) { .tiles { grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); } }
 .tile { padding: 12px 16px; } .tile b { display: block; font-size: 26px; line-height: 1.3; font-weight: 600;
   font-variant-numeric: tabular-nums; } .tile span { color: var(--muted); font-size: 13px; display: block; line-height: 1.35; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(380px, 1fr)); gap: 20px; }
@@ -25,12 +26,13 @@ section { padding: 20px 24px; margin-top: 20px; }
 svg text { fill: var(--fg); font-family: inherit; } svg .quiet { fill: var(--muted); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th { text-align: left; font-weight: 600; color: var(--muted); font-size: 13px; }
-th, td { padding: 5px 10px 5px 0; border-bottom: 1px solid var(--grid); vertical-align: top; overflow-wrap: anywhere; }
+th, td { padding: 5px 12px 5px 0; border-bottom: 1px solid var(--grid); vertical-align: top; overflow-wrap: break-word; }
+td:first-child { max-width: 480px; } .num + :not(.num) { padding-left: 12px; }
 td.num, th.num { text-align: right; white-space: nowrap; } tr:last-child td { border-bottom: 0; }
 .bar { display: inline-block; width: 90px; height: 8px; border-radius: 4px; background: var(--soft); overflow: hidden;
   vertical-align: middle; margin-right: 8px; } .bar i { display: block; height: 100%; background: var(--good); }
 .bar i.low { background: var(--bad); }
-em { color: var(--muted); } details { margin: 2px 0; } summary { cursor: pointer; color: var(--muted); font-size: 13px; }
+em { color: var(--muted); } details { margin: 2px 0; } section > details { margin-top: 12px; } summary { cursor: pointer; color: var(--muted); font-size: 13px; }
 ul { margin: 4px 0; padding-left: 18px; } .up { color: var(--up); } .down { color: var(--bad); }
 .legend { display: flex; gap: 18px; flex-wrap: wrap; font-size: 13px; color: var(--muted); margin-top: 10px; }
 .legend i { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin-right: 6px; vertical-align: -1px; }

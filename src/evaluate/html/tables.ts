@@ -1,6 +1,6 @@
 import type { Flip, SetComparison } from '../comparison.js';
 import type { Evaluation } from '../evaluation.js';
-import { escapeHtml, percent, routeName } from './markup.js';
+import { escapeHtml, percent, routeName, shortName } from './markup.js';
 
 /** Rows that are shown; the JSON report has all. */
 const CONFUSIONS = 40;
@@ -48,7 +48,7 @@ export function comparisonPart(comparison: SetComparison): string {
       ({ route, texts, before: then, after: now }) =>
         `<tr><td>${routeName(route, 'out of scope')}</td><td class="num">${texts}</td><td class="num">${then}</td><td class="num">${now}</td><td class="num ${now > then ? 'up' : 'down'}">${now > then ? '+' : '−'}${Math.abs(now - then)}</td></tr>`,
     );
-  return `<section><h2>What changed</h2><p class="muted">from <code>${escapeHtml(before)}</code> to <code>${escapeHtml(after)}</code>, on the same texts</p>
+  return `<section><h2>What changed</h2><p class="muted">from <code>${escapeHtml(shortName(before))}</code> to <code>${escapeHtml(shortName(after))}</code>, on the same texts</p>
 <p><b>${percent(comparison.accuracy_before)}</b> → <b>${percent(comparison.accuracy_after)}</b> right decisions: <span class="up">${fixed} fixed</span>, <span class="down">${broken} broken</span>, ${both_right} right with both, ${both_wrong} wrong with both. ${verdict(p_value, fixed, broken)}</p>
 ${routes.length > 0 ? `<table><thead><tr><th>route</th><th class="num">texts</th><th class="num">right before</th><th class="num">right after</th><th class="num"></th></tr></thead><tbody>${routes.join('')}</tbody></table>` : ''}
 ${flips('Fixed', comparison.fixed_texts, fixed)}${flips('Broken', comparison.broken_texts, broken)}${flips('Wrong with both', comparison.both_wrong_texts, both_wrong)}</section>`;
