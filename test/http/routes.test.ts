@@ -1,0 +1,330 @@
+import { copyFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import type { Decision } from '../../src/classify/decision.js';
+import type { LintReport } from '../../src/classify/lint.js';
+import type { ProblemBody } from '../../src/http/problem.js';
+import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { temporaryFolder } from '../support/volume.js';
+
+const KEY = 'an-admin-key-of-good-length';
+const FILE =
+  'routes:\n  - name: food\n    utterances: [order a pizza, I am hungry, bring me a burger]\n  - name: sleep\n    utterances: [good night, I am tired, wake me at seven]\n';
+
+interface SetBody {
+  digest: string;
+  source: { kind: string; version?: number; file: { name: string; digest: string } };
+  problem: string | null;
+  routes: { name: string; utterances: string[] }[];
+}
+
+interface ChangeBody {
+  digest: string;
+  changed: boolean;
+  source: SetBody['source'];
+  routes: number;
+  warnings: { path: string; message: string }[];
+}
+
+/** Asks a daemon's routes as an administrator does. */
+function editor(daemon: TestDaemon) {
+  const send = async <T>(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers: Record<string, string> = {},
+  ): Promise<{ status: number; headers: Headers; body: T }> => {
+    const response = await fetch(daemon.url + path, {
+      method,
+      headers: {
+        authorization: `Bearer ${KEY}`,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...headers,
+      },
+      ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+    });
+    return { status: response.status, headers: response.headers, body: (await response.json()) as T };
+  };
+  const etag = async (): Promise<string> => (await daemon.get('/routes')).headers.get('etag') ?? '';
+  return {
+    etag,
+    send,
+    /** Sends a change with the ETag of what is served now. */
+    change: async <T = ChangeBody>(method: string, path: string, body?: unknown) =>
+      send<T>(method, path, body, { 'if-match': await etag() }),
+  };
+}
+
+let folder: string;
+let daemon: TestDaemon;
+let edit: ReturnType<typeof editor>;
+
+beforeAll(async () => {
+  folder = await temporaryFolder(afterAll);
+  await writeFile(join(folder, 'routes.yaml'), FILE);
+  daemon = await startDaemon(
+    {
+      MODEL_CACHE_DIR: join(folder, 'volume'),
+      ROUTES_FILE: join(folder, 'routes.yaml'),
+      HF_HUB_OFFLINE: '1',
+      ADMIN_KEYS: KEY,
+      MAX_BODY_BYTES: '50000',
+    },
+    { atEnd: afterAll },
+  );
+  await daemon.ready();
+  edit = editor(daemon);
+});
+
+const drinks = { utterances: ['a glass of water', 'brew me a coffee', 'I am thirsty'] };
+
+describe('GET /routes', () => {
+  it('shows the set, whence it comes, and the digest that decisions name', async () => {
+    const { body, headers } = await daemon.get<SetBody>('/routes');
+    const decision = await daemon.post<Decision>('/classify', { text: 'a pizza please' });
+    expect(headers.get('etag')).toBe(`"${body.digest}"`);
+    expect(decision.body.routes_digest).toBe(body.digest);
+    expect(body.source).toEqual({ kind: 'file', file: { name: 'routes.yaml', digest: body.digest } });
+    expect(body.routes.map(({ name }) => name)).toEqual(['food', 'sleep']);
+  });
+
+  it('shows one route, and names what may have been meant', async () => {
+    expect((await daemon.get('/routes/food')).body).toMatchObject({ name: 'food' });
+    expect(await daemon.get<ProblemBody>('/routes/fod')).toMatchObject({
+      status: 404,
+      body: { code: 'not_found', detail: expect.stringMatching(/did you mean "food"/) },
+    });
+  });
+});
+
+describe('a change', () => {
+  it.each([
+    ['PUT', '/routes'],
+    ['PUT', '/routes/food'],
+    ['DELETE', '/routes/food'],
+    ['POST', '/routes/rollback'],
+  ])('%s %s wants a key, and If-Match', async (method, path) => {
+    const body = method === 'DELETE' ? undefined : {};
+    const anonymous = await edit.send<ProblemBody>(method, path, body, { authorization: '' });
+    expect(anonymous).toMatchObject({ status: 401, body: { code: 'unauthorized' } });
+    const blind = await edit.send<ProblemBody>(method, path, body);
+    expect(blind).toMatchObject({ status: 428, body: { code: 'precondition_required' } });
+    const careless = await edit.send<ProblemBody>(method, path, body, { 'if-match': '*' });
+    expect(careless.status).toBe(428);
+    const valid = { version: 1, utterances: ['x'] };
+    const sent =
+      path === '/routes'
+        ? { routes: [{ name: 'x', utterances: ['x'] }] }
+        : method === 'DELETE'
+          ? undefined
+          : method === 'POST'
+            ? { version: 1 }
+            : { utterances: valid.utterances };
+    const stale = await edit.send<ProblemBody>(method, path, sent, { 'if-match': '"sha256:old"' });
+    expect(stale).toMatchObject({ status: 412, body: { code: 'precondition_failed' } });
+  });
+
+  it('that is wrong is refused with every fault and its place', async () => {
+    const wrong = { utterances: [7, ''], nme: 'x', score_threshold: 3 };
+    const answer = await edit.change<ProblemBody>('PUT', '/routes/new', wrong);
+    expect(answer).toMatchObject({ status: 422, body: { code: 'validation_failed' } });
+    expect(answer.body.errors?.map(({ path }) => path).sort()).toEqual(
+      ['', 'score_threshold', 'utterances[0]', 'utterances[1]'].sort(),
+    );
+    const renamed = await edit.change<ProblemBody>('PUT', '/routes/new', { ...drinks, name: 'other' });
+    expect(renamed).toMatchObject({ status: 422, body: { errors: [{ path: 'name' }] } });
+    expect((await edit.change<ProblemBody>('PUT', '/routes', '{"routes": ')).body.code).toBe(
+      'malformed_json',
+    );
+    expect((await edit.change<ProblemBody>('PUT', '/routes', { routes: [] })).status).toBe(422);
+    expect((await edit.change<ProblemBody>('PUT', '/routes', 'x'.repeat(60_000))).status).toBe(413);
+    const media = await edit.send<ProblemBody>('PUT', '/routes', 'x', {
+      'if-match': await edit.etag(),
+      'content-type': 'text/plain',
+    });
+    expect(media.status).toBe(415);
+    expect((await edit.change<ProblemBody>('DELETE', '/routes/fod')).status).toBe(404);
+    expect((await edit.change<ProblemBody>('POST', '/routes/rollback', { version: 99 })).status).toBe(422);
+  });
+
+  it('serves when it is answered; routes come, change, go, and come back', async () => {
+    const created = await edit.change('PUT', '/routes/drinks', drinks);
+    expect(created).toMatchObject({
+      status: 201,
+      body: { changed: true, routes: 3, source: { kind: 'version', version: 2 } },
+    });
+    expect(created.headers.get('etag')).toBe(`"${created.body.digest}"`);
+    const text = 'some coffee please';
+    const answer = await daemon.post<Decision>('/classify', { text, threshold: 0 });
+    expect(answer.body).toMatchObject({ route: 'drinks', routes_digest: created.body.digest });
+
+    const again = await edit.change('PUT', '/routes/drinks', { name: 'drinks', ...drinks });
+    expect(again).toMatchObject({ status: 200, body: { changed: false } });
+    const deleted = await edit.change('DELETE', '/routes/drinks');
+    expect(deleted).toMatchObject({ status: 200, body: { routes: 2, source: { kind: 'file' } } });
+    const rolledBack = await edit.change('POST', '/routes/rollback');
+    expect(rolledBack.body.digest).toBe(created.body.digest);
+    const history = await edit.send<{ current: number; versions: { version: number; action: string }[] }>(
+      'GET',
+      '/routes/versions',
+    );
+    expect(history.body.current).toBe(4);
+    expect(history.body.versions.map(({ action }) => action)).toEqual(['rollback', 'delete', 'put', 'file']);
+  });
+
+  it('takes a whole set in YAML, and names with any sign', async () => {
+    const put = await edit.send<ChangeBody>(
+      'PUT',
+      '/routes',
+      `${FILE}  - name: "a/b c?"\n    utterances: [order a pizza, slashes]\n`,
+      {
+        'if-match': `W/${await edit.etag()}`,
+        'content-type': 'application/yaml',
+      },
+    );
+    expect(put.status).toBe(200);
+    expect(put.body.warnings).toEqual([
+      { path: 'routes[2].utterances[0]', message: expect.stringMatching(/also an utterance of "food"/) },
+    ]);
+    expect((await daemon.get(`/routes/${encodeURIComponent('a/b c?')}`)).body).toMatchObject({
+      name: 'a/b c?',
+    });
+    expect((await edit.change('DELETE', `/routes/${encodeURIComponent('a/b c?')}`)).status).toBe(200);
+  });
+
+  it('of editors at once: one gets through, the others get 412 and lose nothing', async () => {
+    const tag = await edit.etag();
+    const before = (await daemon.get<SetBody>('/routes')).body.routes.length;
+    const answers = await Promise.all(
+      Array.from({ length: 8 }, (_, index) =>
+        edit.send(
+          'PUT',
+          `/routes/editor-${index}`,
+          { utterances: [`what editor ${index} says`] },
+          { 'if-match': tag },
+        ),
+      ),
+    );
+    expect(answers.map(({ status }) => status).sort()).toEqual([201, ...Array(7).fill(412)]);
+    expect((await daemon.get<SetBody>('/routes')).body.routes).toHaveLength(before + 1);
+  });
+
+  it('gives way to an edit of the file, which is said', async () => {
+    await edit.change('PUT', '/routes/drinks', drinks);
+    await writeFile(
+      join(folder, 'routes.yaml'),
+      `${FILE}  - name: play\n    utterances: [a game of chess, deal the cards]\n`,
+    );
+    await vi.waitFor(
+      async () => {
+        const { body } = await daemon.get<SetBody>('/routes');
+        expect(body.source).toMatchObject({ kind: 'file', file: { digest: body.digest } });
+        expect(body.routes.map(({ name }) => name)).toEqual(['food', 'sleep', 'play']);
+      },
+      { timeout: 10_000, interval: 50 },
+    );
+    await vi.waitFor(() =>
+      expect(daemon.lines.some(({ msg }) => /file was edited and is served again/.test(msg))).toBe(true),
+    );
+    const back = await edit.change('POST', '/routes/rollback');
+    expect(back.body.source.kind).toBe('version');
+    const { body } = await daemon.get<{ checks: { routes: { detail: string } } }>('/health');
+    expect(body.checks.routes.detail).toMatch(/version \d+ on top of routes\.yaml/);
+  });
+});
+
+describe('lint over HTTP', () => {
+  it('looks over what is served, and a draft, which is not kept', async () => {
+    const { body } = await daemon.get<LintReport>('/routes/lint');
+    const { body: set } = await daemon.get<SetBody>('/routes');
+    expect(body).toMatchObject({ digest: set.digest, routes: set.routes.length });
+    const draft = { routes: [...set.routes, { name: 'twin', utterances: ['Order a pizza!', 'more of it'] }] };
+    const answer = await daemon.post<LintReport>('/routes/lint', draft);
+    expect(answer.status).toBe(200);
+    expect(answer.body.findings[0]).toMatchObject({
+      severity: 'error',
+      kind: 'duplicate_across',
+      routes: ['food', 'twin'],
+    });
+    expect((await daemon.get<SetBody>('/routes')).body.digest).toBe(set.digest);
+    expect((await daemon.post<ProblemBody>('/routes/lint', { routes: 7 })).status).toBe(422);
+  });
+});
+
+describe('a volume that fails', () => {
+  it('is named, and the old routes go on', async () => {
+    const before = await edit.etag();
+    const routes = join(folder, 'volume', 'routes');
+    await rm(routes, { recursive: true });
+    await writeFile(routes, 'in the way');
+    const answer = await edit.change<ProblemBody>('PUT', '/routes/lost', drinks);
+    expect(answer).toMatchObject({ status: 503, body: { code: 'volume_unavailable' } });
+    expect(await edit.etag()).toBe(before);
+    await rm(routes);
+    expect((await edit.change('PUT', '/routes/lost', drinks)).status).toBe(201);
+    expect(await readdir(routes)).toContain('current.json');
+  });
+});
+
+describe('without ADMIN_KEYS', () => {
+  it('changes are closed, and routes can be read and looked over', async () => {
+    const closed = await startDaemon({ MODEL_CACHE_DIR: join(folder, 'volume'), HF_HUB_OFFLINE: '1' });
+    await closed.ready();
+    expect(await editor(closed).change<ProblemBody>('DELETE', '/routes/math')).toMatchObject({
+      status: 403,
+      body: { code: 'forbidden' },
+    });
+    expect((await closed.get('/routes/versions')).status).toBe(403);
+    expect((await closed.get('/routes/lint')).status).toBe(200);
+  });
+});
+
+describe('kill -9 in the middle of changes', () => {
+  it('leaves a next boot with the old routes or the new ones, whole', async () => {
+    const volume = join(await temporaryFolder(), 'volume');
+    const file = join(await temporaryFolder(), 'routes.yaml');
+    await copyFile('routes/smart-home.json', file.replace('yaml', 'json'));
+    const env = {
+      MODEL_CACHE_DIR: volume,
+      ROUTES_FILE: file.replace('yaml', 'json'),
+      HF_HUB_OFFLINE: '1',
+      ADMIN_KEYS: KEY,
+      INFERENCE_WORKERS: '1',
+    };
+    const acknowledged: string[] = [];
+    let asked: string | undefined;
+    for (let round = 0; round < 4; round += 1) {
+      const victim = await startDaemon(env);
+      await victim.ready();
+      const { body } = await victim.get<SetBody>('/routes');
+      if (acknowledged.length > 0) {
+        // What was answered is there; what was under way may be.
+        expect(body.problem).toBeNull();
+        const rest = body.routes.find(({ name }) => name === 'counter')?.utterances[0];
+        expect([acknowledged.at(-1), asked]).toContain(rest);
+        const { body: decision } = await victim.post<Decision>('/classify', { text: 'count', threshold: 0 });
+        expect(decision.routes_digest).toBe(body.digest);
+      }
+      const put = editor(victim);
+      let killed = false;
+      const loop = (async () => {
+        for (let step = 0; !killed; step += 1) {
+          asked = `the counter stands at ${round} and ${step}`;
+          const { status } = await put.change('PUT', '/routes/counter', { utterances: [asked, 'count'] });
+          if (status < 300) acknowledged.push(asked);
+        }
+      })().catch(() => undefined);
+      await vi.waitFor(() => expect(acknowledged.at(-1)).toMatch(`at ${round} and`), {
+        timeout: 10_000,
+        interval: 5,
+      });
+      await sleep(7 + 31 * round);
+      killed = true;
+      await victim.stop('SIGKILL');
+      await loop;
+    }
+    const history = JSON.parse(await readFile(join(volume, 'routes', 'current.json'), 'utf8'));
+    expect(history.history.length).toBeGreaterThan(4);
+  });
+});
