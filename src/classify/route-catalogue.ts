@@ -92,20 +92,22 @@ export class RouteCatalogue {
       }
       const { history, problem } = await this.#readHistory();
       const latest = history.at(-1);
-      const kept = this.#served ? undefined : await this.#versionFor(file, history);
-      const chosen = kept?.served ?? { set: file, version: undefined };
+      // While something is served, the file was edited: that is what this is about.
+      const found = this.#served ? undefined : await this.#options.versions.newestOf(file.digest, history);
+      const chosen: ServedRoutes = found?.version ?? { set: file, version: undefined };
       await this.#options.serve(chosen.set, { signal });
       this.#file = file;
       this.#history = history;
       this.#served = chosen;
-      this.#tell([problem, ...(kept?.problems ?? [])]);
+      const problems = found?.problems ?? [];
+      this.#tell([problem, ...problems]);
       if (chosen.version) {
         const { version, digest } = chosen.version;
         this.#options.log.info(
           { version, digest },
           'routes: the version on the volume is served, not the file',
         );
-      } else if (latest && latest.digest !== file.digest && !kept?.problems.length) {
+      } else if (latest && latest.digest !== file.digest && problems.length === 0) {
         await this.#noteFile(file, latest);
       }
     });
@@ -247,25 +249,6 @@ export class RouteCatalogue {
     } catch (error) {
       return { history: [], problem: messageOf(error) };
     }
-  }
-
-  /** The newest version that was made of this file and is whole; none where the file was edited since. */
-  async #versionFor(
-    file: RouteSet,
-    history: readonly RouteVersion[],
-  ): Promise<
-    { readonly served: ServedRoutes | undefined; readonly problems: readonly string[] } | undefined
-  > {
-    const problems: string[] = [];
-    for (const version of history.toReversed()) {
-      if (version.based_on !== file.digest || version.digest === file.digest) break;
-      try {
-        return { served: { set: await this.#options.versions.load(version), version }, problems };
-      } catch (error) {
-        problems.push(messageOf(error));
-      }
-    }
-    return { served: undefined, problems };
   }
 
   /** Puts the edited file into the history, once there is one. */

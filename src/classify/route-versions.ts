@@ -11,7 +11,7 @@ import {
   writeAtomic,
 } from '../cache/disk.js';
 import type { Layout } from '../cache/layout.js';
-import { AppError } from '../errors.js';
+import { AppError, messageOf } from '../errors.js';
 import { decodeHistory, encodeHistory, type RouteVersion } from './route-history.js';
 import { ROUTE_LIMITS } from './route-limits.js';
 import { type RouteSet, routeToJson } from './route-set.js';
@@ -93,6 +93,30 @@ export class RouteVersions {
       );
     }
     return parseRouteSet(bytes.toString('utf8'), { origin: `version ${version}`, format: 'json' });
+  }
+
+  /**
+   * The newest version that was made of these routes of the file and is whole; none where the file says the same, or
+   * something else by now.
+   * @returns also what was wrong with newer ones
+   */
+  async newestOf(
+    fileDigest: string,
+    history: readonly RouteVersion[],
+  ): Promise<{
+    readonly version: { readonly set: RouteSet; readonly version: RouteVersion } | undefined;
+    readonly problems: readonly string[];
+  }> {
+    const problems: string[] = [];
+    for (const version of history.toReversed()) {
+      if (version.based_on !== fileDigest || version.digest === fileDigest) break;
+      try {
+        return { version: { set: await this.load(version), version }, problems };
+      } catch (error) {
+        problems.push(messageOf(error));
+      }
+    }
+    return { version: undefined, problems };
   }
 
   /**

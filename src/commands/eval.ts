@@ -4,9 +4,9 @@ import { Classifier } from '../classify/classifier.js';
 import type { Encoder } from '../classify/encoder.js';
 import { readTextFile } from '../classify/text-file.js';
 import { AppError, messageOf } from '../errors.js';
-import { compareJudgements } from '../evaluate/comparison.js';
+import { compareJudgements, type SetComparison } from '../evaluate/comparison.js';
 import { daemonJudge } from '../evaluate/daemon-judge.js';
-import { evaluate as measure } from '../evaluate/evaluation.js';
+import { type Evaluation, evaluate as measure } from '../evaluate/evaluation.js';
 import { htmlPage } from '../evaluate/html/page.js';
 import { type Judge, type Judgement, judgeAll, localJudge } from '../evaluate/judge.js';
 import { parseLabelled } from '../evaluate/labelled-file.js';
@@ -82,19 +82,6 @@ export const evaluate: Command = command({
       ...(values['label-column'] !== undefined && { labelColumn: values['label-column'] }),
     });
 
-    const judgeBy = async (judges: readonly Judge[]): Promise<Measured> => {
-      const names = new Set(judges.flatMap(({ routes }) => routes));
-      const { cases, skipped } = resolveLabels(examples, names, unknown);
-      const judgements: Judgement[] = [];
-      for (const judge of judges) {
-        const bar = new CountProgress(process.stderr, basename(judge.name));
-        output.beforeNote = () => bar.clear();
-        const show = (done: number, total: number): void => (quiet ? undefined : bar.reached(done, total));
-        judgements.push(await judgeAll(judge, cases, signal, show));
-        bar.clear();
-      }
-      return { judges, judgements, skipped };
-    };
     const { url } = values;
     const remote = url === undefined ? undefined : await daemonJudge(url, concurrency, signal);
     const files = [
@@ -102,25 +89,39 @@ export const evaluate: Command = command({
       ...(values.compare === undefined ? [] : [values.compare]),
     ];
     const sets = await Promise.all(files.map(async (name) => ({ name, set: await readRouteSet(name) })));
-    const measured =
-      sets.length === 0 && remote
-        ? await judgeBy([remote])
-        : await withLocalModel({ config, output, signal, quiet }, async (model) => {
-            const encoder: Encoder = { ...model, embedder: new RememberingEmbedder(model.embedder) };
-            const locals: Judge[] = [];
-            for (const { name, set } of sets) {
-              const classifier = new Classifier();
-              const bar = new CountProgress(process.stderr, 'embedding utterances');
-              const onProgress = (done: number, total: number): void =>
-                quiet ? undefined : bar.reached(done, total);
-              await classifier.load(set, { encoder, signal, onProgress });
-              bar.clear();
-              locals.push(localJudge(name, classifier, 2 * config.workers));
-            }
-            return judgeBy([...(remote ? [remote] : []), ...locals]);
-          });
+    // Before the model is loaded: a label that no route has is found at once.
+    const { cases, skipped } = resolveLabels(
+      examples,
+      new Set([...(remote?.routes ?? []), ...sets.flatMap(({ set }) => [...set.indexOf.keys()])]),
+      unknown,
+    );
+    const progress = (title: string): CountProgress => {
+      const bar = new CountProgress(quiet ? { write: () => undefined } : process.stderr, title);
+      output.beforeNote = () => bar.clear();
+      return bar;
+    };
+    const judgeBy = async (judge: Judge): Promise<Side> => {
+      const bar = progress(basename(judge.name));
+      const judgement = await judgeAll(judge, cases, signal, (done, total) => bar.reached(done, total));
+      bar.clear();
+      return { judge, judgement };
+    };
+    const sides = remote ? [await judgeBy(remote)] : [];
+    if (sets.length > 0) {
+      await withLocalModel({ config, output, signal, quiet }, async (model) => {
+        const encoder: Encoder = { ...model, embedder: new RememberingEmbedder(model.embedder) };
+        for (const { name, set } of sets) {
+          const classifier = new Classifier();
+          const bar = progress('embedding utterances');
+          const onProgress = (done: number, total: number): void => bar.reached(done, total);
+          await classifier.load(set, { encoder, signal, onProgress });
+          bar.clear();
+          sides.push(await judgeBy(localJudge(name, classifier, 2 * config.workers)));
+        }
+      });
+    }
 
-    const { evaluation, comparison } = resultsOf(measured);
+    const { evaluation, comparison } = resultsOf(sides);
     if (values.html !== undefined) {
       const page = htmlPage(evaluation, comparison, { file: basename(file), at: new Date(), version });
       await writeFile(values.html, page).catch((cause: unknown) => {
@@ -129,10 +130,10 @@ export const evaluate: Command = command({
     }
     return {
       ok: true,
-      report: { file, skipped: measured.skipped, ...evaluation, comparison: comparison ?? null },
+      report: { file, skipped, ...evaluation, comparison: comparison ?? null },
       text: [
         ...evaluationLines(evaluation),
-        ...(measured.skipped > 0 ? [`  ${measured.skipped} texts left out: no route has their label`] : []),
+        ...(skipped > 0 ? [`  ${skipped} texts left out: no route has their label`] : []),
         ...(comparison ? comparisonLines(comparison) : []),
         ...(values.html === undefined ? [] : ['', `report: ${values.html}`]),
       ],
@@ -140,23 +141,21 @@ export const evaluate: Command = command({
   },
 });
 
-interface Measured {
-  readonly judges: readonly Judge[];
-  readonly judgements: readonly Judgement[];
-  readonly skipped: number;
+/** A judge and what came of it. */
+interface Side {
+  readonly judge: Judge;
+  readonly judgement: Judgement;
 }
 
-function resultsOf({ judges, judgements }: Measured) {
-  const [judge, other] = judges;
-  const [judgement, before] = judgements;
-  if (!judge || !judgement) throw new AppError('internal', 'nothing was measured');
-  const evaluation = measure(judge, judgement);
-  const comparison =
-    other && before
-      ? compareJudgements(
-          { name: other.name, judged: before.judged },
-          { name: judge.name, judged: judgement.judged },
-        )
-      : undefined;
-  return { evaluation, comparison };
+/** @param sides what is measured, and what it is compared with */
+function resultsOf([now, before]: readonly Side[]): {
+  readonly evaluation: Evaluation;
+  readonly comparison: SetComparison | undefined;
+} {
+  if (!now) throw new AppError('internal', 'nothing was measured');
+  const named = ({ judge, judgement }: Side) => ({ name: judge.name, judged: judgement.judged });
+  return {
+    evaluation: measure(now.judge, now.judgement),
+    comparison: before && compareJudgements(named(before), named(now)),
+  };
 }

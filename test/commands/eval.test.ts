@@ -1,0 +1,119 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { SetComparison } from '../../src/evaluate/comparison.js';
+import type { Evaluation } from '../../src/evaluate/evaluation.js';
+import { startDaemon } from '../support/daemon.js';
+import { temporaryFolder } from '../support/volume.js';
+import { run, runJson } from './program.js';
+
+type Report = Evaluation & { ok: boolean; skipped: number; comparison: SetComparison | null };
+
+const ROUTES = {
+  food: ['order a pizza', 'I am hungry', 'bring me a burger', 'table for two tonight'],
+  sleep: ['good night', 'I am tired', 'wake me at seven', 'set an alarm'],
+};
+const LABELLED =
+  'text,label\n"a pizza, please",food\nI want to eat <b>something</b>,food\nI need some rest,sleep\nwake me up early,sleep\nthe stock market fell,\nderivative of x squared,none\n';
+
+let folder: string;
+let env: Record<string, string>;
+/** What came of the routes file by itself. */
+let first: Report;
+const at = (name: string): string => join(folder, name);
+
+beforeAll(async () => {
+  folder = await temporaryFolder(afterAll);
+  env = { MODEL_CACHE_DIR: at('volume'), MODEL_SOURCES: 'bundled', ROUTES_FILE: at('new.json') };
+  const write = (name: string, routes: Record<string, readonly string[]>): Promise<void> =>
+    writeFile(
+      at(name),
+      JSON.stringify(Object.entries(routes).map(([route, utterances]) => ({ name: route, utterances }))),
+    );
+  await write('new.json', ROUTES);
+  // Before, everything was the wrong way round.
+  await write('old.json', { food: ROUTES.sleep, sleep: ROUTES.food });
+  await writeFile(at('test.csv'), LABELLED);
+});
+
+describe('eval', () => {
+  it('measures a routes file, and writes a page that needs nothing else and runs nothing', async () => {
+    const { code, report } = await runJson<Report>(
+      ['eval', at('test.csv'), '--html', at('r.html'), '--quiet'],
+      env,
+    );
+    expect(code).toBe(0);
+    expect(report).toMatchObject({
+      texts: 6,
+      in_scope: { texts: 4, top1_accuracy: 1 },
+      out_of_scope: { texts: 2, auroc: 1 },
+      comparison: null,
+      model: { variant: 'q8' },
+    });
+    first = report;
+    expect(report.by_route.map(({ route, texts }) => [route, texts])).toEqual([
+      ['food', 2],
+      ['sleep', 2],
+    ]);
+    const page = await readFile(at('r.html'), 'utf8');
+    expect(page).toMatch(/^<!doctype html>/);
+    expect(page).not.toMatch(/<script|<link|src=|href=|url\(|@import|https?:/);
+    expect(page).not.toContain(folder);
+    expect(page).not.toContain('<b>something');
+  });
+
+  it('compares with another set: what is fixed, what is broken', async () => {
+    const { report } = await runJson<Report>(
+      ['eval', at('test.csv'), '--compare', at('old.json'), '--quiet'],
+      env,
+    );
+    expect(report.comparison).toMatchObject({ fixed: 4, broken: 0 });
+    expect(report.comparison?.fixed_texts[0]).toMatchObject({
+      text: 'a pizza, please',
+      before: 'sleep',
+      after: 'food',
+      line: 2,
+    });
+    const back = await run(
+      [
+        'eval',
+        at('test.csv'),
+        '--routes',
+        at('old.json'),
+        '--compare',
+        at('new.json'),
+        '--html',
+        at('c.html'),
+      ],
+      env,
+    );
+    expect(back.stdout).toMatch(/0 fixed, 4 broken/);
+    expect(await readFile(at('c.html'), 'utf8')).toMatch(/What changed[\s\S]*Broken: 4/);
+  });
+
+  it('measures a daemon, which decides as the file does', async () => {
+    const daemon = await startDaemon({ ...env, HF_HUB_OFFLINE: '1' });
+    await daemon.ready();
+    const remote = await runJson<Report>(['eval', at('test.csv'), '--url', daemon.url, '--quiet']);
+    expect(remote.code).toBe(0);
+    const { name: _n, latency: _l, ...measured } = remote.report;
+    expect(first).toMatchObject(measured);
+    await daemon.stop();
+    const gone = await run(['eval', at('test.csv'), '--url', daemon.url]);
+    expect(gone).toMatchObject({ code: 1, stderr: expect.stringMatching(/ECONNREFUSED/) });
+  });
+
+  it('refuses what it cannot measure, with 2', async () => {
+    await writeFile(at('strange.csv'), 'text,label\nhello,fod\n');
+    const strange = await run(['eval', at('strange.csv'), '--quiet'], env);
+    expect(strange).toMatchObject({ code: 2, stderr: expect.stringMatching(/"fod" \(1×; is it "food"\?\)/) });
+    for (const [args, message] of [
+      [['eval'], /takes FILE/],
+      [['eval', at('none.csv')], /none\.csv: is missing/],
+      [['eval', at('test.csv'), '--url', 'x', '--routes', 'y'], /--url measures/],
+      [['eval', at('test.csv'), '--text-column', 'nope'], /no column "nope"/],
+    ] as const) {
+      expect(await run(args, env)).toMatchObject({ code: 2, stderr: expect.stringMatching(message) });
+    }
+  });
+});
