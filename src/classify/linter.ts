@@ -1,7 +1,9 @@
 import { AppError } from '../errors.js';
 import type { ActiveSet } from './active-set.js';
-import { type LintReport, lintRoutes } from './lint.js';
+import { COMPARISON_DEFAULTS } from './lint/comparison.js';
+import { type LintOptions, type LintReport, lintRoutes } from './lint.js';
 import type { RouteSet } from './route-set.js';
+import { SharedCache } from './shared-cache.js';
 import { embedRoutes } from './vectors.js';
 
 /** Bounds on looking over sets that anybody may send. */
@@ -11,10 +13,13 @@ export const DRAFT_LIMITS = {
   concurrent: 2,
 } as const;
 
+/** Comparisons of two utterances that one report may cost: some seconds. A larger set is sampled. */
+const MAX_COMPARISONS = 40_000_000;
+
 /** Looks route sets over with the model that serves. The report of the served set is made once and kept. */
 export class Linter {
   readonly #active: () => ActiveSet | undefined;
-  readonly #reports = new WeakMap<ActiveSet, LintReport>();
+  readonly #reports = new SharedCache<LintReport>(1, 1);
   #drafts = 0;
 
   /** @param active what is served now */
@@ -24,12 +29,9 @@ export class Linter {
 
   /** @throws AppError `not_ready`, `aborted` */
   async current(signal: AbortSignal): Promise<LintReport> {
-    const active = this.#required();
-    const known = this.#reports.get(active);
-    if (known) return known;
-    const report = await lintRoutes(active.set, active.vectors, { signal });
-    this.#reports.set(active, report);
-    return report;
+    const { set, vectors, encoder } = this.#required();
+    const make = (stop: AbortSignal): Promise<LintReport> => lintRoutes(set, vectors, boundsOf(set, stop));
+    return this.#reports.get(`${encoder.model.digest} ${set.digest}`, 1, make, signal);
   }
 
   /**
@@ -51,7 +53,7 @@ export class Linter {
     try {
       // One text at a time: requests for answers go first.
       const { vectors } = await embedRoutes(set, encoder.embedder, { signal, previous, concurrency: 1 });
-      return await lintRoutes(set, vectors, { signal });
+      return await lintRoutes(set, vectors, boundsOf(set, signal));
     } finally {
       this.#drafts -= 1;
     }
@@ -62,4 +64,9 @@ export class Linter {
     if (!active) throw new AppError('not_ready', 'no route set is loaded yet', { retryable: true });
     return active;
   }
+}
+
+function boundsOf(set: RouteSet, signal: AbortSignal): LintOptions {
+  const examined = Math.ceil(MAX_COMPARISONS / set.utteranceCount);
+  return { signal, maxExamined: Math.min(COMPARISON_DEFAULTS.examined, examined) };
 }

@@ -1,12 +1,12 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
 import { z } from 'zod';
-import type { ChangeReport, ServedRoutes } from '../classify/route-catalogue.js';
 import { routeOf, withoutRoute, withRoute } from '../classify/route-edits.js';
 import type { RouteVersion } from '../classify/route-history.js';
 import { type RouteSet, routeToJson } from '../classify/route-set.js';
 import type { RouteChange } from '../classify/route-versions.js';
 import { parseRoute, parseRouteSet } from '../classify/routes.js';
+import type { ChangeReport, ServedRoutes } from '../classify/served-routes.js';
 import { AppError } from '../errors.js';
 import { adminOnly } from './admin.js';
 import { readJson } from './body.js';
