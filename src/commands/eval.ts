@@ -11,7 +11,7 @@ import { htmlPage } from '../evaluate/html/page.js';
 import { type Judge, type Judgement, judgeAll, localJudge } from '../evaluate/judge.js';
 import { parseLabelled } from '../evaluate/labelled-file.js';
 import { resolveLabels, UNKNOWN_LABELS } from '../evaluate/labels.js';
-import { RememberingEmbedder } from '../evaluate/remembering-embedder.js';
+import { EmbeddingCache } from '../model/embedding-cache.js';
 import { CACHE_OPTIONS, type Command, command, SOURCE_OPTIONS, usageFault } from './command.js';
 import { CountProgress } from './count-progress.js';
 import { comparisonLines, evaluationLines } from './eval-lines.js';
@@ -109,7 +109,9 @@ export const evaluate: Command = command({
     const sides = remote ? [await judgeBy(remote)] : [];
     if (sets.length > 0) {
       await withLocalModel({ config, output, signal, quiet }, async (model) => {
-        const encoder: Encoder = { ...model, embedder: new RememberingEmbedder(model.embedder) };
+        // Unbounded: the second set is judged on the same texts at no cost.
+        const embedder = new EmbeddingCache(model.embedder, Number.POSITIVE_INFINITY);
+        const encoder: Encoder = { ...model, embedder };
         for (const { name, set } of sets) {
           const classifier = new Classifier();
           const bar = progress('embedding utterances');

@@ -4,10 +4,10 @@ import type { Encoder } from '../classify/encoder.js';
 import type { Config } from '../config.js';
 import { AppError } from '../errors.js';
 import { createPool } from '../model/pool.js';
-import { readModel } from '../read-model.js';
 import { utteranceCache } from '../utterance-cache.js';
 import { fillCache } from './fill.js';
 import type { Output } from './output.js';
+import { readModel } from './read-model.js';
 
 /** Texts that a command may have waiting for inference. */
 const MAX_QUEUE = 4_096;

@@ -1,6 +1,6 @@
-import { fileOf, type Manifest } from './cache/manifest.js';
-import type { ContentStore } from './cache/store.js';
-import type { ModelBytes } from './model/model-bytes.js';
+import { fileOf, type Manifest } from '../cache/manifest.js';
+import type { ContentStore } from '../cache/store.js';
+import type { ModelBytes } from '../model/model-bytes.js';
 
 /**
  * The files that make a model, each read into the buffer that was verified.
