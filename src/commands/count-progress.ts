@@ -36,7 +36,9 @@ export class CountProgress {
     }
     const filled = Math.floor(share * BAR_WIDTH);
     const bar = `[${'='.repeat(filled)}${' '.repeat(BAR_WIDTH - filled)}] ${text}`;
-    this.#stream.write(`${CLEAR_LINE}${bar.slice(0, Math.max(20, (this.#stream.columns ?? 80) - 1))}`);
+    // Some terminals say that they are 0 wide.
+    const { columns = 0 } = this.#stream;
+    this.#stream.write(`${CLEAR_LINE}${bar.slice(0, (columns > 0 ? columns : 80) - 1)}`);
     this.#drawn = true;
   }
 

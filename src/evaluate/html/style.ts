@@ -27,7 +27,7 @@ svg text { fill: var(--fg); font-family: inherit; } svg .quiet { fill: var(--mut
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th { text-align: left; font-weight: 600; color: var(--muted); font-size: 13px; }
 th, td { padding: 5px 12px 5px 0; border-bottom: 1px solid var(--grid); vertical-align: top; overflow-wrap: break-word; }
-td:first-child { max-width: 480px; } .num + :not(.num) { padding-left: 12px; }
+td:first-child { max-width: 480px; } td small { white-space: nowrap; } .num + :not(.num) { padding-left: 12px; }
 td.num, th.num { text-align: right; white-space: nowrap; } tr:last-child td { border-bottom: 0; }
 .bar { display: inline-block; width: 90px; height: 8px; border-radius: 4px; background: var(--soft); overflow: hidden;
   vertical-align: middle; margin-right: 8px; } .bar i { display: block; height: 100%; background: var(--good); }

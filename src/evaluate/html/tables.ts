@@ -12,14 +12,16 @@ const LOW = 0.7;
 /** The most frequent confusions, each with examples. */
 export function confusionTable({ confusions }: Evaluation): string {
   const rows = confusions.slice(0, CONFUSIONS).map(({ expected, got, count, examples }) => {
-    const items = examples.map(
-      ({ text, line, score }) =>
-        `<li>${escapeHtml(text)} <small>line ${line}, score ${score.toFixed(2)}</small></li>`,
+    const [first = '', ...others] = examples.map(
+      ({ text, line, score }) => `${escapeHtml(text)} <small>line ${line}, score ${score.toFixed(2)}</small>`,
     );
-    return `<tr><td>${routeName(expected, 'out of scope')}</td><td>${routeName(got, 'nowhere')}</td><td class="num">${count}</td><td><details><summary>${examples.length === count ? 'texts' : `${examples.length} of them`}</summary><ul>${items.join('')}</ul></details></td></tr>`;
+    const further = others.map((example) => `<li>${example}</li>`).join('');
+    const shown = examples.length < count ? `${others.length} of ${count - 1} more` : `${others.length} more`;
+    const more = further && `<details><summary>${shown}</summary><ul>${further}</ul></details>`;
+    return `<tr><td>${routeName(expected, 'out of scope')}</td><td>${routeName(got, 'nowhere')}</td><td class="num">${count}</td><td>${first}${more}</td></tr>`;
   });
   const hidden = confusions.length - rows.length;
-  return `<table><thead><tr><th>belongs to</th><th>was sent to</th><th class="num">texts</th><th></th></tr></thead><tbody>${rows.join('')}</tbody></table>${hidden > 0 ? `<p class="muted">… and ${hidden} more pairs, in the JSON report.</p>` : ''}`;
+  return `<table><thead><tr><th>belongs to</th><th>was sent to</th><th class="num">texts</th><th>for example</th></tr></thead><tbody>${rows.join('')}</tbody></table>${hidden > 0 ? `<p class="muted">… and ${hidden} more pairs, in the JSON report.</p>` : ''}`;
 }
 
 /** Every route with precision and recall, those that need care first. */
