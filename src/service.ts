@@ -4,7 +4,6 @@ import { gather } from './cache/gather.js';
 import { fileOf, loadManifest, type Manifest, type PinnedFile } from './cache/manifest.js';
 import { BlobOpener } from './cache/open-blob.js';
 import { ContentStore } from './cache/store.js';
-import { Classifier } from './classify/classifier.js';
 import type { Encoder } from './classify/encoder.js';
 import { Linter } from './classify/linter.js';
 import { RouteCatalogue } from './classify/route-catalogue.js';
@@ -14,6 +13,7 @@ import { parseRouteSet } from './classify/routes.js';
 import type { ServeRoutes } from './classify/served-routes.js';
 import { readTextFile } from './classify/text-file.js';
 import type { Config } from './config.js';
+import { createClassifier } from './create-classifier.js';
 import { AppError, messageOf } from './errors.js';
 import { createApp } from './http/app.js';
 import { type HttpServer, listen } from './http/server.js';
@@ -75,7 +75,7 @@ class Daemon implements Service {
     });
     const reconciler = new Reconciler({ manifest, store, sources: this.#sources, log });
     const { layout } = store;
-    const classifier = new Classifier();
+    const classifier = createClassifier();
     const catalogue = new RouteCatalogue({
       versions: new RouteVersions(layout),
       serve: (...args) => this.#serveRoutes(...args),

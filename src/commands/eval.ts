@@ -1,8 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { Classifier } from '../classify/classifier.js';
 import type { Encoder } from '../classify/encoder.js';
 import { readTextFile } from '../classify/text-file.js';
+import { createClassifier } from '../create-classifier.js';
 import { AppError, messageOf } from '../errors.js';
 import { compareJudgements, type SetComparison } from '../evaluate/comparison.js';
 import { daemonJudge } from '../evaluate/daemon-judge.js';
@@ -113,7 +113,7 @@ export const evaluate: Command = command({
         const embedder = new EmbeddingCache(model.embedder, Number.POSITIVE_INFINITY);
         const encoder: Encoder = { ...model, embedder };
         for (const { name, set } of sets) {
-          const classifier = new Classifier();
+          const classifier = createClassifier();
           const bar = progress('embedding utterances');
           const onProgress = (done: number, total: number): void => bar.reached(done, total);
           await classifier.load(set, { encoder, signal, onProgress });
