@@ -95,6 +95,12 @@ async function prune(layout: Layout): Promise<void> {
     await remove(join(layout.quarantine, entry.name));
     await remove(join(layout.quarantine, `${entry.name}.json`));
   }
+  const names = new Set(await namesIn(layout.quarantine));
+  for (const name of names) {
+    const entry = name.replace(/\.json$/, '');
+    if (entry !== name && parseQuarantineName(entry) && !names.has(entry))
+      await remove(join(layout.quarantine, name));
+  }
 }
 
 /** A millisecond whose name is not taken: two faults may be found in one. */
