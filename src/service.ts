@@ -14,6 +14,7 @@ import { type HttpServer, listen } from './http/server.js';
 import type { Log } from './log.js';
 import type { ModelBytes } from './model/model-bytes.js';
 import { createPool } from './model/pool.js';
+import { defaultPoolSettings } from './model/pool-settings.js';
 import { cacheStatusOf, healthOf, type Parts, type Phase, reportBody, type State } from './report.js';
 import { createSources } from './sources.js';
 import { Reconciler } from './upkeep/reconciler.js';
@@ -75,7 +76,13 @@ class Daemon implements Service {
       store,
       reconciler,
       triggers: new Triggers({ manifest, layout, reconciler, cron: config.verifyCron, log }),
-      pool: createPool({ workers: config.workers, maxQueue: config.maxQueue, log }),
+      pool: createPool({
+        workers: config.workers,
+        maxQueue: config.maxQueue,
+        // Early enough that a text whose worker hangs is answered by another one in time.
+        hangTimeoutMs: Math.min(defaultPoolSettings().hangTimeoutMs, Math.ceil(config.requestTimeoutMs / 3)),
+        log,
+      }),
       classifier,
       routeFile: new RouteFile({
         path: config.routesFile,
