@@ -10,6 +10,7 @@ export type ErrorCode =
   | 'volume_full'
   | 'volume_not_mounted'
   | 'volume_foreign'
+  | 'volume_unstable'
   | 'blob_missing'
   | 'blob_corrupt'
   // sources

@@ -45,7 +45,7 @@ export interface VolumeFacts {
 const HARMLESS = /^(lost\+found|README.*|\.git(ignore|keep)|\..*)$/i;
 
 /** Room that is left free on the volume besides the files themselves, for notes and state. */
-const RESERVE_BYTES = 1 << 20;
+export const RESERVE_BYTES = 1 << 20;
 
 /**
  * The verified, content-addressed store on a volume. It never believes a name, a size or a date: a blob is

@@ -1,4 +1,5 @@
 import { acquire, type SourceFailure } from '../cache/acquire.js';
+import { asVolumeError } from '../cache/disk.js';
 import type { Manifest, PinnedFile } from '../cache/manifest.js';
 import type { Source } from '../cache/source.js';
 import type { ContentStore } from '../cache/store.js';
@@ -26,6 +27,7 @@ export interface ReconciliationParts {
 export class Reconciliation {
   readonly #parts: ReconciliationParts;
   readonly #found = { verified: [] as string[], missing: [] as string[], corrupt: [] as string[] };
+  readonly #committed = new Set<string>();
   readonly #fetched: string[] = [];
   readonly #failures: SourceFailure[] = [];
 
@@ -148,6 +150,7 @@ export class Reconciliation {
           },
           committed: (file, source) => {
             counters.downloads += 1;
+            this.#committed.add(file.sha256);
             for (const { path } of alike(file)) this.#parts.ledger.file({ ...file, path }).source = source;
             log.info({ path: file.path, source, bytes: file.size }, 'blob fetched');
           },
@@ -172,6 +175,11 @@ export class Reconciliation {
     status.state = verdict.state === 'missing' && wasCorrupt ? 'corrupt' : verdict.state;
     if (verdict.state !== 'verified') {
       status.reason ??= verdict.state === 'corrupt' ? verdict.reason : undefined;
+      // It was whole when it was committed: what is bad already is the disk, and fetching again may not help.
+      if (verdict.state === 'corrupt' && this.#committed.has(file.sha256)) {
+        this.#parts.ledger.noteRelapse();
+        this.#parts.ledger.note('corrupt', `bad right after it was written: ${verdict.reason}`, file.path);
+      }
       return;
     }
     status.reason = undefined;
@@ -195,9 +203,7 @@ export class Reconciliation {
       await writeNotes(store.layout, this.#parts.manifest, [...this.#parts.ledger.files.values()]);
     } catch (error) {
       // The blobs are whole; that their notes could not be written must not say otherwise.
-      this.#noteVolume(
-        error instanceof AppError ? error : new AppError('volume_unavailable', messageOf(error)),
-      );
+      this.#noteVolume(asVolumeError(error, `cannot write to ${store.layout.root}`));
     }
   }
 
