@@ -2,13 +2,11 @@ import { chmod, chown, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TestDaemon } from '../../test/support/daemon-process.js';
+import { MODEL_DIGEST } from '../pinned.js';
 import { CONTENT_ROT, KIND_ROT, LINK_ROT, type Rot } from '../rot.js';
 import type { Row } from '../row.js';
 import { check, type Trial } from '../trial.js';
 import { statusOf, until, wholesome } from '../watch.js';
-
-/** The blobs of the built-in model: its weights and its smallest file. */
-const MODEL = 'afdb6f1a0e45b715d0bb9b11772f032c399babd23bfc31fed1c170afc848bdb1';
 
 /** The aim for a bundled source, from the event to the whole cache. */
 const AIM_MS = 2_000;
@@ -47,7 +45,7 @@ async function heal(trial: Trial, daemon: TestDaemon, volume: string, rot: Rot):
   const { counters: before } = await wholesome(daemon);
   const load = trial.sandbox.load(daemon);
   await sleep(100);
-  await rot.spoil(join(volume, 'blobs/sha256', MODEL));
+  await rot.spoil(join(volume, 'blobs/sha256', MODEL_DIGEST));
   const spoiledAt = performance.now();
   const healed = await until(`the repair of: ${rot.kind}`, 20_000, async () => {
     const status = await statusOf(daemon);
