@@ -52,9 +52,17 @@ export async function crashEverywhere(
   trial: Trial,
   scene: Scene,
   killer: Killer,
-  options: { readonly lanes?: number; readonly stride?: number } = {},
+  options: {
+    readonly lanes?: number;
+    readonly stride?: number;
+    /** These steps instead of each one. */
+    readonly steps?: readonly number[];
+    /** At which step of its recovery it is killed once more. */
+    readonly second?: () => number;
+  } = {},
 ): Promise<number> {
-  const { lanes = 3, stride = 1 } = options;
+  const { lanes = 3, stride = 1, second } = options;
+  const chosen = options.steps && [...options.steps];
   const folder = await trial.sandbox.folder();
   let next = 1;
   let ended = false;
@@ -63,13 +71,13 @@ export async function crashEverywhere(
     const origin = await trial.sandbox.origin();
     for (const model of scene.models) serve(origin, model);
     for (;;) {
-      const step = next;
+      const step = chosen ? chosen.shift() : next;
       next += stride;
-      if (ended) return;
+      if (step === undefined || (ended && !chosen)) return;
       const volume = join(folder, `lane-${index}`, 'volume');
       await mkdir(join(folder, `lane-${index}`), { recursive: true });
       await trial.attempt(`${scene.name}, killed at ${killer.name} ${step}`, async () => {
-        ended ||= !(await crashOnce(trial, scene, killer, { step, volume, origin }));
+        ended ||= !(await crashOnce(trial, scene, killer, { step, volume, origin, second }));
         cycles += 1;
       });
       // A scene that never ends is one whose killer never misses.
@@ -80,12 +88,19 @@ export async function crashEverywhere(
   return cycles;
 }
 
+interface Crash {
+  readonly step: number;
+  readonly volume: string;
+  readonly origin: Origin;
+  readonly second: (() => number) | undefined;
+}
+
 /** @returns whether the process was killed at all: it may have ended before that step */
 async function crashOnce(
   trial: Trial,
   scene: Scene,
   killer: Killer,
-  { step, volume, origin }: { step: number; volume: string; origin: Origin },
+  { step, volume, origin, second }: Crash,
 ): Promise<boolean> {
   await stage(scene, volume);
   const env = {
@@ -99,6 +114,7 @@ async function crashOnce(
   const crashed = await trial.sandbox.run(scene.args, { ...env, ...killer.env(step) }, command);
   const killed = crashed.signal === 'SIGKILL' || crashed.code === 137;
   check(killed || crashed.code === 0, () => `ended with ${crashed.code}: ${crashed.stderr}`);
+  if (second) await trial.sandbox.run(scene.args, { ...env, ...killer.env(second()) });
   const between = await survey(volume, scene.manifest.files);
   noHarm(scene, between, 'after the crash');
   await wholeToo(scene, volume);

@@ -2,12 +2,13 @@ import { parseArgs } from 'node:util';
 import { runCampaign } from './campaign.js';
 import { medianOf, tableOf } from './table.js';
 
-const HELP = `Usage: npm run faults -- [--short] [--seed N] [--rows 13,29] [--json]
+const HELP = `Usage: npm run faults -- [--short] [--seed N] [--rows 13,29] [--jobs N] [--json]
 
 Drives the real daemon through the catalogue of faults (docs/faults.md) and prints what came of it.
   --short     small counts, as in npm test
   --seed N    the random choices of an earlier run; default: a new one, which is printed
   --rows LIST only these rows
+  --jobs N    rows at a time; default: 1
   --json      the verdicts as JSON on stdout
 
 Exit status: 0 when every row passed, 1 when one fell short, 2 for wrong usage. A row for which this machine lacks
@@ -20,6 +21,7 @@ const { values } = parseArgs({
     seed: { type: 'string' },
     rows: { type: 'string' },
     json: { type: 'boolean', default: false },
+    jobs: { type: 'string', default: '1' },
     help: { type: 'boolean', default: false },
   },
 });
@@ -28,8 +30,9 @@ if (values.help) {
   process.exit(0);
 }
 const seed = values.seed === undefined ? Math.floor(Math.random() * 1_000_000) : Number(values.seed);
+const jobs = Number(values.jobs);
 const rows = values.rows?.split(',').map(Number);
-if (!Number.isSafeInteger(seed) || rows?.some((row) => !Number.isSafeInteger(row))) {
+if (!Number.isSafeInteger(seed) || !(jobs >= 1) || rows?.some((row) => !Number.isSafeInteger(row))) {
   process.stderr.write(HELP);
   process.exit(2);
 }
@@ -38,6 +41,7 @@ process.stderr.write(`seed ${seed}; ${values.short ? 'short' : 'long'} form\n`);
 const verdicts = await runCampaign({
   seed,
   short: values.short,
+  concurrency: jobs,
   ...(rows && { rows }),
   onVerdict: ({ row, fault, tried, survived, shortfalls, ms }) => {
     const verdict = shortfalls.length > 0 ? 'SHORT' : 'ok';

@@ -29,17 +29,41 @@ async function killedEverywhere(trial: Trial): Promise<void> {
     await switchOfManifest(trial, small),
     await prune(trial, small),
   ];
-  if (!trial.short) scenes.push(await firstBoot(trial, 6_000_000), await repair(trial, 3_000_000));
+  if (!trial.short) scenes.push(await firstBoot(trial, 12_000_000), await repair(trial, 6_000_000));
   for (const scene of scenes) cycles += await crashEverywhere(trial, scene, FAIL_POINT, { stride });
   if (has('strace') && !trial.short) {
-    for (const scene of [await firstBoot(trial, 1_000_000), await repair(trial, 300_000)]) {
+    const traced = [
+      await firstBoot(trial, 2_000_000),
+      await repair(trial, 300_000),
+      await switchOfManifest(trial, 300_000),
+      await prune(trial, 300_000),
+    ];
+    for (const scene of traced) {
       for (const names of SYSTEM_CALLS) cycles += await crashEverywhere(trial, scene, systemCall(names));
     }
   } else if (!trial.short) {
     await trial.attemptWith(['strace'], 'killed at every system call', () => Promise.resolve());
   }
+  cycles += await crashTwice(trial, trial.short ? 4 : 240);
   trial.note(`${cycles} cycles of a command killed and run again`);
   if (!trial.short) await daemonCrashes(trial);
+}
+
+/** Killed at random, killed again at random while it recovers, and only then let alone. */
+async function crashTwice(trial: Trial, rounds: number): Promise<number> {
+  const scenes = [
+    await firstBoot(trial, 300_000),
+    await repair(trial, 300_000),
+    await switchOfManifest(trial, 300_000),
+  ];
+  for (const scene of scenes) {
+    const steps = Array.from({ length: Math.ceil(rounds / scenes.length) }, () =>
+      trial.random.integer(1, 45),
+    );
+    const second = (): number => trial.random.integer(1, 30);
+    await crashEverywhere(trial, scene, FAIL_POINT, { steps, second });
+  }
+  return 2 * rounds;
 }
 
 /** Kills a first boot in the middle of a download, and returns the volume with its partial file. */

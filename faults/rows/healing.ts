@@ -7,6 +7,7 @@ import { CONTENT_ROT, KIND_ROT, LINK_ROT, type Rot } from '../rot.js';
 import type { Row } from '../row.js';
 import { check, type Trial } from '../trial.js';
 import { statusOf, until, wholesome } from '../watch.js';
+import { dyingDisk } from './dying-disk.js';
 
 /** The aim for a bundled source, from the event to the whole cache. */
 const AIM_MS = 2_000;
@@ -126,6 +127,7 @@ export const HEALING: readonly Row[] = [
     async run(trial) {
       await rotUnderLoad(trial, trial.short ? CONTENT_ROT.slice(0, 2) : CONTENT_ROT);
       if (trial.short) return;
+      await dyingDisk(trial);
       await trial.attemptWith(['root', 'setpriv'], 'a daemon that is not root', () =>
         rotUnderLoad(trial, UNREADABLE, true),
       );

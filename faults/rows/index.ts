@@ -1,6 +1,9 @@
 import type { Row } from '../row.js';
+import { CONCURRENCY } from './concurrency.js';
 import { CRASH } from './crash.js';
 import { HEALING } from './healing.js';
+import { LIFE } from './life.js';
+import { MODEL } from './model.js';
 import { POWER_LOSS } from './power-loss.js';
 import { SOURCE } from './source.js';
 import { VOLUME_ERRORS } from './volume-errors.js';
@@ -14,4 +17,7 @@ export const ROWS: readonly Row[] = [
   ...CRASH,
   ...POWER_LOSS,
   ...SOURCE,
+  ...CONCURRENCY,
+  ...MODEL,
+  ...LIFE,
 ].sort((a, b) => a.number - b.number);
