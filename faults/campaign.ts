@@ -31,7 +31,11 @@ export async function runCampaign(options: CampaignOptions): Promise<Verdict[]> 
   try {
     const golden = await prepare(join(template, 'volume'));
     const verdicts: Verdict[] = [];
-    const queue = [...rows];
+    // The longest one first, so that the others fill the lanes beside it.
+    const queue =
+      concurrency === 1
+        ? [...rows]
+        : rows.toSorted((a, b) => Number(b.number === 13) - Number(a.number === 13));
     const lane = async (): Promise<void> => {
       for (let row = queue.shift(); row; row = queue.shift()) {
         const verdict = await runRow(row, new Sandbox(join(template, 'volume'), golden), seed, short);

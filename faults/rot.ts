@@ -96,15 +96,16 @@ export const KIND_ROT: readonly Rot[] = [
     kind: 'FIFO',
     corrupts: true,
     spoil: async (blob) => {
-      await rm(blob);
-      spawnSync('mkfifo', [blob]);
+      // Renamed over the blob in one step: a name that is gone for a while would be healed as a missing file.
+      const fifo = join(dirname(blob), '.fifo');
+      spawnSync('mkfifo', [fifo]);
+      await rename(fifo, blob);
     },
   },
   {
     kind: 'socket',
     corrupts: true,
     spoil: async (blob) => {
-      await rm(blob);
       const made = spawnSync(
         process.execPath,
         [

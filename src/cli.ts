@@ -9,6 +9,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   status: async () => (await import('./commands/status.js')).status,
   prune: async () => (await import('./commands/prune.js')).prune,
   pin: async () => (await import('./commands/pin/pin.js')).pin,
+  drill: async () => (await import('./commands/drill.js')).drill,
   doctor: async () => (await import('./commands/doctor/doctor.js')).doctor,
 };
 

@@ -18,6 +18,7 @@ Usage: ai-router [serve]      start the daemon (what the container does)
        ai-router prune        remove files that no kept manifest names
        ai-router pin          write the manifest of a model
        ai-router doctor       find what goes wrong on platforms, and name the fix
+       ai-router drill        let a copy of a cache folder rot, and prove that it is repaired
        ai-router help COMMAND, or COMMAND --help: its options and exit codes; all take --json
        ai-router --version    the version
 
