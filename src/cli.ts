@@ -11,6 +11,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   pin: async () => (await import('./commands/pin/pin.js')).pin,
   lint: async () => (await import('./commands/lint.js')).lint,
   eval: async () => (await import('./commands/eval.js')).evaluate,
+  drill: async () => (await import('./commands/drill.js')).drill,
   doctor: async () => (await import('./commands/doctor/doctor.js')).doctor,
 };
 

@@ -1,6 +1,7 @@
 import { readConfig } from './config.js';
 import { createLogger, type ProcessLogger } from './logger.js';
 import { createPool } from './model/pool.js';
+import { defaultPoolSettings } from './model/pool-settings.js';
 
 /** Exit codes of a daemon; 2 (wrong settings) is what an error before `start` becomes. */
 const EXIT = { stopped: 0, failed: 1 } as const;
@@ -27,7 +28,13 @@ export async function startDaemon(
   const { log } = logger;
   guard(logger, exit);
   // The workers' own start is the longest part of a boot; it overlaps with the loading of all the rest.
-  const pool = createPool({ workers: config.workers, maxQueue: config.maxQueue, log });
+  const pool = createPool({
+    workers: config.workers,
+    maxQueue: config.maxQueue,
+    // Early enough that a text whose worker hangs is answered by another one in time.
+    hangTimeoutMs: Math.min(defaultPoolSettings().hangTimeoutMs, Math.ceil(config.requestTimeoutMs / 3)),
+    log,
+  });
   const { createService } = await import('./service.js');
   const service = await createService(config, log, version, pool);
   let stopping = false;

@@ -1,3 +1,5 @@
+import { constants } from 'node:os';
+
 /** Every way in which this program fails by name. HTTP knows a status for each (`http/problem.ts`). */
 export type ErrorCode =
   // start-up
@@ -10,6 +12,7 @@ export type ErrorCode =
   | 'volume_full'
   | 'volume_not_mounted'
   | 'volume_foreign'
+  | 'volume_unstable'
   | 'blob_missing'
   | 'blob_corrupt'
   // sources
@@ -93,5 +96,9 @@ export function messageOf(error: unknown): string {
 /** The `code` of a Node.js system error (`ENOENT`, …), if it is one. */
 export function errnoOf(error: unknown): string | undefined {
   if (!(error instanceof Error) || !('code' in error)) return undefined;
-  return typeof error.code === 'string' ? error.code : undefined;
+  if (typeof error.code !== 'string') return undefined;
+  // libuv has no name for some numbers, a full quota's among them.
+  const number = /^Unknown system error (-\d+)$/.exec(error.code)?.[1];
+  if (number === undefined) return error.code;
+  return Object.entries(constants.errno).find(([, value]) => value === -Number(number))?.[0] ?? error.code;
 }

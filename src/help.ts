@@ -20,6 +20,7 @@ Usage: ai-router [serve]      start the daemon (what the container does)
        ai-router doctor       find what goes wrong on platforms, and name the fix
        ai-router lint         look a routes file over: overlaps, strays, duplicates
        ai-router eval         measure routes on a labelled file: accuracy, abstaining, calibration
+       ai-router drill        let a copy of a cache folder rot, and prove that it is repaired
        ai-router help COMMAND, or COMMAND --help: its options and exit codes; all take --json
        ai-router --version    the version
 

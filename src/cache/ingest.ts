@@ -117,7 +117,13 @@ export class IngestWriter {
    */
   async commit(): Promise<void> {
     const { path, size, sha256 } = this.#pinned;
-    await this.#onDisk(() => syncFile(this.#file));
+    try {
+      await this.#onDisk(() => syncFile(this.#file));
+    } catch (error) {
+      // A kernel that failed to write pages may forget them and call the next sync a success.
+      await this.discard().catch(() => undefined);
+      throw error;
+    }
     if (this.#offset < size) {
       throw new AppError('source_truncated', `${path}: ${this.#offset} of ${size} bytes`, {
         retryable: true,

@@ -84,6 +84,16 @@ export async function emptyQuarantine(layout: Layout): Promise<void> {
   for (const name of await namesIn(layout.quarantine)) await remove(join(layout.quarantine, name));
 }
 
+/** Bytes that emptying the quarantine would free: a bad blob that still has its place takes no room of its own. */
+export async function quarantinedBytes(layout: Layout): Promise<number> {
+  let bytes = 0;
+  for (const name of await namesIn(layout.quarantine)) {
+    const stat = await statOf(join(layout.quarantine, name));
+    if (stat?.isFile() && stat.nlink === 1n) bytes += Number(stat.size);
+  }
+  return bytes;
+}
+
 /** Removes the oldest entries beyond {@link QUARANTINE_LIMITS}, and notes without an entry. */
 async function prune(layout: Layout): Promise<void> {
   let kept = 0;
@@ -94,6 +104,12 @@ async function prune(layout: Layout): Promise<void> {
     if (kept <= QUARANTINE_LIMITS.entries && bytes <= QUARANTINE_LIMITS.bytes) continue;
     await remove(join(layout.quarantine, entry.name));
     await remove(join(layout.quarantine, `${entry.name}.json`));
+  }
+  const names = new Set(await namesIn(layout.quarantine));
+  for (const name of names) {
+    const entry = name.replace(/\.json$/, '');
+    if (entry !== name && parseQuarantineName(entry) && !names.has(entry))
+      await remove(join(layout.quarantine, name));
   }
 }
 

@@ -23,7 +23,13 @@ import { blobPath, foldersOf, type Layout, layoutOf, parseIngestName } from './l
 import type { PinnedFile } from './manifest.js';
 import { isMount } from './mount.js';
 import { ownerState } from './owner.js';
-import { emptyQuarantine, listQuarantine, type QuarantineEntry, setAside } from './quarantine.js';
+import {
+  emptyQuarantine,
+  listQuarantine,
+  type QuarantineEntry,
+  quarantinedBytes,
+  setAside,
+} from './quarantine.js';
 
 /** What a full look at one blob found. */
 export type Verdict =
@@ -45,7 +51,7 @@ export interface VolumeFacts {
 const HARMLESS = /^(lost\+found|README.*|\.git(ignore|keep)|\..*)$/i;
 
 /** Room that is left free on the volume besides the files themselves, for notes and state. */
-const RESERVE_BYTES = 1 << 20;
+export const RESERVE_BYTES = 1 << 20;
 
 /**
  * The verified, content-addressed store on a volume. It never believes a name, a size or a date: a blob is
@@ -153,10 +159,13 @@ export class ContentStore {
    */
   async makeRoom(bytes: number): Promise<void> {
     const needed = bytes + RESERVE_BYTES;
-    if ((await this.#freeBytes()) >= needed) return;
-    await emptyQuarantine(this.layout);
     const free = await this.#freeBytes();
     if (free >= needed) return;
+    // Evidence is given up only where that is enough; besides, it may be a second name of what stays.
+    if (free + (await quarantinedBytes(this.layout)) >= needed) {
+      await emptyQuarantine(this.layout);
+      if ((await this.#freeBytes()) >= needed) return;
+    }
     throw new AppError(
       'volume_full',
       `the volume ${this.layout.root} has ${free} bytes free and ${needed} are needed; enlarge it or free space on it`,

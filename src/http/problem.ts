@@ -27,6 +27,7 @@ const STATUS: Readonly<Record<ErrorCode, readonly [status: number, title: string
   volume_full: [503, 'Volume full'],
   volume_not_mounted: [503, 'Volume not mounted'],
   volume_foreign: [503, 'Volume holds something else'],
+  volume_unstable: [503, 'Volume keeps going bad'],
   blob_missing: [503, 'Blob missing'],
   blob_corrupt: [503, 'Blob corrupt'],
   model_unloadable: [503, 'Model unloadable'],

@@ -3,6 +3,7 @@ import type { Source } from '../cache/source.js';
 import type { ContentStore } from '../cache/store.js';
 import { AppError } from '../errors.js';
 import type { Log } from '../log.js';
+import { CureWatch } from './cure-watch.js';
 import { Reconciliation } from './reconciliation.js';
 import { Ledger, type Problem, type Report } from './status.js';
 
@@ -11,7 +12,9 @@ export const RECONCILER_DEFAULTS = Object.freeze({
   /** First pause before a failed reconciliation is tried again; it doubles from there. */
   retryMinMs: 1_000,
   retryMaxMs: 300_000,
-  /** A volume without room is not tried again sooner than this. */
+  /** How often a volume in trouble is looked at, whether it is over. */
+  cureLookMs: 500,
+  /** A volume without room is not tried again sooner than this, unless room is seen on it. */
   fullVolumeRetryMs: 30_000,
   /** Corruption found this often within the window is the disk's fault, and is not fought in a loop. */
   unstableRepairs: 5,
@@ -42,6 +45,7 @@ export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #timing: ReconcilerTiming;
   readonly #abort = new AbortController();
+  readonly #cure: CureWatch;
   readonly #afterRun = new Set<(report: Report) => void>();
   #running: Promise<Report> | undefined;
   #queued: Promise<Report> | undefined;
@@ -54,6 +58,7 @@ export class Reconciler {
     this.#options = options;
     this.#timing = { ...RECONCILER_DEFAULTS, ...options.timing };
     this.ledger = new Ledger(options.manifest);
+    this.#cure = new CureWatch(options.store.layout, this.#timing.cureLookMs);
   }
 
   /** The last finished run. */
@@ -61,9 +66,9 @@ export class Reconciler {
     return this.#lastReport;
   }
 
-  /** What is wrong with the volume as such (read-only, full, gone), if anything. */
+  /** What is wrong with the volume as such (read-only, full, gone, going bad again and again), if anything. */
   get volumeProblem(): Problem | undefined {
-    return this.ledger.volumeProblem;
+    return this.ledger.volumeProblem ?? this.#unstable();
   }
 
   /** Whether a run is under way. */
@@ -122,12 +127,14 @@ export class Reconciler {
   async close(): Promise<void> {
     this.#abort.abort();
     clearTimeout(this.#retry);
+    this.#cure.stop();
     await this.#queued?.catch(() => undefined);
     await this.#running?.catch(() => undefined);
   }
 
   async #run(reason: string): Promise<Report> {
     clearTimeout(this.#retry);
+    this.#cure.stop();
     this.#retryAt = undefined;
     const { ledger } = this;
     const { signal } = this.#abort;
@@ -143,10 +150,10 @@ export class Reconciler {
     const { log } = this.#options;
     const summary = { reason: report.reason, whole: report.whole, duration_ms: report.durationMs };
     if (report.whole) log.info({ ...summary, fetched: report.fetched }, 'cache verified');
-    if (this.holdOffMs > 0) {
-      const message = `corruption came back ${this.#recentRepairs()} times: replace this disk`;
-      log.error({ hold_off_ms: this.holdOffMs }, message);
-      this.ledger.note('unstable', message);
+    const unstable = this.#unstable();
+    if (unstable && (report.corrupt.length > 0 || !report.whole)) {
+      log.error({ code: unstable.code, hold_off_ms: this.holdOffMs }, unstable.message);
+      this.ledger.note('unstable', unstable.message);
     }
     if (failure && !this.#abort.signal.aborted) {
       log.error(
@@ -157,10 +164,13 @@ export class Reconciler {
     }
   }
 
-  /** A failed run is tried again, and so is one that found the volume unfit to be written. */
+  /**
+   * A failed run is tried again, and so is one that found the volume unfit to be written, or that wrote a blob and
+   * read something else back.
+   */
   #plan(failure: AppError | undefined): void {
     const problem = failure ?? this.ledger.volumeProblem;
-    if (!problem) {
+    if (!problem && this.ledger.whole) {
       this.#failedRuns = 0;
       return;
     }
@@ -168,15 +178,29 @@ export class Reconciler {
     const backoff = Math.min(retryMaxMs, retryMinMs * 2 ** Math.min(this.#failedRuns, 20));
     // Jitter spreads a fleet that lost its source at one moment; half of the pause is a floor.
     const jittered = backoff / 2 + (Math.random() * backoff) / 2;
-    const floor = problem.code === 'volume_full' ? fullVolumeRetryMs : (failure?.retryAfterMs ?? 0);
-    const waitMs = Math.max(jittered, floor);
+    const floor = problem?.code === 'volume_full' ? fullVolumeRetryMs : (failure?.retryAfterMs ?? 0);
+    const waitMs = Math.max(jittered, floor, problem ? 0 : this.holdOffMs);
     this.#failedRuns += 1;
     this.#retryAt = Date.now() + waitMs;
-    this.#retry = setTimeout(() => void this.request('retry').catch(() => undefined), waitMs);
+    const retry = (): void => void this.request('retry').catch(() => undefined);
+    this.#retry = setTimeout(retry, waitMs);
     this.#retry.unref();
+    if (problem?.code.startsWith('volume_')) this.#cure.start(problem.code, this.#lackingBytes(), retry);
   }
 
-  /** How many corruptions were mended within the window. */
+  /** The name of a volume on which corruption comes back, however often it is mended. */
+  #unstable(): Problem | undefined {
+    if (this.holdOffMs === 0) return undefined;
+    const message = `corruption came back ${this.#recentRepairs()} times: replace this disk`;
+    return { code: 'volume_unstable', message };
+  }
+
+  #lackingBytes(): number {
+    const lacking = [...this.ledger.files.values()].filter(({ state }) => state !== 'verified');
+    return lacking.reduce((sum, { size }) => sum + size, 0);
+  }
+
+  /** How many corruptions were mended, or came back at once, within the window. */
   #recentRepairs(): number {
     const now = Date.now();
     const since = now - this.#timing.unstableWindowMs;

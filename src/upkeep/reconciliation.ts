@@ -1,4 +1,5 @@
 import { acquire, type SourceFailure } from '../cache/acquire.js';
+import { asVolumeError } from '../cache/disk.js';
 import type { Manifest, PinnedFile } from '../cache/manifest.js';
 import type { Source } from '../cache/source.js';
 import type { ContentStore } from '../cache/store.js';
@@ -6,6 +7,9 @@ import { AppError, messageOf } from '../errors.js';
 import type { Log } from '../log.js';
 import { readNotes, writeNotes } from './notes.js';
 import type { Ledger, Report } from './status.js';
+
+/** Troubles of a volume that show only when blobs are read and written. */
+const HIDDEN_TROUBLES: ReadonlySet<string | undefined> = new Set(['volume_full', 'volume_unavailable']);
 
 /** What a reconciliation works with. */
 export interface ReconciliationParts {
@@ -26,8 +30,13 @@ export interface ReconciliationParts {
 export class Reconciliation {
   readonly #parts: ReconciliationParts;
   readonly #found = { verified: [] as string[], missing: [] as string[], corrupt: [] as string[] };
+  readonly #committed = new Set<string>();
   readonly #fetched: string[] = [];
   readonly #failures: SourceFailure[] = [];
+  /** Why the volume cannot be written, as far as preparing it told. */
+  #unfit: AppError | undefined;
+  /** Whether this run met trouble of the volume. */
+  #volumeFailed = false;
 
   constructor(parts: ReconciliationParts) {
     this.#parts = parts;
@@ -43,6 +52,7 @@ export class Reconciliation {
       await this.#setCorruptAside();
       if (wanted.length > 0) await this.#fetch(wanted);
       await this.#tidy();
+      if (!this.#volumeFailed) this.#noteVolume(undefined);
     } catch (error) {
       failure =
         error instanceof AppError ? error : new AppError('internal', messageOf(error), { cause: error });
@@ -71,9 +81,11 @@ export class Reconciliation {
         this.#parts.ledger.note('quarantined', message);
       }
       await store.sweep(new Set(manifest.files.map(({ sha256 }) => sha256)));
-      this.#noteVolume(undefined);
+      // A trouble that this could not find stands until a run is through, lest its name comes and goes.
+      if (!HIDDEN_TROUBLES.has(this.#parts.ledger.volumeProblem?.code)) this.#noteVolume(undefined);
     } catch (error) {
       if (!(error instanceof AppError)) throw error;
+      this.#unfit = error;
       this.#noteVolume(error);
     }
     const notes = await readNotes(store.layout);
@@ -111,7 +123,7 @@ export class Reconciliation {
 
   async #setCorruptAside(): Promise<void> {
     const { store, manifest, log } = this.#parts;
-    if (this.#parts.ledger.volumeProblem) return;
+    if (this.#unfit) return;
     const done = new Set<string>();
     for (const file of manifest.files) {
       const { state, reason } = this.#parts.ledger.file(file);
@@ -125,8 +137,7 @@ export class Reconciliation {
 
   async #fetch(wanted: readonly PinnedFile[]): Promise<void> {
     const { store, sources, manifest, log } = this.#parts;
-    if (this.#parts.ledger.volumeProblem)
-      throw new AppError(this.#parts.ledger.volumeProblem.code, this.#parts.ledger.volumeProblem.message);
+    if (this.#unfit) throw this.#unfit;
     const before = new Map(wanted.map((file) => [file.path, this.#parts.ledger.file(file).state]));
     for (const file of wanted) {
       this.#parts.ledger.file(file).state = before.get(file.path) === 'corrupt' ? 'repairing' : 'downloading';
@@ -146,6 +157,8 @@ export class Reconciliation {
           },
           committed: (file, source) => {
             counters.downloads += 1;
+            this.#committed.add(file.sha256);
+            this.#noteVolume(undefined);
             for (const { path } of alike(file)) this.#parts.ledger.file({ ...file, path }).source = source;
             log.info({ path: file.path, source, bytes: file.size }, 'blob fetched');
           },
@@ -170,6 +183,11 @@ export class Reconciliation {
     status.state = verdict.state === 'missing' && wasCorrupt ? 'corrupt' : verdict.state;
     if (verdict.state !== 'verified') {
       status.reason ??= verdict.state === 'corrupt' ? verdict.reason : undefined;
+      // It was whole when it was committed: what is bad already is the disk, and fetching again may not help.
+      if (verdict.state === 'corrupt' && this.#committed.has(file.sha256)) {
+        this.#parts.ledger.noteRelapse();
+        this.#parts.ledger.note('corrupt', `bad right after it was written: ${verdict.reason}`, file.path);
+      }
       return;
     }
     status.reason = undefined;
@@ -185,7 +203,7 @@ export class Reconciliation {
 
   async #tidy(): Promise<void> {
     const { store, log } = this.#parts;
-    if (this.#parts.ledger.volumeProblem) return;
+    if (this.#unfit) return;
     try {
       const missing = [...this.#parts.ledger.files.values()].filter(({ state }) => state !== 'verified');
       const swept = await store.sweep(new Set(missing.map(({ sha256 }) => sha256)));
@@ -193,14 +211,13 @@ export class Reconciliation {
       await writeNotes(store.layout, this.#parts.manifest, [...this.#parts.ledger.files.values()]);
     } catch (error) {
       // The blobs are whole; that their notes could not be written must not say otherwise.
-      this.#noteVolume(
-        error instanceof AppError ? error : new AppError('volume_unavailable', messageOf(error)),
-      );
+      this.#noteVolume(asVolumeError(error, `cannot write to ${store.layout.root}`));
     }
   }
 
   #noteVolume(error: AppError | undefined): void {
     const { ledger, log } = this.#parts;
+    this.#volumeFailed = error !== undefined;
     if (error && error.message !== ledger.volumeProblem?.message) {
       log.error({ code: error.code }, error.message);
       ledger.note('volume', error.message);

@@ -80,7 +80,7 @@ export class Ledger {
   readonly files: ReadonlyMap<string, FileStatus>;
   /** What each blob looked like when it was last verified, by digest (hex). */
   readonly fingerprints = new Map<string, Fingerprint>();
-  /** When corruption was mended lately, milliseconds since 1970. */
+  /** When corruption was mended or came back at once lately, milliseconds since 1970. */
   readonly repairTimes: number[] = [];
   /** What is wrong with the volume as such (read-only, full, gone), if anything. */
   volumeProblem: Problem | undefined;
@@ -117,6 +117,11 @@ export class Ledger {
   /** Counts a mended corruption. */
   noteRepair(): void {
     this.counters.repairs += 1;
+    this.noteRelapse();
+  }
+
+  /** Counts corruption that was there again as soon as it had been mended. */
+  noteRelapse(): void {
     this.repairTimes.push(Date.now());
     if (this.repairTimes.length > EVENTS_KEPT) this.repairTimes.shift();
   }

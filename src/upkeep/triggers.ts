@@ -1,4 +1,4 @@
-import { relative, sep } from 'node:path';
+import { dirname, relative, sep } from 'node:path';
 import { type FSWatcher, watch } from 'chokidar';
 import { type ScheduledTask, schedule, validate } from 'node-cron';
 import { statOf } from '../cache/disk.js';
@@ -113,13 +113,10 @@ export class Triggers {
   async #identity(): Promise<string | undefined> {
     const { layout } = this.#options;
     try {
-      const [root, blobs] = await Promise.all([statOf(layout.root), statOf(layout.blobs)]);
+      const folders = await Promise.all([layout.root, dirname(layout.blobs), layout.blobs].map(statOf));
+      if (folders.includes(undefined)) return undefined;
       // A folder made again may get the number of the old one; its time of birth differs.
-      return (
-        root &&
-        blobs &&
-        [root, blobs].map(({ dev, ino, birthtimeNs }) => `${dev}:${ino}:${birthtimeNs}`).join()
-      );
+      return folders.map((stat) => stat && `${stat.dev}:${stat.ino}:${stat.birthtimeNs}`).join();
     } catch {
       return undefined;
     }
@@ -134,14 +131,16 @@ export class Triggers {
 
   #onEvent(): void {
     if (this.#closed) return;
-    const now = Date.now();
+    // Not the time of day, which may jump.
+    const now = performance.now();
     this.#firstEventAt ??= now;
     const patience = this.#firstEventAt + PATIENCE_MS - now;
     const waitMs = Math.max(Math.min(QUIET_MS, patience), 0);
     clearTimeout(this.#quiet);
     this.#quiet = setTimeout(
       () => void this.#lookAround().catch(() => undefined),
-      Math.max(waitMs, this.#options.reconciler.holdOffMs),
+      // From the first event on: a disk that goes bad more often than that is repaired all the same.
+      Math.max(waitMs, this.#firstEventAt + this.#options.reconciler.holdOffMs - now),
     );
     this.#quiet.unref();
   }
@@ -151,6 +150,9 @@ export class Triggers {
     this.#firstEventAt = undefined;
     // Events of a run under way may be its own; after it, the fingerprints tell.
     if (reconciler.busy) return this.#onEvent();
+    // Below another folder, or a link to one, blobs may look as before.
+    const moved = (await this.#identity()) !== this.#watched;
+    if (moved) return this.#request('change');
     for (const file of manifest.files) {
       if (await reconciler.isAsVerified(file)) continue;
       log.info({ path: file.path }, 'something on the volume was changed by another hand');

@@ -1,0 +1,9 @@
+import type { Trial } from './trial.js';
+
+/** One row of the catalogue of faults. */
+export interface Row {
+  readonly number: number;
+  readonly fault: string;
+  /** Injects the fault in every way that it knows, and lets the trial know what came of it. */
+  run(trial: Trial): Promise<void>;
+}

@@ -1,0 +1,30 @@
+import { spawnSync } from 'node:child_process';
+
+/** What an injector needs of the machine besides Node.js. */
+export type Tool = 'root' | 'strace' | 'mounts' | 'setpriv' | 'prlimit' | 'python3' | 'proc';
+
+const PROBES: Readonly<Record<Tool, () => boolean>> = {
+  root: () => process.getuid?.() === 0,
+  // Some machines have the program and forbid what it does.
+  strace: () =>
+    runs('strace', '-f', '--seccomp-bpf', '-e', 'trace=fsync', '-e', 'inject=fsync:error=EIO', 'true'),
+  mounts: () =>
+    runs('unshare', '-m', 'sh', '-c', 'mount -t tmpfs -o size=1m none /mnt') && runs('nsenter', '--version'),
+  setpriv: () => runs('setpriv', '--reuid', '65534', '--clear-groups', 'true'),
+  prlimit: () => runs('prlimit', '--nofile'),
+  python3: () => runs('python3', '-c', 'import mmap'),
+  proc: () => process.platform === 'linux',
+};
+
+const known = new Map<Tool, boolean>();
+
+/** Whether this machine has the tool and allows what it does. */
+export function has(tool: Tool): boolean {
+  const found = known.get(tool) ?? PROBES[tool]();
+  known.set(tool, found);
+  return found;
+}
+
+function runs(command: string, ...args: readonly string[]): boolean {
+  return spawnSync(command, args, { stdio: 'ignore' }).status === 0;
+}

@@ -1,0 +1,105 @@
+import { messageOf } from '../src/errors.js';
+import type { Random } from './random.js';
+import type { Sandbox } from './sandbox.js';
+import { has, type Tool } from './tools.js';
+
+/** What a row came to. */
+export interface Verdict {
+  readonly row: number;
+  readonly fault: string;
+  readonly tried: number;
+  readonly survived: number;
+  readonly healMs: readonly number[];
+  readonly sent: number;
+  readonly failed: number;
+  /** The most bytes that any injection left on a volume beyond what belongs there. */
+  readonly leftBytes: number;
+  /** What fell short, in words; empty when the row passed. */
+  readonly shortfalls: readonly string[];
+  /** Injectors that this machine does not have. */
+  readonly skipped: readonly string[];
+  readonly notes: readonly string[];
+  readonly ms: number;
+}
+
+/** One row under test: what it may use, and where it writes down what happened. */
+export class Trial {
+  readonly short: boolean;
+  readonly random: Random;
+  readonly sandbox: Sandbox;
+  #tried = 0;
+  #survived = 0;
+  #sent = 0;
+  #failed = 0;
+  #leftBytes = 0;
+  readonly #healMs: number[] = [];
+  readonly #shortfalls: string[] = [];
+  readonly #skipped: string[] = [];
+  readonly #notes: string[] = [];
+  readonly #startedAt = performance.now();
+
+  constructor(short: boolean, random: Random, sandbox: Sandbox) {
+    this.short = short;
+    this.random = random;
+    this.sandbox = sandbox;
+  }
+
+  /** One injection: whatever `work` throws is how it was not survived. */
+  async attempt(what: string, work: () => Promise<void>): Promise<void> {
+    this.#tried += 1;
+    try {
+      await work();
+      this.#survived += 1;
+    } catch (error) {
+      this.#shortfalls.push(`${what}: ${messageOf(error)}`);
+    }
+  }
+
+  /** The same, where the machine has what it takes; otherwise says aloud that it was skipped. */
+  async attemptWith(tools: readonly Tool[], what: string, work: () => Promise<void>): Promise<void> {
+    const lacking = tools.filter((tool) => !has(tool));
+    if (lacking.length > 0) this.#skipped.push(`${what}: no ${lacking.join(', no ')}`);
+    else await this.attempt(what, work);
+  }
+
+  healed(ms: number): void {
+    this.#healMs.push(ms);
+  }
+
+  /** Counts requests; a failed one is a shortfall unless the fault excuses it. */
+  requests({ sent, failed, faults }: { sent: number; failed: number; faults: readonly string[] }): void {
+    this.#sent += sent;
+    this.#failed += failed;
+    if (failed > 0) throw new Error(`${failed} of ${sent} requests failed: ${faults.slice(0, 3).join('; ')}`);
+  }
+
+  left(bytes: number): void {
+    this.#leftBytes = Math.max(this.#leftBytes, bytes);
+  }
+
+  note(text: string): void {
+    this.#notes.push(text);
+  }
+
+  verdict(row: number, fault: string): Verdict {
+    return {
+      row,
+      fault,
+      tried: this.#tried,
+      survived: this.#survived,
+      healMs: this.#healMs,
+      sent: this.#sent,
+      failed: this.#failed,
+      leftBytes: this.#leftBytes,
+      shortfalls: this.#tried + this.#skipped.length === 0 ? ['nothing was tried'] : this.#shortfalls,
+      skipped: this.#skipped,
+      notes: this.#notes,
+      ms: performance.now() - this.#startedAt,
+    };
+  }
+}
+
+/** @throws Error with `what`, unless `condition` holds */
+export function check(condition: boolean, what: string | (() => string)): asserts condition {
+  if (!condition) throw new Error(typeof what === 'string' ? what : what());
+}
