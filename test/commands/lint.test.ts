@@ -10,7 +10,7 @@ let env: Record<string, string>;
 
 beforeAll(async () => {
   folder = await temporaryFolder(afterAll);
-  env = { MODEL_CACHE_DIR: join(folder, 'volume'), MODEL_SOURCES: 'bundled' };
+  env = { MODEL_CACHE_DIR: join(folder, 'volume'), MODEL_SOURCES: 'bundled', INFERENCE_WORKERS: '1' };
   await writeFile(
     join(folder, 'bad.yaml'),
     'routes:\n  - name: pay\n    utterances: [pay the bill, where is my invoice, Refund me!]\n  - name: refund\n    utterances: [refund me, I want my money back, return the payment]\n',
