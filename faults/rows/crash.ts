@@ -23,7 +23,7 @@ const SYSTEM_CALLS: readonly string[] = [
 async function killedEverywhere(trial: Trial): Promise<void> {
   let cycles = 0;
   const small = trial.short ? 60_000 : 300_000;
-  const stride = trial.short ? 6 : 1;
+  const stride = trial.short ? 12 : 1;
   const scenes = [
     await firstBoot(trial, small),
     await switchOfManifest(trial, small),
@@ -44,7 +44,7 @@ async function killedEverywhere(trial: Trial): Promise<void> {
   } else if (!trial.short) {
     await trial.attemptWith(['strace'], 'killed at every system call', () => Promise.resolve());
   }
-  cycles += await crashTwice(trial, trial.short ? 4 : 240);
+  cycles += await crashTwice(trial, trial.short ? 3 : 240);
   trial.note(`${cycles} cycles of a command killed and run again`);
   if (!trial.short) await daemonCrashes(trial);
 }
@@ -164,7 +164,7 @@ export const CRASH: readonly Row[] = [
     fault: 'killed in mid-repair',
     async run(trial) {
       await crashEverywhere(trial, await repair(trial, trial.short ? 60_000 : 200_000), FAIL_POINT, {
-        stride: trial.short ? 6 : 1,
+        stride: trial.short ? 12 : 1,
       });
     },
   },
