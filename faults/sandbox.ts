@@ -20,6 +20,12 @@ export interface Ended {
 /** One worker, no network, and no verification by the clock unless a row asks for it. */
 const QUIET_ENV = { HF_HUB_OFFLINE: '1', VERIFY_CRON: '0 0 29 2 *', INFERENCE_WORKERS: '1' };
 
+/** Every process of the campaign: none may outlive it, not even when it is ended in the middle. */
+const living = new Set<number>();
+process.on('exit', () => {
+  for (const pid of living) kill(pid, 'SIGKILL');
+});
+
 /** The folders, processes and servers of one row; all of them go away with it. */
 export class Sandbox {
   /** A volume with the whole model and its vectors on it, to be copied. */
@@ -63,7 +69,7 @@ export class Sandbox {
   async daemon(env: Readonly<Record<string, string>>, options: SpawnOptions = {}): Promise<TestDaemon> {
     const daemon = await spawnDaemon(
       { ...QUIET_ENV, ...env },
-      { ...options, onSpawn: (child) => this.#children.push(child) },
+      { ...options, onSpawn: (child) => this.#own(child) },
     );
     this.#pids.add(pidOf(daemon));
     return daemon;
@@ -85,7 +91,7 @@ export class Sandbox {
       env: { PATH: process.env.PATH, HOME: process.env.HOME, HF_HUB_OFFLINE: '1', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    this.#children.push(child);
+    this.#own(child);
     let stdout = '';
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -109,6 +115,14 @@ export class Sandbox {
     const origin = await Origin.start(options);
     this.#origins.push(origin);
     return origin;
+  }
+
+  #own(child: ChildProcess): void {
+    this.#children.push(child);
+    const { pid } = child;
+    if (pid === undefined) return;
+    living.add(pid);
+    child.once('exit', () => living.delete(pid));
   }
 
   /** Ends every process and removes every folder. */

@@ -29,14 +29,19 @@ export async function survey(root: string, pinned: readonly PinnedFile[]): Promi
     const name = path.slice(path.lastIndexOf('/') + 1);
     if (path.startsWith('vectors/') || path === 'state.json') continue;
     if (path.startsWith('blobs/sha256/') && digests.has(name)) {
-      const actual = createHash('sha256')
-        .update(await readFile(join(root, path)))
-        .digest('hex');
+      const bytes = await readFile(join(root, path)).catch(() => undefined);
+      if (!bytes) continue;
+      const actual = createHash('sha256').update(bytes).digest('hex');
       if (actual === name) whole.add(name);
       else torn.push(name);
       continue;
     }
-    const { size } = await lstat(join(root, path));
+    // A process at work may have moved it meanwhile.
+    const size = await lstat(join(root, path)).then(
+      (stat) => stat.size,
+      () => undefined,
+    );
+    if (size === undefined) continue;
     strays.push(path);
     strayBytes += size;
     const partial = /^ingest\/([0-9a-f]{64})\..*\.part$/.exec(path)?.[1];

@@ -7,10 +7,10 @@ import { ROWS } from '../faults/rows/index.js';
  * A row whose injector this machine lacks says so here, too.
  */
 describe('the fault campaign, short form', () => {
-  /** What waits for timeouts of the wire, or for namespaces and ptrace, is left to the long form. */
-  const ROWS_HERE = [2, 7, 9, 11, 13, 14, 15, 16, 17, 20, 21, 22, 24, 25, 26, 28, 29, 30, 31, 33, 34, 40, 43];
+  /** What waits for timeouts of the wire or the clock, or needs namespaces and ptrace, is left to the long form. */
+  const ROWS_HERE = [7, 9, 11, 13, 15, 16, 17, 20, 21, 22, 25, 26, 28, 29, 30, 33, 34, 40];
 
-  it('survives every injection', { timeout: 120_000 }, async ({ annotate }) => {
+  it('survives every injection', { timeout: 300_000 }, async ({ annotate }) => {
     const verdicts = await runCampaign({ seed: 1, short: true, rows: ROWS_HERE, concurrency: 3 });
     for (const { row, skipped } of verdicts)
       for (const what of skipped) await annotate(`row ${row}: skipped: ${what}`);

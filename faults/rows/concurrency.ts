@@ -64,7 +64,7 @@ async function sharedFirstBoot(trial: Trial): Promise<void> {
     await golden(trial, other);
     await cleanVolume(trial, env.MODEL_CACHE_DIR);
   });
-  for (let round = 0; round < (trial.short ? 2 : 25); round += 1)
+  for (let round = 0; round < (trial.short ? 1 : 25); round += 1)
     await trial.attempt(`round ${round} of writers killed and frozen`, () => manyCommands(trial, round));
   if (trial.short) return;
   for (let round = 0; round < 4; round += 1) {

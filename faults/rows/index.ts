@@ -5,6 +5,7 @@ import { HEALING } from './healing.js';
 import { LIFE } from './life.js';
 import { MODEL } from './model.js';
 import { POWER_LOSS } from './power-loss.js';
+import { SETTINGS } from './settings.js';
 import { SOURCE } from './source.js';
 import { VOLUME_ERRORS } from './volume-errors.js';
 import { VOLUME_STATE } from './volume-state.js';
@@ -20,4 +21,5 @@ export const ROWS: readonly Row[] = [
   ...CONCURRENCY,
   ...MODEL,
   ...LIFE,
+  ...SETTINGS,
 ].sort((a, b) => a.number - b.number);

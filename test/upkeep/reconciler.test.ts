@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { blobPath } from '../../src/cache/layout.js';
 import type { Source } from '../../src/cache/source.js';
 import { ContentStore } from '../../src/cache/store.js';
@@ -188,5 +189,25 @@ describe('Reconciler', () => {
     const { reconciler } = await setup();
     await reconciler.close();
     await expect(reconciler.request('boot')).rejects.toMatchObject({ code: 'draining' });
+  });
+
+  it('tries again when what was written is bad at once, and names a disk on which that goes on', async () => {
+    const { reconciler, store, blobs } = await setup({
+      timing: { retryMinMs: 10, retryMaxMs: 20, unstableRepairs: 3, unstableHoldOffMs: 60_000 },
+    });
+    await reconciler.request('boot');
+    // A disk that returns other bytes than were written, from now on.
+    const verify = store.verify.bind(store);
+    store.verify = async (file) =>
+      file.path === 'onnx/model.onnx' ? { state: 'corrupt', reason: 'rotten' } : verify(file);
+    const first = await reconciler.request('schedule');
+    expect(first).toMatchObject({ whole: false, error: undefined });
+    await vi.waitFor(() => expect(reconciler.volumeProblem).toMatchObject({ code: 'volume_unstable' }));
+    expect(reconciler.holdOffMs).toBe(60_000);
+    const { verifications } = reconciler.ledger.counters;
+    await sleep(200);
+    expect(reconciler.ledger.counters.verifications - verifications).toBeLessThanOrEqual(1);
+    expect(reconciler.ledger.events.map(({ kind }) => kind)).toContain('unstable');
+    expect(blobs).toHaveLength(3);
   });
 });
