@@ -3,6 +3,7 @@ import { fileOf, loadManifest, type Manifest } from './cache/manifest.js';
 import { ContentStore } from './cache/store.js';
 import { Classifier } from './classify/classifier.js';
 import type { Encoder } from './classify/encoder.js';
+import { headScoring } from './classify/head/head-scoring.js';
 import { MAX_ROUTE_FILE_BYTES, RouteFile } from './classify/route-file.js';
 import { parseRouteSet } from './classify/routes.js';
 import { readTextFile } from './classify/text-file.js';
@@ -18,7 +19,7 @@ import { createSources } from './sources.js';
 import { Reconciler } from './upkeep/reconciler.js';
 import type { Report } from './upkeep/status.js';
 import { Triggers } from './upkeep/triggers.js';
-import { utteranceCache } from './utterance-cache.js';
+import { routeCaches } from './utterance-cache.js';
 
 /** Pauses between attempts to load a whole model that did not load, in milliseconds. */
 const LOAD_RETRY_MS = { min: 1_000, max: 60_000 } as const;
@@ -66,7 +67,15 @@ class Daemon implements Service {
     });
     const reconciler = new Reconciler({ manifest, store, sources: this.#sources, log });
     const { layout } = store;
-    const classifier = new Classifier();
+    const classifier = new Classifier({
+      createScorer: headScoring({
+        method: config.classifyMethod,
+        onReport: ({ cacheFault, ...report }) => {
+          if (cacheFault) log.warn({ reason: cacheFault }, 'trained heads could not be read or kept');
+          log.info(report, 'routes scored by');
+        },
+      }),
+    });
     this.#parts = {
       config,
       version,
@@ -205,8 +214,8 @@ class Daemon implements Service {
     const { repo: id, revision, variant, digest } = manifest;
     await pool.load(await this.#read(), async (embedder) => {
       this.#phase = 'warming';
-      const cache = utteranceCache(store.layout, manifest);
-      this.#encoder = { embedder, cache, model: { id, revision, variant, digest } };
+      const caches = routeCaches(store.layout, manifest);
+      this.#encoder = { embedder, ...caches, model: { id, revision, variant, digest } };
       await routeFile.start({ signal: this.#stop.signal });
     });
     if (this.#stop.signal.aborted) return;

@@ -4,26 +4,43 @@ import { join } from 'node:path';
 import { readSmall, writeAtomic } from './cache/disk.js';
 import type { Layout } from './cache/layout.js';
 import type { Manifest } from './cache/manifest.js';
-import { createVectorCache, type VectorCache } from './classify/vector-cache.js';
+import { createHeadCache, type HeadCache } from './classify/head/head-cache.js';
+import { type ByteStore, createVectorCache, type VectorCache } from './classify/vector-cache.js';
 
 /** A file of vectors is never larger than this (1 GiB). */
 const MAX_BYTES = 2 ** 30;
 
 const { version } = createRequire(import.meta.url)('onnxruntime-node/package.json') as { version: string };
 
+/** What the volume keeps for a model's routes, so that a boot makes nothing that it has made before. */
+export interface RouteCaches {
+  /** Vectors of utterances. */
+  readonly cache: VectorCache;
+  /** Vectors of the other texts that heads are made with: kept apart, so that neither pushes the other out. */
+  readonly auxiliary: VectorCache;
+  readonly heads: HeadCache;
+  readonly modelKey: string;
+}
+
 /**
- * The embeddings of route utterances on the volume, so that a boot embeds nothing it has embedded before. The
- * file carries its own checksum; a quantized model rounds differently on another processor or runtime, so
+ * Embeddings and trained heads on the volume. Each file carries its own checksum; a quantized model rounds differently on another processor or runtime, so
  * these belong to the key.
  */
-export function utteranceCache(layout: Layout, manifest: Manifest): VectorCache {
-  const path = join(layout.vectors, `${manifest.digest.replace('sha256:', '')}.bin`);
+export function routeCaches(layout: Layout, manifest: Manifest): RouteCaches {
+  const hex = manifest.digest.replace('sha256:', '');
   const modelKey = [manifest.digest, `onnxruntime-node@${version}`, process.arch, cpus()[0]?.model].join(' ');
-  return createVectorCache(
-    {
+  const store = (name: string): ByteStore => {
+    const path = join(layout.vectors, name);
+    return {
       load: () => readSmall(path, MAX_BYTES),
       save: (bytes) => writeAtomic(path, bytes, layout.ingest),
-    },
-    { modelKey, dimension: manifest.embedding.dimension },
-  );
+    };
+  };
+  const options = { modelKey, dimension: manifest.embedding.dimension };
+  return {
+    cache: createVectorCache(store(`${hex}.bin`), options),
+    auxiliary: createVectorCache(store(`${hex}.head-texts.bin`), options),
+    heads: createHeadCache(store(`${hex}.heads.bin`)),
+    modelKey,
+  };
 }

@@ -9,6 +9,8 @@ import { join } from 'node:path';
  * ingest/<name>.<owner>.tmp      a small file on its way to an atomic rename
  * quarantine/<hex>.<when>        evidence of corruption, with a .json beside it that says why
  * vectors/<hex>.bin              derived: embeddings of route utterances, by model digest
+ * vectors/<hex>.head-texts.bin   the same of the other texts that heads are trained and calibrated with
+ * vectors/<hex>.heads.bin        derived: trained heads, by model digest
  * state.json                     what was verified, when, from which source (information, never trusted)
  * ```
  */
