@@ -70,14 +70,29 @@ export function fitConfidence(own: OutOfFold, background: OutOfFold, blend: Blen
   const scores = ownBest.map(({ logOdds, similarity }) =>
     scoreOf(calibration, Math.min(logOdds, mostLogOdds), similarity),
   );
-  return { calibration, mostLogOdds, threshold: thresholdOf(scores) };
+  return { calibration, mostLogOdds, threshold: thresholdOf(scores, own.labels) };
 }
 
-/** Where `keepInScope` of the texts stay, drawn towards a fixed number where they are few; in thousandths. */
-function thresholdOf(scores: readonly number[]): number {
+/**
+ * Where `keepInScope` of the texts stay, drawn towards a fixed number where they are few; in thousandths.
+ * A route's texts count by the square root of their number, as in training: else one large route alone would
+ * say where small ones, which score lower, are cut off.
+ */
+function thresholdOf(scores: readonly number[], labels: Int32Array): number {
   const { threshold, thresholdWeight, keepInScope } = HEAD_DEFAULTS;
-  const lowest = quantile(scores, 1 - keepInScope) ?? threshold;
-  const mixed = (scores.length * lowest + thresholdWeight * threshold) / (scores.length + thresholdWeight);
+  const counts = new Map<number, number>();
+  for (const label of labels) counts.set(label, (counts.get(label) ?? 0) + 1);
+  const weighted = scores
+    .map((score, text) => ({ score, weight: 1 / Math.sqrt(counts.get(labels[text] ?? 0) ?? 1) }))
+    .sort((a, b) => a.score - b.score);
+  let cut = (1 - keepInScope) * weighted.reduce((sum, { weight }) => sum + weight, 0);
+  const lowest = weighted.find(({ weight }) => {
+    cut -= weight;
+    return cut < 0;
+  });
+  const mixed =
+    (scores.length * (lowest?.score ?? threshold) + thresholdWeight * threshold) /
+    (scores.length + thresholdWeight);
   return Math.floor(mixed * 1_000) / 1_000;
 }
 
