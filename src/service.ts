@@ -22,11 +22,11 @@ import { EmbeddingCache } from './model/embedding-cache.js';
 import type { ModelBytes } from './model/model-bytes.js';
 import type { Pool } from './model/pool.js';
 import { cacheStatusOf, healthOf, type Parts, type Phase, reportBody, type State } from './report.js';
+import { routeCaches } from './route-caches.js';
 import { createSources } from './sources.js';
 import { Reconciler } from './upkeep/reconciler.js';
 import type { Report } from './upkeep/status.js';
 import { Triggers } from './upkeep/triggers.js';
-import { utteranceCache } from './utterance-cache.js';
 
 /** Pauses between attempts to load a whole model that did not load, in milliseconds. */
 const LOAD_RETRY_MS = { min: 1_000, max: 60_000 } as const;
@@ -75,7 +75,13 @@ class Daemon implements Service {
     });
     const reconciler = new Reconciler({ manifest, store, sources: this.#sources, log });
     const { layout } = store;
-    const classifier = createClassifier();
+    const classifier = createClassifier({
+      method: config.classifyMethod,
+      onReport: ({ cacheFault, ...report }) => {
+        if (cacheFault) log.warn({ reason: cacheFault }, 'trained heads could not be read or kept');
+        log.info(report, 'routes scored by');
+      },
+    });
     const catalogue = new RouteCatalogue({
       versions: new RouteVersions(layout),
       serve: (...args) => this.#serveRoutes(...args),
@@ -243,9 +249,9 @@ class Daemon implements Service {
     const { repo: id, revision, variant, digest } = manifest;
     await pool.load(await this.#read(), async (embedder) => {
       this.#phase = 'warming';
-      const cache = utteranceCache(store.layout, manifest);
+      const caches = routeCaches(store.layout, manifest);
       this.#embeddings = new EmbeddingCache(embedder, config.embeddingCacheBytes);
-      this.#encoder = { embedder: this.#embeddings, cache, model: { id, revision, variant, digest } };
+      this.#encoder = { embedder: this.#embeddings, ...caches, model: { id, revision, variant, digest } };
       await routeFile.start({ signal: this.#stop.signal });
     });
     if (this.#stop.signal.aborted) return;

@@ -2,6 +2,7 @@ import { accessSync, constants } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { ScoringMethod } from './classify/head/head-scoring.js';
 import { isSchedule } from './upkeep/triggers.js';
 
 /** The folder that holds `package.json`, `model/` and `routes/`. */
@@ -202,6 +203,12 @@ export const SETTINGS = {
     defaultText: 'the built-in `routes/default.yaml`',
     fallback: () => resolve(PACKAGE_ROOT, 'routes/default.yaml'),
     parse: (text) => resolve(text),
+  }),
+  classifyMethod: setting<ScoringMethod>({
+    env: 'CLASSIFY_METHOD',
+    help: 'how routes are scored: `head` (trained), `nearest` (utterances), or `auto`: a head where there is enough to train on',
+    fallback: () => 'auto',
+    parse: oneOf('auto', 'head', 'nearest'),
   }),
   verifyCron: setting({
     env: 'VERIFY_CRON',

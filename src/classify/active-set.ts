@@ -1,6 +1,6 @@
 import { AppError, type FieldIssue } from '../errors.js';
 import { closestNames, compareText } from './closest.js';
-import type { Candidate, ClassifyOptions, Decision, NearestUtterance } from './decision.js';
+import type { Candidate, ClassifyOptions, Decision, NearestUtterance, RouteMatch } from './decision.js';
 import type { Encoder } from './encoder.js';
 import type { JsonObject, RouteSet } from './route-set.js';
 import { createRouteScores, type RouteScores, type Scorer } from './scorer.js';
@@ -14,7 +14,7 @@ export const NEAREST_SHOWN = 3;
 const MAX_UNKNOWN_SHOWN = 10;
 
 /** The part of a decision that depends on vectors and routes alone. */
-export type Verdict = Pick<Decision, 'route' | 'score' | 'similarity' | 'candidates'> & {
+export type Verdict = Pick<Decision, 'route' | 'score' | 'similarity' | 'candidates' | 'routes'> & {
   readonly route_metadata?: JsonObject;
 };
 
@@ -84,6 +84,7 @@ export class ActiveSet {
     this.scorer.score(vector, candidates, scores);
     const topK = options.top_k ?? DEFAULT_TOP_K;
     const top: number[] = [];
+    const reached: number[] = [];
     let chosen: number | undefined;
     for (const route of among) {
       // Rounded before anything is compared: what the answer shows must explain the answer.
@@ -91,7 +92,10 @@ export class ActiveSet {
       scores.score[route] = score;
       scores.similarity[route] = round(scores.similarity[route]);
       const threshold = options.threshold ?? this.set.routes[route]?.scoreThreshold ?? this.#defaultThreshold;
-      if (score >= threshold && (chosen === undefined || this.#compare(route, chosen) < 0)) chosen = route;
+      if (score >= threshold) {
+        if (chosen === undefined || this.#compare(route, chosen) < 0) chosen = route;
+        if (options.multi === true) reached.push(route);
+      }
       const last = top[topK - 1];
       if (last !== undefined && this.#compare(route, last) > 0) continue;
       const place = top.findIndex((other) => this.#compare(route, other) < 0);
@@ -106,8 +110,17 @@ export class ActiveSet {
       score: this.#numberOf(scores.score, first),
       similarity: this.#numberOf(scores.similarity, first),
       candidates: top.map((route) => this.#candidate(route, options.explain === true ? vector : undefined)),
+      ...(options.multi === true ? { routes: this.#matches(reached) } : {}),
       ...(metadata === undefined ? {} : { route_metadata: metadata }),
     };
+  }
+
+  #matches(routes: number[]): RouteMatch[] {
+    routes.sort((a, b) => this.#compare(a, b));
+    return routes.map((route) => {
+      const metadata = this.set.routes[route]?.metadata;
+      return { ...this.#candidate(route, undefined), ...(metadata === undefined ? {} : { metadata }) };
+    });
   }
 
   #candidate(route: number, explained: Float32Array | undefined): Candidate {
@@ -115,8 +128,21 @@ export class ActiveSet {
       route: this.#nameOf(route),
       score: this.#numberOf(this.#scores.score, route),
       similarity: this.#numberOf(this.#scores.similarity, route),
-      ...(explained === undefined ? {} : { nearest: this.#nearest(route, explained) }),
+      ...(explained === undefined ? {} : this.#explanation(route, explained)),
     };
+  }
+
+  #explanation(route: number, vector: Float32Array): Pick<Candidate, 'nearest' | 'contribution'> {
+    const found = this.scorer.explain?.(route, this.#scores);
+    const nearest = this.#nearest(route, vector);
+    if (found === undefined) return { nearest };
+    const { head, similarity, bias } = found.log_odds;
+    const contribution = {
+      head_probability: round(found.head_probability),
+      probability: round(found.probability),
+      log_odds: { head: round(head), similarity: round(similarity), bias: round(bias) },
+    };
+    return { nearest, contribution };
   }
 
   #nearest(route: number, vector: Float32Array): NearestUtterance[] {

@@ -98,7 +98,7 @@ export class Classifier {
         ...(previous && { previous }),
         ...(cache && { cache }),
       });
-      const scorer = await (createScorer ?? similarity)(set, vectors, { signal: both });
+      const scorer = await (createScorer ?? similarity)(set, vectors, { encoder, signal: both });
       throwIfAborted(both);
       await commit?.();
       this.#active = new ActiveSet(encoder, set, vectors, scorer, defaultThreshold);
@@ -178,6 +178,7 @@ export class Classifier {
           usage: { tokens: embedding.tokens, truncated_tokens: embedding.truncatedTokens },
           model: active.encoder.model,
           routes_digest: active.set.digest,
+          scorer: active.scorer.identity,
           ...(route_metadata && { route_metadata }),
         };
       },

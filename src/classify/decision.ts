@@ -1,4 +1,5 @@
 import type { JsonObject } from './route-set.js';
+import type { Contribution, ScorerIdentity } from './scorer.js';
 
 /** What a caller may choose about a classification, as it stands in a request. */
 export interface ClassifyOptions {
@@ -10,7 +11,9 @@ export interface ClassifyOptions {
   readonly routes?: readonly string[];
   /** Takes the place of the route set for this request. */
   readonly labels?: readonly Label[];
-  /** Adds to each candidate the utterances nearest to the text. */
+  /** Adds every route that reaches its threshold, not only the best. */
+  readonly multi?: boolean;
+  /** Adds to each candidate the utterances nearest to the text, and what its score is made of. */
   readonly explain?: boolean;
 }
 
@@ -39,7 +42,14 @@ export interface Candidate {
   readonly similarity: number;
   /** With `explain`: the nearest first. */
   readonly nearest?: readonly NearestUtterance[];
+  /** With `explain`, where a trained head scored. */
+  readonly contribution?: Contribution;
 }
+
+/** One of several routes that reached their thresholds. */
+export type RouteMatch = Pick<Candidate, 'route' | 'score' | 'similarity'> & {
+  readonly metadata?: JsonObject;
+};
 
 /** Which model gave an answer. */
 export interface ModelIdentity {
@@ -69,10 +79,14 @@ export interface Decision {
    * a higher threshold of its own.
    */
   readonly candidates: readonly Candidate[];
+  /** With `multi`: every route whose score reached its threshold, the best first; none: an abstention. */
+  readonly routes?: readonly RouteMatch[];
   readonly usage: Usage;
   readonly model: ModelIdentity;
   /** Digest of the route set, or of the labels that took its place. */
   readonly routes_digest: string;
+  /** What scored, so that the answer can be reproduced. */
+  readonly scorer: ScorerIdentity;
   /** Metadata of the chosen route, where it has some. */
   readonly route_metadata?: JsonObject;
 }

@@ -1,5 +1,6 @@
 import type { Embedder } from '../model/embedder.js';
 import type { ModelIdentity } from './decision.js';
+import type { HeadCache } from './head/head-cache.js';
 import type { VectorCache } from './vector-cache.js';
 
 /**
@@ -13,4 +14,10 @@ export interface Encoder {
   readonly model: ModelIdentity;
   /** Vectors of route utterances that outlive the process. Labels of requests are not kept in it. */
   readonly cache?: VectorCache;
+  /** The same for texts that heads are trained and calibrated with besides utterances. */
+  readonly auxiliary?: VectorCache;
+  /** Trained heads that outlive the process. */
+  readonly heads?: HeadCache;
+  /** What decides about vectors beside the model's digest (runtime, processor), so that heads are kept apart. */
+  readonly modelKey?: string;
 }

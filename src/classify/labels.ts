@@ -78,7 +78,7 @@ export function labelSetOf(labels: readonly Label[]): LabelSet {
  * bare name gets 53 % right: with the sentence about help 61 %; with a description, in these three forms,
  * 69 % (the description alone: 64 %).
  */
-function sentencesOf(name: string, description: string | undefined): string[] {
+export function sentencesOf(name: string, description: string | undefined): string[] {
   // billing_disputes and billingDisputes are words to people, but not to a tokenizer.
   const words = name
     .replace(/[_-]+/g, ' ')

@@ -1,3 +1,4 @@
+import type { Encoder } from './encoder.js';
 import type { RouteSet } from './route-set.js';
 import type { RouteVectors } from './vectors.js';
 
@@ -9,10 +10,28 @@ export interface RouteScores {
   readonly score: Float64Array;
 }
 
+/** What scored, shown with every decision: the same identity on the same set gives the same scores. */
+export interface ScorerIdentity {
+  readonly method: 'head' | 'nearest';
+  /** Raised with anything that changes scores. */
+  readonly version: number;
+  /** `sha256:<hex>` of the trained head. */
+  readonly digest?: string;
+}
+
+/** How a score came about; shown as it is with `explain`. */
+export interface Contribution {
+  /** Share of the route among the candidates by the trained head alone, 0..1. */
+  readonly head_probability: number;
+  /** The same with similarity taken in. */
+  readonly probability: number;
+  /** What adds up to the log-odds of the score. */
+  readonly log_odds: { readonly head: number; readonly similarity: number; readonly bias: number };
+}
+
 /** Judges a vector by a route set. Made for one set; another set needs another scorer. */
 export interface Scorer {
-  /** Method and version, for the record: the same id on the same set gives the same scores. */
-  readonly id: string;
+  readonly identity: ScorerIdentity;
   /** Lowest score with which a route is chosen where nobody says otherwise. */
   readonly defaultThreshold: number;
   /**
@@ -23,13 +42,18 @@ export interface Scorer {
    * @param candidates indexes of routes, none twice; `undefined`: all
    */
   score(vector: Float32Array, candidates: Uint32Array | undefined, out: RouteScores): void;
+  /**
+   * What the score of a candidate of the last call is made of, where there is more to it than similarity.
+   * @param scores what that call wrote
+   */
+  explain?(route: number, scores: RouteScores): Contribution;
 }
 
 /** Makes the scorer of a set, which may take long (training) and can be aborted through `signal`. */
 export type CreateScorer = (
   set: RouteSet,
   vectors: RouteVectors,
-  options: { readonly signal?: AbortSignal },
+  context: { readonly encoder: Encoder; readonly signal?: AbortSignal },
 ) => Promise<Scorer>;
 
 /** Buffers for a set of `routes` routes. */

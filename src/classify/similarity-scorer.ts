@@ -2,7 +2,13 @@ import { setImmediate as yieldToOthers } from 'node:timers/promises';
 import { compareText } from './closest.js';
 import { throwIfAborted } from './concurrent.js';
 import type { RouteSet } from './route-set.js';
-import { type CreateScorer, createRouteScores, type RouteScores, type Scorer } from './scorer.js';
+import {
+  type CreateScorer,
+  createRouteScores,
+  type RouteScores,
+  type Scorer,
+  type ScorerIdentity,
+} from './scorer.js';
 import type { RouteVectors } from './vectors.js';
 
 /**
@@ -53,7 +59,7 @@ const YIELD_AFTER_MS = 5;
  * fitted to the set: leaving out one utterance at a time, 95 % of them must reach the threshold.
  */
 export class SimilarityScorer implements Scorer {
-  readonly id = 'similarity/1';
+  readonly identity: ScorerIdentity = { method: 'nearest', version: 1 };
   readonly defaultThreshold = SIMILARITY_DEFAULTS.threshold;
   readonly #vectors: RouteVectors;
   readonly #all: Uint32Array;
@@ -79,11 +85,16 @@ export class SimilarityScorer implements Scorer {
  * Makes similarity scorers, each with the centre that its set asks for.
  * @param prior the centre for a set that has too few utterances to tell
  */
-export function similarityScoring(prior: number = SIMILARITY_DEFAULTS.centre): CreateScorer {
-  return async (set, vectors, { signal }) => {
+export function similarityScoring(prior: number = SIMILARITY_DEFAULTS.centre) {
+  const create = async (
+    set: RouteSet,
+    vectors: RouteVectors,
+    { signal }: { readonly signal?: AbortSignal },
+  ): Promise<Scorer> => {
     const left = await leaveOneOutEvidence(set, vectors, signal);
     return new SimilarityScorer(vectors, centreOf(left, prior));
   };
+  return create satisfies CreateScorer;
 }
 
 /** Where the curve must stand for `keepInScope` of the evidence to reach the threshold. */

@@ -113,7 +113,7 @@ export const evaluate: Command = command({
         const embedder = new EmbeddingCache(model.embedder, Number.POSITIVE_INFINITY);
         const encoder: Encoder = { ...model, embedder };
         for (const { name, set } of sets) {
-          const classifier = createClassifier();
+          const classifier = createClassifier({ method: config.classifyMethod });
           const bar = progress('embedding utterances');
           const onProgress = (done: number, total: number): void => bar.reached(done, total);
           await classifier.load(set, { encoder, signal, onProgress });

@@ -4,7 +4,7 @@ import type { Encoder } from '../classify/encoder.js';
 import type { Config } from '../config.js';
 import { AppError } from '../errors.js';
 import { createPool } from '../model/pool.js';
-import { utteranceCache } from '../utterance-cache.js';
+import { routeCaches } from '../route-caches.js';
 import { fillCache } from './fill.js';
 import type { Output } from './output.js';
 import { readModel } from './read-model.js';
@@ -45,7 +45,7 @@ export async function withLocalModel<T>(
     return await work({
       embedder: pool,
       model: { id, revision, variant, digest },
-      cache: utteranceCache(store.layout, manifest, 'commands'),
+      ...routeCaches(store.layout, manifest, 'commands'),
     });
   } finally {
     signal.removeEventListener('abort', stop);

@@ -34,6 +34,7 @@ export function classifySchemas(limits: RequestLimits) {
     threshold: z.number().min(0).max(1).exactOptional(),
     routes: z.array(name).min(1).max(2_000).exactOptional(),
     labels: z.array(label).min(1).max(MAX_LABELS).exactOptional(),
+    multi: z.boolean().exactOptional(),
     explain: z.boolean().exactOptional(),
   };
   return {

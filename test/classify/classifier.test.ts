@@ -32,7 +32,7 @@ async function ready(
 const fixed =
   (scores: readonly number[], defaultThreshold = 0.5) =>
   async (): Promise<Scorer> => ({
-    id: 'fixed',
+    identity: { method: 'nearest', version: 1 },
     defaultThreshold,
     score(_vector, candidates, out) {
       for (const route of candidates ?? scores.keys()) {
@@ -66,6 +66,7 @@ describe('a classification', () => {
       usage: { tokens: 7, truncated_tokens: 0 },
       model: MODEL,
       routes_digest: SET.digest,
+      scorer: { method: 'nearest', version: 1 },
       route_metadata: { queue: 'finance' },
     });
     expect(decision.score).toBeGreaterThan(0.5);

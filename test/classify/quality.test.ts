@@ -2,11 +2,12 @@ import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Classifier } from '../../src/classify/classifier.js';
 import type { ModelIdentity } from '../../src/classify/decision.js';
+import { headScoring } from '../../src/classify/head/head-scoring.js';
 import type { RouteSet } from '../../src/classify/route-set.js';
 import { parseRouteSet } from '../../src/classify/routes.js';
 import { leaveOneOutRoutes } from '../../src/classify/similarity-scorer.js';
 import { createPool, type Pool } from '../../src/model/pool.js';
-import { bundledModel, workerEntry } from '../support/model.js';
+import { bundledModel, headWorker, workerEntry } from '../support/model.js';
 import { IN_SCOPE, IN_SCOPE_UNSEEN, OUT_OF_SCOPE } from './held-out.js';
 
 const model: ModelIdentity = { id: 'bundled', revision: 'pinned', variant: 'q8', digest: 'sha256:pinned' };
@@ -17,7 +18,7 @@ function routesFile(name: string): RouteSet {
   return parseRouteSet(text, { origin: name });
 }
 
-describe('the default route set on the real model', () => {
+describe.each(['nearest', 'head'] as const)('the default route set on the real model, by %s', (method) => {
   const set = routesFile('default.yaml');
   let pool: Pool;
   let classifier: Classifier;
@@ -25,7 +26,10 @@ describe('the default route set on the real model', () => {
   beforeAll(async () => {
     pool = createPool({ log: silent, workerEntry, workers: 2 });
     await pool.load(bundledModel);
-    classifier = new Classifier({ encoder: { embedder: pool, model } });
+    classifier = new Classifier({
+      encoder: { embedder: pool, model },
+      createScorer: headScoring({ method, workerEntry: headWorker }),
+    });
     await classifier.load(set);
   });
 

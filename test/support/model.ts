@@ -42,6 +42,9 @@ export const goldenCases = golden.cases;
 export const workerEntry = new URL('dist/model/inference-worker.js', root);
 if (!existsSync(workerEntry)) throw new Error('dist/ is missing: run `npm run build` first');
 
+/** The compiled thread that trains heads. */
+export const headWorker = new URL('dist/classify/head/head-worker.js', root);
+
 /** The compiled pool, for tests that need a daemon-like process of their own. */
 export const compiledPool = new URL('dist/model/pool.js', root);
 

@@ -1,0 +1,202 @@
+/**
+ * How well and how fast texts are routed, on Banking77: `npm run bench:routing [-- --json] [--no-http | --http-only]
+ * [--vectors FOLDER]`. `--vectors` keeps the embeddings for the next run. Takes some minutes without.
+ */
+import { availableParallelism, cpus } from 'node:os';
+import { BACKGROUND } from '../src/classify/head/background.js';
+import { sentencesOf } from '../src/classify/labels.js';
+import { NAMED_CENTRE, similarityScoring } from '../src/classify/similarity-scorer.js';
+import {
+  type Banking77,
+  banking77Folder,
+  drawUtterances,
+  type Labelled,
+  randomNumbers,
+  readBanking77,
+  shuffle,
+} from './routing/banking77.js';
+import { embedAll } from './routing/embeddings.js';
+import { METHODS } from './routing/methods.js';
+import { mean } from './routing/metrics.js';
+import { accuracyOverHttp, withVolume } from './routing/over-http.js';
+import { ask, inScope, make, outOfScope, scoringTime, several, TEMPLATES } from './routing/trials.js';
+
+const SEEDS = [1, 2, 3];
+const SIZES = [5, 10, undefined];
+const PAIRS = 600;
+const args = process.argv.slice(2);
+const json = args.includes('--json');
+const vectorsAt = args.includes('--vectors') ? args[args.indexOf('--vectors') + 1] : undefined;
+
+type Row = Record<string, string | number>;
+const results: Record<string, Row[]> = {};
+
+function report(table: string, row: Row): void {
+  results[table] ??= [];
+  results[table].push(row);
+  if (json) return;
+  const cells = Object.entries(row).map(([name, value]) => `${name} ${show(value)}`);
+  process.stdout.write(`${table}: ${cells.join('  ')}\n`);
+}
+
+function show(value: string | number): string {
+  return typeof value === 'string' ? value : String(Math.round(value * 10_000) / 10_000);
+}
+
+/** The mean of each number over the seeds. */
+function meanOf(rows: readonly Record<string, number>[]): Record<string, number> {
+  const keys = Object.keys(rows[0] ?? {});
+  return Object.fromEntries(keys.map((key) => [key, mean(rows.map((row) => row[key] ?? Number.NaN))]));
+}
+
+const folder = banking77Folder();
+if (folder === undefined) {
+  process.stderr.write(
+    'SKIPPED: Banking77 is not there; set AI_ROUTER_BANKING77 to a folder with train.csv and test.csv\n',
+  );
+  process.exit(0);
+}
+const data = readBanking77(folder);
+report('machine', {
+  cpu: cpus()[0]?.model ?? '?',
+  cores: availableParallelism(),
+  node: process.version,
+  seeds: SEEDS.join(','),
+});
+
+if (!args.includes('--http-only')) await inProcess();
+if (!args.includes('--no-http')) await overHttp();
+if (json) process.stdout.write(`${JSON.stringify(results, undefined, 2)}\n`);
+
+/** Every method side by side, given embeddings. */
+async function inProcess(): Promise<void> {
+  const pairs = twoIntents(data);
+  const templates = data.routes.flatMap((name) => Object.values(TEMPLATES).flatMap((of) => of(name)));
+  const embedder = await embedAll(
+    [
+      ...data.train.map(({ text }) => text.trim()),
+      ...data.test.map(({ text }) => text),
+      ...data.routes.flatMap((name) => sentencesOf(name, undefined)),
+      ...Array.from({ length: 150 }, (_, i) => sentencesOf(halfName(data, i), undefined)).flat(),
+      ...pairs.map(({ text }) => text),
+      ...templates,
+      ...BACKGROUND,
+    ],
+    vectorsAt,
+  );
+  const texts = data.test.map(({ text }) => text);
+  for (const size of SIZES) {
+    for (const [method, create] of Object.entries(METHODS)) {
+      // All of it is the same for every seed.
+      const runs = [];
+      for (const seed of size === undefined ? [1] : SEEDS) {
+        const made = await make(create, drawUtterances(data, size, seed), embedder);
+        const { accuracy, calibration_error } = inScope(await ask(made, embedder, texts), data.test);
+        const ece = /head|CLASSIFY/.test(method) ? { calibration_error } : {};
+        runs.push({ accuracy, ...ece, train_ms: made.wallMs, train_cpu_ms: made.cpuMs });
+      }
+      report('in scope', { per_route: size ?? 'all', method, ...meanOf(runs) });
+    }
+  }
+
+  for (const [method, create] of Object.entries(METHODS)) {
+    const runs = [];
+    for (const seed of SEEDS) {
+      const out = new Set(shuffle([...data.routes], randomNumbers(100 + seed)).slice(0, 19));
+      const utterances = drawUtterances(data, 10, seed);
+      for (const name of out) utterances.delete(name);
+      const made = await make(create, utterances, embedder);
+      const isIn = ({ route }: Labelled): boolean => !out.has(route);
+      const test = data.test.filter(isIn);
+      const inside = await ask(
+        made,
+        embedder,
+        test.map(({ text }) => text),
+      );
+      const strangers = data.test.filter((one) => !isIn(one)).map(({ text }) => text);
+      const { threshold, ...numbers } = outOfScope(made, inside, test, await ask(made, embedder, strangers));
+      const { auroc } = numbers;
+      runs.push(/head|CLASSIFY/.test(method) ? { ...numbers, threshold } : { auroc });
+    }
+    report('19 of 77 routes out of scope', { per_route: 10, method, ...meanOf(runs) });
+  }
+
+  for (const method of ['nearest (CLASSIFY_METHOD)', 'head']) {
+    const made = await make(METHODS[method] ?? never(), drawUtterances(data, 10, 1), embedder);
+    const [one, two] = [
+      await ask(made, embedder, texts),
+      await ask(
+        made,
+        embedder,
+        pairs.map(({ text }) => text),
+      ),
+    ];
+    const expected = pairs.map(({ routes }) => routes);
+    report('multi', { per_route: 10, method, ...several(one, two, expected) });
+  }
+
+  for (const [template, sentences] of Object.entries(TEMPLATES)) {
+    const labels = new Map(data.routes.map((name) => [name, sentences(name)]));
+    const made = await make(similarityScoring(NAMED_CENTRE), labels, embedder);
+    report('labels by name', {
+      template,
+      accuracy: inScope(await ask(made, embedder, texts), data.test).accuracy,
+    });
+  }
+
+  {
+    // No public set here has 150 routes: each of these is half of one, which is harder to tell from the other half.
+    const whole = drawUtterances(data, 20, 1);
+    const halves = new Map(
+      Array.from({ length: 150 }, (_, i) => {
+        const all = whole.get(data.routes[i >> 1] ?? '') ?? [];
+        return [halfName(data, i), all.slice((i % 2) * 10, (i % 2) * 10 + 10)] as const;
+      }),
+    );
+    const runs = [];
+    for (const _ of SEEDS) {
+      const made = await make(METHODS.head ?? never(), halves, embedder);
+      const score_ms = await scoringTime(made, embedder, texts);
+      runs.push({ train_ms: made.wallMs, train_cpu_ms: made.cpuMs, score_ms });
+    }
+    report('150 routes × 10', { method: 'head', ...meanOf(runs) });
+  }
+}
+
+/** The real daemon, boot and all. */
+async function overHttp(): Promise<void> {
+  await withVolume(async (volume) => {
+    for (const size of SIZES) {
+      for (const seed of size === undefined ? [1] : SEEDS) {
+        const { accuracy, readyMs, method } = await accuracyOverHttp(
+          volume,
+          drawUtterances(data, size, seed),
+          data.test,
+        );
+        report('over HTTP', { per_route: size ?? 'all', seed, method, accuracy, ready_ms: readyMs });
+      }
+    }
+  });
+}
+
+/** Texts that ask for two things, made of two test texts of different routes. */
+function twoIntents({ test }: Banking77): { text: string; routes: string[] }[] {
+  const random = randomNumbers(7);
+  const made: { text: string; routes: string[] }[] = [];
+  while (made.length < PAIRS) {
+    const one = test[Math.floor(random() * test.length)];
+    const two = test[Math.floor(random() * test.length)];
+    if (!one || !two || one.route === two.route) continue;
+    const joint = [' and also, ', ' ', '. Another thing: '][made.length % 3] ?? ' ';
+    made.push({ text: one.text + joint + two.text, routes: [one.route, two.route] });
+  }
+  return made;
+}
+
+function halfName({ routes }: Banking77, index: number): string {
+  return `${routes[index >> 1] ?? ''} ${(index % 2) + 1}`;
+}
+
+function never(): never {
+  throw new Error('there is no such method');
+}

@@ -1,0 +1,82 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+/** A text and the route that it belongs to. */
+export interface Labelled {
+  readonly text: string;
+  readonly route: string;
+}
+
+/** Banking77 (Casanueva et al., 2020): 77 routes, 10,003 texts to train with and 3,080 to test with. */
+export interface Banking77 {
+  readonly train: readonly Labelled[];
+  readonly test: readonly Labelled[];
+  /** In the order of their names. */
+  readonly routes: readonly string[];
+}
+
+/** Where the data set is: `AI_ROUTER_BANKING77`, else beside the project. It is never copied into it. */
+export function banking77Folder(): string | undefined {
+  const folder =
+    process.env.AI_ROUTER_BANKING77 ??
+    fileURLToPath(new URL('../../../shared/data/banking77', import.meta.url));
+  return existsSync(`${folder}/train.csv`) ? folder : undefined;
+}
+
+/** Reads the data set. */
+export function readBanking77(folder: string): Banking77 {
+  const train = parse(readFileSync(`${folder}/train.csv`, 'utf8'));
+  const test = parse(readFileSync(`${folder}/test.csv`, 'utf8'));
+  return { train, test, routes: [...new Set(train.map(({ route }) => route))].sort() };
+}
+
+/** Utterances per route: `perRoute` of each, drawn by `seed`, or all. */
+export function drawUtterances(
+  data: Banking77,
+  perRoute: number | undefined,
+  seed: number,
+): Map<string, string[]> {
+  const random = randomNumbers(seed);
+  return new Map(
+    data.routes.map((name) => {
+      const texts = data.train.filter(({ route }) => route === name).map(({ text }) => text.trim());
+      shuffle(texts, random);
+      return [name, [...new Set(texts)].slice(0, perRoute)];
+    }),
+  );
+}
+
+/** Numbers in 0..1 that look random and are the same in every run (mulberry32). */
+export function randomNumbers(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** Fisher and Yates' shuffle, in place. */
+export function shuffle<T>(items: T[], random: () => number): T[] {
+  for (let i = items.length - 1; i > 0; i -= 1) {
+    const j = Math.floor(random() * (i + 1));
+    [items[i], items[j]] = [items[j] as T, items[i] as T];
+  }
+  return items;
+}
+
+/** CSV with two columns; quotes may hold commas, line breaks and doubled quotes. */
+function parse(csv: string): Labelled[] {
+  const fields = /(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r?\n|$)/g;
+  const rows: string[][] = [[]];
+  for (const [whole, quoted, plain, end] of csv.matchAll(fields)) {
+    if (whole === '') break;
+    rows.at(-1)?.push(quoted === undefined ? (plain ?? '') : quoted.replaceAll('""', '"'));
+    if (end !== ',') rows.push([]);
+  }
+  return rows
+    .slice(1)
+    .filter((row) => row.length === 2)
+    .map(([text = '', route = '']) => ({ text, route }));
+}

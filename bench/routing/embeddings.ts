@@ -1,0 +1,63 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeAtomic } from '../../src/cache/disk.js';
+import { fileOf, loadManifest } from '../../src/cache/manifest.js';
+import { mapConcurrent } from '../../src/classify/concurrent.js';
+import { createVectorCache } from '../../src/classify/vector-cache.js';
+import { AppError } from '../../src/errors.js';
+import type { Embedder } from '../../src/model/embedder.js';
+import { createPool } from '../../src/model/pool.js';
+import { builtInManifest, PACKAGE_ROOT } from '../../src/settings.js';
+
+const silent = { debug() {}, info() {}, warn() {}, error() {} };
+
+/**
+ * Embeds texts with the real pool and answers from memory afterwards.
+ * @param folder keeps the vectors for the next run, if given
+ */
+export async function embedAll(texts: readonly string[], folder?: string): Promise<Embedder> {
+  const manifest = await loadManifest(builtInManifest('q8'));
+  const { dimension } = manifest.embedding;
+  const path = folder === undefined ? undefined : join(folder, 'bench-vectors.bin');
+  const cache = createVectorCache(
+    {
+      load: async () => (path === undefined ? undefined : readFile(path).catch(() => undefined)),
+      save: async (bytes) => {
+        if (path !== undefined && folder !== undefined) await writeAtomic(path, bytes, folder);
+      },
+    },
+    { modelKey: manifest.digest, dimension },
+  );
+  const vectors = new Map((await cache.get(texts)).vectors);
+  const missing = [...new Set(texts)].filter((text) => !vectors.has(text));
+  if (missing.length > 0) {
+    const workerEntry = new URL('../../dist/model/inference-worker.js', import.meta.url);
+    const pool = createPool({ log: silent, workerEntry });
+    const { embedding: spec, canary } = manifest;
+    const read = (file: string): Promise<Buffer> =>
+      readFile(join(PACKAGE_ROOT, 'model', fileOf(manifest, file).path));
+    const [model, tokenizer, tokenizerConfig] = await Promise.all([
+      read(spec.model),
+      read(spec.tokenizer),
+      read(spec.tokenizer_config),
+    ]);
+    await pool.load({ spec, canary, model, tokenizer, tokenizerConfig });
+    let done = 0;
+    await mapConcurrent(missing, 4, async (text) => {
+      vectors.set(text, (await pool.embed(text)).vector);
+      done += 1;
+      if (done % 1_000 === 0) process.stderr.write(`embedded ${done} of ${missing.length}\n`);
+    });
+    await pool.close();
+    await cache.put(vectors);
+  }
+  return {
+    dimension,
+    async embed(text) {
+      const vector = vectors.get(text);
+      if (!vector) throw new AppError('internal', `not embedded: ${text}`);
+      const timing = { queueMs: 0, tokenizeMs: 0, inferenceMs: 0 };
+      return { vector, tokens: 0, truncatedTokens: 0, timing };
+    },
+  };
+}

@@ -1,0 +1,152 @@
+import { labelSetOf } from '../../src/classify/labels.js';
+import type { RouteSet } from '../../src/classify/route-set.js';
+import { type CreateScorer, createRouteScores, type Scorer } from '../../src/classify/scorer.js';
+import { embedRoutes, type RouteVectors } from '../../src/classify/vectors.js';
+import type { Embedder } from '../../src/model/embedder.js';
+import type { Labelled } from './banking77.js';
+import { setOf } from './methods.js';
+import { auroc, calibrationError } from './metrics.js';
+
+/** The answer to a text: the best route and its score. */
+export interface Answer {
+  readonly route: string;
+  readonly score: number;
+  /** Routes that reach the default threshold. */
+  readonly reached: readonly string[];
+}
+
+/** A scorer that is ready, and what making it took. */
+export interface Made {
+  readonly set: RouteSet;
+  readonly scorer: Scorer;
+  readonly vectors: RouteVectors;
+  readonly wallMs: number;
+  /** Of all threads of this process. */
+  readonly cpuMs: number;
+}
+
+/** Makes a scorer, given embeddings. */
+export async function make(
+  create: CreateScorer,
+  utterances: ReadonlyMap<string, readonly string[]>,
+  embedder: Embedder,
+): Promise<Made> {
+  const set = setOf(utterances);
+  const { vectors } = await embedRoutes(set, embedder);
+  const model = { id: 'bench', revision: '', variant: 'q8', digest: '' };
+  const cpu = process.cpuUsage();
+  const started = performance.now();
+  const scorer = await create(set, vectors, { encoder: { embedder, model } });
+  const wallMs = performance.now() - started;
+  const { user, system } = process.cpuUsage(cpu);
+  return { set, scorer, vectors, wallMs, cpuMs: (user + system) / 1_000 };
+}
+
+/** What a scorer says to each text. */
+export async function ask(
+  { set, scorer }: Made,
+  embedder: Embedder,
+  texts: readonly string[],
+): Promise<Answer[]> {
+  const out = createRouteScores(set.routes.length);
+  const answers: Answer[] = [];
+  for (const text of texts) {
+    const { vector } = await embedder.embed(text);
+    scorer.score(vector, undefined, out);
+    let best = 0;
+    for (const [route, score] of out.score.entries()) if (score > (out.score[best] ?? 0)) best = route;
+    const reached = set.routes.filter((_, route) => (out.score[route] ?? 0) >= scorer.defaultThreshold);
+    answers.push({
+      route: set.routes[best]?.name ?? '',
+      score: out.score[best] ?? 0,
+      reached: reached.map(({ name }) => name),
+    });
+  }
+  return answers;
+}
+
+/** Accuracy where every text has a route, and how far scores are from it. */
+export function inScope(answers: readonly Answer[], test: readonly Labelled[]) {
+  const right = answers.map(({ route }, i) => route === test[i]?.route);
+  return {
+    accuracy: right.filter(Boolean).length / right.length,
+    calibration_error: calibrationError(
+      answers.map(({ score }) => score),
+      right,
+    ),
+  };
+}
+
+/** What the default threshold does where the routes of some texts were left out of the set. */
+export function outOfScope(
+  { scorer: { defaultThreshold } }: Made,
+  inside: readonly Answer[],
+  test: readonly Labelled[],
+  outside: readonly Answer[],
+) {
+  const kept = inside.filter(({ score }) => score >= defaultThreshold).length;
+  const rejected = outside.filter(({ score }) => score < defaultThreshold).length;
+  const right = inside.filter(
+    ({ route, score }, i) => score >= defaultThreshold && route === test[i]?.route,
+  ).length;
+  const scores = (answers: readonly Answer[]): number[] => answers.map(({ score }) => score);
+  return {
+    auroc: auroc(scores(inside), scores(outside)),
+    threshold: defaultThreshold,
+    kept_in_scope: kept / inside.length,
+    rejected_out_of_scope: rejected / outside.length,
+    accuracy: (right + rejected) / (inside.length + outside.length),
+  };
+}
+
+/** Milliseconds for one text, all routes, at the median. */
+export async function scoringTime(
+  { set, scorer }: Made,
+  embedder: Embedder,
+  texts: readonly string[],
+): Promise<number> {
+  const out = createRouteScores(set.routes.length);
+  const times: number[] = [];
+  for (const text of texts) {
+    const { vector } = await embedder.embed(text);
+    const started = performance.now();
+    scorer.score(vector, undefined, out);
+    times.push(performance.now() - started);
+  }
+  return times.sort((a, b) => a - b)[Math.floor(times.length / 2)] ?? Number.NaN;
+}
+
+/** What `multi` returns for texts with one intent and with two. */
+export function several(
+  one: readonly Answer[],
+  two: readonly Answer[],
+  pairs: readonly (readonly string[])[],
+) {
+  let found = 0;
+  let returned = 0;
+  let both = 0;
+  for (const [i, { reached }] of two.entries()) {
+    const hits = reached.filter((route) => pairs[i]?.includes(route)).length;
+    found += hits;
+    returned += reached.length;
+    if (hits === 2) both += 1;
+  }
+  return {
+    routes_per_single_intent: one.reduce((sum, { reached }) => sum + reached.length, 0) / one.length,
+    recall_of_two: found / (2 * two.length),
+    precision_of_two: found / Math.max(1, returned),
+    both_found: both / two.length,
+  };
+}
+
+/** Sentences of a label that is known by its name alone, by template. */
+export const TEMPLATES: Readonly<Record<string, (name: string) => string[]>> = {
+  '{name}': (name) => [words(name)],
+  'I want help with {name}': (name) => [`I want help with ${words(name)}`],
+  'question about {name}': (name) => [`question about ${words(name)}`],
+  'as shipped: the first two': (name) => [...(labelSetOf([name]).set.routes[0]?.utterances ?? [])],
+};
+
+function words(name: string): string {
+  return name.replace(/[_-]+/g, ' ').toLowerCase();
+}

@@ -1,0 +1,52 @@
+import { createRequire } from 'node:module';
+import { cpus } from 'node:os';
+import { join } from 'node:path';
+import { readSmall, writeAtomic } from './cache/disk.js';
+import type { Layout } from './cache/layout.js';
+import type { Manifest } from './cache/manifest.js';
+import { createHeadCache, type HeadCache } from './classify/head/head-cache.js';
+import { type ByteStore, createVectorCache, type VectorCache } from './classify/vector-cache.js';
+
+/** A file of vectors is never larger than this (1 GiB). */
+const MAX_BYTES = 2 ** 30;
+
+const { version } = createRequire(import.meta.url)('onnxruntime-node/package.json') as { version: string };
+
+/** What the volume keeps for a model's routes, so that a boot makes nothing that it has made before. */
+export interface RouteCaches {
+  /** Vectors of utterances. */
+  readonly cache: VectorCache;
+  /** Vectors of the other texts that heads are made with: kept apart, so that neither pushes the other out. */
+  readonly auxiliary: VectorCache;
+  readonly heads: HeadCache;
+  readonly modelKey: string;
+}
+
+/**
+ * Embeddings and trained heads on the volume. Each file carries its own checksum; a quantized model rounds
+ * differently on another processor or runtime, so these belong to the key.
+ * @param whose what commands embed is kept apart, so that it crowds nothing out
+ */
+export function routeCaches(
+  layout: Layout,
+  manifest: Manifest,
+  whose: 'daemon' | 'commands' = 'daemon',
+): RouteCaches {
+  const digest = manifest.digest.replace('sha256:', '');
+  const hex = whose === 'daemon' ? digest : `${digest}.commands`;
+  const modelKey = [manifest.digest, `onnxruntime-node@${version}`, process.arch, cpus()[0]?.model].join(' ');
+  const store = (name: string): ByteStore => {
+    const path = join(layout.vectors, name);
+    return {
+      load: () => readSmall(path, MAX_BYTES),
+      save: (bytes) => writeAtomic(path, bytes, layout.ingest),
+    };
+  };
+  const options = { modelKey, dimension: manifest.embedding.dimension };
+  return {
+    cache: createVectorCache(store(`${hex}.bin`), options),
+    auxiliary: createVectorCache(store(`${hex}.head-texts.bin`), options),
+    heads: createHeadCache(store(`${hex}.heads.bin`)),
+    modelKey,
+  };
+}
