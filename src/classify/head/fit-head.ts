@@ -1,7 +1,7 @@
 import { type Blend, fitBlend } from './blend.js';
 import { type Confidence, fitConfidence } from './confidence.js';
-import { createOutOfFold, type OutOfFold } from './out-of-fold.js';
-import { foldPlan, HEAD_DEFAULTS, stratifiedFolds } from './sizes.js';
+import { createOutOfFold, NO_ROUTE, type OutOfFold } from './out-of-fold.js';
+import { type FoldPlan, foldPlan, HEAD_DEFAULTS, stratifiedFolds } from './sizes.js';
 import { SoftmaxRegression } from './softmax-regression.js';
 import { TrainingRows } from './training-rows.js';
 
@@ -54,7 +54,7 @@ class Training {
   readonly #regression: SoftmaxRegression;
   readonly #utterances: number;
   readonly #folds: Uint32Array;
-  readonly #plan: { readonly count: number; readonly used: number };
+  readonly #plan: FoldPlan;
   /** Weight of each row, before folds. */
   readonly #balance: Float32Array;
 
@@ -119,7 +119,6 @@ class Training {
     const rows = Array.from({ length: this.#rows.rows - first }, (_, index) => first + index);
     const out = createOutOfFold(rows.length, routes);
     this.#score(rows, undefined, out, 0);
-    out.labels.fill(-1);
     return out;
   }
 
@@ -173,7 +172,7 @@ class Training {
         const cosine = (products[other] as number) - 1;
         if (cosine > (out.similarity[at] as number)) out.similarity[at] = cosine;
       }
-      out.labels[first + index] = labels[row] ?? -1;
+      out.labels[first + index] = labels[row] ?? NO_ROUTE;
     }
   }
 }

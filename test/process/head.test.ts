@@ -1,0 +1,58 @@
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import type { Decision } from '../../src/classify/decision.js';
+import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { temporaryFolder } from '../support/volume.js';
+
+/** Boots on a volume until it serves; what it says of its scorer. */
+async function boot(volume: string): Promise<{ daemon: TestDaemon; scored: unknown; warned: boolean }> {
+  const daemon = await startDaemon({ MODEL_CACHE_DIR: volume, HF_HUB_OFFLINE: '1', INFERENCE_WORKERS: '2' });
+  await daemon.ready(60_000);
+  return {
+    daemon,
+    scored: daemon.lines.find(({ msg }) => msg === 'routes scored by'),
+    warned: daemon.lines.some(({ msg }) => msg === 'trained heads could not be read or kept'),
+  };
+}
+
+it('a boot trains nothing that was trained before, and trains again what has rotted', async () => {
+  const volume = await temporaryFolder();
+  const ask = async ({ post }: TestDaemon): Promise<Decision> => {
+    const { status, body } = await post<Decision>('/classify', {
+      text: 'translate my message to swedish',
+      multi: true,
+      explain: true,
+    });
+    expect(status).toBe(200);
+    return body;
+  };
+
+  const first = await boot(volume);
+  expect(first.scored).toMatchObject({ method: 'head', trained: true });
+  const answer = await ask(first.daemon);
+  expect(answer).toMatchObject({
+    route: 'translation',
+    routes: [{ route: 'translation', score: answer.score }],
+    scorer: { method: 'head', version: 1, digest: expect.stringMatching(/^sha256:/) },
+  });
+  expect(answer.candidates[0]?.contribution?.head_probability).toBeGreaterThan(0.5);
+  await first.daemon.stop();
+
+  const second = await boot(volume);
+  expect(second).toMatchObject({ scored: { method: 'head', trained: false }, warned: false });
+  expect(await ask(second.daemon)).toEqual(answer);
+  await second.daemon.stop();
+
+  const folder = join(volume, 'vectors');
+  const name = (await readdir(folder)).find((entry) => entry.endsWith('.heads.bin')) ?? '';
+  const bytes = await readFile(join(folder, name));
+  await writeFile(
+    join(folder, name),
+    bytes.map((byte, at) => (at === 500 ? byte ^ 0x10 : byte)),
+  );
+  const third = await boot(volume);
+  expect(third).toMatchObject({ scored: { method: 'head', trained: true }, warned: true });
+  expect(await ask(third.daemon)).toEqual(answer);
+  await third.daemon.stop();
+}, 120_000);
