@@ -21,11 +21,13 @@ export interface CampaignOptions {
   readonly concurrency?: number;
   /** Told of each row's end. */
   readonly onVerdict?: (verdict: Verdict) => void;
+  /** Told after every hundred injections of a row. */
+  readonly onProgress?: (row: number, tried: number, survived: number) => void;
 }
 
 /** Runs the rows of the catalogue and returns what each came to, in their order. */
 export async function runCampaign(options: CampaignOptions): Promise<Verdict[]> {
-  const { seed, short, rows: wanted, concurrency = 1, onVerdict } = options;
+  const { rows: wanted, concurrency = 1, onVerdict } = options;
   const rows = ROWS.filter(({ number }) => wanted?.includes(number) ?? true);
   const template = await mkdtemp(join(tmpdir(), 'ai-router-faults-template-'));
   try {
@@ -38,7 +40,7 @@ export async function runCampaign(options: CampaignOptions): Promise<Verdict[]> 
         : rows.toSorted((a, b) => Number(b.number === 13) - Number(a.number === 13));
     const lane = async (): Promise<void> => {
       for (let row = queue.shift(); row; row = queue.shift()) {
-        const verdict = await runRow(row, new Sandbox(join(template, 'volume'), golden), seed, short);
+        const verdict = await runRow(row, new Sandbox(join(template, 'volume'), golden), options);
         verdicts.push(verdict);
         onVerdict?.(verdict);
       }
@@ -50,9 +52,15 @@ export async function runCampaign(options: CampaignOptions): Promise<Verdict[]> 
   }
 }
 
-async function runRow(row: Row, sandbox: Sandbox, seed: number, short: boolean): Promise<Verdict> {
+async function runRow(
+  row: Row,
+  sandbox: Sandbox,
+  { seed, short, onProgress }: CampaignOptions,
+): Promise<Verdict> {
   // Each row has its own sequence, so that it can be run alone.
-  const trial = new Trial(short, new Random(seed * 1_000 + row.number), sandbox);
+  const trial = new Trial(short, new Random(seed * 1_000 + row.number), sandbox, (tried, survived) =>
+    onProgress?.(row.number, tried, survived),
+  );
   try {
     await row.run(trial);
   } catch (error) {

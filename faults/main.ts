@@ -43,6 +43,8 @@ const verdicts = await runCampaign({
   short: values.short,
   concurrency: jobs,
   ...(rows && { rows }),
+  onProgress: (row, tried, survived) =>
+    void process.stderr.write(`row ${row}: ${survived} of ${tried} so far\n`),
   onVerdict: ({ row, fault, tried, survived, shortfalls, ms }) => {
     const verdict = shortfalls.length > 0 ? 'SHORT' : 'ok';
     process.stderr.write(`row ${row} ${verdict} ${survived}/${tried} in ${Math.round(ms)} ms: ${fault}\n`);

@@ -38,7 +38,15 @@ export class Trial {
   readonly #notes: string[] = [];
   readonly #startedAt = performance.now();
 
-  constructor(short: boolean, random: Random, sandbox: Sandbox) {
+  readonly #onProgress: (tried: number, survived: number) => void;
+
+  constructor(
+    short: boolean,
+    random: Random,
+    sandbox: Sandbox,
+    onProgress: (tried: number, survived: number) => void = () => undefined,
+  ) {
+    this.#onProgress = onProgress;
     this.short = short;
     this.random = random;
     this.sandbox = sandbox;
@@ -53,6 +61,7 @@ export class Trial {
     } catch (error) {
       this.#shortfalls.push(`${what}: ${messageOf(error)}`);
     }
+    if (this.#tried % 100 === 0) this.#onProgress(this.#tried, this.#survived);
   }
 
   /** The same, where the machine has what it takes; otherwise says aloud that it was skipped. */

@@ -48,7 +48,10 @@ export interface Service {
 export async function createService(config: Config, log: Log, version: string, pool: Pool): Promise<Service> {
   const manifest = await loadManifest(config.manifestFile);
   // A broken route file is found before anything listens; the file is read again when the model is there.
-  const routes = await readTextFile(config.routesFile, MAX_ROUTE_FILE_BYTES);
+  const routes = await readTextFile(config.routesFile, MAX_ROUTE_FILE_BYTES).catch((cause: unknown) => {
+    // Whoever mistyped a path needs all of it, and the setting's name.
+    throw new AppError('routes_invalid', `ROUTES_FILE ${config.routesFile}: ${messageOf(cause)}`, { cause });
+  });
   parseRouteSet(routes.text, { origin: config.routesFile });
   return new Daemon(config, manifest, log, version, pool);
 }
