@@ -66,7 +66,9 @@ export class Trial {
       this.#shortfalls.push(shortfall);
       this.#onShortfall(shortfall);
     }
-    if (this.#tried % 100 === 0) this.#onProgress(this.#tried, this.#survived);
+    // Of those that are over: others may be under way beside them.
+    const over = this.#survived + this.#shortfalls.length;
+    if (over % 100 === 0) this.#onProgress(over, this.#survived);
   }
 
   /** The same, where the machine has what it takes; otherwise says aloud that it was skipped. */
