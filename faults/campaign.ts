@@ -21,6 +21,8 @@ export interface CampaignOptions {
   readonly concurrency?: number;
   /** Told of each row's end. */
   readonly onVerdict?: (verdict: Verdict) => void;
+  /** Told of each injection that was not survived, at once. */
+  readonly onShortfall?: (row: number, shortfall: string) => void;
   /** Told after every hundred injections of a row. */
   readonly onProgress?: (row: number, tried: number, survived: number) => void;
 }
@@ -55,12 +57,13 @@ export async function runCampaign(options: CampaignOptions): Promise<Verdict[]> 
 async function runRow(
   row: Row,
   sandbox: Sandbox,
-  { seed, short, onProgress }: CampaignOptions,
+  { seed, short, onProgress, onShortfall }: CampaignOptions,
 ): Promise<Verdict> {
   // Each row has its own sequence, so that it can be run alone.
-  const trial = new Trial(short, new Random(seed * 1_000 + row.number), sandbox, (tried, survived) =>
-    onProgress?.(row.number, tried, survived),
-  );
+  const trial = new Trial(short, new Random(seed * 1_000 + row.number), sandbox, {
+    onProgress: (tried, survived) => onProgress?.(row.number, tried, survived),
+    onShortfall: (shortfall) => onShortfall?.(row.number, shortfall),
+  });
   try {
     await row.run(trial);
   } catch (error) {

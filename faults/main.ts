@@ -43,12 +43,12 @@ const verdicts = await runCampaign({
   short: values.short,
   concurrency: jobs,
   ...(rows && { rows }),
+  onShortfall: (row, shortfall) => void process.stderr.write(`row ${row} SHORT: ${shortfall}\n`),
   onProgress: (row, tried, survived) =>
     void process.stderr.write(`row ${row}: ${survived} of ${tried} so far\n`),
   onVerdict: ({ row, fault, tried, survived, shortfalls, ms }) => {
     const verdict = shortfalls.length > 0 ? 'SHORT' : 'ok';
     process.stderr.write(`row ${row} ${verdict} ${survived}/${tried} in ${Math.round(ms)} ms: ${fault}\n`);
-    for (const what of shortfalls) process.stderr.write(`  ${what}\n`);
   },
 });
 const ok = verdicts.every(({ shortfalls }) => shortfalls.length === 0);

@@ -22,6 +22,12 @@ export interface Verdict {
   readonly ms: number;
 }
 
+/** Told while a row runs. */
+export interface TrialListener {
+  onProgress(tried: number, survived: number): void;
+  onShortfall(shortfall: string): void;
+}
+
 /** One row under test: what it may use, and where it writes down what happened. */
 export class Trial {
   readonly short: boolean;
@@ -38,14 +44,11 @@ export class Trial {
   readonly #notes: string[] = [];
   readonly #startedAt = performance.now();
 
+  readonly #onShortfall: (shortfall: string) => void;
   readonly #onProgress: (tried: number, survived: number) => void;
 
-  constructor(
-    short: boolean,
-    random: Random,
-    sandbox: Sandbox,
-    onProgress: (tried: number, survived: number) => void = () => undefined,
-  ) {
+  constructor(short: boolean, random: Random, sandbox: Sandbox, { onProgress, onShortfall }: TrialListener) {
+    this.#onShortfall = onShortfall;
     this.#onProgress = onProgress;
     this.short = short;
     this.random = random;
@@ -59,9 +62,13 @@ export class Trial {
       await work();
       this.#survived += 1;
     } catch (error) {
-      this.#shortfalls.push(`${what}: ${messageOf(error)}`);
+      const shortfall = `${what}: ${messageOf(error)}`;
+      this.#shortfalls.push(shortfall);
+      this.#onShortfall(shortfall);
     }
-    if (this.#tried % 100 === 0) this.#onProgress(this.#tried, this.#survived);
+    // Of those that are over: others may be under way beside them.
+    const over = this.#survived + this.#shortfalls.length;
+    if (over % 100 === 0) this.#onProgress(over, this.#survived);
   }
 
   /** The same, where the machine has what it takes; otherwise says aloud that it was skipped. */
