@@ -49,7 +49,10 @@ export class Crew implements Embedder {
   #nextId = 0;
   #averageMs = 0;
 
-  /** Starts the workers, which load their libraries and wait for the model. */
+  /**
+   * Starts the first worker, which loads its libraries and waits for the model. The others follow when it is
+   * ready: they would only share the cores with what the first answer waits for.
+   */
   constructor(settings: PoolSettings, totals: PoolTotals, log: Log) {
     this.#settings = settings;
     this.#totals = totals;
@@ -79,6 +82,7 @@ export class Crew implements Embedder {
           log,
         ),
     );
+    this.#seats[0]?.start();
   }
 
   /** Length of the vectors; 0 before there is a model. */
@@ -117,6 +121,8 @@ export class Crew implements Embedder {
       this.#load = { quorum, crashes: [], resolve, reject };
     });
     for (const seat of this.#seats) seat.setModel(model);
+    // A model that takes another's place has to wait for all of its workers anyway.
+    if (quorum > 1) this.#startAll();
     return verdict.finally(() => {
       this.#load = undefined;
     });
@@ -201,7 +207,12 @@ export class Crew implements Embedder {
     return best;
   }
 
+  #startAll(): void {
+    for (const seat of this.#seats) seat.start();
+  }
+
   #onReady(): void {
+    this.#startAll();
     const ready = this.#seats.filter((seat) => seat.status.state === 'ready').length;
     if (!this.#load || ready < this.#load.quorum) return;
     this.#accepted = true;

@@ -50,6 +50,7 @@ export class Seat {
   #process: WorkerProcess | undefined;
   #model: ModelBytes | undefined;
   #state: SeatState = 'starting';
+  #started = false;
   #warm = false;
   #restarts = 0;
   /** Deaths since the last healthy spell. */
@@ -66,6 +67,12 @@ export class Seat {
     this.#settings = settings;
     this.#listener = listener;
     this.#log = log;
+  }
+
+  /** Starts the seat's first process, if that was not done yet. */
+  start(): void {
+    if (this.#started || this.#state === 'ended') return;
+    this.#started = true;
     this.#spawn();
   }
 
