@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -33,7 +34,8 @@ export class Sandbox {
   readonly golden: readonly Golden[];
   readonly #folders: string[] = [];
   readonly #children: ChildProcess[] = [];
-  readonly #pids = new Set<number>();
+  /** Daemons below a tool that started them: process id → when the kernel started it. */
+  readonly #below = new Map<number, string>();
   readonly #origins: Origin[] = [];
 
   constructor(template: string, golden: readonly Golden[]) {
@@ -71,7 +73,8 @@ export class Sandbox {
       { ...QUIET_ENV, ...env },
       { ...options, onSpawn: (child) => this.#own(child) },
     );
-    this.#pids.add(pidOf(daemon));
+    const pid = pidOf(daemon);
+    if (pid !== daemon.child.pid) this.#below.set(pid, startOf(pid));
     return daemon;
   }
 
@@ -127,7 +130,8 @@ export class Sandbox {
 
   /** Ends every process and removes every folder. */
   async close(): Promise<void> {
-    for (const pid of this.#pids) kill(pid, 'SIGKILL');
+    // A number may long be another process's: they wrap around after some ten thousand starts.
+    for (const [pid, start] of this.#below) if (start !== '' && startOf(pid) === start) kill(pid, 'SIGKILL');
     for (const child of this.#children) child.kill('SIGKILL');
     await Promise.all(this.#origins.map((origin) => origin.close()));
     await Promise.all(
@@ -139,6 +143,16 @@ export class Sandbox {
 /** The daemon's own process: what was started may be a tool that started it. */
 export function pidOf({ lines, child }: TestDaemon): number {
   return Number(lines.find(({ msg }) => msg === 'listening')?.pid ?? child.pid);
+}
+
+/** When the kernel started a process, in its clock ticks; empty where there is none. */
+function startOf(pid: number): string {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+  } catch {
+    return '';
+  }
 }
 
 /** Sends a signal, if there is anybody to get it. */
