@@ -33,7 +33,7 @@ COPY routes ./routes
 # it with MODEL_CACHE_DIR=/opt/models and REQUIRE_MOUNT=false. Without it the image stays small.
 ARG BAKE=
 RUN mkdir -p /data/models \
- && if [ -n "$BAKE" ]; then node dist/main.js pull --quiet --cache-dir /opt/models; fi
+ && if [ -n "$BAKE" ]; then node dist/main.js pull --routes --quiet --cache-dir /opt/models; fi
 # Railway mounts its volume here itself, and refuses a Dockerfile with a VOLUME instruction.
 EXPOSE 3000
 STOPSIGNAL SIGTERM

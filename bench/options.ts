@@ -53,7 +53,7 @@ const scratch = await mkdtemp(join(tmpdir(), 'ai-router-options-'));
 
 try {
   const baked = join(scratch, 'baked');
-  await command(['pull', '--quiet', '--sources', 'bundled'], { MODEL_CACHE_DIR: baked });
+  await command(['pull', '--routes', '--quiet', '--sources', 'bundled'], { MODEL_CACHE_DIR: baked });
   say(`${cpus()[0]?.model}, ${availableParallelism()} cores, Node ${process.version}`);
   say(`model ${megabytes(modelBytes)} MB, as .tar.gz ${megabytes(archive.length)} MB`);
   for (const rates of profiles()) await compare(rates, baked);

@@ -18,6 +18,8 @@ export interface LocalModelOptions {
   readonly output: Output;
   readonly signal: AbortSignal;
   readonly quiet: boolean;
+  /** Whose embeddings and heads on the volume are used and added to. Default: those of the commands. */
+  readonly whose?: 'daemon' | 'commands';
 }
 
 /**
@@ -25,7 +27,7 @@ export interface LocalModelOptions {
  * @throws AppError why the model is not to be had; what `work` throws
  */
 export async function withLocalModel<T>(
-  { config, output, signal, quiet }: LocalModelOptions,
+  { config, output, signal, quiet, whose = 'commands' }: LocalModelOptions,
   work: (encoder: Encoder) => Promise<T>,
 ): Promise<T> {
   const manifest = await loadManifest(config.manifestFile);
@@ -45,7 +47,7 @@ export async function withLocalModel<T>(
     return await work({
       embedder: pool,
       model: { id, revision, variant, digest },
-      ...routeCaches(store.layout, manifest, 'commands'),
+      ...routeCaches(store.layout, manifest, whose),
     });
   } finally {
     signal.removeEventListener('abort', stop);

@@ -3,6 +3,7 @@ import { CACHE_OPTIONS, type Command, command, type Outcome, SOURCE_OPTIONS } fr
 import { type Filling, fillCache } from './fill.js';
 import { count, formatBytes, formatDuration } from './format.js';
 import { modelName, modelReport, pinnedBytes } from './model-lines.js';
+import { warmRoutes } from './warm-routes.js';
 
 /** `ai-router pull`: fills the cache folder. */
 export const pull: Command = command({
@@ -11,6 +12,10 @@ export const pull: Command = command({
   options: {
     ...CACHE_OPTIONS,
     ...SOURCE_OPTIONS,
+    routes: {
+      type: 'boolean',
+      help: 'also embed the routes and train their head, so that the first start has neither to do',
+    },
     quiet: { type: 'boolean', help: 'no progress on stderr' },
   },
   notes:
@@ -19,8 +24,16 @@ export const pull: Command = command({
   exitStatus: '0 when every pinned file is there and verified, 1 when not',
   async run({ config, output, signal, values }) {
     const manifest = await loadManifest(config.manifestFile);
-    const filling = await fillCache({ config, manifest, output, signal, quiet: values.quiet ?? false });
-    return outcomeOf(config.cacheDir, manifest, filling);
+    const quiet = values.quiet ?? false;
+    const filling = await fillCache({ config, manifest, output, signal, quiet });
+    const outcome = outcomeOf(config.cacheDir, manifest, filling);
+    if (!filling.report.whole || values.routes !== true) return outcome;
+    const routes = await warmRoutes({ config, output, signal, quiet });
+    return {
+      ...outcome,
+      report: { ...outcome.report, routes },
+      text: [...outcome.text, `${count(routes, 'route')} ready to be served`],
+    };
   },
 });
 
