@@ -3,13 +3,16 @@ import { createServer as createHttpServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { mountOf } from '../../src/commands/doctor/mounts.js';
 import { checkNode } from '../../src/commands/doctor/process.js';
 import { listen } from '../support/listen.js';
 import { Origin } from '../support/origin.js';
+import { suiteEnd } from '../support/suite.js';
 import { smallModel, temporaryFolder, writeTree } from '../support/volume.js';
 import { manifestFile, runJson } from './program.js';
+
+const atEnd = suiteEnd();
 
 interface Finding {
   check: string;
@@ -49,7 +52,7 @@ async function mirror(bytesPerSecond?: number): Promise<Origin> {
 }
 
 beforeAll(async () => {
-  const bundled = await temporaryFolder(afterAll);
+  const bundled = await temporaryFolder(atEnd);
   await writeTree(bundled, files);
   wholesome = {
     PORT: '0',

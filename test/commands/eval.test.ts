@@ -1,11 +1,14 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import type { SetComparison } from '../../src/evaluate/comparison.js';
 import type { Evaluation } from '../../src/evaluate/evaluation.js';
 import { startDaemon } from '../support/daemon.js';
+import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
 import { run, runJson } from './program.js';
+
+const atEnd = suiteEnd();
 
 type Report = Evaluation & { ok: boolean; skipped: number; comparison: SetComparison | null };
 
@@ -23,7 +26,7 @@ let first: Report;
 const at = (name: string): string => join(folder, name);
 
 beforeAll(async () => {
-  folder = await temporaryFolder(afterAll);
+  folder = await temporaryFolder(atEnd);
   env = {
     MODEL_CACHE_DIR: at('volume'),
     MODEL_SOURCES: 'bundled',

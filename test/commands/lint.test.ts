@@ -1,15 +1,18 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import type { LintReport } from '../../src/classify/lint.js';
+import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
 import { run, runJson } from './program.js';
+
+const atEnd = suiteEnd();
 
 let folder: string;
 let env: Record<string, string>;
 
 beforeAll(async () => {
-  folder = await temporaryFolder(afterAll);
+  folder = await temporaryFolder(atEnd);
   env = { MODEL_CACHE_DIR: join(folder, 'volume'), MODEL_SOURCES: 'bundled', INFERENCE_WORKERS: '1' };
   await writeFile(
     join(folder, 'bad.yaml'),

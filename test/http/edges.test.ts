@@ -1,23 +1,26 @@
 import { createConnection } from 'node:net';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import type { Decision } from '../../src/classify/decision.js';
 import type { ProblemBody } from '../../src/http/problem.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
+
+const atEnd = suiteEnd();
 
 let daemon: TestDaemon;
 
 beforeAll(async () => {
   daemon = await startDaemon(
     {
-      MODEL_CACHE_DIR: await temporaryFolder(afterAll),
+      MODEL_CACHE_DIR: await temporaryFolder(atEnd),
       HF_HUB_OFFLINE: '1',
       MAX_TEXT_CHARS: '2000',
       MAX_BATCH: '3',
       MAX_BODY_BYTES: '10000',
       ADMIN_KEYS: 'an-admin-key-of-good-length,another-key-of-good-length',
     },
-    { atEnd: afterAll },
+    { atEnd },
   );
   await daemon.ready();
 });

@@ -1,12 +1,15 @@
 import { copyFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Decision } from '../../src/classify/decision.js';
 import type { LintReport } from '../../src/classify/lint.js';
 import type { ProblemBody } from '../../src/http/problem.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
+
+const atEnd = suiteEnd();
 
 const KEY = 'an-admin-key-of-good-length';
 const FILE =
@@ -61,7 +64,7 @@ let daemon: TestDaemon;
 let edit: ReturnType<typeof editor>;
 
 beforeAll(async () => {
-  folder = await temporaryFolder(afterAll);
+  folder = await temporaryFolder(atEnd);
   await writeFile(join(folder, 'routes.yaml'), FILE);
   daemon = await startDaemon(
     {
@@ -71,7 +74,7 @@ beforeAll(async () => {
       ADMIN_KEYS: KEY,
       MAX_BODY_BYTES: '50000',
     },
-    { atEnd: afterAll },
+    { atEnd },
   );
   await daemon.ready();
   edit = editor(daemon);

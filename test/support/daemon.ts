@@ -10,7 +10,7 @@ export { type LogLine, PROGRAM, type TestDaemon } from './daemon-process.js';
 export function startDaemon(
   env: Record<string, string>,
   options: Omit<SpawnOptions, 'onSpawn'> & {
-    /** Where the killing is registered; `afterAll` for a daemon that serves a whole suite. */
+    /** Where the killing is registered; `suiteEnd()` for a daemon that serves a whole suite. */
     atEnd?: (kill: () => void) => void;
   } = {},
 ): Promise<TestDaemon> {

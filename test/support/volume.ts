@@ -5,7 +5,7 @@ import { onTestFinished } from 'vitest';
 
 export { memorySource, pin, smallModel } from './small-model.js';
 
-/** A fresh folder that goes away with the test, or with the suite where `atEnd` is `afterAll`. */
+/** A fresh folder that goes away with the test, or when `atEnd` says (`suiteEnd()`). */
 export async function temporaryFolder(
   atEnd: (remove: () => Promise<void>) => void = onTestFinished,
 ): Promise<string> {
