@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gather } from './cache/gather.js';
-import { fileOf, loadManifest, type Manifest, type PinnedFile } from './cache/manifest.js';
+import { loadManifest, type Manifest } from './cache/manifest.js';
 import { BlobOpener } from './cache/open-blob.js';
 import { ContentStore } from './cache/store.js';
 import type { Encoder } from './classify/encoder.js';
@@ -21,9 +21,10 @@ import type { Log } from './log.js';
 import { EmbeddingCache } from './model/embedding-cache.js';
 import type { ModelBytes } from './model/model-bytes.js';
 import type { Pool } from './model/pool.js';
+import { modelFiles, readModel } from './read-model.js';
 import { cacheStatusOf, healthOf, type Parts, type Phase, reportBody, type State } from './report.js';
 import { routeCaches } from './route-caches.js';
-import { createSources } from './sources.js';
+import { closeSources, createSources } from './sources.js';
 import { Reconciler } from './upkeep/reconciler.js';
 import type { Report } from './upkeep/status.js';
 import { Triggers } from './upkeep/triggers.js';
@@ -168,7 +169,7 @@ class Daemon implements Service {
     await pool.close(left());
     classifier.close();
     await this.#boot;
-    for (const source of this.#sources) await source.close?.();
+    await closeSources(this.#sources);
   }
 
   /** Embeds a set and lets it serve, unless the very same one does already. */
@@ -266,18 +267,10 @@ class Daemon implements Service {
   /** The verified bytes: from the volume, or, while that is unusable and may be done without, from a source. */
   async #read(): Promise<ModelBytes> {
     const { manifest, store, reconciler } = this.#parts;
-    const { embedding: spec, canary } = manifest;
-    const pinned = [spec.model, spec.tokenizer, spec.tokenizer_config].map((path) => fileOf(manifest, path));
-    let read = (file: PinnedFile): Promise<Buffer> => store.read(file);
-    if (!reconciler.ledger.whole) {
-      this.#log.warn({ code: reconciler.volumeProblem?.code }, 'the volume is unusable: serving from memory');
-      const gathered = await gather(this.#sources, pinned, this.#stop.signal);
-      read = async ({ path }) => gathered.get(path) ?? Buffer.alloc(0);
-    }
-    const [model, tokenizer, tokenizerConfig] = await Promise.all(pinned.map(read));
-    if (!model || !tokenizer || !tokenizerConfig)
-      throw new AppError('internal', 'a pinned file has no bytes');
-    return { spec, canary, model, tokenizer, tokenizerConfig };
+    if (reconciler.ledger.whole) return readModel(manifest, (file) => store.read(file));
+    this.#log.warn({ code: reconciler.volumeProblem?.code }, 'the volume is unusable: serving from memory');
+    const gathered = await gather(this.#sources, modelFiles(manifest), this.#stop.signal);
+    return readModel(manifest, async ({ path }) => gathered.get(path) ?? Buffer.alloc(0));
   }
 
   async #pause(ms: number): Promise<void> {

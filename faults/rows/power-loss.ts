@@ -1,12 +1,17 @@
 import { createHash } from 'node:crypto';
 import { chmod, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type DiskChange, observeDisk } from '../../src/cache/journal.js';
+import type { DiskChange } from '../../src/cache/journal.js';
 import { blobPath } from '../../src/cache/layout.js';
 import { OWNER } from '../../src/cache/owner.js';
 import { ContentStore } from '../../src/cache/store.js';
 import { Reconciler } from '../../src/upkeep/reconciler.js';
-import { type DiskState, materialize, statesAfterPowerLoss } from '../../test/support/power-loss.js';
+import {
+  type DiskState,
+  materialize,
+  recordChanges,
+  statesAfterPowerLoss,
+} from '../../test/support/power-loss.js';
 import { memorySource, smallModel } from '../../test/support/small-model.js';
 import type { Row } from '../row.js';
 import { check, type Trial } from '../trial.js';
@@ -24,19 +29,6 @@ async function reconcile({ manifest, files }: Model, root: string) {
   const report = await reconciler.request('boot');
   await reconciler.close();
   return report;
-}
-
-async function record(work: () => Promise<unknown>): Promise<DiskChange[]> {
-  const changes: DiskChange[] = [];
-  observeDisk((change) =>
-    changes.push('bytes' in change ? { ...change, bytes: Uint8Array.from(change.bytes) } : change),
-  );
-  try {
-    await work();
-  } finally {
-    observeDisk(undefined);
-  }
-  return changes;
 }
 
 /** Every distinct state, from every moment on from `first`, is built, judged and booted from. */
@@ -93,7 +85,7 @@ function keyOf({ entries }: DiskState): string {
 async function powerLoss(trial: Trial): Promise<void> {
   const model = smallModel(trial.short ? 2_000 : 3_000, (length) => trial.random.bytes(length));
   const root = join(await trial.sandbox.folder(), 'volume');
-  const build = await record(() => reconcile(model, root));
+  const build = await recordChanges(() => reconcile(model, root));
   await bootFromAll(trial, model, root, build, 0, undefined);
   if (trial.short) return;
   const [file] = model.manifest.files;
@@ -106,7 +98,7 @@ async function powerLoss(trial: Trial): Promise<void> {
     { op: 'write', path: blob, offset: 0, bytes: Buffer.from('rot') },
     { op: 'sync', path: blob },
   ];
-  const repair = await record(() => reconcile(model, root));
+  const repair = await recordChanges(() => reconcile(model, root));
   const changes = [...build, ...rot, ...repair];
   await bootFromAll(trial, model, root, changes, build.length + rot.length, file.sha256);
 }

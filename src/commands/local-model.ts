@@ -4,10 +4,10 @@ import type { Encoder } from '../classify/encoder.js';
 import type { Config } from '../config.js';
 import { AppError } from '../errors.js';
 import { createPool } from '../model/pool.js';
+import { readModel } from '../read-model.js';
 import { routeCaches } from '../route-caches.js';
 import { fillCache } from './fill.js';
 import type { Output } from './output.js';
-import { readModel } from './read-model.js';
 
 /** Texts that a command may have waiting for inference. */
 const MAX_QUEUE = 4_096;
@@ -42,7 +42,7 @@ export async function withLocalModel<T>(
   const stop = (): void => void pool.close(0);
   signal.addEventListener('abort', stop, { once: true });
   try {
-    await pool.load(await readModel(store, manifest));
+    await pool.load(await readModel(manifest, (file) => store.read(file)));
     const { repo: id, revision, variant, digest } = manifest;
     return await work({
       embedder: pool,

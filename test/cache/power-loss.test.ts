@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto';
 import { chmod, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type DiskChange, observeDisk } from '../../src/cache/journal.js';
+import type { DiskChange } from '../../src/cache/journal.js';
 import { blobPath } from '../../src/cache/layout.js';
 import { ContentStore } from '../../src/cache/store.js';
 import { Reconciler } from '../../src/upkeep/reconciler.js';
-import { type DiskState, materialize, statesAfterPowerLoss } from '../support/power-loss.js';
+import { type DiskState, materialize, recordChanges, statesAfterPowerLoss } from '../support/power-loss.js';
 import { memorySource, recordingLog, smallModel, temporaryFolder } from '../support/volume.js';
 
 const { manifest, files } = smallModel(3_000);
@@ -22,24 +22,10 @@ async function reconcile(root: string) {
   return { report, store, source };
 }
 
-/** All changes of the disk that `work` makes. */
-async function record(work: () => Promise<unknown>): Promise<DiskChange[]> {
-  const changes: DiskChange[] = [];
-  observeDisk((change) =>
-    changes.push('bytes' in change ? { ...change, bytes: Uint8Array.from(change.bytes) } : change),
-  );
-  try {
-    await work();
-  } finally {
-    observeDisk(undefined);
-  }
-  return changes;
-}
-
 /** The first boot on an empty volume. */
 async function recordFirstBoot(): Promise<{ changes: DiskChange[]; root: string }> {
   const root = await temporaryFolder();
-  const changes = await record(() => reconcile(root));
+  const changes = await recordChanges(() => reconcile(root));
   return { changes, root };
 }
 
@@ -91,7 +77,7 @@ describe('power lost in a first boot', () => {
 describe('power lost in a repair', () => {
   it('leaves the bad blob or the good one, and its evidence harms nobody', async () => {
     const root = await temporaryFolder();
-    const build = await record(() => reconcile(root));
+    const build = await recordChanges(() => reconcile(root));
     const blob = blobPath(new ContentStore(root).layout, model.sha256);
     await chmod(blob, 0o644);
     await writeFile(blob, 'rot');
@@ -100,7 +86,7 @@ describe('power lost in a repair', () => {
       { op: 'write', path: blob, offset: 0, bytes: Buffer.from('rot') },
       { op: 'sync', path: blob },
     ];
-    const repair = await record(() => reconcile(root));
+    const repair = await recordChanges(() => reconcile(root));
     const changes = [...build, ...rot, ...repair];
     const seen = new Set<string>();
     for (let crashAt = build.length + rot.length; crashAt <= changes.length; crashAt += 1) {

@@ -1,6 +1,6 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
-import type { DiskChange } from '../../src/cache/journal.js';
+import { type DiskChange, observeDisk } from '../../src/cache/journal.js';
 
 /**
  * What a disk may hold after the power went: a model of a file system that promises no more than POSIX does.
@@ -192,4 +192,18 @@ export async function materialize({ entries }: DiskState, root: string): Promise
     await writeFile(target, bytes);
     if (/^[0-9a-f]{64}$/.test(basename(path))) await chmod(target, 0o444);
   }
+}
+
+/** All changes of the disk that `work` makes. */
+export async function recordChanges(work: () => Promise<unknown>): Promise<DiskChange[]> {
+  const changes: DiskChange[] = [];
+  observeDisk((change) =>
+    changes.push('bytes' in change ? { ...change, bytes: Uint8Array.from(change.bytes) } : change),
+  );
+  try {
+    await work();
+  } finally {
+    observeDisk(undefined);
+  }
+  return changes;
 }

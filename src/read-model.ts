@@ -1,0 +1,25 @@
+import { fileOf, type Manifest, type PinnedFile } from './cache/manifest.js';
+import { AppError } from './errors.js';
+import type { ModelBytes } from './model/model-bytes.js';
+
+/** The pinned files that make a model; the others of a manifest only describe it. */
+export function modelFiles(manifest: Manifest): PinnedFile[] {
+  const { model, tokenizer, tokenizer_config } = manifest.embedding;
+  return [model, tokenizer, tokenizer_config].map((path) => fileOf(manifest, path));
+}
+
+/**
+ * The files that make a model, each read into the buffer that was verified.
+ * @param read gives a file's verified bytes, as `ContentStore.read` does
+ * @throws what `read` throws
+ */
+export async function readModel(
+  manifest: Manifest,
+  read: (file: PinnedFile) => Promise<Buffer>,
+): Promise<ModelBytes> {
+  const [model, tokenizer, tokenizerConfig] = await Promise.all(modelFiles(manifest).map(read));
+  if (!model || !tokenizer || !tokenizerConfig) {
+    throw new AppError('internal', 'a pinned file has no bytes');
+  }
+  return { spec: manifest.embedding, canary: manifest.canary, model, tokenizer, tokenizerConfig };
+}
