@@ -39,6 +39,11 @@ export function builtInManifest(variant: Variant): string {
   return resolve(PACKAGE_ROOT, variant === 'q8' ? 'model/manifest.json' : `model/manifest.${variant}.json`);
 }
 
+/** Where the vectors of the background texts by the built-in model of a variant are. */
+export function backgroundFile(variant: Variant): string {
+  return resolve(PACKAGE_ROOT, `model/background.${variant}.bin`);
+}
+
 function integer(min: number, max: number): (text: string) => number {
   return (text) => {
     const value = Number(text);

@@ -79,14 +79,15 @@ async function headScorer(
   { signal, encoder }: Parameters<CreateScorer>[2],
   { workerEntry, onReport }: HeadScoringOptions,
 ): Promise<HeadScorer> {
-  const key = keyOf(set, encoder);
+  const background = await encoder.background?.();
+  const key = keyOf(set, encoder, background);
   const { heads } = encoder;
   const found = heads ? await heads.get(key) : {};
   let { fault: cacheFault } = found;
   let encoded = found.head;
   const started = performance.now();
   if (!encoded) {
-    const problem = await problemOf(set, vectors, encoder, signal);
+    const problem = await problemOf(set, vectors, encoder, background, signal);
     encoded = await trainHead(problem, { ...(signal && { signal }), ...(workerEntry && { workerEntry }) });
     try {
       await heads?.put(key, encoded);
@@ -108,9 +109,11 @@ async function headScorer(
 }
 
 /** Whatever decides about a head: the routes, the bytes and the runtime of the model, the version, the background. */
-function keyOf(set: RouteSet, { model, modelKey }: Encoder): string {
-  const parts = [set.digest, model.digest, modelKey ?? '', HEAD_VERSION, ...BACKGROUND];
-  return createHash('sha256').update(parts.join('\n')).digest('hex');
+function keyOf(set: RouteSet, { model, modelKey }: Encoder, background: Float32Array | undefined): string {
+  const hash = createHash('sha256');
+  hash.update([set.digest, model.digest, modelKey ?? '', HEAD_VERSION, ...BACKGROUND].join('\n'));
+  if (background) hash.update(Buffer.from(background.buffer, background.byteOffset, background.byteLength));
+  return hash.digest('hex');
 }
 
 /** The digest of a set says nothing about order, so a head must not depend on it: routes by name. */
@@ -122,6 +125,7 @@ async function problemOf(
   set: RouteSet,
   vectors: RouteVectors,
   encoder: Encoder,
+  background: Float32Array | undefined,
   signal: AbortSignal | undefined,
 ): Promise<HeadProblem> {
   const routes = canonical(set);
@@ -130,7 +134,7 @@ async function problemOf(
     return texts.filter((text) => text !== '');
   });
   const { embedder, auxiliary } = encoder;
-  const extra = await embedRoutes(plainSet([...names, BACKGROUND]), embedder, {
+  const extra = await embedRoutes(plainSet(background ? names : [...names, BACKGROUND]), embedder, {
     ...(signal && { signal }),
     ...(auxiliary && { cache: auxiliary }),
   });
@@ -143,7 +147,7 @@ async function problemOf(
     labels: labelsOf(utterances),
     names: gather(extra.vectors, names),
     nameLabels: labelsOf(names),
-    background: gather(extra.vectors, [BACKGROUND]),
+    background: background ?? gather(extra.vectors, [BACKGROUND]),
   };
 }
 

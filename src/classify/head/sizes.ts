@@ -1,5 +1,5 @@
 /** To be raised with anything that changes a head or its scores: the algorithm, a constant, the background. */
-export const HEAD_VERSION = 1;
+export const HEAD_VERSION = 2;
 
 /**
  * Constants of the head, chosen by measurement (`npm run bench:routing`; docs/routing.md has the figures).
