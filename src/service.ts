@@ -5,6 +5,7 @@ import { loadManifest, type Manifest } from './cache/manifest.js';
 import { BlobOpener } from './cache/open-blob.js';
 import { ContentStore } from './cache/store.js';
 import type { Encoder } from './classify/encoder.js';
+import { requireScorable } from './classify/head/head-scoring.js';
 import { Linter } from './classify/linter.js';
 import { RouteCatalogue } from './classify/route-catalogue.js';
 import { MAX_ROUTE_FILE_BYTES, RouteFile } from './classify/route-file.js';
@@ -53,7 +54,8 @@ export async function createService(config: Config, log: Log, version: string, p
     // Whoever mistyped a path needs all of it, and the setting's name.
     throw new AppError('routes_invalid', `ROUTES_FILE ${config.routesFile}: ${messageOf(cause)}`, { cause });
   });
-  parseRouteSet(routes.text, { origin: config.routesFile });
+  const set = parseRouteSet(routes.text, { origin: config.routesFile });
+  requireScorable(set, config.classifyMethod);
   return new Daemon(config, manifest, log, version, pool);
 }
 

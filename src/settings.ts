@@ -2,7 +2,7 @@ import { accessSync, constants } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { ScoringMethod } from './classify/head/head-scoring.js';
+import { SCORING_METHODS, type ScoringMethod } from './classify/scoring-method.js';
 import { isSchedule } from './upkeep/triggers.js';
 
 /** The folder that holds `package.json`, `model/` and `routes/`. */
@@ -211,9 +211,9 @@ export const SETTINGS = {
   }),
   classifyMethod: setting<ScoringMethod>({
     env: 'CLASSIFY_METHOD',
-    help: 'how routes are scored: `head` (trained), `nearest` (utterances), or `auto`: a head where there is enough to train on',
+    help: 'how routes are scored: `head` (trained), `nearest` (utterances), or `auto`: a head where there is enough to train on; a route set may name its own (`method`)',
     fallback: () => 'auto',
-    parse: oneOf('auto', 'head', 'nearest'),
+    parse: oneOf(...SCORING_METHODS),
   }),
   verifyCron: setting({
     env: 'VERIFY_CRON',

@@ -6,6 +6,7 @@ import type { Encoder } from '../encoder.js';
 import { sentencesOf } from '../labels.js';
 import { createRouteSet, type Route, type RouteSet } from '../route-set.js';
 import type { CreateScorer } from '../scorer.js';
+import type { ScoringMethod } from '../scoring-method.js';
 import { similarityScoring } from '../similarity-scorer.js';
 import { embedRoutes, type RouteVectors } from '../vectors.js';
 import { BACKGROUND } from './background.js';
@@ -13,14 +14,11 @@ import type { HeadProblem } from './fit-head.js';
 import { decodeHead, headDigest } from './head-codec.js';
 import { HeadScorer } from './head-scorer.js';
 import { trainHead } from './head-trainer.js';
-import { HEAD_VERSION, isTrainable } from './sizes.js';
-
-/** How routes are scored: by a head where one can be trained, always by one, or always by nearest utterances. */
-export type ScoringMethod = 'auto' | 'head' | 'nearest';
+import { HEAD_VERSION, untrainable } from './sizes.js';
 
 /** Options of {@link headScoring}. */
 export interface HeadScoringOptions {
-  /** Default: `auto`. */
+  /** For sets that name none. Default: `auto`. */
   readonly method?: ScoringMethod;
   /** The compiled `head-worker.js`. */
   readonly workerEntry?: URL;
@@ -49,8 +47,9 @@ const nearest = similarityScoring();
  * @throws AppError `routes_invalid` for a set that cannot have a head with method `head`; `aborted`
  */
 export function headScoring(options: HeadScoringOptions = {}): CreateScorer {
-  const { method = 'auto', onReport } = options;
+  const { onReport } = options;
   return async (set, vectors, context) => {
+    const method = set.method ?? options.method ?? 'auto';
     const byNearest = async (reason?: string) => {
       const scorer = await nearest(set, vectors, context);
       const threshold = scorer.defaultThreshold;
@@ -58,9 +57,9 @@ export function headScoring(options: HeadScoringOptions = {}): CreateScorer {
       return scorer;
     };
     if (method === 'nearest') return byNearest();
-    if (!isTrainable(set.routes.map(({ utterances }) => utterances.length))) {
-      const reason = 'a head needs two routes, three utterances in most of them, and a set of bounded size';
-      if (method === 'head') throw new AppError('routes_invalid', reason);
+    const reason = untrainable(set.routes);
+    if (reason !== undefined) {
+      if (method === 'head') throw untrainableError(reason);
       return byNearest(reason);
     }
     try {
@@ -71,6 +70,23 @@ export function headScoring(options: HeadScoringOptions = {}): CreateScorer {
       return byNearest(messageOf(error));
     }
   };
+}
+
+/**
+ * Refuses a set that cannot be scored by the method that is wanted.
+ * @param method for sets that name none
+ * @throws AppError `routes_invalid`
+ */
+export function requireScorable(set: RouteSet, method: ScoringMethod): void {
+  if ((set.method ?? method) !== 'head') return;
+  const reason = untrainable(set.routes);
+  if (reason !== undefined) throw untrainableError(reason);
+}
+
+/** A set that names the method itself is refused when it is read, so here it is the setting that asks for it. */
+function untrainableError(reason: string): AppError {
+  const message = `CLASSIFY_METHOD=head: ${reason}`;
+  return new AppError('routes_invalid', message, { issues: [{ path: '', message }] });
 }
 
 async function headScorer(

@@ -5,7 +5,7 @@ import { fitHead, type Head, type HeadProblem } from '../../../src/classify/head
 import { decodeHead, encodeHead, headDigest } from '../../../src/classify/head/head-codec.js';
 import { HeadScorer } from '../../../src/classify/head/head-scorer.js';
 import { createProductKernel } from '../../../src/classify/head/product-kernel.js';
-import { isTrainable, stratifiedFolds } from '../../../src/classify/head/sizes.js';
+import { stratifiedFolds, untrainable } from '../../../src/classify/head/sizes.js';
 import { SoftmaxRegression } from '../../../src/classify/head/softmax-regression.js';
 import { TrainingRows } from '../../../src/classify/head/training-rows.js';
 import { RowMatrix } from '../../../src/classify/row-matrix.js';
@@ -244,12 +244,14 @@ describe('a head', () => {
 
 describe('the rule for when a head is trained', () => {
   it('wants two routes, and three utterances in at least half of them', () => {
-    expect(isTrainable([50])).toBe(false);
-    expect(isTrainable([3, 3])).toBe(true);
-    expect(isTrainable([3, 2])).toBe(true);
-    expect(isTrainable([2, 2, 9])).toBe(false);
-    expect(isTrainable(new Array(150).fill(100))).toBe(true);
-    expect(isTrainable(new Array(2_000).fill(50))).toBe(false);
+    const why = (sizes: number[]): string | undefined =>
+      untrainable(sizes.map((size) => ({ utterances: new Array<string>(size).fill('') })));
+    expect(why([50])).toMatch(/two routes or more; add another one/);
+    expect(why([3, 3])).toBeUndefined();
+    expect(why([3, 2])).toBeUndefined();
+    expect(why([2, 2, 9])).toMatch(/3 utterances or more .* 2 of 3 have fewer; add some/);
+    expect(why(new Array(150).fill(100))).toBeUndefined();
+    expect(why(new Array(2_000).fill(50))).toMatch(/would take minutes/);
   });
 
   it('gives every fold its share of every route', () => {
