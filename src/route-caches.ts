@@ -50,14 +50,18 @@ export function routeCaches(
   return {
     cache: createVectorCache(store(`${hex}.bin`), options),
     auxiliary: createVectorCache(store(`${hex}.head-texts.bin`), options),
-    background: () => backgroundOf(manifest),
+    background: () => shippedBackground(manifest),
     heads: createHeadCache(store(`${hex}.heads.bin`)),
     modelKey,
   };
 }
 
 /** A reference machine's vectors. Another model's, or none that can be read: the texts are embedded here. */
-async function backgroundOf({ variant, digest, embedding }: Manifest): Promise<Float32Array | undefined> {
+export async function shippedBackground({
+  variant,
+  digest,
+  embedding,
+}: Manifest): Promise<Float32Array | undefined> {
   const known = VARIANTS.find((name) => name === variant);
   const file = known && (await readSmall(backgroundFile(known), MAX_BYTES).catch(() => undefined));
   return file && decodeBackground(file, digest, embedding.dimension);
