@@ -5,6 +5,7 @@ import { loadManifest, type Manifest } from './cache/manifest.js';
 import { BlobOpener } from './cache/open-blob.js';
 import { ContentStore } from './cache/store.js';
 import type { Encoder } from './classify/encoder.js';
+import { requireScorable } from './classify/head/head-scoring.js';
 import { Linter } from './classify/linter.js';
 import { RouteCatalogue } from './classify/route-catalogue.js';
 import { RouteFile } from './classify/route-file.js';
@@ -112,12 +113,14 @@ class Daemon implements Service {
    */
   async checkRoutes(): Promise<void> {
     const { routeFile, config } = this.#parts;
-    await routeFile.check().catch((cause: unknown) => {
+    try {
+      requireScorable(await routeFile.check(), config.classifyMethod);
+    } catch (cause) {
       // Whoever mistyped a path needs all of it, and the setting's name.
       const issues = cause instanceof AppError ? cause.issues : [];
       const message = `ROUTES_FILE ${config.routesFile}: ${messageOf(cause)}`;
       throw new AppError('routes_invalid', message, { cause, issues });
-    });
+    }
   }
 
   async start(): Promise<void> {

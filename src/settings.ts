@@ -2,7 +2,7 @@ import { accessSync, constants } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { ScoringMethod } from './classify/head/head-scoring.js';
+import { SCORING_METHODS, type ScoringMethod } from './classify/scoring-method.js';
 import { isSchedule } from './upkeep/triggers.js';
 
 /** The folder that holds `package.json`, `model/` and `routes/`. */
@@ -37,6 +37,11 @@ export type Variant = (typeof VARIANTS)[number];
 /** Where the built-in manifest of a variant is. */
 export function builtInManifest(variant: Variant): string {
   return resolve(PACKAGE_ROOT, variant === 'q8' ? 'model/manifest.json' : `model/manifest.${variant}.json`);
+}
+
+/** Where the vectors of the background texts by the built-in model of a variant are. */
+export function backgroundFile(variant: Variant): string {
+  return resolve(PACKAGE_ROOT, `model/background.${variant}.bin`);
 }
 
 function integer(min: number, max: number): (text: string) => number {
@@ -206,9 +211,9 @@ export const SETTINGS = {
   }),
   classifyMethod: setting<ScoringMethod>({
     env: 'CLASSIFY_METHOD',
-    help: 'how routes are scored: `head` (trained), `nearest` (utterances), or `auto`: a head where there is enough to train on',
+    help: 'how routes are scored: `head` (trained), `nearest` (utterances), or `auto`: a head where there is enough to train on; a route set may name its own (`method`)',
     fallback: () => 'auto',
-    parse: oneOf('auto', 'head', 'nearest'),
+    parse: oneOf(...SCORING_METHODS),
   }),
   verifyCron: setting({
     env: 'VERIFY_CRON',

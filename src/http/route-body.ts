@@ -33,6 +33,17 @@ export function asRequest<T>(work: () => T, body?: RouteText): T {
   }
 }
 
+/** The same for a change that a set as a whole does not allow, such as one that leaves too little to train on. */
+export async function changeAsRequest<T>(change: Promise<T>): Promise<T> {
+  try {
+    return await change;
+  } catch (error) {
+    return asRequest<T>(() => {
+      throw error;
+    });
+  }
+}
+
 function isJson(text: string): boolean {
   try {
     JSON.parse(text);

@@ -3,7 +3,7 @@ import type { Context } from 'koa';
 import * as z from 'zod';
 import { routeOf, withoutRoute, withRoute } from '../classify/route-edits.js';
 import type { RouteVersion } from '../classify/route-history.js';
-import { type RouteSet, routeToJson } from '../classify/route-set.js';
+import { type RouteSet, routeSetToJson, routeToJson } from '../classify/route-set.js';
 import type { RouteChange } from '../classify/route-versions.js';
 import { parseRoute, parseRouteSet } from '../classify/routes.js';
 import type { ChangeReport, ServedRoutes } from '../classify/served-routes.js';
@@ -11,7 +11,7 @@ import { AppError } from '../errors.js';
 import { adminOnly } from './admin.js';
 import { readJson } from './body.js';
 import { requireIfMatch } from './if-match.js';
-import { asRequest, readRouteText } from './route-body.js';
+import { asRequest, changeAsRequest, readRouteText } from './route-body.js';
 
 /** What the paths of the routes ask. */
 export interface RoutesPort {
@@ -72,8 +72,10 @@ export function routeSetRoutes(router: Router, deps: RoutesDeps): void {
   router.put('/routes', admin, async (context: Context) => {
     const expected = requireIfMatch(context);
     const body = await readRouteText(context, maxBodyBytes);
-    const report = await routes.change(expected, { action: 'replace' }, () =>
-      asRequest(() => parseRouteSet(body.text, body.options), body),
+    const report = await changeAsRequest(
+      routes.change(expected, { action: 'replace' }, () =>
+        asRequest(() => parseRouteSet(body.text, body.options), body),
+      ),
     );
     answer(context, report, deps);
   });
@@ -83,11 +85,13 @@ export function routeSetRoutes(router: Router, deps: RoutesDeps): void {
     const name = nameOf(context);
     const body = await readRouteText(context, maxBodyBytes);
     let created = false;
-    const report = await routes.change(expected, { action: 'put', route: name }, (set) => {
-      created = !set.indexOf.has(name);
-      const route = asRequest(() => parseRoute(body.text, name, body.options), body);
-      return asRequest(() => withRoute(set, route));
-    });
+    const report = await changeAsRequest(
+      routes.change(expected, { action: 'put', route: name }, (set) => {
+        created = !set.indexOf.has(name);
+        const route = asRequest(() => parseRoute(body.text, name, body.options), body);
+        return asRequest(() => withRoute(set, route));
+      }),
+    );
     if (created) context.status = 201;
     answer(context, report, deps);
   });
@@ -95,8 +99,10 @@ export function routeSetRoutes(router: Router, deps: RoutesDeps): void {
   router.delete('/routes/:name', admin, async (context: Context) => {
     const expected = requireIfMatch(context);
     const name = nameOf(context);
-    const report = await routes.change(expected, { action: 'delete', route: name }, (set) =>
-      asRequest(() => withoutRoute(set, name)),
+    const report = await changeAsRequest(
+      routes.change(expected, { action: 'delete', route: name }, (set) =>
+        asRequest(() => withoutRoute(set, name)),
+      ),
     );
     answer(context, report, deps);
   });
@@ -105,7 +111,7 @@ export function routeSetRoutes(router: Router, deps: RoutesDeps): void {
     const expected = requireIfMatch(context);
     const empty = context.get('content-length') === '0' || context.is() === null;
     const { version } = empty ? {} : await readJson(context, rollbackSchema, maxBodyBytes);
-    answer(context, await routes.rollback(expected, version), deps);
+    answer(context, await changeAsRequest(routes.rollback(expected, version)), deps);
   });
 }
 
@@ -134,7 +140,7 @@ function setBody(served: ServedRoutes, deps: RoutesDeps): object {
     source: sourceOf(served, deps),
     problem: deps.routes.problem ?? null,
     utterances: set.utteranceCount,
-    routes: set.routes.map(routeToJson),
+    ...routeSetToJson(set),
   };
 }
 
