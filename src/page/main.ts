@@ -1,0 +1,64 @@
+import { ask } from './api.js';
+import { enableVerify, showCache } from './cache-view.js';
+import { byId, setText } from './dom.js';
+import { forgetKeys, hasKey, onKeyChange } from './keys.js';
+import { poll } from './poll.js';
+import { enableRoutes, refreshRoutes, signIn } from './routes-view.js';
+import { showServing } from './serving-view.js';
+import { type State, showState } from './state-view.js';
+import { showTraffic } from './traffic-view.js';
+import { enableTry, showExamples } from './try-view.js';
+import type { CacheStatus, Health, RouteSet } from './wire.js';
+
+/** Pauses between two looks, in milliseconds: while something is going on, and otherwise. */
+const LOOK_MS = { busy: 500, calm: 2_000 } as const;
+/** Every so many looks the routes are compared. */
+const ROUTES_EVERY = 5;
+
+let cache: CacheStatus | undefined;
+let routes: RouteSet | undefined;
+let looks = 0;
+
+async function look(): Promise<number> {
+  const [health, status, metrics] = await Promise.allSettled([
+    ask<Health>('health', { accept: [503] }),
+    ask<CacheStatus>('cache/status'),
+    ask<string>('metrics'),
+  ]);
+  if (status.status === 'fulfilled') cache = status.value.body;
+  const state: State = health.status === 'fulfilled' ? health.value.body : 'unreachable';
+  showState(state, cache);
+  if (cache) showCache(cache);
+  showServing({ model: cache?.manifest, routes });
+  if (metrics.status === 'fulfilled') showTraffic(metrics.value.body);
+  const isReady = state !== 'unreachable' && (state.status === 'ready' || state.status === 'degraded');
+  if (!routes ? isReady || looks === 0 : looks % ROUTES_EVERY === 0) await refreshRoutes();
+  looks += 1;
+  const isBusy = state !== 'unreachable' && (!isReady || cache?.whole === false);
+  return isBusy ? LOOK_MS.busy : LOOK_MS.calm;
+}
+
+function showKey(): void {
+  setText(byId('operator'), hasKey('admin') || hasKey('api') ? 'Forget key' : 'Operator key');
+}
+
+enableRoutes((set) => {
+  routes = set;
+  showServing({ model: cache?.manifest, routes });
+  showExamples(set.routes);
+});
+const lookNow = poll(look);
+enableTry(({ routes_digest: digest }) => {
+  void refreshRoutes(digest);
+  lookNow();
+});
+enableVerify(lookNow);
+onKeyChange(() => {
+  showKey();
+  lookNow();
+});
+showKey();
+byId('operator').addEventListener('click', () => {
+  if (hasKey('admin') || hasKey('api')) forgetKeys();
+  else void signIn();
+});

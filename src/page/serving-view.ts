@@ -1,0 +1,33 @@
+import { byId, el, fill, whenChanged } from './dom.js';
+import { plural, short } from './format.js';
+import type { CacheStatus, RouteSet } from './wire.js';
+
+/** Shows which model and which routes answer. */
+export const showServing = whenChanged(
+  ({ model, routes }: { model: CacheStatus['manifest'] | undefined; routes: RouteSet | undefined }) => {
+    fill(
+      byId('serving-facts'),
+      ...(model
+        ? [
+            fact('Model', `${model.id} · ${model.variant}`),
+            fact('Revision', el('code', { title: model.revision }, short(model.revision))),
+            fact('Model digest', el('code', { title: model.digest }, short(model.digest))),
+          ]
+        : []),
+      ...(routes
+        ? [
+            fact(
+              'Routes',
+              `${plural(routes.routes.length, 'route')}, ${plural(routes.utterances, 'utterance')}`,
+            ),
+            fact('Routes digest', el('code', { title: routes.digest }, short(routes.digest))),
+          ]
+        : [fact('Routes', 'none yet: they follow the model')]),
+    );
+  },
+);
+
+/** One line of a list of facts. */
+export function fact(name: string, value: Node | string): HTMLElement {
+  return el('div', {}, el('dt', {}, name), el('dd', {}, value));
+}
