@@ -128,7 +128,7 @@ const showFacts = whenChanged(({ volume, counters, quarantine }: CacheStatus) =>
 
 const showEvents = whenChanged((events: CacheStatus['events']) => {
   const list = byId('events');
-  if (events.length === 0) fill(list, el('li', { class: 'quiet' }, 'Nothing has happened yet.'));
+  if (events.length === 0) fill(list, el('li', { class: 'quiet none' }, 'Nothing has happened yet.'));
   else fill(list, ...events.slice(0, EVENTS_SHOWN).map(eventRow));
   const more = events.slice(EVENTS_SHOWN);
   const box = byId<HTMLDetailsElement>('events-more');
@@ -137,13 +137,13 @@ const showEvents = whenChanged((events: CacheStatus['events']) => {
   fill(byId('events-earlier'), ...more.map(eventRow));
 });
 
-function eventRow({ at, kind, message }: CacheStatus['events'][number]): HTMLElement {
+function eventRow({ at, kind, path, message }: CacheStatus['events'][number]): HTMLElement {
   return el(
     'li',
     {},
     el('time', { datetime: at, title: at }, clock(at)),
     el('span', { class: 'kind', 'data-tone': TONES[kind] }, kind.replace('_', ' ')),
-    el('span', {}, message),
+    el('span', {}, path ? `${path}: ${message}` : message),
   );
 }
 

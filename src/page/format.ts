@@ -39,17 +39,12 @@ export function percent(share: number): string {
   return `${Math.round(share * 100)} %`;
 }
 
-/** A score or cosine to two digits. */
+/** A score or cosine to two digits; only what is 1 is written so. */
 export function score(value: number): string {
-  return value.toFixed(2);
+  return Math.min(value, value < 1 ? 0.99 : 1).toFixed(2);
 }
 
 /** Time of day, in the reader's zone. */
 export function clock(iso: string): string {
   return new Date(iso).toLocaleTimeString('en-GB');
-}
-
-/** The first digits of a digest or revision. */
-export function short(digest: string): string {
-  return digest.replace(/^sha256:/, '').slice(0, 12);
 }

@@ -18,19 +18,25 @@ const ROUTES_EVERY = 5;
 let cache: CacheStatus | undefined;
 let routes: RouteSet | undefined;
 let looks = 0;
+let measuredAt = Number.NEGATIVE_INFINITY;
 
 async function look(): Promise<number> {
+  const isMeasured = performance.now() - measuredAt >= LOOK_MS.calm;
   const [health, status, metrics] = await Promise.allSettled([
     ask<Health>('health', { accept: [503] }),
     ask<CacheStatus>('cache/status'),
-    ask<string>('metrics'),
+    isMeasured ? ask<string>('metrics') : undefined,
   ]);
   if (status.status === 'fulfilled') cache = status.value.body;
   const state: State = health.status === 'fulfilled' ? health.value.body : 'unreachable';
   showState(state, cache);
   if (cache) showCache(cache);
   showServing({ model: cache?.manifest, routes });
-  if (metrics.status === 'fulfilled') showTraffic(metrics.value.body);
+  if (metrics.status === 'fulfilled' && metrics.value) {
+    // However often the rest is looked at, the lines keep their scale.
+    measuredAt = performance.now();
+    showTraffic(metrics.value.body);
+  }
   const isReady = state !== 'unreachable' && (state.status === 'ready' || state.status === 'degraded');
   if (!routes ? isReady || looks === 0 : looks % ROUTES_EVERY === 0) await refreshRoutes();
   looks += 1;
@@ -39,7 +45,7 @@ async function look(): Promise<number> {
 }
 
 function showKey(): void {
-  setText(byId('operator'), hasKey('admin') || hasKey('api') ? 'Forget key' : 'Operator key');
+  setText(byId('operator'), hasKey('admin') || hasKey('api') ? 'Forget key' : 'Operator');
 }
 
 enableRoutes((set) => {

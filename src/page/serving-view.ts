@@ -1,5 +1,5 @@
 import { byId, el, fill, whenChanged } from './dom.js';
-import { plural, short } from './format.js';
+import { plural } from './format.js';
 import type { CacheStatus, RouteSet } from './wire.js';
 
 /** Shows which model and which routes answer. */
@@ -9,9 +9,9 @@ export const showServing = whenChanged(
       byId('serving-facts'),
       ...(model
         ? [
-            fact('Model', `${model.id} · ${model.variant}`),
-            fact('Revision', el('code', { title: model.revision }, short(model.revision))),
-            fact('Model digest', el('code', { title: model.digest }, short(model.digest))),
+            fact('Model', `${model.id} · ${model.variant}`, 'whole'),
+            fact('Revision', el('code', { title: model.revision }, model.revision)),
+            fact('Model digest', el('code', { title: model.digest }, model.digest)),
           ]
         : []),
       ...(routes
@@ -20,7 +20,7 @@ export const showServing = whenChanged(
               'Routes',
               `${plural(routes.routes.length, 'route')}, ${plural(routes.utterances, 'utterance')}`,
             ),
-            fact('Routes digest', el('code', { title: routes.digest }, short(routes.digest))),
+            fact('Routes digest', el('code', { title: routes.digest }, routes.digest)),
           ]
         : [fact('Routes', 'none yet: they follow the model')]),
     );
@@ -28,6 +28,6 @@ export const showServing = whenChanged(
 );
 
 /** One line of a list of facts. */
-export function fact(name: string, value: Node | string): HTMLElement {
-  return el('div', {}, el('dt', {}, name), el('dd', {}, value));
+export function fact(name: string, value: Node | string, extent = ''): HTMLElement {
+  return el('div', { class: extent }, el('dt', {}, name), el('dd', {}, value));
 }

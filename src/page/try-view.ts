@@ -101,7 +101,7 @@ function showDecision(decision: Decision, timing: string): void {
         `Only the first ${usage.tokens} tokens were read: ${plural(usage.truncated_tokens, 'token')} at the end were cut.`,
       ),
     el('ul', { class: 'candidates' }, ...candidates.map((each) => candidateRow(each, each === best))),
-    el('p', { class: 'quiet' }, el('span', { class: 'legend' }, 'threshold')),
+    el('p', { class: 'quiet' }, el('span', { class: 'legend' }, thresholdText(candidates))),
     el('p', { class: 'quiet' }, [plural(usage.tokens, 'token'), ...timesOf(timing)].join(' · ')),
     el(
       'details',
@@ -156,6 +156,11 @@ function candidateRow(candidate: Candidate, isBest: boolean): HTMLElement {
         ),
       ),
   );
+}
+
+function thresholdText(candidates: readonly Candidate[]): string {
+  const [first, ...others] = new Set(candidates.map(({ threshold }) => threshold));
+  return first === undefined || others.length > 0 ? 'threshold of each route' : `threshold ${score(first)}`;
 }
 
 /** What `Server-Timing` says, in words. */
