@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { gzip } from 'node:zlib';
 import { errnoOf } from './errors.js';
 import type { PageFile, PagePort } from './http/page.js';
 
@@ -40,6 +39,7 @@ export class StaticFiles implements PagePort {
   async #read(name: string, type: string): Promise<PageFile | undefined> {
     try {
       const body = await readFile(join(this.#folder, name));
+      const { gzip } = await import('node:zlib');
       const digest = createHash('sha256').update(body).digest('base64url').slice(0, 22);
       return { type, body, gzipped: await promisify(gzip)(body, { level: 9 }), etag: `W/"${digest}"` };
     } catch (error) {

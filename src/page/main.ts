@@ -1,4 +1,4 @@
-import { ask } from './api.js';
+import { ask, Problem } from './api.js';
 import { enableVerify, showCache } from './cache-view.js';
 import { byId, setText } from './dom.js';
 import { forgetKeys, hasKey, onKeyChange } from './keys.js';
@@ -10,13 +10,14 @@ import { showTraffic } from './traffic-view.js';
 import { enableTry, showExamples } from './try-view.js';
 import type { CacheStatus, Health, RouteSet } from './wire.js';
 
-/** Pauses between two looks, in milliseconds: while something is going on, and otherwise. */
-const LOOK_MS = { busy: 500, calm: 2_000 } as const;
+/** Pauses between two looks, in milliseconds: while something is going on, otherwise, and when that was too often. */
+const LOOK_MS = { busy: 500, calm: 2_000, refused: 10_000 } as const;
 /** Every so many looks the routes are compared. */
 const ROUTES_EVERY = 5;
 
 let cache: CacheStatus | undefined;
 let routes: RouteSet | undefined;
+let state: State = 'unreachable';
 let looks = 0;
 let measuredAt = Number.NEGATIVE_INFINITY;
 
@@ -28,7 +29,10 @@ async function look(): Promise<number> {
     isMeasured ? ask<string>('metrics') : undefined,
   ]);
   if (status.status === 'fulfilled') cache = status.value.body;
-  const state: State = health.status === 'fulfilled' ? health.value.body : 'unreachable';
+  if (health.status === 'fulfilled') state = health.value.body;
+  // An answer that is no report, such as that we ask too often, says nothing about the daemon's state.
+  else if (!(health.reason instanceof Problem) || health.reason.status === 0) state = 'unreachable';
+  else return LOOK_MS.refused;
   showState(state, cache);
   if (cache) showCache(cache);
   showServing({ model: cache?.manifest, routes });

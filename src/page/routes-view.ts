@@ -1,12 +1,18 @@
 import { ask, askWithKey, Problem, wordsOf } from './api.js';
 import { byId, el, fill, setText, whenChanged } from './dom.js';
 import { plural, score } from './format.js';
-import { hasKey, onKeyChange } from './keys.js';
+import { askForKey, hasKey, onKeyChange } from './keys.js';
 import type { Route, RouteSet, RouteSource } from './wire.js';
 
 /** More rows than this are found by the filter. */
 const ROWS = 50;
 const FILTER_FROM = 8;
+
+/** Why there are no routes to show, by the answer's status. */
+const WHY_NONE = new Map<number | undefined, string>([
+  [401, 'This daemon shows its routes to callers with a key.'],
+  [503, 'The routes appear as soon as they are embedded.'],
+]);
 
 let served: RouteSet | undefined;
 let onServed: (set: RouteSet) => void = () => undefined;
@@ -16,6 +22,7 @@ export function enableRoutes(listener: (set: RouteSet) => void): void {
   onServed = listener;
   byId('filter').addEventListener('input', () => render());
   onKeyChange(() => render());
+  byId('routes-key').addEventListener('click', () => void askForKey('api'));
   byId('routes-edit').addEventListener('click', signIn);
   byId('routes-new').addEventListener('click', () => void edit(undefined));
   byId('routes-history').addEventListener('click', async () => {
@@ -52,8 +59,9 @@ export async function refreshRoutes(digest?: string): Promise<void> {
     show((await ask<RouteSet>('routes')).body);
   } catch (error) {
     if (served) return;
-    const isLate = error instanceof Problem && error.status === 503;
-    setText(byId('routes-said'), isLate ? 'The routes appear as soon as they are embedded.' : wordsOf(error));
+    const status = error instanceof Problem ? error.status : undefined;
+    byId('routes-key').hidden = status !== 401;
+    setText(byId('routes-said'), WHY_NONE.get(status) ?? wordsOf(error));
   }
 }
 
@@ -64,6 +72,7 @@ async function changed(message: string): Promise<void> {
 
 function show(set: RouteSet): void {
   served = set;
+  byId('routes-key').hidden = true;
   setText(byId('routes-said'), set.problem ?? '');
   render();
   onServed(set);
