@@ -132,7 +132,7 @@ async function change(
   if (!session) return;
   const { set, onSaved } = session;
   setBusy(true);
-  fill(byId('editor-said'), el('p', { class: 'quiet' }, 'The new set is embedded, and its head trained…'));
+  say(el('p', { class: 'quiet' }, 'The new set is embedded, and its head trained…'));
   try {
     await askWithKey(`routes/${encodeURIComponent(name)}`, {
       method,
@@ -165,8 +165,7 @@ async function explainConflict(name: string): Promise<void> {
   // From here on the edit is made from their set, so that saving again writes over what was shown, never unseen.
   session.set = theirs;
   session.original = now;
-  fill(
-    byId('editor-said'),
+  say(
     el(
       'div',
       { class: 'conflict', 'data-tone': 'warn' },
@@ -221,8 +220,10 @@ function issuesText({ issues }: Problem): string {
   return issues.map(({ path, message }) => `${path}: ${message}`).join('; ');
 }
 
-function say(text: string): void {
-  fill(byId('editor-said'), el('p', { class: 'bad' }, text));
+function say(content: string | HTMLElement): void {
+  const said = byId('editor-said');
+  fill(said, typeof content === 'string' ? el('p', { class: 'bad' }, content) : content);
+  said.scrollIntoView({ block: 'nearest' });
 }
 
 function setBusy(busy: boolean): void {

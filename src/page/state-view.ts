@@ -30,6 +30,8 @@ interface Notice {
   readonly reasons: readonly string[];
 }
 
+const REASON_CHARS = 160;
+
 /** The last readings of a download, from which its speed is told. */
 const readings: { at: number; done: number }[] = [];
 
@@ -68,8 +70,14 @@ const showNotice = whenChanged((notice: Notice | undefined) => {
   const progress = byId('notice-progress');
   progress.hidden = notice.progress === undefined;
   setText(progress, notice.progress ?? '');
-  fill(byId('notice-reasons'), ...notice.reasons.map((reason) => el('li', {}, reason)));
+  fill(byId('notice-reasons'), ...notice.reasons.map((reason) => el('li', {}, shortened(reason))));
 });
+
+/** Long reasons, with every file and address, are there for whoever opens them. */
+function shortened(reason: string): Node | string {
+  if (reason.length <= REASON_CHARS) return reason;
+  return el('details', {}, el('summary', {}, `${reason.slice(0, REASON_CHARS)}…`), el('p', {}, reason));
+}
 
 function noticeOf(health: Health, tone: string, cache: CacheStatus | undefined): Notice | undefined {
   const { status, phase, progress } = health;
@@ -82,7 +90,7 @@ function noticeOf(health: Health, tone: string, cache: CacheStatus | undefined):
   const troubled = reasons.length > 0;
   return {
     tone: troubled ? 'warn' : tone,
-    title: PHASES[phase] ?? phase,
+    title: troubled ? 'The start is held up' : (PHASES[phase] ?? phase),
     ...(progress && progress.total > 0 && { share: progress.done / progress.total }),
     ...(progress && { progress: progressText(progress) }),
     reasons,
@@ -94,9 +102,11 @@ function reasonsOf({ checks, status }: Health, cache: CacheStatus | undefined): 
   const failing = Object.entries(checks).filter(
     ([, { ok, code }]) => !ok && (status !== 'starting' || (code !== undefined && code !== 'not_ready')),
   );
-  const reasons = failing.map(
-    ([name, { detail, code }]) => `${name}: ${detail ?? 'not well'}${code ? ` (${code})` : ''}`,
-  );
+  const reasons = failing.map(([name, { detail = 'not well', code }]) => {
+    // The files and their states stand below; what went wrong with them is the news.
+    const news = name === 'cache' ? cache?.verification.last?.error?.message : undefined;
+    return `${name}${code ? ` (${code})` : ''}: ${news ?? detail}`;
+  });
   const retry = cache?.verification.retry;
   if (retry) reasons.push(`next attempt at ${new Date(retry).toLocaleTimeString('en-GB')}`);
   return reasons;
