@@ -1,7 +1,7 @@
 import { askWithKey, wordsOf } from './api.js';
 import { byId, el, fill, setText, whenChanged } from './dom.js';
+import { fact } from './fact.js';
 import { bytes, clock, milliseconds, plural, span } from './format.js';
-import { fact } from './serving-view.js';
 import type { CacheFile, CacheStatus, VerifyReport } from './wire.js';
 
 const TONES: Readonly<Record<string, string>> = {

@@ -1,4 +1,5 @@
 import { byId, el, fill, whenChanged } from './dom.js';
+import { fact } from './fact.js';
 import { plural } from './format.js';
 import type { CacheStatus, RouteSet } from './wire.js';
 
@@ -26,8 +27,3 @@ export const showServing = whenChanged(
     );
   },
 );
-
-/** One line of a list of facts. */
-export function fact(name: string, value: Node | string, extent = ''): HTMLElement {
-  return el('div', { class: extent }, el('dt', {}, name), el('dd', {}, value));
-}
