@@ -2,7 +2,7 @@
  * `npm run build`: the program as a few files in dist/. A boot reads and compiles these instead of a thousand
  * modules, which takes half as long. Types are `npm run check`'s affair.
  */
-import { rm } from 'node:fs/promises';
+import { cp, rm } from 'node:fs/promises';
 import { build } from 'esbuild';
 
 /**
@@ -52,3 +52,15 @@ await build({
     js: "import { createRequire as createRequireOf } from 'node:module'; const require = createRequireOf(import.meta.url);",
   },
 });
+
+await build({
+  entryPoints: ['src/page/main.ts'],
+  outdir: 'dist/page',
+  bundle: true,
+  format: 'esm',
+  platform: 'browser',
+  target: 'es2022',
+  minify: true,
+  logLevel: 'warning',
+});
+for (const name of ['index.html', 'page.css', 'icon.svg']) await cp(`src/page/${name}`, `dist/page/${name}`);

@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { gather } from './cache/gather.js';
 import { loadManifest, type Manifest } from './cache/manifest.js';
 import { BlobOpener } from './cache/open-blob.js';
@@ -24,9 +25,13 @@ import { modelFiles, readModel } from './read-model.js';
 import { cacheStatusOf, healthOf, type Parts, type Phase, reportBody, type State } from './report.js';
 import { routeCaches } from './route-caches.js';
 import { closeSources, createSources } from './sources.js';
+import { StaticFiles } from './static-files.js';
 import { Reconciler } from './upkeep/reconciler.js';
 import type { Report } from './upkeep/status.js';
 import { Triggers } from './upkeep/triggers.js';
+
+/** Where `npm run build` puts the page. */
+const PAGE_FOLDER = fileURLToPath(new URL('page/', import.meta.url));
 
 /** Pauses between attempts to load a whole model that did not load, in milliseconds. */
 const LOAD_RETRY_MS = { min: 1_000, max: 60_000 } as const;
@@ -143,6 +148,7 @@ class Daemon implements Service {
       routes: catalogue,
       routesFile: basename(config.routesFile),
       lint: new Linter(() => classifier.active),
+      page: new StaticFiles(PAGE_FOLDER),
       cache: {
         status: () => cacheStatusOf(this.#parts),
         verify: async () => reportBody(await reconciler.request('request')),

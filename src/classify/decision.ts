@@ -13,7 +13,7 @@ export interface ClassifyOptions {
   readonly labels?: readonly Label[];
   /** Adds every route that reaches its threshold, not only the best. */
   readonly multi?: boolean;
-  /** Adds to each candidate the utterances nearest to the text, and what its score is made of. */
+  /** Adds to each candidate its threshold, the utterances nearest to the text, and what its score is made of. */
   readonly explain?: boolean;
 }
 
@@ -40,6 +40,8 @@ export interface Candidate {
   readonly score: number;
   /** Best cosine of the route's utterances, -1..1, to six digits. */
   readonly similarity: number;
+  /** With `explain`: lowest score with which it is chosen. */
+  readonly threshold?: number;
   /** With `explain`: the nearest first. */
   readonly nearest?: readonly NearestUtterance[];
   /** With `explain`, where a trained head scored. */

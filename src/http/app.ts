@@ -8,6 +8,7 @@ import { type ClassifierPort, classifyRoutes } from './classify.js';
 import { type HealthPort, healthRoutes } from './health.js';
 import { type MetricsPort, metricsRoutes } from './metrics.js';
 import { type ModelsPort, modelRoutes } from './models.js';
+import { type PagePort, pageRoutes } from './page.js';
 import { sendProblem } from './problem.js';
 import { type LintPort, lintPaths } from './route-lint.js';
 import { type RoutesPort, routeSetRoutes } from './routes.js';
@@ -25,6 +26,7 @@ export interface AppDeps {
   /** The routes file's base name. */
   readonly routesFile: string;
   readonly lint: LintPort;
+  readonly page: PagePort;
   readonly limits: RequestLimits;
   /** Keys that open the admin paths; none closes them. */
   readonly adminKeys: readonly string[];
@@ -38,8 +40,8 @@ export type Timings = Record<string, number>;
 
 const REQUEST_ID = /^[\w.:-]{1,128}$/;
 
-/** Paths that monitors ask all the time; they are logged at debug level. */
-const QUIET_PATHS = new Set(['/livez', '/readyz', '/health', '/metrics']);
+/** Paths that monitors and the page ask all the time; they are logged at debug level. */
+const QUIET_PATHS = new Set(['/livez', '/readyz', '/health', '/metrics', '/cache/status']);
 
 /** Builds the Koa application: identity and timing, then errors, then the resources. */
 export function createApp(deps: AppDeps): Koa {
@@ -55,6 +57,7 @@ export function createApp(deps: AppDeps): Koa {
   // Before `/routes/:name`, so that it is not taken for a route of that name.
   lintPaths(router, deps);
   routeSetRoutes(router, deps);
+  pageRoutes(router, deps.page);
   app.use(router.routes());
   app.use((context) => refuse(context, router));
   // A connection that broke while we wrote is the client's affair; everything else was answered above.
