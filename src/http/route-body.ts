@@ -26,11 +26,15 @@ export function asRequest<T>(work: () => T, body?: RouteText): T {
   try {
     return work();
   } catch (error) {
-    if (!(error instanceof AppError) || error.code !== 'routes_invalid') throw error;
-    const code =
-      body?.options.format === 'json' && !isJson(body.text) ? 'malformed_json' : 'validation_failed';
-    throw new AppError(code, error.message, { issues: error.issues, cause: error });
+    throw faultOfRequest(error, body);
   }
+}
+
+/** A fault of the reader of routes as the client's; anything else as it is. */
+export function faultOfRequest(error: unknown, body?: RouteText): unknown {
+  if (!(error instanceof AppError) || error.code !== 'routes_invalid') return error;
+  const code = body?.options.format === 'json' && !isJson(body.text) ? 'malformed_json' : 'validation_failed';
+  return new AppError(code, error.message, { issues: error.issues, cause: error });
 }
 
 function isJson(text: string): boolean {
