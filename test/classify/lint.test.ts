@@ -133,7 +133,6 @@ describe('lint', () => {
 
 describe('drafts', () => {
   it('are bounded, and wait for a set that serves', async () => {
-    const set = parseRouteSet('{"routes": [{"name": "a", "utterances": ["b"]}]}', { origin: 'x.json' });
     const { signal } = new AbortController();
     await expect(
       new Linter(() => undefined).draft({ text: '[]', options: { origin: 'body' } }, signal),
