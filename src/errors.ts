@@ -40,6 +40,7 @@ export type ErrorCode =
   | 'headers_too_large'
   | 'request_timeout'
   | 'expectation_failed'
+  | 'range_not_satisfiable'
   | 'malformed_json'
   | 'validation_failed'
   | 'unknown_route'

@@ -240,7 +240,7 @@ export const SETTINGS = {
   }),
   maxTextChars: setting({
     env: 'MAX_TEXT_CHARS',
-    help: 'longest text, in UTF-16 code units',
+    help: 'longest text, in characters (Unicode code points)',
     fallback: () => 20_000,
     parse: integer(1, 1_000_000),
   }),

@@ -96,7 +96,8 @@ async function identify(context: Context, next: Next, { log, health, metrics }: 
   const entry = {
     request_id: requestId,
     method: context.method,
-    path: brief(context.path),
+    // Of a target that is no URL, Koa knows no path, whatever its type says.
+    path: brief(context.path ?? ''),
     status: context.status,
     duration_ms: Math.round(timings.total * 100) / 100,
   };

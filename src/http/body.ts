@@ -12,6 +12,9 @@ const SHOWN = { issues: 50, characters: 300 } as const;
 /** Longest body that is read a second time to find where its JSON breaks, in characters. */
 const EXPLAINED_CHARS = 65_536;
 
+/** The rest of a body that is too large is read and dropped up to this many times the limit. */
+const DRAINED = 16;
+
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
 
 /** Media types of JSON, as Koa matches them. */
@@ -91,10 +94,13 @@ async function readBytes(context: Context, maxBytes: number): Promise<Buffer> {
   try {
     return await rawBody(context.req, { length: context.get('content-length') || null, limit: maxBytes });
   } catch (cause) {
-    // What is left of the body is not read, so this connection has no further use.
-    context.set('Connection', 'close');
     const type = cause instanceof Error && 'type' in cause ? cause.type : undefined;
-    if (type === 'entity.too.large') {
+    const tooLarge = type === 'entity.too.large';
+    // The rest of a body is let run through, lest closing before it has come resets the connection and the client
+    // never sees the answer; but not of one that may have no end.
+    const announced = Number(context.get('content-length') || Number.POSITIVE_INFINITY);
+    if (!tooLarge || announced > DRAINED * maxBytes) context.set('Connection', 'close');
+    if (tooLarge) {
       throw new AppError('body_too_large', `the body may have ${maxBytes} bytes at most`, { cause });
     }
     throw new AppError('bad_request', `the body did not arrive whole: ${messageOf(cause)}`, { cause });

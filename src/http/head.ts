@@ -2,11 +2,19 @@ import type { IncomingMessage } from 'node:http';
 import { AppError } from '../errors.js';
 
 /**
- * Refuses heads that Node's parser lets through: too many headers (it would silently drop the last ones), no
- * host or several (RFC 9112, 3.2), expectations that nobody here fulfils.
+ * Refuses heads that Node's parser lets through: other versions of HTTP, too many headers (it would silently drop
+ * the last ones), no host or several (RFC 9112, 3.2), a target without a path, expectations that nobody here fulfils.
  * @throws AppError `headers_too_large`, `bad_request`, `expectation_failed`
  */
-export function checkHead({ rawHeaders, httpVersion, headers }: IncomingMessage, maxHeaders: number): void {
+export function checkHead(
+  { rawHeaders, httpVersion, headers, url }: IncomingMessage,
+  maxHeaders: number,
+): void {
+  if (!httpVersion.startsWith('1.')) throw new AppError('bad_request', 'send HTTP/1.1');
+  // "http://" is an absolute URL to the parser, though it leads nowhere.
+  if (!/^(\/|\*$|https?:\/\/[^/])/i.test(url ?? '')) {
+    throw new AppError('bad_request', 'the request target is no path');
+  }
   if (rawHeaders.length / 2 > maxHeaders) {
     throw new AppError('headers_too_large', `a request may have ${maxHeaders} headers at most`);
   }
