@@ -36,11 +36,23 @@ export class Wire {
    */
   async ask(bytes: Uint8Array, options: AskOptions = {}): Promise<Answer | undefined> {
     const { finish = false, alone = finish, timeoutMs = 15_000, head = false } = options;
-    const socket = (alone ? undefined : this.#idle.pop()) ?? (await open(this.#port));
+    const kept = alone ? undefined : this.#idle.pop();
+    kept?.removeAllListeners('end');
+    const socket = kept ?? (await open(this.#port));
     const answer = await exchange(socket, bytes, { finish, timeoutMs, head });
-    if (answer?.stays && !alone) this.#idle.push(socket);
+    if (answer?.stays && !alone && !socket.readableEnded) this.#keep(socket);
     else socket.destroy();
     return answer;
+  }
+
+  /** Keeps a connection for later requests until the server closes it. */
+  #keep(socket: Socket): void {
+    this.#idle.push(socket);
+    socket.once('end', () => {
+      const at = this.#idle.indexOf(socket);
+      if (at >= 0) this.#idle.splice(at, 1);
+      socket.destroy();
+    });
   }
 
   close(): void {

@@ -258,7 +258,7 @@ export const SETTINGS = {
   }),
   maxConnections: setting({
     env: 'MAX_CONNECTIONS',
-    help: 'most connections at once; idle ones make room for new ones',
+    help: 'most connections at once; further ones are closed',
     fallback: () => 1_000,
     parse: integer(1, 1_000_000),
   }),

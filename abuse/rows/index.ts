@@ -1,5 +1,6 @@
 import type { Row } from '../../campaign/row.js';
 import { INPUT } from './input.js';
+import { RUDE } from './rude.js';
 
 /** The whole campaign. */
-export const ROWS: readonly Row[] = [...INPUT];
+export const ROWS: readonly Row[] = [...INPUT, ...RUDE];

@@ -7,7 +7,7 @@ import { parserFault, type Refusal, refuse } from './refusal.js';
 
 /** Bounds on connections; times in milliseconds. */
 export interface ConnectionLimits {
-  /** Open at once; further ones are closed, and so are those that wait idle between two requests. */
+  /** Open at once; further ones are closed at once. */
   readonly maxConnections: number;
   /** Size of a request's line and headers, in bytes. */
   readonly maxHeaderBytes: number;
@@ -80,10 +80,7 @@ function boundedServer(answer: RequestListener, limits: ConnectionLimits, events
   // None is dropped silently: their size is bounded, and the application counts them.
   server.maxHeadersCount = 0;
   server.maxConnections = limits.maxConnections;
-  server.on('drop', () => {
-    server.closeIdleConnections();
-    events.onFull();
-  });
+  server.on('drop', () => events.onFull());
 
   /** What each connection is being answered. */
   const answers = new WeakMap<Duplex, ServerResponse>();
