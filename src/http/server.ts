@@ -24,6 +24,12 @@ export interface ConnectionLimits {
 /** Node looks for late connections this often; its own default of 30 s would be the real limit. */
 const CHECK_INTERVAL_MS = 500;
 
+/**
+ * Requests of one connection whose answers may be open at once. Two thousand fit into one read, and their answers would
+ * all wait in memory for a client that does not take them.
+ */
+const MAX_PIPELINED = 32;
+
 /** Told of what never came to be a request of the application. */
 export interface ServerEvents {
   onRefusal(refusal: Refusal): void;
@@ -82,10 +88,17 @@ function boundedServer(answer: RequestListener, limits: ConnectionLimits, events
   server.maxConnections = limits.maxConnections;
   server.on('drop', () => events.onFull());
 
-  /** What each connection is being answered. */
-  const answers = new WeakMap<Duplex, ServerResponse>();
+  /** What each connection is being answered, the latest last. */
+  const answers = new WeakMap<Duplex, Set<ServerResponse>>();
   const onRequest: RequestListener = (request, response) => {
-    answers.set(request.socket, response);
+    const { socket } = request;
+    const open = answers.get(socket) ?? new Set();
+    answers.set(socket, open.add(response));
+    response.once('close', () => open.delete(response));
+    if (open.size > MAX_PIPELINED) {
+      socket.destroy();
+      return;
+    }
     closeWhenStuck(response, limits.sendTimeoutMs);
     answer(request, response);
   };
@@ -94,8 +107,9 @@ function boundedServer(answer: RequestListener, limits: ConnectionLimits, events
     if (socket.writableEnded) return;
     const fault = parserFault(error);
     // In the middle of an answer, another one would be taken for a part of it.
-    const answering = answers.get(socket);
-    const begun = answering?.headersSent === true && !answering.writableFinished;
+    const begun = [...(answers.get(socket) ?? [])].some(
+      ({ headersSent, writableFinished }) => headersSent && !writableFinished,
+    );
     if (!fault || begun || !socket.writable) socket.destroy();
     else events.onRefusal(refuse(socket, fault, errnoOf(error) ?? ''));
   });
