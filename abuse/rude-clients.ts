@@ -175,6 +175,8 @@ function countUntilClosed(socket: Socket): Promise<number> {
       bytes += piece.length;
     });
     socket.once('end', () => resolve(bytes)).once('close', () => resolve(bytes));
+    // A reset may have come while nobody looked.
+    if (socket.destroyed) resolve(bytes);
     socket.resume();
   });
 }
