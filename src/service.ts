@@ -16,6 +16,7 @@ import type { Config } from './config.js';
 import { createClassifier } from './create-classifier.js';
 import { AppError, messageOf } from './errors.js';
 import { createApp } from './http/app.js';
+import { connectionEvents } from './http/connection-events.js';
 import { type HttpServer, listen } from './http/server.js';
 import type { Log } from './log.js';
 import { EmbeddingCache } from './model/embedding-cache.js';
@@ -133,14 +134,16 @@ class Daemon implements Service {
     // Loaded only now, while the workers start: it takes 50 ms that nobody should wait for.
     const { createMetrics } = await import('./metrics.js');
     const blobs = new BlobOpener(store.layout);
+    const metrics = createMetrics(this.#parts, () => this.#embeddings?.status);
     const app = createApp({
       classifier,
       limits: config,
+      maxHeaders: config.maxHeaders,
       requestTimeoutMs: config.requestTimeoutMs,
       adminKeys: config.adminKeys,
       log: this.#log,
       models: config.serveModel ? { manifest, open: (file) => blobs.open(file) } : undefined,
-      metrics: createMetrics(this.#parts, () => this.#embeddings?.status),
+      metrics,
       health: {
         report: () => healthOf(this.#parts, this.#state()),
         draining: () => this.#phase === 'draining',
@@ -155,7 +158,13 @@ class Daemon implements Service {
       },
     });
     try {
-      this.#server = await listen(app, config.port, config.host);
+      this.#server = await listen(
+        app,
+        config.port,
+        config.host,
+        config,
+        connectionEvents(metrics, this.#log),
+      );
     } catch (error) {
       await this.close();
       throw error;

@@ -251,7 +251,7 @@ export const SETTINGS = {
   }),
   maxTextChars: setting({
     env: 'MAX_TEXT_CHARS',
-    help: 'longest text, in UTF-16 code units',
+    help: 'longest text, in characters (Unicode code points)',
     fallback: () => 20_000,
     parse: integer(1, 1_000_000),
   }),
@@ -266,6 +266,48 @@ export const SETTINGS = {
     help: 'largest request body, in bytes',
     fallback: () => 4 * 2 ** 20,
     parse: integer(1_024, 2 ** 30),
+  }),
+  maxConnections: setting({
+    env: 'MAX_CONNECTIONS',
+    help: 'most connections at once; further ones are closed',
+    fallback: () => 1_000,
+    parse: integer(1, 1_000_000),
+  }),
+  maxHeaders: setting({
+    env: 'MAX_HEADERS',
+    help: 'most headers of one request',
+    fallback: () => 100,
+    parse: integer(1, 10_000),
+  }),
+  maxHeaderBytes: setting({
+    env: 'MAX_HEADER_BYTES',
+    help: "size of one request's line and headers, in bytes",
+    fallback: () => 16_384,
+    parse: integer(512, 2 ** 20),
+  }),
+  headersTimeoutMs: setting({
+    env: 'HEADERS_TIMEOUT_MS',
+    help: "time for a request's headers to arrive",
+    fallback: () => 15_000,
+    parse: integer(1, 3_600_000),
+  }),
+  bodyTimeoutMs: setting({
+    env: 'BODY_TIMEOUT_MS',
+    help: 'time for its body to arrive after them',
+    fallback: () => 30_000,
+    parse: integer(1, 3_600_000),
+  }),
+  keepAliveMs: setting({
+    env: 'KEEP_ALIVE_MS',
+    help: 'how long a connection may idle between requests; longer than proxies do, so that they close first',
+    fallback: () => 65_000,
+    parse: integer(1, 3_600_000),
+  }),
+  sendTimeoutMs: setting({
+    env: 'SEND_TIMEOUT_MS',
+    help: 'how long a client may take nothing of its answer',
+    fallback: () => 30_000,
+    parse: integer(1, 3_600_000),
   }),
   requestTimeoutMs: setting({
     env: 'REQUEST_TIMEOUT_MS',

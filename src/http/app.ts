@@ -3,8 +3,10 @@ import Router from '@koa/router';
 import Koa, { type Context, type Next } from 'koa';
 import { AppError, messageOf } from '../errors.js';
 import type { Log } from '../log.js';
+import { brief } from './body.js';
 import { type CachePort, cacheRoutes } from './cache.js';
 import { type ClassifierPort, classifyRoutes } from './classify.js';
+import { checkHead } from './head.js';
 import { type HealthPort, healthRoutes } from './health.js';
 import { type MetricsPort, metricsRoutes } from './metrics.js';
 import { type ModelsPort, modelRoutes } from './models.js';
@@ -28,6 +30,8 @@ export interface AppDeps {
   readonly lint: LintPort;
   readonly page: PagePort;
   readonly limits: RequestLimits;
+  /** Most headers of one request. */
+  readonly maxHeaders: number;
   /** Keys that open the admin paths; none closes them. */
   readonly adminKeys: readonly string[];
   /** Time for one classification, waiting included, in milliseconds. */
@@ -48,6 +52,10 @@ export function createApp(deps: AppDeps): Koa {
   const app = new Koa();
   app.use((context, next) => identify(context, next, deps));
   app.use((context, next) => answerErrors(context, next, deps.log));
+  app.use((context, next) => {
+    checkHead(context.req, deps.maxHeaders);
+    return next();
+  });
   const router = new Router();
   healthRoutes(router, deps.health);
   classifyRoutes(router, deps);
@@ -91,7 +99,8 @@ async function identify(context: Context, next: Next, { log, health, metrics }: 
   const entry = {
     request_id: requestId,
     method: context.method,
-    path: context.path,
+    // Of a target that is no URL, Koa knows no path, whatever its type says.
+    path: brief(context.path ?? ''),
     status: context.status,
     duration_ms: Math.round(timings.total * 100) / 100,
   };
@@ -114,8 +123,8 @@ async function answerErrors(context: Context, next: Next, log: Log): Promise<voi
 /** Nobody answered: the path is unknown, or known with other methods. */
 function refuse(context: Context, router: Router): void {
   const methods = new Set(router.match(context.path, context.method).path.flatMap((layer) => layer.methods));
-  if (methods.size === 0) throw new AppError('not_found', `there is nothing at ${context.path}`);
+  if (methods.size === 0) throw new AppError('not_found', `there is nothing at ${brief(context.path)}`);
   const allowed = [...methods].sort().join(', ');
   context.set('Allow', allowed);
-  throw new AppError('method_not_allowed', `${context.path} takes ${allowed}, not ${context.method}`);
+  throw new AppError('method_not_allowed', `${brief(context.path)} takes ${allowed}, not ${context.method}`);
 }

@@ -3,6 +3,7 @@ import type { Context } from 'koa';
 import type { Manifest, PinnedFile } from '../cache/manifest.js';
 import type { OpenBlob } from '../cache/open-blob.js';
 import { AppError } from '../errors.js';
+import { brief } from './body.js';
 import { matchesEtag, parseRange } from './range.js';
 
 /** What the paths of the model's files ask. */
@@ -51,7 +52,7 @@ async function serveFile(context: Context, port: ModelsPort): Promise<void> {
   const { files, revision } = pinned(context, port.manifest);
   const path = paramOf(context, 'path');
   const file = files.find((candidate) => candidate.path === path);
-  if (!file) throw missing(context, 'EntryNotFound', `this model has no file "${path}"`);
+  if (!file) throw missing(context, 'EntryNotFound', `this model has no file "${brief(path)}"`);
   const etag = `"${file.sha256}"`;
   const blob = await port.open(file);
   context.set({
@@ -79,9 +80,7 @@ async function serveFile(context: Context, port: ModelsPort): Promise<void> {
   if (range === 'unsatisfiable') {
     await blob.close();
     context.set('Content-Range', `bytes */${file.size}`);
-    context.status = 416;
-    context.body = '';
-    return;
+    throw new AppError('range_not_satisfiable', `the file has ${file.size} bytes`);
   }
   const { start, end } = range ?? { start: 0, end: file.size };
   if (range) context.set('Content-Range', `bytes ${start}-${end - 1}/${file.size}`);
@@ -112,7 +111,8 @@ function pinned(context: Context, manifest: Manifest): Manifest {
 }
 
 function missing(context: Context, code: HubError, message: string): AppError {
-  context.set({ 'X-Error-Code': code, 'X-Error-Message': message });
+  // The message repeats what was asked for, which may hold anything; a header may not.
+  context.set({ 'X-Error-Code': code, 'X-Error-Message': message.replace(/[^ -~]/g, '?') });
   return new AppError('not_found', message);
 }
 

@@ -2,7 +2,7 @@ import * as z from 'zod';
 
 /** Bounds of a request, from the configuration. */
 export interface RequestLimits {
-  /** Longest text, in UTF-16 code units. */
+  /** Longest text, in Unicode code points, as JSON Schema counts. */
   readonly maxTextChars: number;
   /** Most texts in one request. */
   readonly maxBatch: number;
