@@ -30,6 +30,7 @@ await build({
     main: 'src/main.ts',
     'inference-worker': 'src/model/inference-worker.ts',
     'head-worker': 'src/classify/head/head-worker.ts',
+    'draft-worker': 'src/classify/draft-worker.ts',
   },
   outdir: 'dist',
   bundle: true,
