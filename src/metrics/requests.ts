@@ -34,6 +34,8 @@ export function requestMetrics(registers: Registry[]): RequestMetrics {
     labelNames: ['code'],
     registers,
   });
+  // Known from the start, so that the first of them is a rise.
+  for (const code of ['overloaded', 'timeout', 'worker_failed', 'internal']) errors.inc({ code }, 0);
   const texts = new Histogram({
     name: 'ai_router_request_texts',
     help: 'Texts in a request that was answered; the sum is the number of texts',
