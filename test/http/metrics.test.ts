@@ -91,6 +91,18 @@ describe('GET /metrics', () => {
   });
 });
 
+it('docs/observability.md lists every metric, with its labels', async () => {
+  const { metrics, labels } = parseExposition(await scrape());
+  const page = await readFile('docs/observability.md', 'utf8');
+  const listed = [...page.matchAll(/^\| `(ai_router_\w+)` \|([\w, ]*)\| .+ \|$/gm)];
+  const own = [...metrics].filter((name) => name.startsWith('ai_router_'));
+  expect(listed.map(([, name]) => name).sort()).toEqual(own.sort());
+  for (const [, name = '', given = ''] of listed) {
+    const seen = labels.get(name) ?? labels.get(`${name}_count`);
+    if (seen) expect([...seen].sort().join(', '), name).toBe(given.trim().split(', ').sort().join(', '));
+  }
+});
+
 describe('deploy/', () => {
   it('asks for metrics and labels that exist', async () => {
     const exposed = parseExposition(await scrape());

@@ -1,5 +1,7 @@
 /** What an answer of `/metrics` exposes. */
 export interface Exposition {
+  /** Names of the metrics. */
+  readonly metrics: ReadonlySet<string>;
   /** Names that a query may use, those of histograms' and summaries' parts included. */
   readonly names: ReadonlySet<string>;
   /** Labels of the series that have samples, by such a name. */
@@ -13,9 +15,11 @@ const PARTS: Readonly<Record<string, readonly string[]>> = {
 
 /** Reads the Prometheus text format. */
 export function parseExposition(text: string): Exposition {
+  const metrics = new Set<string>();
   const names = new Set<string>();
   const labels = new Map<string, Set<string>>();
   for (const [, name = '', kind = ''] of text.matchAll(/^# TYPE (\S+) (\S+)$/gm)) {
+    metrics.add(name);
     for (const part of PARTS[kind] ?? ['']) names.add(name + part);
   }
   for (const [, name = '', inside = ''] of text.matchAll(/^([a-z]\w*)(?:\{(.*)\})? \S+$/gm)) {
@@ -23,7 +27,7 @@ export function parseExposition(text: string): Exposition {
     for (const [, label = ''] of inside.matchAll(/(\w+)="(?:[^"\\]|\\.)*"/g)) known.add(label);
     labels.set(name, known);
   }
-  return { names, labels };
+  return { metrics, names, labels };
 }
 
 /** Words of the query language that are no metrics. */
@@ -32,7 +36,7 @@ const WORDS = new Set(['and', 'or', 'unless', 'bool', 'offset']);
 const TARGET_LABELS = new Set(['job', 'instance']);
 
 /** What a query names that is not exposed: metrics, and labels of metrics that have samples. */
-export function unknownIn(query: string, { names, labels }: Exposition): string[] {
+export function unknownIn(query: string, { names, labels }: Pick<Exposition, 'names' | 'labels'>): string[] {
   const found = [...query.matchAll(/([a-z_]\w*)\s*(?:\{([^}]*)\})/g)].flatMap(([, name = '', inside = '']) =>
     [...inside.matchAll(/(\w+)\s*(?:=~|!~|!=|=)\s*"/g)]
       .map(([, label = '']) => label)
