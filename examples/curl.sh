@@ -6,7 +6,7 @@ url=${AI_ROUTER_URL:-http://localhost:3000}
 ask() {
   printf '\n%s\n' "# $1"
   shift
-  curl --silent --show-error --fail-with-body --retry 5 --header 'content-type: application/json' "$@"
+  curl --silent --show-error --fail-with-body --retry 5 --retry-connrefused --header 'content-type: application/json' "$@"
   echo
 }
 
