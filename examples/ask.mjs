@@ -9,7 +9,7 @@ const ATTEMPTS = 3;
  * @param {object} body
  * @param {AbortSignal} [signal]
  */
-export async function ask(path, body, signal = AbortSignal.timeout(10_000)) {
+export async function ask(path, body, signal = AbortSignal.timeout(30_000)) {
   for (let attempt = 1; ; attempt += 1) {
     const response = await fetch(URL_OF_DAEMON + path, {
       method: 'POST',

@@ -18,7 +18,7 @@ beforeAll(async () => {
     { MODEL_CACHE_DIR: await temporaryFolder(atEnd), HF_HUB_OFFLINE: '1' },
     { atEnd },
   );
-  await daemon.ready();
+  await daemon.ready(50_000);
 });
 
 function environment(env: Record<string, string> = {}): Record<string, string | undefined> {
@@ -97,7 +97,10 @@ it('koa-middleware.mjs: handles messages by their meaning, and without the daemo
     const response = await fetch(`${url}/messages`, init);
     return { status: response.status, body: await response.text() };
   };
-  const [whole, alone] = await Promise.all([service({}), service({ AI_ROUTER_URL: 'http://127.0.0.1:9' })]);
+  const [whole, alone] = await Promise.all([
+    service({ PATIENCE_MS: '25000' }),
+    service({ AI_ROUTER_URL: 'http://127.0.0.1:9' }),
+  ]);
   const message = JSON.stringify({ text: 'my card was charged twice' });
   expect(JSON.parse((await send(whole.url, message)).body)).toEqual({
     route: 'account_billing',

@@ -49,7 +49,7 @@ beforeAll(async () => {
     ),
     startDaemon({ MODEL_CACHE_DIR: volumes[1], MODEL_SOURCES: 'hub', HF_HUB_OFFLINE: '1' }, { atEnd }),
   ]);
-  await daemon.ready();
+  await daemon.ready(50_000);
   client = new OpenAI({ baseURL: `${daemon.url}/v1`, apiKey: 'none', maxRetries: 0 });
 });
 

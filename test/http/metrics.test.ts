@@ -16,7 +16,7 @@ let daemon: TestDaemon;
 beforeAll(async () => {
   volume = await temporaryFolder(atEnd);
   daemon = await startDaemon({ MODEL_CACHE_DIR: volume, HF_HUB_OFFLINE: '1' }, { atEnd });
-  await daemon.ready();
+  await daemon.ready(50_000);
 });
 
 async function scrape(): Promise<string> {
@@ -81,7 +81,7 @@ describe('GET /metrics', () => {
     await chmod(blob, 0o644);
     await truncate(blob, 1_000);
     await vi.waitFor(async () => expect(await scrape()).toContain('ai_router_cache_heal_seconds_count 1'), {
-      timeout: 10_000,
+      timeout: 20_000,
       interval: 50,
     });
     const metrics = await scrape();
