@@ -45,8 +45,14 @@ await build({
   minifyWhitespace: true,
   lineLimit: 200,
   logLevel: 'warning',
-  // Native, or large and only for terminals.
-  external: ['onnxruntime-node', 'pino-pretty'],
+  // Native, only for terminals, or optional.
+  external: [
+    'onnxruntime-node',
+    'pino-pretty',
+    '@opentelemetry/exporter-trace-otlp-http',
+    '@opentelemetry/resources',
+    '@opentelemetry/sdk-trace-base',
+  ],
   plugins: [withoutUnused],
   // Packages in the older module format ask for Node's own modules with `require`.
   banner: {

@@ -173,11 +173,12 @@ export async function cacheStatusOf({
 }
 
 /** A report in the words of the HTTP surface. */
-export function reportBody({ startedAt, durationMs, failures, error, ...rest }: Report): object {
+export function reportBody({ startedAt, durationMs, healed, failures, error, ...rest }: Report): object {
   return {
     ...rest,
     started_at: startedAt,
     duration_ms: durationMs,
+    healed: healed.map(({ path, afterMs }) => ({ path, after_ms: afterMs })),
     failures: failures.map(({ source, path, code, message }) => ({ source, path, code, message })),
     error: error ?? null,
   };

@@ -14,19 +14,23 @@ import { RouteVersions } from './classify/route-versions.js';
 import type { ServeRoutes } from './classify/served-routes.js';
 import type { Config } from './config.js';
 import { createClassifier } from './create-classifier.js';
+import { embeddingModelOf } from './embedding-model.js';
 import { AppError, messageOf } from './errors.js';
 import { createApp } from './http/app.js';
 import { connectionEvents } from './http/connection-events.js';
 import { type HttpServer, listen } from './http/server.js';
 import type { Log } from './log.js';
+import type { Metrics } from './metrics.js';
 import { EmbeddingCache } from './model/embedding-cache.js';
 import type { ModelBytes } from './model/model-bytes.js';
+import { ObservedEmbedder } from './model/observed-embedder.js';
 import type { Pool } from './model/pool.js';
 import { modelFiles, readModel } from './read-model.js';
 import { cacheStatusOf, healthOf, type Parts, type Phase, reportBody, type State } from './report.js';
 import { routeCaches } from './route-caches.js';
 import { closeSources, createSources } from './sources.js';
 import { StaticFiles } from './static-files.js';
+import { startTracing, type Tracing } from './tracing.js';
 import { Reconciler } from './upkeep/reconciler.js';
 import type { Report } from './upkeep/status.js';
 import { Triggers } from './upkeep/triggers.js';
@@ -68,6 +72,8 @@ class Daemon implements Service {
   #warming: { done: number; total: number } | undefined;
   #encoder: Encoder | undefined;
   #embeddings: EmbeddingCache | undefined;
+  #metrics: Metrics | undefined;
+  #tracing: Tracing | undefined;
   #server: HttpServer | undefined;
   #boot: Promise<void> | undefined;
 
@@ -134,18 +140,33 @@ class Daemon implements Service {
     // Loaded only now, while the workers start: it takes 50 ms that nobody should wait for.
     const { createMetrics } = await import('./metrics.js');
     const blobs = new BlobOpener(store.layout);
-    const metrics = createMetrics(this.#parts, () => this.#embeddings?.status);
+    this.#tracing = await startTracing(config, version, this.#log);
+    const report = () => healthOf(this.#parts, this.#state());
+    const metrics = createMetrics({
+      parts: this.#parts,
+      embeddingCache: () => this.#embeddings?.status,
+      health: report,
+    });
+    this.#metrics = metrics;
     const app = createApp({
       classifier,
+      embeddings: {
+        model: embeddingModelOf(manifest),
+        embed: (texts, each, options) => classifier.embed(texts, each, options),
+      },
       limits: config,
       maxHeaders: config.maxHeaders,
+      maxQueue: config.maxQueue,
+      workers: config.workers,
+      version,
+      tracing: this.#tracing,
       requestTimeoutMs: config.requestTimeoutMs,
       adminKeys: config.adminKeys,
       log: this.#log,
       models: config.serveModel ? { manifest, open: (file) => blobs.open(file) } : undefined,
       metrics,
       health: {
-        report: () => healthOf(this.#parts, this.#state()),
+        report,
         draining: () => this.#phase === 'draining',
       },
       routes: catalogue,
@@ -191,7 +212,7 @@ class Daemon implements Service {
     // A pool that serves nothing yet has nothing to finish; ending it frees a boot that waits for it.
     if (!pool.status().ready) await pool.close(0);
     await this.#server?.close(left());
-    await pool.close(left());
+    await Promise.all([pool.close(left()), this.#tracing?.close(left())]);
     classifier.close();
     await this.#boot;
     await closeSources(this.#sources);
@@ -279,7 +300,8 @@ class Daemon implements Service {
     await pool.load(await this.#read(), async (embedder) => {
       this.#phase = 'warming';
       const caches = routeCaches(store.layout, manifest);
-      this.#embeddings = new EmbeddingCache(embedder, config.embeddingCacheBytes);
+      const observed = new ObservedEmbedder(embedder, (embedding) => this.#metrics?.embedded(embedding));
+      this.#embeddings = new EmbeddingCache(observed, config.embeddingCacheBytes);
       this.#encoder = { embedder: this.#embeddings, ...caches, model: { id, revision, variant, digest } };
       await routeFile.start({ signal: this.#stop.signal });
     });

@@ -347,4 +347,39 @@ export const SETTINGS = {
     fallback: () => 'auto' as const,
     parse: oneOf('auto', 'json', 'pretty'),
   }),
+  otelEndpoint: setting<string | undefined>({
+    env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
+    help: 'OpenTelemetry collector (OTLP over HTTP, usually port 4318) that spans of requests are sent to',
+    defaultText: 'none',
+    fallback: () => undefined,
+    parse: httpUrl,
+  }),
+  otelProtocol: setting({
+    env: 'OTEL_EXPORTER_OTLP_PROTOCOL',
+    help: '`http/json` is what is sent, also for `http/protobuf`: collectors take both; there is no `grpc`',
+    fallback: () => 'http/json' as const,
+    parse: oneOf('http/json', 'http/protobuf'),
+  }),
+  tracesExporter: setting({
+    env: 'OTEL_TRACES_EXPORTER',
+    help: '`otlp` sends spans, `none` sends none',
+    defaultText: '`otlp` where an endpoint is set, else `none`',
+    fallback: (env) =>
+      env.OTEL_EXPORTER_OTLP_ENDPOINT?.trim() || env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT?.trim()
+        ? 'otlp'
+        : 'none',
+    parse: oneOf('otlp', 'none'),
+  }),
+  otelServiceName: setting({
+    env: 'OTEL_SERVICE_NAME',
+    help: 'the name that spans carry; the other standard `OTEL_` variables of exporter, batches, sampler and resource hold too',
+    fallback: () => 'ai-router',
+    parse: (text) => text,
+  }),
+  otelDisabled: setting({
+    env: 'OTEL_SDK_DISABLED',
+    help: 'send no spans, whatever the other variables say',
+    fallback: () => false,
+    parse: flag,
+  }),
 } as const;

@@ -1,8 +1,10 @@
 import { availableParallelism } from 'node:os';
 import { AppError, type FieldIssue } from '../errors.js';
+import type { Embedding } from '../model/embedder.js';
 import { ActiveSet } from './active-set.js';
-import { mapConcurrent, throwIfAborted } from './concurrent.js';
+import { throwIfAborted } from './concurrent.js';
 import type { ClassifyOptions, ClassifyRequest, ClassifyTiming, Decision, Label } from './decision.js';
+import { type EmbeddedTexts, embedTexts, type TextsUsage } from './embed-texts.js';
 import type { Encoder } from './encoder.js';
 import { labelSetOf } from './labels.js';
 import type { RouteSet } from './route-set.js';
@@ -40,6 +42,12 @@ export interface LoadReport extends EmbedRoutesReport {
   readonly routes: number;
   readonly utterances: number;
   readonly durationMs: number;
+}
+
+/** What comes with the decisions of one request. */
+export interface Answered {
+  readonly timing: ClassifyTiming;
+  readonly usage: TextsUsage;
 }
 
 /** Label sets that are kept ready, and how many utterances those may have together (1.5 kB each). */
@@ -122,12 +130,12 @@ export class Classifier {
   async classify(
     request: ClassifyRequest,
     { signal }: { readonly signal?: AbortSignal } = {},
-  ): Promise<{ readonly decision: Decision; readonly timing: ClassifyTiming }> {
+  ): Promise<{ readonly decision: Decision } & Answered> {
     validateText(request.text, 'text');
-    const { decisions, timing } = await this.#decide([request.text], request, signal);
+    const { decisions, ...answered } = await this.#decide([request.text], request, signal);
     const [decision] = decisions;
     if (!decision) throw new AppError('internal', 'a classification had no result');
-    return { decision, timing };
+    return { decision, ...answered };
   }
 
   /**
@@ -139,9 +147,24 @@ export class Classifier {
     texts: readonly string[],
     options: ClassifyOptions = {},
     { signal }: { readonly signal?: AbortSignal } = {},
-  ): Promise<{ readonly decisions: readonly Decision[]; readonly timing: ClassifyTiming }> {
+  ): Promise<{ readonly decisions: readonly Decision[] } & Answered> {
     for (const [index, text] of texts.entries()) validateText(text, `texts[${index}]`);
     return this.#decide(texts, options, signal);
+  }
+
+  /**
+   * Embeds texts with the model that decides.
+   * @param each makes the result of one text, as soon as its vector is there
+   * @throws AppError `not_ready`, `aborted`, or what the embedder or `each` throws
+   */
+  async embed<Result>(
+    texts: readonly string[],
+    each: (embedding: Embedding, index: number) => Result,
+    { signal }: { readonly signal?: AbortSignal } = {},
+  ): Promise<EmbeddedTexts<Result>> {
+    const encoder = this.#active?.encoder;
+    if (!encoder) throw new AppError('not_ready', 'no model is loaded yet', { retryable: true });
+    return embedTexts(encoder.embedder, texts, each, { concurrency: this.#concurrency, signal });
   }
 
   /** Aborts what is being loaded. Requests under way still get their answer. */
@@ -155,25 +178,20 @@ export class Classifier {
     texts: readonly string[],
     options: ClassifyOptions,
     signal: AbortSignal | undefined,
-  ): Promise<{ readonly decisions: readonly Decision[]; readonly timing: ClassifyTiming }> {
+  ): Promise<{ readonly decisions: readonly Decision[] } & Answered> {
     validateOptions(options);
     // Taken before the first await: a reload in between must not mix two sets in one answer.
     const active = options.labels ? await this.#labelSet(options.labels, signal) : this.#active;
     if (!active) throw new AppError('not_ready', 'no route set is loaded yet', { retryable: true });
     const candidates = options.routes && active.candidatesOf(options.routes);
-    const timing = { queueMs: 0, tokenizeMs: 0, inferenceMs: 0, scoreMs: 0 };
-    const decisions = await mapConcurrent(
+    let scoreMs = 0;
+    const { results, usage, timing } = await embedTexts(
+      active.encoder.embedder,
       texts,
-      this.#concurrency,
-      async (text, stop, index) => {
-        // A batch is let in or refused by its first text; refused later, all its work would be lost.
-        const embedding = await active.encoder.embedder.embed(text, { signal: stop, admitted: index > 0 });
-        timing.queueMs = Math.max(timing.queueMs, embedding.timing.queueMs);
-        timing.tokenizeMs += embedding.timing.tokenizeMs;
-        timing.inferenceMs += embedding.timing.inferenceMs;
+      (embedding) => {
         const started = performance.now();
         const { route_metadata, ...verdict } = active.judge(embedding.vector, candidates, options);
-        timing.scoreMs += performance.now() - started;
+        scoreMs += performance.now() - started;
         return {
           ...verdict,
           usage: { tokens: embedding.tokens, truncated_tokens: embedding.truncatedTokens },
@@ -183,9 +201,9 @@ export class Classifier {
           ...(route_metadata && { route_metadata }),
         };
       },
-      signal,
+      { concurrency: this.#concurrency, signal },
     );
-    return { decisions, timing };
+    return { decisions: results, usage, timing: { ...timing, scoreMs } };
   }
 
   async #labelSet(labels: readonly Label[], signal?: AbortSignal): Promise<ActiveSet> {

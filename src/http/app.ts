@@ -6,19 +6,29 @@ import type { Log } from '../log.js';
 import { brief } from './body.js';
 import { type CachePort, cacheRoutes } from './cache.js';
 import { type ClassifierPort, classifyRoutes } from './classify.js';
+import type { EmbeddingsPort } from './embeddings.js';
+import { sendError } from './error-format.js';
 import { checkHead } from './head.js';
 import { type HealthPort, healthRoutes } from './health.js';
 import { type MetricsPort, metricsRoutes } from './metrics.js';
 import { type ModelsPort, modelRoutes } from './models.js';
+import { openInferenceHealth } from './open-inference.js';
+import { openAiEmbeddings } from './openai/embeddings.js';
+import { openAiModels } from './openai/models.js';
 import { type PagePort, pageRoutes } from './page.js';
-import { sendProblem } from './problem.js';
 import { type LintPort, lintPaths } from './route-lint.js';
 import { type RoutesPort, routeSetRoutes } from './routes.js';
 import type { RequestLimits } from './schemas.js';
+import { teiEmbed } from './tei/embed.js';
+import { teiInfo } from './tei/info.js';
+import { serverTiming, type Timings } from './timings.js';
+import { parseTraceparent } from './trace-context.js';
+import type { TracingPort } from './tracing.js';
 
 /** What the HTTP surface is given; it constructs nothing itself. */
 export interface AppDeps {
   readonly classifier: ClassifierPort;
+  readonly embeddings: EmbeddingsPort;
   readonly health: HealthPort;
   readonly cache: CachePort;
   readonly metrics: MetricsPort;
@@ -32,6 +42,12 @@ export interface AppDeps {
   readonly limits: RequestLimits;
   /** Most headers of one request. */
   readonly maxHeaders: number;
+  /** Texts that may wait for inference, and the workers that take them. */
+  readonly maxQueue: number;
+  readonly workers: number;
+  readonly version: string;
+  /** Where spans go; `undefined` makes none. */
+  readonly tracing: TracingPort | undefined;
   /** Keys that open the admin paths; none closes them. */
   readonly adminKeys: readonly string[];
   /** Time for one classification, waiting included, in milliseconds. */
@@ -39,26 +55,36 @@ export interface AppDeps {
   readonly log: Log;
 }
 
-/** Times of one request, in milliseconds, as `Server-Timing` shows them. */
-export type Timings = Record<string, number>;
-
 const REQUEST_ID = /^[\w.:-]{1,128}$/;
 
 /** Paths that monitors and the page ask all the time; they are logged at debug level. */
-const QUIET_PATHS = new Set(['/livez', '/readyz', '/health', '/metrics', '/cache/status']);
+const QUIET_PATHS = new Set([
+  '/livez',
+  '/readyz',
+  '/health',
+  '/metrics',
+  '/cache/status',
+  '/v2/health/live',
+  '/v2/health/ready',
+]);
 
 /** Builds the Koa application: identity and timing, then errors, then the resources. */
 export function createApp(deps: AppDeps): Koa {
   const app = new Koa();
   app.use((context, next) => identify(context, next, deps));
-  app.use((context, next) => answerErrors(context, next, deps.log));
+  app.use((context, next) => answerErrors(context, next, deps));
   app.use((context, next) => {
     checkHead(context.req, deps.maxHeaders);
     return next();
   });
   const router = new Router();
   healthRoutes(router, deps.health);
+  openInferenceHealth(router, deps.health);
   classifyRoutes(router, deps);
+  openAiEmbeddings(router, deps);
+  openAiModels(router, deps);
+  teiEmbed(router, deps);
+  teiInfo(router, deps);
   cacheRoutes(router, deps.cache, deps.adminKeys);
   metricsRoutes(router, deps.metrics);
   if (deps.models) modelRoutes(router, deps.models);
@@ -73,50 +99,50 @@ export function createApp(deps: AppDeps): Koa {
   return app;
 }
 
-async function identify(context: Context, next: Next, { log, health, metrics }: AppDeps): Promise<void> {
+async function identify(context: Context, next: Next, deps: AppDeps): Promise<void> {
+  const { log, health, metrics, tracing } = deps;
+  const { method } = context;
+  // Of a target that is no URL, Koa knows no path, whatever its type says.
+  const path = brief(context.path ?? '');
   const started = performance.now();
   const given = context.get('x-request-id');
   const requestId = REQUEST_ID.test(given) ? given : randomUUID();
   const timings: Timings = {};
-  Object.assign(context.state, { requestId, timings });
+  const parent = parseTraceparent(context.get('traceparent'));
+  const span = tracing?.begin({ method, path, requestId, parent, tracestate: context.get('tracestate') });
+  const place = span ?? parent;
+  const ids = { request_id: requestId, ...(place && { trace_id: place.traceId, span_id: place.spanId }) };
+  Object.assign(context.state, { requestId, timings, ids });
   context.set('X-Request-Id', requestId);
+  metrics.began();
   await next();
   timings.total = performance.now() - started;
-  context.set(
-    'Server-Timing',
-    Object.entries(timings)
-      .map(([name, ms]) => `${name};dur=${ms.toFixed(2)}`)
-      .join(', '),
-  );
+  context.set('Server-Timing', serverTiming(timings));
   const template: unknown = context._matchedRoute;
-  metrics.answered(
-    context.method,
-    typeof template === 'string' ? template : 'unmatched',
-    context.status,
-    timings.total / 1_000,
-  );
+  const route = typeof template === 'string' ? template : undefined;
+  metrics.answered(method, route ?? 'unmatched', context.status, timings.total / 1_000);
+  span?.end({ route, status: context.status, timings });
   if (health.draining()) context.set('Connection', 'close');
   const entry = {
-    request_id: requestId,
-    method: context.method,
-    // Of a target that is no URL, Koa knows no path, whatever its type says.
-    path: brief(context.path ?? ''),
+    ...ids,
+    method,
+    path,
     status: context.status,
     duration_ms: Math.round(timings.total * 100) / 100,
   };
-  if (QUIET_PATHS.has(context.path)) log.debug(entry, 'request');
+  if (QUIET_PATHS.has(path)) log.debug(entry, 'request');
   else log.info(entry, 'request');
 }
 
-async function answerErrors(context: Context, next: Next, log: Log): Promise<void> {
+async function answerErrors(context: Context, next: Next, { log, metrics }: AppDeps): Promise<void> {
   try {
     await next();
   } catch (thrown) {
     const error =
       thrown instanceof AppError ? thrown : new AppError('internal', messageOf(thrown), { cause: thrown });
-    if (error.code === 'internal')
-      log.error({ err: thrown, request_id: context.state.requestId }, 'request failed');
-    sendProblem(context, error);
+    if (error.code === 'internal') log.error({ err: thrown, ...context.state.ids }, 'request failed');
+    metrics.failed(error.code);
+    sendError(context, error);
   }
 }
 

@@ -1,9 +1,11 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
-import type { ClassifyOptions, ClassifyRequest, ClassifyTiming, Decision } from '../classify/decision.js';
+import type { Answered } from '../classify/classifier.js';
+import type { ClassifyOptions, ClassifyRequest, Decision } from '../classify/decision.js';
 import { readJson } from './body.js';
-import type { RequestMetrics } from './metrics.js';
+import type { DecisionKind, RequestMetrics } from './metrics.js';
 import { classifySchemas, type RequestLimits } from './schemas.js';
+import { noteTimings } from './timings.js';
 import { within } from './within.js';
 
 /** What the classification paths ask. */
@@ -11,12 +13,12 @@ export interface ClassifierPort {
   classify(
     request: ClassifyRequest,
     options: { readonly signal: AbortSignal },
-  ): Promise<{ readonly decision: Decision; readonly timing: ClassifyTiming }>;
+  ): Promise<{ readonly decision: Decision } & Answered>;
   classifyBatch(
     texts: readonly string[],
     request: ClassifyOptions,
     options: { readonly signal: AbortSignal },
-  ): Promise<{ readonly decisions: readonly Decision[]; readonly timing: ClassifyTiming }>;
+  ): Promise<{ readonly decisions: readonly Decision[] } & Answered>;
 }
 
 /** What the classification paths are made with. */
@@ -35,30 +37,27 @@ export function classifyRoutes(router: Router, deps: ClassifyDeps): void {
 
   router.post('/classify', async (context: Context) => {
     const request = await readJson(context, schemas.single, limits.maxBodyBytes);
-    const { decision, timing } = await within(context, requestTimeoutMs, (signal) =>
+    const { decision, timing, usage } = await within(context, requestTimeoutMs, (signal) =>
       classifier.classify(request, { signal }),
     );
-    noteTiming(context, timing);
-    metrics.decided(decision.route, decision.usage.truncated_tokens);
+    noteTimings(context, timing);
+    metrics.read(usage);
+    metrics.decided(decision.route, kindOf(request));
     context.body = decision;
   });
 
   router.post('/classify/batch', async (context: Context) => {
     const { texts, ...options } = await readJson(context, schemas.batch, limits.maxBodyBytes);
-    const { decisions, timing } = await within(context, requestTimeoutMs, (signal) =>
+    const { decisions, timing, usage } = await within(context, requestTimeoutMs, (signal) =>
       classifier.classifyBatch(texts, options, { signal }),
     );
-    noteTiming(context, timing);
-    for (const { route, usage } of decisions) metrics.decided(route, usage.truncated_tokens);
+    noteTimings(context, timing);
+    metrics.read(usage);
+    for (const { route } of decisions) metrics.decided(route, kindOf(options));
     context.body = { results: decisions };
   });
 }
 
-function noteTiming(context: Context, timing: ClassifyTiming): void {
-  Object.assign(context.state.timings, {
-    queue: timing.queueMs,
-    tokenize: timing.tokenizeMs,
-    inference: timing.inferenceMs,
-    score: timing.scoreMs,
-  });
+function kindOf({ labels }: ClassifyOptions): DecisionKind {
+  return labels ? 'labels' : 'routes';
 }

@@ -1,11 +1,22 @@
 import type Router from '@koa/router';
+import type { TextsUsage } from '../classify/embed-texts.js';
+import type { ErrorCode } from '../errors.js';
+
+/** What was decided among: the served routes, or labels that the request brought along. */
+export type DecisionKind = 'routes' | 'labels';
 
 /** What the HTTP layer counts. */
 export interface RequestMetrics {
+  /** A request came in. Every one is followed by `answered`. */
+  began(): void;
   /** A request was answered; `route` is the template of its path, `seconds` the time it took. */
   answered(method: string, route: string, status: number, seconds: number): void;
+  /** A request failed by name. */
+  failed(code: ErrorCode): void;
+  /** The texts of a request were read. */
+  read(usage: TextsUsage): void;
   /** A text was decided; `null` is an abstention. */
-  decided(route: string | null, truncatedTokens: number): void;
+  decided(route: string | null, kind: DecisionKind): void;
 }
 
 /** What `/metrics` asks. */

@@ -4,6 +4,7 @@ import type { Manifest, PinnedFile } from '../cache/manifest.js';
 import type { OpenBlob } from '../cache/open-blob.js';
 import { AppError } from '../errors.js';
 import { brief } from './body.js';
+import { pathParam } from './path-param.js';
 import { matchesEtag, parseRange } from './range.js';
 
 /** What the paths of the model's files ask. */
@@ -40,7 +41,7 @@ export function modelRoutes(router: Router, port: ModelsPort): void {
   const tree = (context: Context): void => {
     const manifest = pinned(context, port.manifest);
     const recursive = /^(true|1)$/i.test(String(context.query.recursive ?? ''));
-    const entries = treeOf(manifest, paramOf(context, 'path'), recursive);
+    const entries = treeOf(manifest, pathParam(context, 'path'), recursive);
     if (!entries) throw missing(context, 'EntryNotFound', 'there is no such folder in this model');
     context.body = entries;
   };
@@ -50,7 +51,7 @@ export function modelRoutes(router: Router, port: ModelsPort): void {
 
 async function serveFile(context: Context, port: ModelsPort): Promise<void> {
   const { files, revision } = pinned(context, port.manifest);
-  const path = paramOf(context, 'path');
+  const path = pathParam(context, 'path');
   const file = files.find((candidate) => candidate.path === path);
   if (!file) throw missing(context, 'EntryNotFound', `this model has no file "${brief(path)}"`);
   const etag = `"${file.sha256}"`;
@@ -62,7 +63,7 @@ async function serveFile(context: Context, port: ModelsPort): Promise<void> {
     'X-Linked-ETag': etag,
     'X-Linked-Size': String(file.size),
     'X-Content-Type-Options': 'nosniff',
-    'Cache-Control': paramOf(context, 'revision') === revision ? IMMUTABLE : 'no-cache',
+    'Cache-Control': pathParam(context, 'revision') === revision ? IMMUTABLE : 'no-cache',
   });
   if (matchesEtag(context.get('if-none-match'), etag)) {
     await blob.close();
@@ -99,8 +100,8 @@ function describeBody(context: Context, status: number, length: number): void {
  * @throws AppError `not_found`
  */
 function pinned(context: Context, manifest: Manifest): Manifest {
-  const repo = `${paramOf(context, 'org')}/${paramOf(context, 'name')}`;
-  const revision = paramOf(context, 'revision');
+  const repo = `${pathParam(context, 'org')}/${pathParam(context, 'name')}`;
+  const revision = pathParam(context, 'revision');
   if (repo !== manifest.repo) {
     throw missing(context, 'RepoNotFound', `this instance serves ${manifest.repo} only`);
   }
@@ -114,13 +115,6 @@ function missing(context: Context, code: HubError, message: string): AppError {
   // The message repeats what was asked for, which may hold anything; a header may not.
   context.set({ 'X-Error-Code': code, 'X-Error-Message': message.replace(/[^ -~]/g, '?') });
   return new AppError('not_found', message);
-}
-
-/** A part of the path; a wildcard's is one string or several. */
-function paramOf(context: Context, name: string): string {
-  const { params } = context as { params?: Readonly<Record<string, unknown>> };
-  const value = params?.[name];
-  return Array.isArray(value) ? value.join('/') : typeof value === 'string' ? value : '';
 }
 
 /** What the hub says of a model at a revision, as far as its clients ask; `blobs` adds sizes and digests. */

@@ -84,13 +84,17 @@ export function problemOf(error: AppError, requestId: string): ProblemBody {
   };
 }
 
-/** Answers with a problem document, and with `Retry-After` (seconds) where waiting helps. */
+/** Answers with a problem document, and with `Retry-After` where waiting helps. */
 export function sendProblem(context: Context, error: AppError): void {
   const body = problemOf(error, context.state.requestId);
   context.status = body.status;
   context.body = JSON.stringify(body);
   context.type = 'application/problem+json';
-  if (body.status === 503 || body.status === 429) {
-    context.set('Retry-After', String(Math.ceil(Math.max(1_000, error.retryAfterMs ?? 1_000) / 1_000)));
-  }
+  setRetryAfter(context, error);
+}
+
+/** Sets `Retry-After` (seconds) on an answer whose status says that waiting helps. */
+export function setRetryAfter(context: Context, { retryAfterMs }: AppError): void {
+  if (context.status !== 503 && context.status !== 429) return;
+  context.set('Retry-After', String(Math.ceil(Math.max(1_000, retryAfterMs ?? 1_000) / 1_000)));
 }

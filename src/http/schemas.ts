@@ -14,12 +14,17 @@ const NAME_CHARS = 200;
 const MAX_LABELS = 100;
 const MAX_LABEL_UTTERANCES = 100;
 
+/** A text to read. */
+export function textSchema({ maxTextChars }: Pick<RequestLimits, 'maxTextChars'>) {
+  return z
+    .string('must be a string')
+    .max(maxTextChars, `may have ${maxTextChars} characters at most`)
+    .refine((value) => value.trim() !== '', 'must not be empty');
+}
+
 /** The schemas of the classification requests, under the given bounds. */
 export function classifySchemas(limits: RequestLimits) {
-  const text = z
-    .string('must be a string')
-    .max(limits.maxTextChars, `may have ${limits.maxTextChars} characters at most`)
-    .refine((value) => value.trim() !== '', 'must not be empty');
+  const text = textSchema(limits);
   const name = z.string().min(1).max(NAME_CHARS);
   const label = z.union([
     name,

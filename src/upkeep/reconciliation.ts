@@ -6,7 +6,7 @@ import type { ContentStore } from '../cache/store.js';
 import { AppError, messageOf } from '../errors.js';
 import type { Log } from '../log.js';
 import { readNotes, writeNotes } from './notes.js';
-import type { Ledger, Report } from './status.js';
+import type { FileStatus, Healed, Ledger, Report } from './status.js';
 
 /** Troubles of a volume that show only when blobs are read and written. */
 const HIDDEN_TROUBLES: ReadonlySet<string | undefined> = new Set(['volume_full', 'volume_unavailable']);
@@ -32,6 +32,7 @@ export class Reconciliation {
   readonly #found = { verified: [] as string[], missing: [] as string[], corrupt: [] as string[] };
   readonly #committed = new Set<string>();
   readonly #fetched: string[] = [];
+  readonly #healed: Healed[] = [];
   readonly #failures: SourceFailure[] = [];
   /** Why the volume cannot be written, as far as preparing it told. */
   #unfit: AppError | undefined;
@@ -65,6 +66,7 @@ export class Reconciliation {
       whole: this.#parts.ledger.whole,
       ...this.#found,
       fetched: this.#fetched,
+      healed: this.#healed,
       failures: this.#failures,
       error: failure && { code: failure.code, message: failure.message },
     };
@@ -100,16 +102,19 @@ export class Reconciliation {
       this.#parts.signal.throwIfAborted();
       const status = this.#parts.ledger.file(file);
       const verdict = await store.verify(file);
+      const hadIt = status.state === 'verified';
       this.#found[verdict.state].push(file.path);
       status.state = verdict.state;
       status.reason = verdict.state === 'corrupt' ? verdict.reason : undefined;
       if (verdict.state === 'verified') {
+        this.#noteHealth(status);
         status.verifiedAt = new Date().toISOString();
         status.bytes = file.size;
         this.#parts.ledger.fingerprints.set(file.sha256, verdict.fingerprint);
         continue;
       }
       wanted.push(file);
+      if (verdict.state === 'corrupt' || hadIt) status.ailingSince ??= performance.now();
       status.bytes = 0;
       this.#parts.ledger.fingerprints.delete(file.sha256);
       this.#parts.ledger.note(verdict.state, status.reason ?? 'not on the volume', file.path);
@@ -151,8 +156,8 @@ export class Reconciliation {
         sources,
         wanted,
         {
-          progress: (file, bytes, _source, received) => {
-            counters.downloadedBytes += received;
+          progress: (file, bytes, source, received) => {
+            this.#parts.ledger.noteBytes(source, received);
             for (const { path } of alike(file)) this.#parts.ledger.file({ ...file, path }).bytes = bytes;
           },
           committed: (file, source) => {
@@ -190,6 +195,7 @@ export class Reconciliation {
       }
       return;
     }
+    this.#noteHealth(status);
     status.reason = undefined;
     status.bytes = file.size;
     status.verifiedAt = new Date().toISOString();
@@ -199,6 +205,12 @@ export class Reconciliation {
     if (wasCorrupt) {
       this.#parts.ledger.noteRepair();
     }
+  }
+
+  #noteHealth(status: FileStatus): void {
+    if (status.ailingSince === undefined) return;
+    this.#healed.push({ path: status.path, afterMs: Math.round(performance.now() - status.ailingSince) });
+    status.ailingSince = undefined;
   }
 
   async #tidy(): Promise<void> {

@@ -20,6 +20,15 @@ export interface FileStatus {
   source: string | undefined;
   /** Why it is corrupt or cannot be had. */
   reason: string | undefined;
+  /** Since when it is known to be corrupt, or gone although it was there: on the clock of `performance.now()`. */
+  ailingSince: number | undefined;
+}
+
+/** A file that was corrupt or gone, and is verified again. */
+export interface Healed {
+  readonly path: string;
+  /** Time since that was found, in milliseconds. */
+  readonly afterMs: number;
 }
 
 /** Something that happened to the cache, for people. */
@@ -54,6 +63,7 @@ export interface Report {
   readonly missing: readonly string[];
   readonly corrupt: readonly string[];
   readonly fetched: readonly string[];
+  readonly healed: readonly Healed[];
   readonly failures: readonly SourceFailure[];
   readonly error: Problem | undefined;
 }
@@ -91,6 +101,8 @@ export class Ledger {
     downloads: 0,
     downloadedBytes: 0,
   };
+  /** Bytes fetched since the process started, by the source's name. */
+  readonly bytesBySource = new Map<string, number>();
   readonly #events: CacheEvent[] = [];
 
   constructor(manifest: Manifest) {
@@ -112,6 +124,12 @@ export class Ledger {
   /** Recent events, the newest first. */
   get events(): readonly CacheEvent[] {
     return this.#events;
+  }
+
+  /** Counts bytes that came from a source. */
+  noteBytes(source: string, bytes: number): void {
+    this.counters.downloadedBytes += bytes;
+    this.bytesBySource.set(source, (this.bytesBySource.get(source) ?? 0) + bytes);
   }
 
   /** Counts a mended corruption. */
@@ -143,5 +161,6 @@ function fresh({ path, sha256, size }: PinnedFile): FileStatus {
     verifiedAt: undefined,
     source: undefined,
     reason: undefined,
+    ailingSince: undefined,
   };
 }

@@ -100,6 +100,8 @@ export class Triggers {
       ignored: (path) => this.#isIgnored(path),
     })
       .on('all', () => this.#onEvent())
+      // What changed between the last verification and this moment gave no event.
+      .on('ready', () => this.#onEvent())
       // The library takes a change of mode for a mere read, and drops what follows within 5 ms: a chmod and a
       // write in one breath would go unseen.
       .on('raw', () => this.#onEvent())

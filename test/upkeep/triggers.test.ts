@@ -1,3 +1,4 @@
+import { unlinkSync } from 'node:fs';
 import { chmod, mkdir, open, rm, unlink, utimes, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
@@ -10,12 +11,20 @@ import { memorySource, recordingLog, smallModel, temporaryFolder } from '../supp
 const WAIT = { timeout: 5_000, interval: 20 };
 const NEVER = '0 0 29 2 *';
 
-async function setup(cron = NEVER) {
+/** @param onVerified runs after the first verification, before anything watches */
+async function setup(cron = NEVER, onVerified: (blob: string) => void = () => undefined) {
   const { manifest, files } = smallModel();
+  const [model] = manifest.files;
+  if (!model) throw new Error('no model');
   const store = new ContentStore(await temporaryFolder());
   const source = memorySource(files);
   const log = recordingLog();
   const reconciler = new Reconciler({ manifest, store, sources: [source], log });
+  const blob = blobPath(store.layout, model.sha256);
+  const off = reconciler.onRun(() => {
+    off();
+    onVerified(blob);
+  });
   const triggers = new Triggers({ manifest, layout: store.layout, reconciler, cron, log });
   onTestFinished(async () => {
     await triggers.close();
@@ -23,12 +32,10 @@ async function setup(cron = NEVER) {
   });
   await reconciler.request('boot');
   await vi.waitFor(() => expect(triggers.watching).toBe(true));
-  // The watch starts in the background; a change before it stands would be the schedule's to find.
+  // The watch starts in the background, and looks around when it stands.
   await sleep(300);
   const runs = () => reconciler.ledger.counters.verifications;
-  const [model] = manifest.files;
-  if (!model) throw new Error('no model');
-  return { store, source, reconciler, triggers, runs, model, blob: blobPath(store.layout, model.sha256) };
+  return { store, source, reconciler, triggers, runs, model, blob };
 }
 
 describe('Triggers', () => {
@@ -63,6 +70,11 @@ describe('Triggers', () => {
   it('request a verification when only the mode changes', async () => {
     const { reconciler, blob } = await setup();
     await chmod(blob, 0o600);
+    await vi.waitFor(() => expect(reconciler.lastReport).toMatchObject({ reason: 'change' }), WAIT);
+  });
+
+  it('request one when a blob is removed before the watch stands', async () => {
+    const { reconciler } = await setup(NEVER, (blob) => unlinkSync(blob));
     await vi.waitFor(() => expect(reconciler.lastReport).toMatchObject({ reason: 'change' }), WAIT);
   });
 

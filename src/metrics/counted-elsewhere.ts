@@ -1,0 +1,31 @@
+import { Counter, type Registry } from 'prom-client';
+
+/** A counter whose value is counted elsewhere. */
+export function countedElsewhere(
+  name: string,
+  help: string,
+  registers: Registry[],
+  read: () => number,
+): void {
+  new Counter({
+    name,
+    help,
+    registers,
+    collect() {
+      this.reset();
+      this.inc(read());
+    },
+  });
+}
+
+/** Several of them, named `<prefix>_<key>_total`. */
+export function allCountedElsewhere<Key extends string>(
+  prefix: string,
+  helps: Readonly<Record<Key, string>>,
+  registers: Registry[],
+  read: (key: Key) => number,
+): void {
+  for (const [key, help] of Object.entries(helps) as [Key, string][]) {
+    countedElsewhere(`${prefix}_${key}_total`, help, registers, () => read(key));
+  }
+}

@@ -1,0 +1,285 @@
+import OpenAI from 'openai';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
+import { embeddingResponse } from '../../src/http/openai/embedding-schemas.js';
+import { openAiError } from '../../src/http/openai/error.js';
+import { modelList, modelObject } from '../../src/http/openai/model-schemas.js';
+import { teiError } from '../../src/http/tei/error.js';
+import { embedResponse, infoResponse } from '../../src/http/tei/schemas.js';
+import { type Collector, startCollector } from '../support/collector.js';
+import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { cosine, goldenCases } from '../support/model.js';
+import { suiteEnd } from '../support/suite.js';
+import { temporaryFolder } from '../support/volume.js';
+
+const atEnd = suiteEnd();
+const ID = 'Xenova/all-MiniLM-L6-v2';
+/** What must be found nowhere but in answers: one text for each way in, and keys. */
+const PRIVATE = 'bluebottle';
+const KEY = 'an-admin-key-of-good-length';
+const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736';
+const PARENT = '00f067aa0ba902b7';
+
+let daemon: TestDaemon;
+/** One that never gets a model. */
+let empty: TestDaemon;
+let collector: Collector;
+let client: OpenAI;
+
+beforeAll(async () => {
+  collector = await startCollector(atEnd);
+  const volumes = await Promise.all([temporaryFolder(atEnd), temporaryFolder(atEnd)]);
+  [daemon, empty] = await Promise.all([
+    startDaemon(
+      {
+        MODEL_CACHE_DIR: volumes[0],
+        HF_HUB_OFFLINE: '1',
+        HF_TOKEN: `hf_${PRIVATE}`,
+        LOG_LEVEL: 'trace',
+        // A small set without a head boots in half the time, and these tests are not about it.
+        ROUTES_FILE: 'routes/smart-home.json',
+        CLASSIFY_METHOD: 'nearest',
+        MAX_BODY_BYTES: '100000',
+        ADMIN_KEYS: KEY,
+        OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+        OTEL_EXPORTER_OTLP_HEADERS: `authorization=${PRIVATE}`,
+        OTEL_RESOURCE_ATTRIBUTES: 'deployment.environment.name=test',
+        OTEL_BSP_SCHEDULE_DELAY: '50',
+      },
+      { atEnd },
+    ),
+    startDaemon({ MODEL_CACHE_DIR: volumes[1], MODEL_SOURCES: 'hub', HF_HUB_OFFLINE: '1' }, { atEnd }),
+  ]);
+  await daemon.ready(50_000);
+  client = new OpenAI({ baseURL: `${daemon.url}/v1`, apiKey: 'none', maxRetries: 0 });
+});
+
+describe("OpenAI's own client", () => {
+  it('gets the vectors of the model, though it asks for base64 and for a model of OpenAI', async () => {
+    const [golden] = goldenCases;
+    if (!golden) throw new Error('no golden case');
+    const { data, response } = await client.embeddings
+      .create({ model: 'text-embedding-3-small', input: golden.text })
+      .withResponse();
+    expect(data.data).toHaveLength(1);
+    expect(cosine(data.data[0]?.embedding ?? [], golden.q8)).toBeGreaterThan(0.99);
+    expect(data.model).toBe(ID);
+    expect(data.usage.prompt_tokens).toBe(golden.input_ids.length);
+    expect(response.headers.get('server-timing')).toMatch(
+      /^queue;dur=[\d.]+, tokenize;dur=[\d.]+, inference;dur=[\d.]+, total;dur=[\d.]+$/,
+    );
+    expect(response.headers.get('x-model-digest')).toMatch(/^sha256:/);
+  });
+
+  it('gets the same for floats, and for several texts in their order', async () => {
+    const input = ['a ship', 'a chair', 'a ship'];
+    const options = { model: 'all-MiniLM-L6-v2', dimensions: 384, user: PRIVATE } as const;
+    const floats = await client.embeddings.create({ ...options, input, encoding_format: 'float' });
+    const alone = await client.embeddings.create({ ...options, input: 'a chair' });
+    expect(embeddingResponse.parse(floats)).toBeTruthy();
+    expect(floats.data.map(({ index }) => index)).toEqual([0, 1, 2]);
+    expect(floats.data[1]?.embedding).toEqual(alone.data[0]?.embedding);
+    expect(floats.data[0]?.embedding).toEqual(floats.data[2]?.embedding);
+    expect(floats.data[0]?.embedding).not.toEqual(alone.data[0]?.embedding);
+  });
+
+  it('gets the cut tokens of a text that is too long', async () => {
+    const { usage } = await client.embeddings.create({ model: ID, input: 'word '.repeat(300) });
+    expect(usage).toEqual({ prompt_tokens: 256, total_tokens: 256, truncated_tokens: 46 });
+  });
+
+  it('lists the model and finds it', async () => {
+    const list = await client.models.list();
+    expect(modelList.parse({ object: list.object, data: list.data }).data[0]?.id).toBe(ID);
+    expect(modelObject.parse(await client.models.retrieve(ID))).toMatchObject({ dimension: 384 });
+    // Python's client leaves the slash as it is.
+    expect((await daemon.get(`/v1/models/${ID}`)).body).toMatchObject({ id: ID });
+    await expect(client.models.retrieve('gpt-5')).rejects.toMatchObject({
+      status: 404,
+      code: 'model_not_found',
+      param: 'model',
+    });
+  });
+
+  it.each<[string, object, number, object, RegExp]>([
+    ['token ids', { input: [1, 2, 3] }, 400, { param: 'input' }, /token ids.*check_embedding_ctx_length/],
+    ['arrays of token ids', { input: [[1, 2], [3]] }, 400, { param: 'input' }, /token ids/],
+    ['mixed input', { input: ['a', 7] }, 400, { param: 'input' }, /item 1 is of type number/],
+    ['an empty text', { input: ['a', ''] }, 400, { param: 'input[1]' }, /must not be empty/],
+    ['no text', { input: [] }, 400, { param: 'input' }, /at least one/],
+    ['too many texts', { input: Array(257).fill('a') }, 400, { param: 'input' }, /256 texts at most/],
+    ['other dimensions', { input: 'a', dimensions: 256 }, 400, { param: 'dimensions' }, /384/],
+    ['another model', { input: 'a', model: 'bge-small' }, 404, { code: 'model_not_found' }, /Xenova/],
+    ['an unknown field', { input: 'a', inptu: 'b' }, 400, { code: 'validation_failed' }, /inptu/],
+    ['a large body', { input: 'a'.repeat(200_000) }, 413, { code: 'body_too_large' }, /100000 bytes/],
+  ])('is told what is wrong with %s', async (_, fields, status, error, message) => {
+    const request = { model: ID, ...fields } as OpenAI.EmbeddingCreateParams;
+    await expect(client.embeddings.create(request)).rejects.toMatchObject({
+      status,
+      type: 'invalid_request_error',
+      ...error,
+      message: expect.stringMatching(message),
+    });
+  });
+
+  it('is told so while there is no model', async () => {
+    const early = new OpenAI({ baseURL: `${empty.url}/v1`, apiKey: 'none', maxRetries: 0 });
+    const error = await early.embeddings.create({ model: ID, input: 'a' }).catch((thrown) => thrown);
+    expect(error).toBeInstanceOf(OpenAI.InternalServerError);
+    expect(error).toMatchObject({ status: 503, type: 'server_error', code: 'not_ready' });
+    expect(error.headers.get('retry-after')).toBe('1');
+    expect(error.headers.get('server-timing')).toMatch(/^total;dur=/);
+  });
+});
+
+describe('paths below /v1', () => {
+  it.each<[string, RequestInit, number, string]>([
+    ['/v1/embeddings', { method: 'DELETE' }, 405, 'method_not_allowed'],
+    ['/v1/embeddings', { method: 'POST', body: 'x' }, 415, 'unsupported_media_type'],
+    ['/v1/chat/completions', { method: 'POST' }, 404, 'unknown_url'],
+  ])("%s answers errors in OpenAI's shape (%o)", async (path, init, status, code) => {
+    const response = await fetch(daemon.url + path, init);
+    expect(response.status).toBe(status);
+    expect(response.headers.get('x-request-id')).toBeTruthy();
+    expect(openAiError.parse(await response.json()).error.code).toBe(code);
+  });
+});
+
+it('a request of many texts lets others pass', async () => {
+  const ended: string[] = [];
+  const texts = Array.from({ length: 256 }, (_, index) => `sentence number ${index} about nothing`);
+  await Promise.all([
+    daemon.post('/v1/embeddings', { input: texts }).then(({ status }) => ended.push(`many ${status}`)),
+    daemon.post('/classify', { text: 'will it rain?' }).then(({ status }) => ended.push(`one ${status}`)),
+  ]);
+  expect(ended).toEqual(['one 200', 'many 200']);
+});
+
+describe('Text Embeddings Inference', () => {
+  it.each(['/embed', '/'])('POST %s answers its clients', async (path) => {
+    const inputs = ['a ship', 'a chair'];
+    const { body, headers } = await daemon.post(path, { inputs, truncate: true, prompt_name: null });
+    const vectors = embedResponse.parse(body);
+    const openAi = await client.embeddings.create({ model: ID, input: inputs, encoding_format: 'float' });
+    expect(vectors).toEqual(openAi.data.map(({ embedding }) => embedding));
+    expect(headers.get('x-compute-tokens')).toBe(String(openAi.usage.prompt_tokens));
+    expect((await daemon.post<number[][]>(path, { inputs: 'a chair' })).body).toEqual([vectors[1]]);
+  });
+
+  it('GET /info tells the model', async () => {
+    const { body } = await daemon.get('/info');
+    expect(infoResponse.parse(body)).toMatchObject({ model_id: ID, max_input_length: 256 });
+  });
+
+  it.each<[object, number, RegExp]>([
+    [{ inputs: 'word '.repeat(300), truncate: false }, 413, /256 tokens.*302/],
+    [{ inputs: 'a', normalize: false }, 422, /length 1/],
+    [{ inputs: 'a', truncation_direction: 'Left' }, 422, /at their end/],
+    [{ inputs: 'a', prompt_name: 'query' }, 422, /no prompts/],
+    [{ inputs: [[1, 2]] }, 422, /token ids/],
+  ])('is refused clearly what is not there: %o', async (request, status, message) => {
+    const response = await daemon.post('/embed', request);
+    expect(response.status).toBe(status);
+    expect(teiError.parse(response.body)).toMatchObject({
+      error: expect.stringMatching(message),
+      error_type: 'Validation',
+    });
+  });
+});
+
+it('the health paths of the open inference protocol tell life and readiness', async () => {
+  expect(await daemon.get('/v2/health/live')).toMatchObject({ status: 200, body: { live: true } });
+  expect(await daemon.get('/v2/health/ready')).toMatchObject({ status: 200, body: { ready: true } });
+  expect(await empty.get('/v2/health/live')).toMatchObject({ status: 200, body: { live: true } });
+  expect(await empty.get('/v2/health/ready')).toMatchObject({ status: 503, body: { ready: false } });
+});
+
+describe('a trace', () => {
+  it('goes on here: in the log and at the collector', async () => {
+    const { headers } = await daemon.post(
+      '/classify',
+      { text: 'a text of a trace' },
+      { traceparent: `00-${TRACE}-${PARENT}-01`, tracestate: 'vendor=1' },
+    );
+    const span = await vi.waitFor(
+      () => {
+        const found = collector.spans.find(({ traceId }) => traceId === TRACE);
+        if (!found) throw new Error('no span came');
+        return found;
+      },
+      { timeout: 20_000, interval: 20 },
+    );
+    expect(span).toMatchObject({ name: 'POST /classify', kind: 2, parentSpanId: PARENT });
+    expect(span.attributes).toMatchObject({
+      'http.route': '/classify',
+      'http.request.method': 'POST',
+      'ai_router.request_id': headers.get('x-request-id'),
+      'ai_router.inference_ms': expect.any(Number),
+    });
+    expect(span.resource).toMatchObject({
+      'service.name': 'ai-router',
+      'deployment.environment.name': 'test',
+    });
+    const line = daemon.lines.find(({ request_id }) => request_id === headers.get('x-request-id'));
+    expect(line).toMatchObject({ trace_id: TRACE, span_id: span.spanId });
+    expect([...collector.authorizations]).toEqual([PRIVATE]);
+  });
+
+  it('that cannot be exported is no secret', () => {
+    expect(collector.refused).toBe(1);
+    expect(daemon.lines.filter(({ msg }) => msg === 'traces could not be exported')).toHaveLength(1);
+  });
+
+  it("is logged without a collector too, with the caller's span", async () => {
+    const traceparent = `00-${TRACE}-${PARENT}-01`;
+    const headers = { traceparent, 'x-request-id': 'mine' };
+    expect((await empty.post('/classify', { text: 'a' }, headers)).status).toBe(503);
+    await empty.post('/classify', { text: 'a' }, { 'x-request-id': 'without' });
+    await vi.waitFor(() => expect(empty.lines.some((line) => line.request_id === 'without')).toBe(true));
+    const line = (id: string) => empty.lines.find(({ request_id }) => request_id === id);
+    expect(line('mine')).toMatchObject({ trace_id: TRACE, span_id: PARENT });
+    expect(line('without')).not.toHaveProperty('trace_id');
+  });
+});
+
+it('no text and no key leaves the process but in answers', async () => {
+  const text = `${PRIVATE} word`;
+  const wrongKey = { authorization: `Bearer ${PRIVATE}-key` };
+  const posts: [string, unknown, Record<string, string>?][] = [
+    ['/classify', { text, explain: true }],
+    ['/classify', { text, labels: [PRIVATE, { name: 'x', utterances: [text] }], multi: true }],
+    ['/classify', { text: { [PRIVATE]: text } }],
+    ['/classify', `{"text": "${text}`],
+    ['/classify', { text, routes: [PRIVATE] }],
+    [`/classify?q=${PRIVATE}`, { text }],
+    ['/classify/batch', { texts: [text, text] }],
+    ['/v1/embeddings', { input: text, user: PRIVATE }],
+    ['/v1/embeddings', { input: text, model: PRIVATE }],
+    ['/embed', { inputs: text }],
+    ['/embed', { inputs: text, prompt_name: PRIVATE }],
+    ['/cache/verify', {}, wrongKey],
+    ['/cache/verify', {}, { authorization: `Bearer ${KEY}` }],
+  ];
+  const ids = posts.map((_, index) => `private-${index}`);
+  for (const [index, [path, body, headers]] of posts.entries()) {
+    await daemon.post(path, body, { ...headers, 'x-request-id': ids[index] ?? '' });
+  }
+  await vi.waitFor(
+    () => {
+      const logged = new Set(daemon.lines.map(({ request_id }) => request_id));
+      const sent = new Set(collector.spans.map(({ attributes }) => attributes['ai_router.request_id']));
+      expect(ids.filter((id) => !logged.has(id) || !sent.has(id))).toEqual([]);
+    },
+    { timeout: 20_000, interval: 20 },
+  );
+  const metrics = await (await fetch(`${daemon.url}/metrics`)).text();
+  expect(metrics).toContain('ai_router_decisions_total{route="(labels)"} 1');
+  for (const trail of [
+    JSON.stringify(daemon.lines),
+    daemon.stderr(),
+    JSON.stringify(collector.spans),
+    metrics,
+  ]) {
+    expect(trail).not.toContain(PRIVATE);
+    expect(trail).not.toContain(KEY);
+  }
+});
