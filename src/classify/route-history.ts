@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { canonicalJson, type JsonValue } from './route-set.js';
 
 /** What was done to the routes. `file`: the routes file was taken up, at first or after an edit. */

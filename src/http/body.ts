@@ -1,6 +1,6 @@
 import type { Context } from 'koa';
 import rawBody from 'raw-body';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { AppError, messageOf } from '../errors.js';
 import { issuesOf } from '../validation.js';
 

@@ -1,6 +1,6 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
-import { z } from 'zod';
+import * as z from 'zod';
 import { routeOf, withoutRoute, withRoute } from '../classify/route-edits.js';
 import type { RouteVersion } from '../classify/route-history.js';
 import { type RouteSet, routeToJson } from '../classify/route-set.js';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** Bounds of a request, from the configuration. */
 export interface RequestLimits {
