@@ -54,5 +54,7 @@ export function table(rows: readonly Row[]): string {
 }
 
 function figure(value: number): string {
-  return value.toFixed(Math.abs(value) < 100 ? 2 : 0);
+  const size = Math.abs(value);
+  if (size > 0 && size < 0.01) return value.toExponential(1);
+  return value.toFixed(size < 100 ? 2 : 0);
 }

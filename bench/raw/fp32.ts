@@ -6,6 +6,7 @@ import { FP32_MISSING, feedsOf, loadRuntime, modelPath, type Row, rowOf } from '
 
 const DIMENSION = 384;
 const TEXTS = 256;
+const LIKE_ROWS = 8;
 const DIFFERENCE = 'fp32, largest difference of a row alone and';
 
 const WORKLOADS: Readonly<Record<string, readonly Row[]>> = {
@@ -44,6 +45,8 @@ async function speed({ samples, seconds, cores }: Bench, model: string): Promise
       const { rate } = await runTogether(crew, batchesOf(sorted, size), seconds);
       samples.note(`fp32, ${name}, sorted batches of ${size} ÷ one at a time`, rate / single.rate);
     }
+    const like = await runTogether(crew, batchesOfLike(sorted), seconds);
+    samples.note(`fp32, ${name}, up to ${LIKE_ROWS} of like length ÷ one at a time`, like.rate / single.rate);
     const unsorted = await runTogether(crew, batchesOf(rows, 32), seconds);
     samples.note(`fp32, ${name}, unsorted batches of 32 ÷ one at a time`, unsorted.rate / single.rate);
     const { rate } = await wide.run(batchesOf(sorted, 32), seconds);
@@ -93,6 +96,18 @@ function mixedRows(): Row[] {
     const length = Math.round(14 * (share / (1 - share)) ** 0.6);
     return rowOf(Math.min(128, Math.max(4, length)), n);
   });
+}
+
+/** Batches in which at most a tenth of a row is padding. @param sorted by length */
+function batchesOfLike(sorted: readonly Row[]): Row[][] {
+  const batches: Row[][] = [];
+  for (const row of sorted) {
+    const last = batches.at(-1);
+    const shortest = last?.[0]?.length ?? 0;
+    if (last && last.length < LIKE_ROWS && row.length <= shortest * 1.1) last.push(row);
+    else batches.push([row]);
+  }
+  return batches;
 }
 
 function batchesOf(rows: readonly Row[], size: number): Row[][] {

@@ -29,7 +29,7 @@ export const scoring: Part = async ({ samples }) => {
     const vector = vectors.matrix.row(utterances).slice();
     for (const method of methods) {
       const model = { id: 'bench', revision: '', variant: 'q8', digest: '' };
-      const embedder = { dimension: DIMENSION, embed: () => Promise.reject(new Error('nothing to embed')) };
+      const embedder = { dimension: DIMENSION, embed: async () => stray() };
       const scorer = await METHODS[method]?.(set, vectors, { encoder: { embedder, model } });
       const times: number[] = [];
       for (let n = 0; n < WARM_UP + CALLS; n += 1) {
@@ -65,6 +65,12 @@ function clustered(routes: number, utterances: number) {
   }
   const vectors: RouteVectors = { matrix, offsets, rowOf };
   return { set, vectors };
+}
+
+/** The embedding of a text that belongs to no route. */
+function stray() {
+  const timing = { queueMs: 0, tokenizeMs: 0, inferenceMs: 0 };
+  return { vector: randomVector(() => 0), tokens: 0, truncatedTokens: 0, timing };
 }
 
 let state = 1;
