@@ -55,6 +55,8 @@ export async function startNaive(): Promise<Server> {
 function serverOf(child: ChildProcess, url: string, began: number): Server {
   const readyMs = performance.now() - began;
   const ended = once(child, 'exit');
+  // A bench that fails leaves nobody behind.
+  process.once('exit', () => child.kill('SIGKILL'));
   return {
     url,
     pid: child.pid ?? 0,
