@@ -18,6 +18,8 @@ export interface CycleTask {
   readonly golden: string;
   /** Which reference vectors. */
   readonly reference: 'q8' | 'fp32';
+  /** As a thread: only load the runtime's library, and stay. */
+  readonly stay?: boolean;
 }
 
 /** What a worker says before it ends. */
@@ -69,9 +71,14 @@ function cosineOf(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return dot / Math.sqrt(squaresA * squaresB);
 }
 
+const task = (isMainThread ? JSON.parse(process.argv[2] ?? '{}') : workerData) as CycleTask;
 if (isMainThread) {
-  const result = await cycle(JSON.parse(process.argv[2] ?? '{}') as CycleTask);
+  const result = await cycle(task);
   process.send?.(result, undefined, undefined, () => process.exit(0));
+} else if (task.stay) {
+  loadRuntime(task.runtime);
+  parentPort?.on('message', () => {});
+  parentPort?.postMessage('loaded');
 } else {
-  parentPort?.postMessage(await cycle(workerData as CycleTask));
+  parentPort?.postMessage(await cycle(task));
 }

@@ -35,8 +35,11 @@ export function asProcesses(compiled: string): Lives {
   };
 }
 
-/** Every cycle is a thread of one host process. When that dies, its cycles have failed, and a new one takes over. */
-export function asThreads(compiled: string): Lives {
+/**
+ * Every cycle is a thread of one host process. When that dies, its cycles have failed, and a new one takes over.
+ * @param stay whether one more thread loads the runtime's library first and keeps it loaded
+ */
+export function asThreads(compiled: string, stay: boolean): Lives {
   let host: { readonly child: ChildProcess; readonly end: Promise<string> } | undefined;
   return {
     async run(tasks) {
@@ -48,7 +51,7 @@ export function asThreads(compiled: string): Lives {
       const answer = new Promise<Outcome[]>((resolve) => {
         child.once('message', (message) => resolve(message as Outcome[]));
       });
-      child.send(tasks);
+      child.send({ tasks, stay });
       const result = await within(child, Promise.race([answer, end]));
       if (typeof result !== 'string') return result;
       host = undefined;

@@ -79,10 +79,14 @@ function candidatesOf(compiled: string): Candidate[] {
     return folders.flatMap((folder) => {
       const { version } = loadRuntime(folder);
       const task = { runtime: resolve(folder), model, golden, reference: variant };
-      return [
-        { name: `${version} in processes`, variant, lives: asProcesses(compiled), task, done: 0 },
-        { name: `${version} in threads`, variant, lives: asThreads(compiled), task, done: 0 },
-      ];
+      const kinds = {
+        'in processes': asProcesses(compiled),
+        'in threads': asThreads(compiled, false),
+        'in threads beside one that stays': asThreads(compiled, true),
+      };
+      return Object.entries(kinds).map(([kind, lives]) => {
+        return { name: `${version} ${kind}`, variant, lives, task, done: 0 };
+      });
     });
   });
 }
@@ -144,10 +148,10 @@ process.stdout.write(
     ? `${JSON.stringify({ machine: machine(), rows })}\n`
     : [
         machine(),
-        `${''.padEnd(28)}${columns.map((column) => column.padStart(18)).join('')}`,
+        `${''.padEnd(48)}${columns.map((column) => column.padStart(18)).join('')}`,
         ...rows.map(
           (row) =>
-            `${row.name.padEnd(28)}${columns.map((column) => String(row[column]).padStart(18)).join('')}  ${Object.entries(row.errors).map(([error, count]) => `${count} × ${error}`)}`,
+            `${row.name.padEnd(48)}${columns.map((column) => String(row[column]).padStart(18)).join('')}  ${Object.entries(row.errors).map(([error, count]) => `${count} × ${error}`)}`,
         ),
         '',
       ].join('\n'),
