@@ -11,6 +11,8 @@ export interface ClosedLoop {
   readonly p99: number;
   /** Medians of what `Server-Timing` says, in milliseconds, by its names. */
   readonly timings: ReadonlyMap<string, number>;
+  /** CPU time that this client itself took of the daemon's cores, in milliseconds per request. */
+  readonly clientCpuMs: number;
 }
 
 /** Options of {@link closedLoop}. */
@@ -38,6 +40,7 @@ export async function closedLoop(url: string, options: ClosedLoopOptions): Promi
   const { connections, seconds, batch } = options;
   const timings = new Map<string, number[]>();
   const latencies: number[] = [];
+  const cpu = process.cpuUsage();
   const began = performance.now();
   let last = began;
   const { non2xx, errors } = await autocannon({
@@ -57,7 +60,9 @@ export async function closedLoop(url: string, options: ClosedLoopOptions): Promi
     },
   });
   if (non2xx + errors > 0) throw new Error(`${url}: ${non2xx} refusals, ${errors} errors`);
+  const { user, system } = process.cpuUsage(cpu);
   return {
+    clientCpuMs: (user + system) / 1_000 / latencies.length,
     // Until the last answer: with long requests, what was under way at the end would count for nothing.
     rate: (latencies.length * (batch?.size ?? 1) * 1_000) / (last - began),
     p50: quantile(latencies, 0.5),

@@ -52,6 +52,7 @@ export const closed: Part = async (bench) => {
       noteTimings(bench, ours);
     }
     if (connections === 32) {
+      samples.note('32 connections, CPU time of the client per request, ms', ours.clientCpuMs);
       samples.note('32 connections, p99 ÷ p50', ours.p99 / ours.p50);
       samples.note('/health beside 32 connections, p99 ms', health);
       samples.note('event-loop delay beside 32 connections, p99 ms', lag);
