@@ -1,0 +1,126 @@
+import { readFileSync } from 'node:fs';
+import { parseManifest } from '../../../src/cache/manifest.js';
+import { createTokenizer } from '../../../src/model/tokenizer.js';
+import { type Passes, runTogether, startPasses } from '../../raw/passes-process.js';
+import { modelPath, type Row } from '../../raw/runtime.js';
+import type { Bench, Goal, Part } from '../bench.js';
+import { type ClosedLoop, closedLoop, freshText } from '../closed-loop.js';
+import { openLoop } from '../open-loop.js';
+
+const CONNECTIONS = [1, 8, 32] as const;
+/** The client's own timers are this exact. */
+const PROBES_PER_SECOND = 25;
+/** The histogram behind `nodejs_eventloop_lag` measures from tick to tick of a timer of this interval. */
+const LAG_INTERVAL_MS = 10;
+
+export const closedGoals: readonly Goal[] = [
+  { name: '8 connections ÷ raw limit', atLeast: 0.88 },
+  { name: '32 connections ÷ raw limit', atLeast: 0.88 },
+  { name: '8 connections ÷ naive', atLeast: 5 },
+  { name: '32 connections ÷ naive', atLeast: 5 },
+  { name: '32 connections, p99 ÷ p50', atMost: 3 },
+  { name: '1 connection, p50 ÷ raw pass with all cores', atMost: 1.3 },
+  { name: '/health beside 32 connections, p99 ms', atMost: 20 },
+  { name: '/metrics beside 32 connections, p99 ms', atMost: 20 },
+  { name: 'event-loop delay beside 32 connections, p99 ms', atMost: 10 },
+  { name: 'repeated ÷ unique, 32 connections', atLeast: 10 },
+];
+
+/** Many clients, one client, and repeated texts, beside the raw limit of the machine and a naive server. */
+export const closed: Part = async (bench) => {
+  const { samples, seconds } = bench;
+  const [{ url }, naive] = [await bench.daemon(), await bench.naive()];
+  const limit = await rawLimit(bench);
+  for (const connections of CONNECTIONS) {
+    const name = `${connections} connection${connections === 1 ? '' : 's'}`;
+    const plain = await closedLoop(naive.url, { connections, seconds });
+    samples.note(`naive, ${name}, req/s`, plain.rate);
+    await lagOf(url);
+    const [ours, health] = await Promise.all([
+      closedLoop(url, { connections, seconds }),
+      connections === 32 ? probe(`${url}/health`, seconds) : Promise.resolve(Number.NaN),
+    ]);
+    const lag = await lagOf(url);
+    samples.note(`${name}, req/s`, ours.rate);
+    samples.note(`${name}, p50 ms`, ours.p50);
+    samples.note(`${name}, p99 ms`, ours.p99);
+    samples.note(`${name} ÷ naive`, ours.rate / plain.rate);
+    samples.note(`${name} ÷ raw limit`, ours.rate / limit.rate);
+    if (connections === 1) {
+      samples.note('1 connection, p50 ÷ raw pass with all cores', ours.p50 / limit.wideP50);
+      samples.note('1 connection, p50 ÷ raw pass with one thread', ours.p50 / limit.narrowP50);
+      noteTimings(bench, ours);
+    }
+    if (connections === 32) {
+      samples.note('32 connections, CPU time of the client per request, ms', ours.clientCpuMs);
+      samples.note('32 connections, p99 ÷ p50', ours.p99 / ours.p50);
+      samples.note('/health beside 32 connections, p99 ms', health);
+      samples.note('event-loop delay beside 32 connections, p99 ms', lag);
+      const repeated = await closedLoop(url, { connections, seconds, repeated: true });
+      samples.note('repeated text, 32 connections, req/s', repeated.rate);
+      samples.note('repeated ÷ unique, 32 connections', repeated.rate / ours.rate);
+    }
+  }
+  // On its own, for every scrape empties the histogram of the event loop's delay.
+  const [, metrics] = await Promise.all([
+    closedLoop(url, { connections: 32, seconds }),
+    probe(`${url}/metrics`, seconds),
+  ]);
+  samples.note('/metrics beside 32 connections, p99 ms', metrics);
+};
+
+/** p99 of a path asked beside the load, in milliseconds. */
+async function probe(url: string, seconds: number): Promise<number> {
+  const { acceptedP99, refusals } = await openLoop({ url }, PROBES_PER_SECOND, seconds);
+  if (refusals.size > 0) throw new Error(`${url} was refused: ${[...refusals.keys()].join()}`);
+  return acceptedP99;
+}
+
+/** p99 of the HTTP thread's event-loop delay since the last call, in milliseconds. */
+async function lagOf(url: string): Promise<number> {
+  const text = await (await fetch(`${url}/metrics`)).text();
+  const seconds = Number(/^nodejs_eventloop_lag_p99_seconds (\S+)/m.exec(text)?.[1]);
+  return Math.max(0, seconds * 1_000 - LAG_INTERVAL_MS);
+}
+
+function noteTimings({ samples }: Bench, { timings }: ClosedLoop): void {
+  for (const [name, ms] of timings) samples.note(`1 connection, Server-Timing ${name}, median ms`, ms);
+  const share = (timings.get('tokenize') ?? Number.NaN) / (timings.get('total') ?? Number.NaN);
+  samples.note("1 connection, tokenizer's share of a request, %", share * 100);
+}
+
+let rows: (readonly Row[])[] | undefined;
+let sessions: { readonly narrow: readonly Passes[]; readonly wide: Passes } | undefined;
+
+/** Forward passes of such texts, tokenized beforehand, without HTTP. */
+async function rawLimit({
+  samples,
+  seconds,
+  cores,
+}: Bench): Promise<{ rate: number; narrowP50: number; wideP50: number }> {
+  rows ??= tokenized();
+  const model = modelPath('q8') ?? '';
+  sessions ??= {
+    narrow: await Promise.all(Array.from({ length: cores }, () => startPasses({ model, threads: 1 }))),
+    wide: await startPasses({ model, threads: cores }),
+  };
+  const { rate } = await runTogether(sessions.narrow, rows, seconds);
+  const narrow = await runTogether(sessions.narrow.slice(0, 1), rows, seconds);
+  const wide = await runTogether([sessions.wide], rows, seconds);
+  samples.note('raw limit, texts/s', rate);
+  samples.note('raw pass with one thread, p50 ms', narrow.p50);
+  samples.note('raw pass with all cores, p50 ms', wide.p50);
+  return { rate, narrowP50: narrow.p50, wideP50: wide.p50 };
+}
+
+/** Ends what the raw limit was measured with. */
+export async function closeRaw(): Promise<void> {
+  if (sessions) await Promise.all([...sessions.narrow, sessions.wide].map((passes) => passes.stop()));
+}
+
+function tokenized(): (readonly Row[])[] {
+  const { embedding } = parseManifest(readFileSync('model/manifest.json', 'utf8'), 'manifest.json');
+  const read = (path: string): Buffer => readFileSync(`model/${path}`);
+  const tokenizer = createTokenizer(read(embedding.tokenizer), read(embedding.tokenizer_config), embedding);
+  return Array.from({ length: 500 }, () => [tokenizer.encode(freshText()).ids]);
+}

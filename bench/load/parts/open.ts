@@ -1,0 +1,36 @@
+import type { Goal, Part } from '../bench.js';
+import { closedLoop, freshText } from '../closed-loop.js';
+import { openLoop } from '../open-loop.js';
+
+const SHARES = [50, 80, 100, 120, 200] as const;
+
+export const openGoals: readonly Goal[] = [
+  { name: 'open loop, accepted p99 at 200 % ÷ at 80 %', atMost: 2 },
+  { name: 'open loop at 200 %, refused p99 ms', atMost: 50 },
+];
+
+/** A fixed rate of requests, up to twice what the daemon can do. */
+export const open: Part = async ({ samples, seconds, daemon }) => {
+  const { url } = await daemon();
+  const { rate: capacity } = await closedLoop(url, { connections: 32, seconds });
+  samples.note('open loop, 100 %, req/s', capacity);
+  const ask = { url: `${url}/classify`, body: () => JSON.stringify({ text: freshText() }) };
+  const p99 = new Map<number, number>();
+  for (const share of SHARES) {
+    // A queue takes a while to fill.
+    const seen = await openLoop(ask, (capacity * share) / 100, 2 * seconds);
+    const name = `open loop at ${share} %`;
+    p99.set(share, seen.acceptedP99);
+    samples.note(`${name}, goodput req/s`, seen.goodput);
+    samples.note(`${name}, accepted p50 ms`, seen.acceptedP50);
+    samples.note(`${name}, accepted p99 ms`, seen.acceptedP99);
+    samples.note(`${name}, client late p99 ms`, seen.lateP99);
+    for (const [status, count] of seen.refusals)
+      samples.note(`${name}, answers ${status || 'broken off'}`, count);
+    if (seen.refusals.size > 0) samples.note(`${name}, refused p99 ms`, seen.refusedP99);
+  }
+  samples.note(
+    'open loop, accepted p99 at 200 % ÷ at 80 %',
+    (p99.get(200) ?? Number.NaN) / (p99.get(80) ?? Number.NaN),
+  );
+};
