@@ -129,15 +129,25 @@ export const RUDENESS: readonly Rudeness[] = [
 /** Node looks for late connections now and then, and adds a second to the idle time that it announces. */
 export const SLACK_MS = 2_500;
 
+/** When a connection that is still open has fallen short, on however slow a machine. */
+const PATIENCE_MS = 30_000;
+
 /** One rude client from its connection to its end. @returns how late after its limit it was closed, in milliseconds */
 export async function beRude(port: number, rudeness: Rudeness, limits: RudeLimits): Promise<number> {
   const socket = await open(port);
   const since = performance.now();
+  const patience = rudeness.closedAfterMs(limits) + PATIENCE_MS;
+  const timer = setTimeout(
+    () => socket.destroy(new Error(`still open ${PATIENCE_MS} ms after its limit`)),
+    patience,
+  );
   try {
     const received = await rudeness.run(socket, limits);
+    if (socket.errored?.message.startsWith('still open')) throw socket.errored;
     if (!/^(HTTP\/1\.1 (200|400|408)|$)/.test(received)) throw new Error(`got ${received.slice(0, 200)}`);
     return performance.now() - since - rudeness.closedAfterMs(limits);
   } finally {
+    clearTimeout(timer);
     socket.destroy();
   }
 }
@@ -175,8 +185,8 @@ function countUntilClosed(socket: Socket): Promise<number> {
       bytes += piece.length;
     });
     socket.once('end', () => resolve(bytes)).once('close', () => resolve(bytes));
-    // A reset may have come while nobody looked.
-    if (socket.destroyed) resolve(bytes);
+    // The end or a reset may have come while nobody looked.
+    if (socket.destroyed || socket.readableEnded) resolve(bytes);
     socket.resume();
   });
 }

@@ -61,11 +61,9 @@ export function healthOf(parts: Parts, state: State): HealthReport {
   };
 }
 
-function volumeCheck({ reconciler, store }: Parts): Check {
+function volumeCheck({ reconciler }: Parts): Check {
   const problem = reconciler.volumeProblem;
-  return problem
-    ? { ok: false, code: problem.code, detail: problem.message }
-    : { ok: true, detail: store.layout.root };
+  return problem ? { ok: false, code: problem.code, detail: problem.message } : { ok: true };
 }
 
 function cacheCheck({ reconciler }: Parts): Check {
