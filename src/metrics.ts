@@ -1,17 +1,8 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { FILE_STATES } from './contract/cache.js';
 import type { MetricsPort } from './http/metrics.js';
 import type { EmbeddingCacheStatus } from './model/embedding-cache.js';
 import type { Parts } from './report.js';
-import type { FileState } from './upkeep/status.js';
-
-const FILE_STATES: readonly FileState[] = [
-  'unknown',
-  'verified',
-  'missing',
-  'corrupt',
-  'downloading',
-  'repairing',
-];
 
 /** Upper bounds of the latency buckets, in seconds. */
 const LATENCY_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];

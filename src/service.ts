@@ -13,6 +13,8 @@ import { parseRouteSet } from './classify/routes.js';
 import type { ServeRoutes } from './classify/served-routes.js';
 import { readTextFile } from './classify/text-file.js';
 import type { Config } from './config.js';
+import type { Phase } from './contract/health.js';
+import { contractSettings } from './contract-settings.js';
 import { createClassifier } from './create-classifier.js';
 import { AppError, messageOf } from './errors.js';
 import { createApp } from './http/app.js';
@@ -22,7 +24,7 @@ import { EmbeddingCache } from './model/embedding-cache.js';
 import type { ModelBytes } from './model/model-bytes.js';
 import type { Pool } from './model/pool.js';
 import { modelFiles, readModel } from './read-model.js';
-import { cacheStatusOf, healthOf, type Parts, type Phase, reportBody, type State } from './report.js';
+import { cacheStatusOf, healthOf, type Parts, reportBody, type State } from './report.js';
 import { routeCaches } from './route-caches.js';
 import { closeSources, createSources } from './sources.js';
 import { Reconciler } from './upkeep/reconciler.js';
@@ -121,6 +123,7 @@ class Daemon implements Service {
     const app = createApp({
       classifier,
       limits: config,
+      contract: contractSettings(config, version),
       requestTimeoutMs: config.requestTimeoutMs,
       adminKeys: config.adminKeys,
       log: this.#log,

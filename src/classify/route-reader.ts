@@ -1,7 +1,7 @@
+import { ROUTE_LIMITS } from '../contract/route-limits.js';
 import { didYouMean } from './closest.js';
 import { describeKind, type Located, type LocatedEntry, type RouteFinding } from './located.js';
 import { readMetadata } from './metadata.js';
-import { ROUTE_LIMITS } from './route-limits.js';
 import type { JsonObject, Route } from './route-set.js';
 
 const SET_FIELDS = ['routes'];

@@ -1,14 +1,10 @@
 import { createHash } from 'node:crypto';
+import type { RouteBody } from '../contract/routes.js';
+import type { JsonObject, JsonValue } from '../contract/schema.js';
 import type { FieldIssue } from '../errors.js';
 import { compareText } from './closest.js';
 
-/** A value that JSON can carry. */
-export type JsonValue = string | number | boolean | null | readonly JsonValue[] | JsonObject;
-
-/** A JSON object. Those of a route set have no prototype, so that a key named `__proto__` is a key like any other. */
-export interface JsonObject {
-  readonly [key: string]: JsonValue;
-}
+export type { JsonObject, JsonValue } from '../contract/schema.js';
 
 /** One destination, with the texts that stand for it. */
 export interface Route {
@@ -60,7 +56,7 @@ export function createRouteSet(routes: readonly Route[], warnings: readonly Rout
 }
 
 /** A route as it is written in a file and shown over HTTP. */
-export function routeToJson(route: Route): JsonObject {
+export function routeToJson(route: Route): RouteBody {
   return {
     name: route.name,
     ...(route.description === undefined ? {} : { description: route.description }),

@@ -1,17 +1,19 @@
 import { randomUUID } from 'node:crypto';
 import Router from '@koa/router';
 import Koa, { type Context, type Next } from 'koa';
+import type { RequestLimits } from '../contract/limits.js';
 import { AppError, messageOf } from '../errors.js';
 import type { Log } from '../log.js';
 import { type CachePort, cacheRoutes } from './cache.js';
 import { type ClassifierPort, classifyRoutes } from './classify.js';
+import { docsRoutes } from './docs.js';
 import { type HealthPort, healthRoutes } from './health.js';
 import { type MetricsPort, metricsRoutes } from './metrics.js';
 import { type ModelsPort, modelRoutes } from './models.js';
+import { type ContractSettings, openapiRoutes } from './openapi.js';
 import { sendProblem } from './problem.js';
 import { type LintPort, lintPaths } from './route-lint.js';
 import { type RoutesPort, routeSetRoutes } from './routes.js';
-import type { RequestLimits } from './schemas.js';
 
 /** What the HTTP surface is given; it constructs nothing itself. */
 export interface AppDeps {
@@ -26,6 +28,8 @@ export interface AppDeps {
   readonly routesFile: string;
   readonly lint: LintPort;
   readonly limits: RequestLimits;
+  /** What the contract says of this daemon. */
+  readonly contract: ContractSettings;
   /** Keys that open the admin paths; none closes them. */
   readonly adminKeys: readonly string[];
   /** Time for one classification, waiting included, in milliseconds. */
@@ -48,6 +52,8 @@ export function createApp(deps: AppDeps): Koa {
   app.use((context, next) => answerErrors(context, next, deps.log));
   const router = new Router();
   healthRoutes(router, deps.health);
+  openapiRoutes(router, deps.contract);
+  docsRoutes(router);
   classifyRoutes(router, deps);
   cacheRoutes(router, deps.cache, deps.adminKeys);
   metricsRoutes(router, deps.metrics);

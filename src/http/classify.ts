@@ -1,9 +1,10 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
 import type { ClassifyOptions, ClassifyRequest, ClassifyTiming, Decision } from '../classify/decision.js';
+import { classifySchemas } from '../contract/classify.js';
+import type { RequestLimits } from '../contract/limits.js';
 import { readJson } from './body.js';
 import type { RequestMetrics } from './metrics.js';
-import { classifySchemas, type RequestLimits } from './schemas.js';
 import { within } from './within.js';
 
 /** What the classification paths ask. */

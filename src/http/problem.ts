@@ -1,5 +1,6 @@
 import type { Context } from 'koa';
-import type { AppError, ErrorCode, FieldIssue } from '../errors.js';
+import type { ProblemBody } from '../contract/problem.js';
+import type { AppError, ErrorCode } from '../errors.js';
 
 /** The only place where an error code meets an HTTP status; a new code does not compile without its row. */
 const STATUS: Readonly<Record<ErrorCode, readonly [status: number, title: string]>> = {
@@ -47,18 +48,6 @@ const STATUS: Readonly<Record<ErrorCode, readonly [status: number, title: string
   routes_invalid: [500, 'Internal error'],
   internal: [500, 'Internal error'],
 };
-
-/** An RFC 9457 body. */
-export interface ProblemBody {
-  readonly type: string;
-  readonly title: string;
-  readonly status: number;
-  readonly detail: string;
-  /** The request id. */
-  readonly instance: string;
-  readonly code: ErrorCode;
-  readonly errors?: readonly FieldIssue[];
-}
 
 /** The HTTP status of an error code. */
 export function statusOf(code: ErrorCode): number {

@@ -1,0 +1,15 @@
+import { readFile } from 'node:fs/promises';
+import { readConfig } from '../src/config.js';
+import { contractSettings } from '../src/contract-settings.js';
+import { openapiDocument } from '../src/http/openapi.js';
+
+/** The contract of a daemon with the default settings. */
+export async function defaultContract() {
+  const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
+  return openapiDocument(contractSettings(readConfig({}), version));
+}
+
+/** The text of `openapi.json`. */
+export async function committedContract(): Promise<string> {
+  return `${JSON.stringify(await defaultContract(), null, 2)}\n`;
+}

@@ -1,0 +1,67 @@
+import type Router from '@koa/router';
+import type { RequestLimits } from '../contract/limits.js';
+
+/** What the contract depends on besides the code. */
+export interface ContractSettings extends RequestLimits {
+  readonly version: string;
+  /** Texts that may wait for inference. */
+  readonly maxQueue: number;
+  /** Whether every request but the open ones wants a key. */
+  readonly keyRequired: boolean;
+}
+
+/**
+ * The OpenAPI document of this daemon, under its limits. What makes it is loaded only now: nobody should wait for
+ * it at boot.
+ */
+export async function openapiDocument(settings: ContractSettings) {
+  const [{ createDocument }, { contractPaths, TAGS }] = await Promise.all([
+    import('zod-openapi'),
+    import('../contract/contract.js'),
+  ]);
+  const { version, keyRequired } = settings;
+  return createDocument(
+    {
+      openapi: '3.1.1',
+      info: {
+        title: 'ai-router',
+        version,
+        description: describe(settings),
+        license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+      },
+      tags: [...TAGS],
+      security: [...(keyRequired ? [] : [{}]), { bearer: [] }],
+      paths: contractPaths(settings),
+      components: {
+        securitySchemes: {
+          bearer: {
+            type: 'http',
+            scheme: 'bearer',
+            description: 'One of `API_KEYS` or `ADMIN_KEYS`; admin operations take the latter only.',
+          },
+        },
+      },
+    },
+    { reused: 'inline' },
+  );
+}
+
+function describe({ maxTextChars, maxBatch, maxBodyBytes, maxQueue }: ContractSettings): string {
+  return `Errors are problem documents (RFC 9457) that name every wrong field. A known path with another method
+answers 405 with \`Allow\`.
+
+Limits of this daemon, by setting: a text may have ${maxTextChars} characters (\`MAX_TEXT_CHARS\`), a batch
+${maxBatch} texts (\`MAX_BATCH\`), a body ${maxBodyBytes} bytes (\`MAX_BODY_BYTES\`); ${maxQueue} texts may wait
+(\`MAX_QUEUE\`), and whoever comes later gets 503 with \`Retry-After\`. Texts longer than 256 tokens are cut, and
+\`usage.truncated_tokens\` says by how much.`;
+}
+
+/** `GET /openapi.json`: made when it is first asked for. */
+export function openapiRoutes(router: Router, settings: ContractSettings): void {
+  let text: Promise<string> | undefined;
+  router.get('/openapi.json', async (context) => {
+    text ??= openapiDocument(settings).then((document) => `${JSON.stringify(document, null, 2)}\n`);
+    context.type = 'application/json';
+    context.body = await text;
+  });
+}
