@@ -3,6 +3,14 @@ import type { ContractSettings } from './http/openapi.js';
 
 /** What the contract says of a daemon with these settings. */
 export function contractSettings(config: Config, version: string): ContractSettings {
-  const { maxTextChars, maxBatch, maxBodyBytes, maxQueue } = config;
-  return { maxTextChars, maxBatch, maxBodyBytes, maxQueue, version, keyRequired: false };
+  const { maxTextChars, maxBatch, maxBodyBytes, maxQueue, rateLimit, apiKeys } = config;
+  return {
+    maxTextChars,
+    maxBatch,
+    maxBodyBytes,
+    maxQueue,
+    rateLimit,
+    version,
+    keyRequired: apiKeys.length > 0,
+  };
 }

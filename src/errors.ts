@@ -49,6 +49,7 @@ export const ERROR_CODES = [
   'precondition_failed',
   'unauthorized',
   'forbidden',
+  'rate_limited',
   'internal',
 ] as const;
 

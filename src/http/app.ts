@@ -6,7 +6,10 @@ import { AppError, messageOf } from '../errors.js';
 import type { Log } from '../log.js';
 import { type CachePort, cacheRoutes } from './cache.js';
 import { type ClassifierPort, classifyRoutes } from './classify.js';
+import { type TrustedProxy, trustProxy } from './client-address.js';
+import { crossOrigin } from './cross-origin.js';
 import { docsRoutes } from './docs.js';
+import { type GateDeps, gate } from './gate.js';
 import { type HealthPort, healthRoutes } from './health.js';
 import { type MetricsPort, metricsRoutes } from './metrics.js';
 import { type ModelsPort, modelRoutes } from './models.js';
@@ -14,9 +17,10 @@ import { type ContractSettings, openapiRoutes } from './openapi.js';
 import { sendProblem } from './problem.js';
 import { type LintPort, lintPaths } from './route-lint.js';
 import { type RoutesPort, routeSetRoutes } from './routes.js';
+import { secureHeaders } from './secure-headers.js';
 
 /** What the HTTP surface is given; it constructs nothing itself. */
-export interface AppDeps {
+export interface AppDeps extends GateDeps {
   readonly classifier: ClassifierPort;
   readonly health: HealthPort;
   readonly cache: CachePort;
@@ -30,8 +34,9 @@ export interface AppDeps {
   readonly limits: RequestLimits;
   /** What the contract says of this daemon. */
   readonly contract: ContractSettings;
-  /** Keys that open the admin paths; none closes them. */
-  readonly adminKeys: readonly string[];
+  /** Origins of pages that may ask, or `*`; none lets browsers ask from the daemon's own pages only. */
+  readonly corsOrigins: readonly string[];
+  readonly trustedProxy: TrustedProxy;
   /** Time for one classification, waiting included, in milliseconds. */
   readonly requestTimeoutMs: number;
   readonly log: Log;
@@ -48,8 +53,12 @@ const QUIET_PATHS = new Set(['/livez', '/readyz', '/health', '/metrics']);
 /** Builds the Koa application: identity and timing, then errors, then the resources. */
 export function createApp(deps: AppDeps): Koa {
   const app = new Koa();
+  trustProxy(app, deps.trustedProxy);
   app.use((context, next) => identify(context, next, deps));
+  app.use(secureHeaders);
+  if (deps.corsOrigins.length > 0) app.use(crossOrigin(deps.corsOrigins));
   app.use((context, next) => answerErrors(context, next, deps.log));
+  app.use(gate(deps));
   const router = new Router();
   healthRoutes(router, deps.health);
   openapiRoutes(router, deps.contract);

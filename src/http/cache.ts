@@ -1,7 +1,7 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
 import type { CacheStatus, VerificationReport } from '../contract/cache.js';
-import { adminOnly } from './admin.js';
+import { adminOnly } from './keys.js';
 
 /** What the cache paths ask. */
 export interface CachePort {

@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import type Router from '@koa/router';
 import { AppError } from '../errors.js';
+import { policyOf } from './secure-headers.js';
 
 /** The viewer's own files that the page needs; nothing else of its package is served. */
 const FILES: Readonly<Record<string, string>> = {
@@ -12,8 +13,12 @@ const FILES: Readonly<Record<string, string>> = {
 };
 
 /** The viewer sets styles while it runs and draws with `data:` images; it needs nothing from elsewhere. */
-const POLICY =
-  "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const POLICY = policyOf({
+  'script-src': "'self'",
+  'style-src': "'self' 'unsafe-inline'",
+  'img-src': "'self' data:",
+  'connect-src': "'self'",
+});
 
 const PAGE = `<!doctype html>
 <html lang="en">

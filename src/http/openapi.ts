@@ -1,11 +1,13 @@
 import type Router from '@koa/router';
 import type { RequestLimits } from '../contract/limits.js';
+import type { RateLimit } from './rate-limit.js';
 
 /** What the contract depends on besides the code. */
 export interface ContractSettings extends RequestLimits {
   readonly version: string;
   /** Texts that may wait for inference. */
   readonly maxQueue: number;
+  readonly rateLimit: RateLimit | undefined;
   /** Whether every request but the open ones wants a key. */
   readonly keyRequired: boolean;
 }
@@ -46,14 +48,19 @@ export async function openapiDocument(settings: ContractSettings) {
   );
 }
 
-function describe({ maxTextChars, maxBatch, maxBodyBytes, maxQueue }: ContractSettings): string {
+function describe(settings: ContractSettings): string {
+  const { maxTextChars, maxBatch, maxBodyBytes, maxQueue, rateLimit } = settings;
+  const rate = rateLimit
+    ? `${rateLimit.requests} requests of one client in ${rateLimit.seconds} s`
+    : 'any number of requests';
   return `Errors are problem documents (RFC 9457) that name every wrong field. A known path with another method
 answers 405 with \`Allow\`.
 
 Limits of this daemon, by setting: a text may have ${maxTextChars} characters (\`MAX_TEXT_CHARS\`), a batch
 ${maxBatch} texts (\`MAX_BATCH\`), a body ${maxBodyBytes} bytes (\`MAX_BODY_BYTES\`); ${maxQueue} texts may wait
 (\`MAX_QUEUE\`), and whoever comes later gets 503 with \`Retry-After\`. Texts longer than 256 tokens are cut, and
-\`usage.truncated_tokens\` says by how much.`;
+\`usage.truncated_tokens\` says by how much. It takes ${rate} (\`RATE_LIMIT\`); where there is a limit, answers
+carry \`RateLimit\` and \`RateLimit-Policy\`, and whoever crosses it gets 429 with \`Retry-After\`.`;
 }
 
 /** `GET /openapi.json`: made when it is first asked for. */

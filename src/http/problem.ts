@@ -19,6 +19,7 @@ const STATUS: Readonly<Record<ErrorCode, readonly [status: number, title: string
   unknown_route: [422, 'Unknown route'],
   text_too_long: [422, 'Text too long'],
   aborted: [499, 'Client closed the request'],
+  rate_limited: [429, 'Too many requests'],
   overloaded: [503, 'Overloaded'],
   not_ready: [503, 'Not ready'],
   draining: [503, 'Shutting down'],

@@ -8,9 +8,9 @@ import type { RouteChange } from '../classify/route-versions.js';
 import { parseRoute, parseRouteSet } from '../classify/routes.js';
 import type { ChangeReport, ServedRoutes } from '../classify/served-routes.js';
 import { AppError } from '../errors.js';
-import { adminOnly } from './admin.js';
 import { readJson } from './body.js';
 import { requireIfMatch } from './if-match.js';
+import { adminOnly } from './keys.js';
 import { asRequest, readRouteText } from './route-body.js';
 
 /** What the paths of the routes ask. */
