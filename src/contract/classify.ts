@@ -4,6 +4,9 @@ import { LABEL_LIMITS, OPTION_LIMITS, type RequestLimits } from './limits.js';
 import { json, jsonBody, operation, type Paths } from './operation.js';
 import { count, digest, jsonObject, type Shape, textOf } from './schema.js';
 
+/** Labels take the place of the routes. */
+const BOTH = { required: ['labels', 'routes'] };
+
 /** The schemas of the classification requests, under the given bounds. */
 export function classifySchemas({ maxTextChars, maxBatch }: RequestLimits) {
   const text = textOf(maxTextChars);
@@ -33,6 +36,7 @@ export function classifySchemas({ maxTextChars, maxBatch }: RequestLimits) {
       .exactOptional()
       .meta({ description: 'Only these routes are candidates; a name that is not served is refused' }),
     labels: z.array(label).min(1).max(LABEL_LIMITS.labels).exactOptional().meta({
+      uniqueItems: true,
       description: 'Takes the place of the routes for this request (zero-shot); not beside `routes`',
     }),
     multi: z.boolean().exactOptional().meta({
@@ -44,14 +48,14 @@ export function classifySchemas({ maxTextChars, maxBatch }: RequestLimits) {
   };
   return {
     /** `POST /classify` */
-    single: z.strictObject({ text, ...options }).meta({ id: 'ClassifyRequest' }),
+    single: z.strictObject({ text, ...options }).meta({ id: 'ClassifyRequest', not: BOTH }),
     /** `POST /classify/batch` */
     batch: z
       .strictObject({
         texts: z.array(text).min(1).max(maxBatch, `may hold ${maxBatch} texts at most`),
         ...options,
       })
-      .meta({ id: 'ClassifyBatchRequest' }),
+      .meta({ id: 'ClassifyBatchRequest', not: BOTH }),
   };
 }
 

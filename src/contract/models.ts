@@ -100,7 +100,12 @@ export function modelPaths(): Paths {
       summary: 'What is in a folder of the model, in the words of the hub',
       params: {
         path: params,
-        query: z.object({ recursive: z.enum(['true', 'false', '1', '0']).optional() }),
+        query: z.object({
+          recursive: z
+            .string()
+            .optional()
+            .meta({ description: '`true` or `1` lists the folders below, too' }),
+        }),
       },
       answers: { 200: json('The folder', treeSchema) },
       problems: [400, 404],
@@ -116,7 +121,7 @@ export function modelPaths(): Paths {
       get: tree('hubTree', z.object({ org, name, revision })),
     },
     '/api/models/{org}/{name}/tree/{revision}/{path}': {
-      get: tree('hubFolder', z.object({ org, name, revision, path })),
+      get: tree('hubFolder', z.object({ org, name, revision, path: path.meta({ example: 'onnx' }) })),
     },
   };
 }

@@ -125,7 +125,10 @@ async function answerErrors(context: Context, next: Next, log: Log): Promise<voi
 
 /** Nobody answered: the path is unknown, or known with other methods. */
 function refuse(context: Context, router: Router): void {
-  const methods = new Set(router.match(context.path, context.method).path.flatMap((layer) => layer.methods));
+  const { path: layers } = router.match(context.path, context.method);
+  // A path that is written out is none of those that a parameter would stand for.
+  const own = layers.filter(({ path }) => path === context.path);
+  const methods = new Set((own.length > 0 ? own : layers).flatMap((layer) => layer.methods));
   if (methods.size === 0) throw new AppError('not_found', `there is nothing at ${context.path}`);
   const allowed = [...methods].sort().join(', ');
   context.set('Allow', allowed);

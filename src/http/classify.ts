@@ -1,7 +1,7 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
 import type { ClassifyOptions, ClassifyRequest, ClassifyTiming, Decision } from '../classify/decision.js';
-import { classifySchemas } from '../contract/classify.js';
+import { classifySchemas, type Decisions } from '../contract/classify.js';
 import type { RequestLimits } from '../contract/limits.js';
 import { readJson } from './body.js';
 import type { RequestMetrics } from './metrics.js';
@@ -41,7 +41,7 @@ export function classifyRoutes(router: Router, deps: ClassifyDeps): void {
     );
     noteTiming(context, timing);
     metrics.decided(decision.route, decision.usage.truncated_tokens);
-    context.body = decision;
+    context.body = decision satisfies Decision;
   });
 
   router.post('/classify/batch', async (context: Context) => {
@@ -51,7 +51,7 @@ export function classifyRoutes(router: Router, deps: ClassifyDeps): void {
     );
     noteTiming(context, timing);
     for (const { route, usage } of decisions) metrics.decided(route, usage.truncated_tokens);
-    context.body = { results: decisions };
+    context.body = { results: decisions } satisfies Decisions;
   });
 }
 

@@ -2,6 +2,7 @@ import type Router from '@koa/router';
 import type { Context } from 'koa';
 import type { Manifest, PinnedFile } from '../cache/manifest.js';
 import type { OpenBlob } from '../cache/open-blob.js';
+import type { HubModel, HubTree } from '../contract/models.js';
 import { AppError } from '../errors.js';
 import { matchesEtag, parseRange } from './range.js';
 
@@ -112,7 +113,8 @@ function pinned(context: Context, manifest: Manifest): Manifest {
 }
 
 function missing(context: Context, code: HubError, message: string): AppError {
-  context.set({ 'X-Error-Code': code, 'X-Error-Message': message });
+  // A header takes no other characters, and a path may hold any.
+  context.set({ 'X-Error-Code': code, 'X-Error-Message': message.replace(/[^\x20-\x7e]/g, '?') });
   return new AppError('not_found', message);
 }
 
@@ -124,7 +126,7 @@ function paramOf(context: Context, name: string): string {
 }
 
 /** What the hub says of a model at a revision, as far as its clients ask; `blobs` adds sizes and digests. */
-function infoOf({ repo, revision, files, license }: Manifest, blobs: boolean): object {
+function infoOf({ repo, revision, files, license }: Manifest, blobs: boolean): HubModel {
   return {
     _id: revision.slice(0, 24),
     id: repo,
@@ -151,13 +153,7 @@ function pointerSize(size: number): number {
   return 125 + String(size).length;
 }
 
-interface TreeEntry {
-  readonly type: 'file' | 'directory';
-  readonly path: string;
-  readonly size: number;
-  readonly oid: string;
-  readonly lfs?: { readonly oid: string; readonly size: number; readonly pointerSize: number };
-}
+type TreeEntry = HubTree[number];
 
 /** What the hub lists below `folder`; every file is told as a large one, for these carry their sha256. */
 function treeOf({ files, revision }: Manifest, folder: string, recursive: boolean): TreeEntry[] | undefined {

@@ -3,6 +3,7 @@ import type { Context } from 'koa';
 import type { LintReport } from '../classify/lint.js';
 import type { RouteSet } from '../classify/route-set.js';
 import { parseRouteSet } from '../classify/routes.js';
+import type { DraftLintReport } from '../contract/lint.js';
 import { asRequest, readRouteText } from './route-body.js';
 import { within } from './within.js';
 
@@ -34,6 +35,6 @@ export function lintPaths(router: Router, { lint, limits, requestTimeoutMs }: Li
     context.body = {
       ...(await within(context, requestTimeoutMs, (signal) => lint.draft(set, signal))),
       warnings: set.warnings.map(({ path, message }) => ({ path, message })),
-    };
+    } satisfies DraftLintReport;
   });
 }

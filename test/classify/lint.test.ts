@@ -26,6 +26,14 @@ describe('lint', () => {
     expect(report.by_route[0]).toMatchObject({ name: 'red', utterances: 6, examined: 6, recovered: 6 });
   });
 
+  it('tells the strongest of very many overlaps only', async () => {
+    const names = Array.from({ length: 120 }, (_, index) => `route ${index}`);
+    const report = await lint(Object.fromEntries(names.map((name) => [name, ['red talk', 'blue talk']])));
+    // 7,140 pairs overlap.
+    expect(report.counts.warning).toBe(2_000);
+    expect(report.counts.error).toBe(2);
+  });
+
   it('takes the same text in two routes for an error, whatever its case and punctuation', async () => {
     const report = await lint({
       red: [...about('red'), 'Shared, text!'],
