@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { readConfig } from '../src/config.js';
 import { contractSettings } from '../src/contract-settings.js';
-import { openapiDocument } from '../src/http/openapi.js';
+import { type ContractDocument, openapiDocument } from '../src/http/openapi.js';
 
 /** The contract of a daemon with the default settings. */
-export async function defaultContract() {
+export async function defaultContract(): Promise<ContractDocument> {
   const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
   return openapiDocument(contractSettings(readConfig({}), version));
 }

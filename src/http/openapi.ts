@@ -1,4 +1,5 @@
 import type Router from '@koa/router';
+import type { createDocument } from 'zod-openapi';
 import type { RequestLimits } from '../contract/limits.js';
 import type { RateLimit } from './rate-limit.js';
 
@@ -12,17 +13,20 @@ export interface ContractSettings extends RequestLimits {
   readonly keyRequired: boolean;
 }
 
+/** An OpenAPI 3.1 document. */
+export type ContractDocument = ReturnType<typeof createDocument>;
+
 /**
  * The OpenAPI document of this daemon, under its limits. What makes it is loaded only now: nobody should wait for
  * it at boot.
  */
-export async function openapiDocument(settings: ContractSettings) {
-  const [{ createDocument }, { contractPaths, TAGS }] = await Promise.all([
+export async function openapiDocument(settings: ContractSettings): Promise<ContractDocument> {
+  const [library, { contractPaths, TAGS }] = await Promise.all([
     import('zod-openapi'),
     import('../contract/contract.js'),
   ]);
   const { version, keyRequired } = settings;
-  return createDocument(
+  return library.createDocument(
     {
       openapi: '3.1.1',
       info: {
