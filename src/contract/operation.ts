@@ -39,7 +39,7 @@ const PROBLEMS = {
   401: ['Unauthorized', 'A key is wanted: `Authorization: Bearer …`'],
   403: ['Forbidden', 'This wants one of `ADMIN_KEYS`'],
   404: ['NotFound', 'There is no such thing'],
-  412: ['PreconditionFailed', 'The routes have changed meanwhile; `ETag` has their digest now'],
+  412: ['PreconditionFailed', 'The routes have changed meanwhile; `detail` has their digest now'],
   413: ['BodyTooLarge', 'The body is larger than `MAX_BODY_BYTES`'],
   415: ['UnsupportedMediaType', 'The body is of another media type, or compressed'],
   422: ['ValidationFailed', 'A field is wrong; `errors` names each'],

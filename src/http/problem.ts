@@ -3,7 +3,7 @@ import type { ProblemBody } from '../contract/problem.js';
 import type { AppError, ErrorCode } from '../errors.js';
 
 /** The only place where an error code meets an HTTP status; a new code does not compile without its row. */
-const STATUS: Readonly<Record<ErrorCode, readonly [status: number, title: string]>> = {
+export const PROBLEMS: Readonly<Record<ErrorCode, readonly [status: number, title: string]>> = {
   bad_request: [400, 'Bad request'],
   malformed_json: [400, 'Malformed JSON'],
   forbidden: [403, 'Forbidden'],
@@ -52,12 +52,12 @@ const STATUS: Readonly<Record<ErrorCode, readonly [status: number, title: string
 
 /** The HTTP status of an error code. */
 export function statusOf(code: ErrorCode): number {
-  return STATUS[code][0];
+  return PROBLEMS[code][0];
 }
 
 /** The RFC 9457 body of an error; a fault of our own keeps its details to itself. */
 export function problemOf(error: AppError, requestId: string): ProblemBody {
-  const [status, title] = STATUS[error.code];
+  const [status, title] = PROBLEMS[error.code];
   return {
     type: 'about:blank',
     title,

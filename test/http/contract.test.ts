@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { type Contract, httpPage } from '../../reference/http-page.js';
 import { readConfig } from '../../src/config.js';
 import { classifyAnswers, classifySchemas } from '../../src/contract/classify.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
@@ -24,6 +25,11 @@ describe('the contract', () => {
     expect(response.status).toBe(200);
     expect(response.headers.get('content-type')).toMatch(/^application\/json/);
     expect(await response.text()).toBe(await readFile('openapi.json', 'utf8'));
+  });
+
+  it('is what the HTTP reference is made of (npm run openapi writes it)', async () => {
+    const contract = JSON.parse(await readFile('openapi.json', 'utf8')) as Contract;
+    expect(await readFile('docs/http.md', 'utf8')).toBe(httpPage(contract));
   });
 
   it('is shown without anything from elsewhere', async () => {
