@@ -14,8 +14,10 @@ RUN npm run build
 FROM ${NODE_IMAGE} AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
-# The runtime's binaries for other systems are half of its size.
+# The runtime's binaries for other systems are half of its size, as what the viewer of the contract brings in vain is of
+# the viewer's.
 RUN npm ci --omit=dev --ignore-scripts \
+ && rm -f node_modules/swagger-ui-dist/*.map node_modules/swagger-ui-dist/swagger-ui-es-bundle* \
  && cd node_modules/onnxruntime-node/bin/napi-v3 \
  && rm -rf darwin win32 \
  && case "$(dpkg --print-architecture)" in amd64) rm -rf linux/arm64 ;; arm64) rm -rf linux/x64 ;; esac

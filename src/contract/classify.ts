@@ -9,7 +9,7 @@ const BOTH = { required: ['labels', 'routes'] };
 
 /** The schemas of the classification requests, under the given bounds. */
 export function classifySchemas({ maxTextChars, maxBatch }: RequestLimits) {
-  const text = textOf(maxTextChars);
+  const text = textOf(maxTextChars, 'MAX_TEXT_CHARS');
   const label = z.union([
     textOf(LABEL_LIMITS.nameChars),
     z.strictObject({
@@ -52,7 +52,7 @@ export function classifySchemas({ maxTextChars, maxBatch }: RequestLimits) {
     /** `POST /classify/batch` */
     batch: z
       .strictObject({
-        texts: z.array(text).min(1).max(maxBatch, `may hold ${maxBatch} texts at most`),
+        texts: z.array(text).min(1).max(maxBatch, `may hold ${maxBatch} texts at most (MAX_BATCH)`),
         ...options,
       })
       .meta({ id: 'ClassifyBatchRequest', not: BOTH }),

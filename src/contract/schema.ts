@@ -46,11 +46,13 @@ export const count = z.int().min(0);
 /**
  * A text that says something. Like JSON Schema's `maxLength`, it counts characters (code points), where a
  * JavaScript string counts some of them twice.
+ * @param setting the one that the bound comes from, if it does
  */
-export function textOf(maxChars: number) {
+export function textOf(maxChars: number, setting?: string) {
+  const bound = `may have ${maxChars} characters at most${setting === undefined ? '' : ` (${setting})`}`;
   return z
     .string('must be a string')
-    .refine((value) => fits(value, maxChars), `may have ${maxChars} characters at most`)
+    .refine((value) => fits(value, maxChars), bound)
     .refine((value) => value.trim() !== '', 'must not be empty')
     .meta({ minLength: 1, maxLength: maxChars, pattern: '\\S' });
 }

@@ -68,7 +68,7 @@ async function readBytes(context: Context, maxBytes: number): Promise<Buffer> {
     context.set('Connection', 'close');
     const type = cause instanceof Error && 'type' in cause ? cause.type : undefined;
     if (type === 'entity.too.large') {
-      throw new AppError('body_too_large', `the body may have ${maxBytes} bytes at most`, { cause });
+      throw new AppError('body_too_large', `the body may have ${maxBytes} bytes at most (MAX_BODY_BYTES)`, { cause });
     }
     throw new AppError('bad_request', `the body did not arrive whole: ${messageOf(cause)}`, { cause });
   }

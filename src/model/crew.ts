@@ -183,7 +183,7 @@ export class Crew implements Embedder {
     const { maxQueue } = this.#settings;
     if (this.#queue.size < maxQueue || this.#roomiest()) return undefined;
     const waitMs = (this.#queue.size * this.#averageMs) / this.#seats.length;
-    return new AppError('overloaded', `${maxQueue} texts are waiting already`, {
+    return new AppError('overloaded', `${maxQueue} texts are waiting already (MAX_QUEUE)`, {
       retryable: true,
       retryAfterMs: Math.round(Math.min(MAX_RETRY_AFTER_MS, Math.max(MIN_RETRY_AFTER_MS, waitMs))),
     });
