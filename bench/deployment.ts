@@ -11,7 +11,7 @@ export interface Deployment {
    * time is over, or when the daemon says that no source delivers.
    */
   ready(timeoutMs: number): Promise<number | undefined>;
-  /** From the verified cache to ready, in milliseconds: model, canary and routes. */
+  /** What the first worker took to load the model from memory and to prove it, in milliseconds. */
   loadMs(): Promise<number>;
   /** One classification over HTTP, in milliseconds. */
   classify(text: string): Promise<number>;
@@ -20,8 +20,8 @@ export interface Deployment {
 
 interface Line {
   readonly msg: string;
-  readonly time: string;
   readonly url?: string;
+  readonly loadMs?: number;
 }
 
 /** Starts the compiled daemon with these settings. */
@@ -31,12 +31,12 @@ export function deploy(env: Readonly<Record<string, string>>): Deployment {
     env: { PATH: process.env.PATH, PORT: '0', HOST: '127.0.0.1', LOG_FORMAT: 'json', ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  const times = new Map<string, number>();
+  let loadMs: number | undefined;
   const ended = once(child, 'exit');
   const listening = new Promise<string>((resolve) => {
     createInterface({ input: child.stdout }).on('line', (text) => {
       const line = JSON.parse(text) as Line;
-      times.set(line.msg, Date.parse(line.time));
+      loadMs ??= line.loadMs;
       if (line.msg === 'listening' && line.url) resolve(line.url);
     });
   });
@@ -55,8 +55,8 @@ export function deploy(env: Readonly<Record<string, string>>): Deployment {
     },
     async loadMs() {
       // The log is written a little after the fact.
-      while (!times.has('ready')) await sleep(5);
-      return (times.get('ready') ?? Number.NaN) - (times.get('cache verified') ?? Number.NaN);
+      while (loadMs === undefined) await sleep(5);
+      return loadMs;
     },
     async classify(text) {
       const started = performance.now();

@@ -31,6 +31,8 @@ export async function startDaemon(
   const pool = createPool({
     workers: config.workers,
     maxQueue: config.maxQueue,
+    // Who cannot be answered in time is told at once.
+    maxQueueMs: Math.min(config.maxQueueMs, config.requestTimeoutMs),
     // Early enough that a text whose worker hangs is answered by another one in time.
     hangTimeoutMs: Math.min(defaultPoolSettings().hangTimeoutMs, Math.ceil(config.requestTimeoutMs / 3)),
     log,

@@ -1,6 +1,9 @@
 import { type Logger, pino } from 'pino';
 import type { Config } from './config.js';
 
+/** Lines are written together: one write for each request's would be a tenth of what a request costs. */
+const BUFFER = { minLength: 4_096, periodicFlush: 50 } as const;
+
 /** A logger and the way to get its last lines out before the process ends. */
 export interface ProcessLogger {
   readonly log: Logger;
@@ -19,7 +22,7 @@ export async function createLogger(config: Pick<Config, 'logLevel' | 'logFormat'
     const stream = prettyStream({ translateTime: 'HH:MM:ss.l', sync: true });
     return { log: pino(options, stream), flush: () => undefined };
   }
-  const destination = pino.destination({ dest: 1, sync: false });
+  const destination = pino.destination({ dest: 1, sync: false, ...BUFFER });
   let broken = false;
   destination.on('error', () => {
     broken = true;

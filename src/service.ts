@@ -7,11 +7,9 @@ import { ContentStore } from './cache/store.js';
 import type { Encoder } from './classify/encoder.js';
 import { Linter } from './classify/linter.js';
 import { RouteCatalogue } from './classify/route-catalogue.js';
-import { MAX_ROUTE_FILE_BYTES, RouteFile } from './classify/route-file.js';
+import { RouteFile } from './classify/route-file.js';
 import { RouteVersions } from './classify/route-versions.js';
-import { parseRouteSet } from './classify/routes.js';
 import type { ServeRoutes } from './classify/served-routes.js';
-import { readTextFile } from './classify/text-file.js';
 import type { Config } from './config.js';
 import type { Phase } from './contract/health.js';
 import { contractSettings } from './contract-settings.js';
@@ -49,14 +47,9 @@ export interface Service {
  * @throws AppError `manifest_invalid`, `routes_invalid`, `config_invalid`
  */
 export async function createService(config: Config, log: Log, version: string, pool: Pool): Promise<Service> {
-  const manifest = await loadManifest(config.manifestFile);
-  // A broken route file is found before anything listens; the file is read again when the model is there.
-  const routes = await readTextFile(config.routesFile, MAX_ROUTE_FILE_BYTES).catch((cause: unknown) => {
-    // Whoever mistyped a path needs all of it, and the setting's name.
-    throw new AppError('routes_invalid', `ROUTES_FILE ${config.routesFile}: ${messageOf(cause)}`, { cause });
-  });
-  parseRouteSet(routes.text, { origin: config.routesFile });
-  return new Daemon(config, manifest, log, version, pool);
+  const daemon = new Daemon(config, await loadManifest(config.manifestFile), log, version, pool);
+  await daemon.checkRoutes();
+  return daemon;
 }
 
 class Daemon implements Service {
@@ -113,6 +106,20 @@ class Daemon implements Service {
 
   get url(): string | undefined {
     return this.#server?.url;
+  }
+
+  /**
+   * Finds a broken route file before anything listens.
+   * @throws AppError `routes_invalid`
+   */
+  async checkRoutes(): Promise<void> {
+    const { routeFile, config } = this.#parts;
+    await routeFile.check().catch((cause: unknown) => {
+      // Whoever mistyped a path needs all of it, and the setting's name.
+      const issues = cause instanceof AppError ? cause.issues : [];
+      const message = `ROUTES_FILE ${config.routesFile}: ${messageOf(cause)}`;
+      throw new AppError('routes_invalid', message, { cause, issues });
+    });
   }
 
   async start(): Promise<void> {

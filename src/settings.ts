@@ -221,6 +221,12 @@ export const SETTINGS = {
     fallback: () => 2_048,
     parse: integer(1, 1_000_000),
   }),
+  maxQueueMs: setting({
+    env: 'MAX_QUEUE_MS',
+    help: 'longest wait for inference in a burst, estimated; beyond it requests get 503, in lasting overload from a fortieth of it',
+    fallback: () => 1_000,
+    parse: integer(1, 3_600_000),
+  }),
   embeddingCacheBytes: setting({
     env: 'EMBEDDING_CACHE_BYTES',
     help: 'memory for the embeddings of repeated texts; 0 remembers none',

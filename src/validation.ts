@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { FieldIssue } from './errors.js';
 
 /** The faults that a schema found, each with the path of its field (`files[0].size`). */

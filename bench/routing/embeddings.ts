@@ -31,7 +31,7 @@ export async function embedAll(texts: readonly string[], folder?: string): Promi
   const vectors = new Map((await cache.get(texts)).vectors);
   const missing = [...new Set(texts)].filter((text) => !vectors.has(text));
   if (missing.length > 0) {
-    const workerEntry = new URL('../../dist/model/inference-worker.js', import.meta.url);
+    const workerEntry = new URL('../../dist/inference-worker.js', import.meta.url);
     const pool = createPool({ log: silent, workerEntry });
     const { embedding: spec, canary } = manifest;
     const read = (file: string): Promise<Buffer> =>

@@ -19,7 +19,7 @@ export const METHODS: Readonly<Record<string, CreateScorer>> = {
   'nearest (CLASSIFY_METHOD)': similarityScoring(),
   head: headScoring({
     method: 'head',
-    workerEntry: new URL('../../dist/classify/head/head-worker.js', import.meta.url),
+    workerEntry: new URL('../../dist/head-worker.js', import.meta.url),
   }),
 };
 

@@ -165,8 +165,9 @@ export class Classifier {
     const decisions = await mapConcurrent(
       texts,
       this.#concurrency,
-      async (text, stop) => {
-        const embedding = await active.encoder.embedder.embed(text, { signal: stop });
+      async (text, stop, index) => {
+        // A batch is let in or refused by its first text; refused later, all its work would be lost.
+        const embedding = await active.encoder.embedder.embed(text, { signal: stop, admitted: index > 0 });
         timing.queueMs = Math.max(timing.queueMs, embedding.timing.queueMs);
         timing.tokenizeMs += embedding.timing.tokenizeMs;
         timing.inferenceMs += embedding.timing.inferenceMs;

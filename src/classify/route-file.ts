@@ -71,12 +71,23 @@ export class RouteFile {
   /** The content that came to an end last, and why it was refused if it was. */
   #settled: { readonly digest: string; readonly fault: RouteFileFault | undefined } | undefined;
   #applied: { readonly digest: string; readonly at: Date } | undefined;
+  /** The content that was parsed last: checked before anything listens, it is applied when the model is there. */
+  #parsed: { readonly digest: string; readonly set: RouteSet } | undefined;
   #error: RouteFileFault | undefined;
   #closed = false;
 
   constructor(options: RouteFileOptions) {
     this.#options = options;
     this.#path = resolve(options.path);
+  }
+
+  /**
+   * Reads the file and applies nothing.
+   * @throws AppError `routes_invalid`, also where the file cannot be read
+   */
+  async check(): Promise<void> {
+    const { text, digest } = await readTextFile(this.#path, MAX_ROUTE_FILE_BYTES);
+    this.#parse(text, digest);
   }
 
   /**
@@ -188,7 +199,6 @@ export class RouteFile {
 
   async #load(signal: AbortSignal): Promise<void> {
     const { log, apply } = this.#options;
-    const origin = basename(this.#path);
     const { text, digest } = await readTextFile(this.#path, MAX_ROUTE_FILE_BYTES);
     throwIfAborted(signal);
     if (digest === this.#settled?.digest) {
@@ -198,7 +208,7 @@ export class RouteFile {
     }
     let set: RouteSet;
     try {
-      set = parseRouteSet(text, { origin });
+      set = this.#parse(text, digest);
     } catch (error) {
       this.#settled = { digest, fault: faultOf(error) };
       throw error;
@@ -213,6 +223,13 @@ export class RouteFile {
     }
     const counts = { routes: set.routes.length, utterances: set.utteranceCount, digest: set.digest };
     log.info(counts, 'route file: loaded');
+  }
+
+  #parse(text: string, digest: string): RouteSet {
+    if (this.#parsed?.digest !== digest) {
+      this.#parsed = { digest, set: parseRouteSet(text, { origin: basename(this.#path) }) };
+    }
+    return this.#parsed.set;
   }
 
   #refuse(error: unknown): void {

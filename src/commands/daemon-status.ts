@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { redactUrl } from '../cache/sources/index.js';
 import { AppError, messageOf } from '../errors.js';
 import type { Outcome } from './command.js';

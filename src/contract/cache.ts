@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { json, operation, type Paths } from './operation.js';
 import { count, digest, errorCode, type Shape, timestamp } from './schema.js';
 

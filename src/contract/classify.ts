@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { CLASSIFY_EXAMPLES } from './classify-examples.js';
 import { LABEL_LIMITS, OPTION_LIMITS, type RequestLimits } from './limits.js';
 import { json, jsonBody, operation, type Paths } from './operation.js';

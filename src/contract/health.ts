@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { json, operation, type Paths } from './operation.js';
 import { count, errorCode, type Shape } from './schema.js';
 

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { json, operation, type Paths } from './operation.js';
 import { routeSetBody, warningsSchema } from './routes.js';
 import { count, digest, type Shape } from './schema.js';

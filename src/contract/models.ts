@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { type Answer, json, operation, type Paths } from './operation.js';
 import { count } from './schema.js';
 

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { errorCode, type Shape } from './schema.js';
 
 const fieldIssue = z

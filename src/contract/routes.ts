@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { json, jsonBody, operation, type Paths } from './operation.js';
 import { ROUTE_LIMITS } from './route-limits.js';
 import { count, digest, jsonObject, type Shape, textOf, timestamp } from './schema.js';

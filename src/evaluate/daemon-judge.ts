@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 import { redactUrl } from '../cache/sources/index.js';
 import type { Decision } from '../classify/decision.js';
 import { AppError, messageOf } from '../errors.js';

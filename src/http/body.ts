@@ -1,6 +1,6 @@
 import type { Context } from 'koa';
 import rawBody from 'raw-body';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { AppError, messageOf } from '../errors.js';
 import { issuesOf } from '../validation.js';
 
@@ -68,7 +68,9 @@ async function readBytes(context: Context, maxBytes: number): Promise<Buffer> {
     context.set('Connection', 'close');
     const type = cause instanceof Error && 'type' in cause ? cause.type : undefined;
     if (type === 'entity.too.large') {
-      throw new AppError('body_too_large', `the body may have ${maxBytes} bytes at most (MAX_BODY_BYTES)`, { cause });
+      throw new AppError('body_too_large', `the body may have ${maxBytes} bytes at most (MAX_BODY_BYTES)`, {
+        cause,
+      });
     }
     throw new AppError('bad_request', `the body did not arrive whole: ${messageOf(cause)}`, { cause });
   }

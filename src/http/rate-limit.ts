@@ -16,9 +16,9 @@ export type Meter = (context: Context, client: string) => Promise<void>;
  */
 export function createMeter({ requests, seconds }: RateLimit): Meter {
   // Loaded only where there is a limit: it takes longer than anything else at boot.
-  const loading = import('rate-limiter-flexible').then(({ RateLimiterMemory, RateLimiterRes }) => ({
-    limiter: new RateLimiterMemory({ points: requests, duration: seconds }),
-    Refusal: RateLimiterRes,
+  const loading = import('rate-limiter-flexible').then(({ default: library }) => ({
+    limiter: new library.RateLimiterMemory({ points: requests, duration: seconds }),
+    Refusal: library.RateLimiterRes,
   }));
   return async (context, client) => {
     const { limiter, Refusal } = await loading;

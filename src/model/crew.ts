@@ -1,5 +1,6 @@
 import { AppError } from '../errors.js';
 import type { Log } from '../log.js';
+import { Admission, workOf } from './admission.js';
 import type { Embedder, Embedding, EmbedOptions } from './embedder.js';
 import { Fifo } from './fifo.js';
 import { Job, MAX_ATTEMPTS } from './job.js';
@@ -29,8 +30,6 @@ export interface WorkerStatus {
 const MAX_LOAD_CRASHES = 3;
 const MIN_RETRY_AFTER_MS = 100;
 const MAX_RETRY_AFTER_MS = 30_000;
-/** Weight of the newest text in the average time of one. */
-const AVERAGE_WEIGHT = 0.05;
 
 /** The workers of one model and the queue before them. Serves one model, or none yet, in its life. */
 export class Crew implements Embedder {
@@ -38,6 +37,9 @@ export class Crew implements Embedder {
   readonly #totals: PoolTotals;
   readonly #seats: readonly Seat[];
   readonly #queue = new Fifo<Job>();
+  readonly #admission: Admission;
+  /** Of the texts in the queue. */
+  #queuedWork = 0;
   #model: ModelBytes | undefined;
   /** A load that waits for its verdict. */
   #load: { quorum: number; crashes: LoadCrash[]; resolve(): void; reject(error: AppError): void } | undefined;
@@ -47,7 +49,6 @@ export class Crew implements Embedder {
   #ended: Promise<void> | undefined;
   #whenIdle: (() => void)[] = [];
   #nextId = 0;
-  #averageMs = 0;
 
   /**
    * Starts the first worker, which loads its libraries and waits for the model. The others follow when it is
@@ -56,6 +57,7 @@ export class Crew implements Embedder {
   constructor(settings: PoolSettings, totals: PoolTotals, log: Log) {
     this.#settings = settings;
     this.#totals = totals;
+    this.#admission = new Admission(settings.maxQueueMs);
     this.#seats = Array.from(
       { length: settings.workers },
       () =>
@@ -67,8 +69,7 @@ export class Crew implements Embedder {
             loadCrashed: (crash) => this.#onLoadCrashed(crash),
             roomy: () => this.#feed(),
             embedded: (job, embedding) => {
-              const ms = embedding.tokenizeMs + embedding.inferenceMs;
-              this.#averageMs += AVERAGE_WEIGHT * (ms - this.#averageMs);
+              this.#admission.observe(embedding.tokens, embedding.tokenizeMs + embedding.inferenceMs);
               totals.embedded += 1;
               job.resolve(embedding);
               this.#checkIdle();
@@ -129,15 +130,15 @@ export class Crew implements Embedder {
   }
 
   embed(text: string, options: EmbedOptions = {}): Promise<Embedding> {
-    const refusal = this.#refusal(options.signal);
+    const refusal = this.#refusal(options);
     if (refusal) return Promise.reject(refusal);
-    const job = new Job(this.#nextId++, text);
-    job.node = this.#queue.push(job);
+    const job = new Job(this.#nextId++, text, workOf(text, this.#model?.spec.max_tokens ?? 0));
+    this.#enqueue(job, 'last');
     this.#feed();
     const { signal } = options;
     if (!signal) return job.promise;
     const onAbort = () => {
-      if (job.node) this.#queue.remove(job.node);
+      this.#dequeue(job);
       job.reject(aborted(signal));
       this.#checkIdle();
     };
@@ -172,18 +173,20 @@ export class Crew implements Embedder {
     this.#draining = true;
     this.#load?.reject(draining());
     const busy = this.#isBusy();
-    for (let job = this.#queue.shift(); job; job = this.#queue.shift()) job.reject(draining());
+    for (let job = this.#next(); job; job = this.#next()) job.reject(draining());
     await Promise.all(this.#seats.map((seat) => seat.end(busy || !this.#accepted ? 'kill' : 'finish')));
   }
 
-  #refusal(signal: AbortSignal | undefined): AppError | undefined {
+  #refusal({ signal, admitted }: EmbedOptions): AppError | undefined {
     if (signal?.aborted) return aborted(signal);
     if (this.#draining) return draining();
     if (!this.#accepted) return new AppError('not_ready', 'no model is loaded yet', { retryable: true });
+    if (admitted || this.#queue.size === 0) return undefined;
     const { maxQueue } = this.#settings;
-    if (this.#queue.size < maxQueue || this.#roomiest()) return undefined;
-    const waitMs = (this.#queue.size * this.#averageMs) / this.#seats.length;
-    return new AppError('overloaded', `${maxQueue} texts are waiting already (MAX_QUEUE)`, {
+    const waitMs = this.#admission.waitMs(this.#queuedWork, this.#seats.length);
+    if (this.#queue.size < maxQueue && !this.#admission.refuses(waitMs)) return undefined;
+    const message = `${this.#queue.size} texts are waiting already, for about ${Math.ceil(waitMs)} ms (MAX_QUEUE, MAX_QUEUE_MS)`;
+    return new AppError('overloaded', message, {
       retryable: true,
       retryAfterMs: Math.round(Math.min(MAX_RETRY_AFTER_MS, Math.max(MIN_RETRY_AFTER_MS, waitMs))),
     });
@@ -192,11 +195,32 @@ export class Crew implements Embedder {
   /** Hands waiting texts to the workers, an idle one first. */
   #feed(): void {
     for (let seat = this.#roomiest(); seat; seat = this.#roomiest()) {
-      const job = this.#queue.shift();
+      const job = this.#next();
       if (!job) return;
-      job.node = undefined;
       seat.take(job);
     }
+  }
+
+  #enqueue(job: Job, place: 'first' | 'last'): void {
+    job.node = place === 'last' ? this.#queue.push(job) : this.#queue.unshift(job);
+    this.#queuedWork += job.work;
+  }
+
+  #dequeue(job: Job): void {
+    if (!job.node) return;
+    this.#queue.remove(job.node);
+    this.#left(job);
+  }
+
+  #left(job: Job): void {
+    job.node = undefined;
+    this.#queuedWork -= job.work;
+  }
+
+  #next(): Job | undefined {
+    const job = this.#queue.shift();
+    if (job) this.#left(job);
+    return job;
   }
 
   #roomiest(): Seat | undefined {
@@ -251,7 +275,7 @@ export class Crew implements Embedder {
     for (const job of jobs.toReversed()) {
       if (job.settled) continue;
       if (this.#ending) job.reject(draining());
-      else job.node = this.#queue.unshift(job);
+      else this.#enqueue(job, 'first');
     }
     this.#feed();
     this.#checkIdle();

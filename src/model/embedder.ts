@@ -20,6 +20,8 @@ export interface EmbeddingTiming {
 export interface EmbedOptions {
   /** Drops the text if it is still waiting, with an `aborted` error. */
   readonly signal?: AbortSignal;
+  /** The text belongs to a request that was let in already, so that it waits rather than being refused. */
+  readonly admitted?: boolean;
 }
 
 /**

@@ -38,10 +38,10 @@ async function load(message: LoadMessage): Promise<void> {
     await send({ kind: 'refused', code, message: messageOf(error) });
     return;
   }
+  await send({ kind: 'loaded' });
   // The received bytes and the parsed JSON are garbage by now, a quarter of this process's memory.
   await nextTurn();
   globalThis.gc?.();
-  await send({ kind: 'loaded' });
 }
 
 async function prepare({ spec, sizes }: LoadMessage): Promise<Embed> {

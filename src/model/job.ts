@@ -19,6 +19,8 @@ export class Job {
   constructor(
     readonly id: number,
     readonly text: string,
+    /** See `workOf`. */
+    readonly work: number,
   ) {
     this.promise = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };

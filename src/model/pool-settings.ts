@@ -8,6 +8,8 @@ export interface PoolSettings {
   readonly workerEntry: URL;
   /** Texts that may wait; more are refused with `overloaded`. */
   readonly maxQueue: number;
+  /** Longest wait before texts are refused, in milliseconds, estimated from the work that waits already. */
+  readonly maxQueueMs: number;
   /** Texts at one worker: one executing, the others waiting there so that it never idles. */
   readonly inFlightPerWorker: number;
   /** A worker that has not answered a text after this long is killed and replaced. */
@@ -27,6 +29,7 @@ export function defaultPoolSettings(): PoolSettings {
     workers: availableParallelism(),
     workerEntry: new URL('./inference-worker.js', import.meta.url),
     maxQueue: 1_024,
+    maxQueueMs: Number.POSITIVE_INFINITY,
     inFlightPerWorker: 2,
     hangTimeoutMs: 30_000,
     loadTimeoutMs: 60_000,

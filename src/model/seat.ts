@@ -56,6 +56,7 @@ export class Seat {
   /** Deaths since the last healthy spell. */
   #failures = 0;
   #spawnedAt = 0;
+  #loadingAt = 0;
   #readyAt: number | undefined;
   /** Texts at the process, in order: it executes the first. */
   #jobs: Job[] = [];
@@ -145,13 +146,19 @@ export class Seat {
     this.#watch('did not load the model in time', this.#settings.loadTimeoutMs);
     // The message waits in the channel until the process has its libraries.
     process.load(model);
-    if (this.#warm) this.#state = 'loading';
+    if (this.#warm) this.#beginLoading();
   }
 
   #onWarm(): void {
     if (this.#state !== 'starting') return;
     this.#warm = true;
-    this.#state = this.#model ? 'loading' : 'warm';
+    if (this.#model) this.#beginLoading();
+    else this.#state = 'warm';
+  }
+
+  #beginLoading(): void {
+    this.#state = 'loading';
+    this.#loadingAt = performance.now();
   }
 
   #onLoaded(): void {
@@ -160,7 +167,8 @@ export class Seat {
     this.#state = 'ready';
     this.#readyAt = performance.now();
     const sinceSpawnMs = Math.round(this.#readyAt - this.#spawnedAt);
-    this.#log.info({ pid: this.#process?.pid, sinceSpawnMs }, 'inference worker ready');
+    const loadMs = Math.round(this.#readyAt - this.#loadingAt);
+    this.#log.info({ pid: this.#process?.pid, sinceSpawnMs, loadMs }, 'inference worker ready');
     this.#listener.ready();
     if (this.hasRoom) this.#listener.roomy();
   }

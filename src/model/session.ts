@@ -36,7 +36,7 @@ export async function createSession(
 ): Promise<Session> {
   let session: ort.InferenceSession;
   try {
-    session = await ort.InferenceSession.create(model, {
+    session = await createFromBytes(model, {
       executionProviders: ['cpu'],
       executionMode: 'sequential',
       intraOpNumThreads: options.threads ?? 1,
@@ -81,6 +81,27 @@ export async function createSession(
       });
     },
   };
+}
+
+/**
+ * Version 1.14 of the runtime looks for the options of a session that is made from bytes in the wrong argument:
+ * the number that says where the bytes begin. It thus ignores them, and each session takes all cores and spins on
+ * them, which halves the throughput of several. What every number inherits is found there, though; so for as long
+ * as the call takes, numbers inherit the options. (A path's options are honoured, but the verified bytes have
+ * none; later versions download at install and do not work with the tokenizers' package.)
+ */
+async function createFromBytes(
+  model: Uint8Array,
+  options: ort.InferenceSession.SessionOptions,
+): Promise<ort.InferenceSession> {
+  for (const [name, value] of Object.entries(options)) {
+    Object.defineProperty(Number.prototype, name, { value, configurable: true });
+  }
+  try {
+    return await ort.InferenceSession.create(model, options);
+  } finally {
+    for (const name of Object.keys(options)) Reflect.deleteProperty(Number.prototype, name);
+  }
 }
 
 /** The input arrays, kept from pass to pass and only ever enlarged. */

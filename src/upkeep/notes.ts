@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { readSmall, writeAtomic } from '../cache/disk.js';
 import type { Layout } from '../cache/layout.js';
 import type { Manifest } from '../cache/manifest.js';

@@ -1,7 +1,6 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
 import { type Client, ClientError, createClient } from 'ai-router/client';
 import { beforeAll, describe, expect, expectTypeOf, it, onTestFinished } from 'vitest';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
@@ -23,15 +22,9 @@ async function failureOf(call: Promise<unknown>): Promise<ClientError> {
 }
 
 it('the client brings nothing but itself into a browser', async () => {
-  const folder = 'dist/client';
-  const files = (await readdir(folder)).filter((name) => name.endsWith('.js'));
-  expect(files.length).toBeGreaterThan(2);
-  for (const name of files) {
-    const source = await readFile(join(folder, name), 'utf8');
-    const imported = [...source.matchAll(/(?:from|import\()\s*'([^']+)'/g)].map(([, path]) => path);
-    for (const path of imported) expect(path).toMatch(/^\.\/[\w-]+\.js$/);
-    expect(source).not.toMatch(/\b(?:process|Buffer|require)\b/);
-  }
+  const source = await readFile('dist/client.js', 'utf8');
+  expect(source).toContain('createClient');
+  expect(source).not.toMatch(/\b(?:import|require|process|Buffer)\b/);
 });
 
 describe('the client and a daemon', () => {

@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createSession, type Session } from '../../src/model/session.js';
 import { createTokenizer } from '../../src/model/tokenizer.js';
@@ -58,6 +59,20 @@ describe('q8', () => {
     const copy = first.slice();
     await embedOne(session, ids('something else'));
     expect(first).toEqual(copy);
+  });
+});
+
+describe('threads', () => {
+  const threads = () => readdirSync('/proc/self/task').length;
+
+  it.skipIf(process.platform !== 'linux')('are as many as asked for, by default one', async () => {
+    const before = threads();
+    await createSession(model, spec);
+    const alone = threads();
+    expect(alone).toBe(before);
+    await createSession(model, spec, { threads: 4 });
+    expect(threads() - alone).toBe(3);
+    expect('intraOpNumThreads' in Number.prototype).toBe(false);
   });
 });
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createPool } from '../../src/model/pool.js';
-import { bundledModel, compiledPool, workerEntry } from '../support/model.js';
+import { bundledModel, workerEntry } from '../support/model.js';
 import { isAlive, until } from './processes.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'ai-router-workers-'));
@@ -22,17 +22,17 @@ function fakeWorker(name: string, source: string): URL {
 function daemon(rest: string): { child: ChildProcess; stdout: () => string } {
   const script = `
     import { readFileSync } from 'node:fs';
-    import { createPool } from ${JSON.stringify(compiledPool.href)};
+    import { createPool } from ${JSON.stringify(new URL('../../src/model/pool.ts', import.meta.url).href)};
     const read = (path) => readFileSync(new URL(path, ${JSON.stringify(new URL('../../model/', import.meta.url).href)}));
     const { embedding: spec, canary } = JSON.parse(read('manifest.json'));
     const log = { debug() {}, info() {}, warn() {}, error() {} };
-    const pool = createPool({ log, workers: 2 });
+    const pool = createPool({ log, workers: 2, workerEntry: new URL(${JSON.stringify(workerEntry.href)}) });
     await pool.load({ spec, canary, model: read(spec.model), tokenizer: read(spec.tokenizer),
       tokenizerConfig: read(spec.tokenizer_config) });
     console.log(JSON.stringify(pool.status().workers.map(({ pid }) => pid)));
     ${rest}
   `;
-  const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+  const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let output = '';

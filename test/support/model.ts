@@ -39,14 +39,11 @@ const golden: { cases: GoldenCase[] } = JSON.parse(
 export const goldenCases = golden.cases;
 
 /** The compiled worker; `npm test` builds it. */
-export const workerEntry = new URL('dist/model/inference-worker.js', root);
+export const workerEntry = new URL('dist/inference-worker.js', root);
 if (!existsSync(workerEntry)) throw new Error('dist/ is missing: run `npm run build` first');
 
 /** The compiled thread that trains heads. */
-export const headWorker = new URL('dist/classify/head/head-worker.js', root);
-
-/** The compiled pool, for tests that need a daemon-like process of their own. */
-export const compiledPool = new URL('dist/model/pool.js', root);
+export const headWorker = new URL('dist/head-worker.js', root);
 
 /** The fp32 weights, which are too large to bundle; `undefined` when this machine has none. */
 export function fp32Model(): Buffer | undefined {

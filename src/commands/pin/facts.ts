@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { EmbeddingSpec } from '../../cache/manifest.js';
 import { AppError } from '../../errors.js';
 import type { OriginFile } from './origin.js';

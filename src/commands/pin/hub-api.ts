@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { type BaseUrl, isSameOrigin } from '../../cache/sources/url.js';
 import { AppError } from '../../errors.js';
 import { type Announced, type Downloader, downloadJson } from './download.js';

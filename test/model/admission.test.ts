@@ -1,0 +1,35 @@
+import { describe, expect, it } from 'vitest';
+import { Admission, workOf } from '../../src/model/admission.js';
+
+describe('the work of a text', () => {
+  it('grows with its length up to what the model reads', () => {
+    expect(workOf('', 256)).toBe(5);
+    expect(workOf('four', 256)).toBe(6);
+    expect(workOf('words '.repeat(100), 256)).toBe(155);
+    expect(workOf('x'.repeat(1_000_000), 256)).toBe(261);
+  });
+
+  it('counts the characters of scripts without spaces one by one', () => {
+    expect(workOf('路由器', 256)).toBe(8);
+    expect(workOf('路'.repeat(100_000), 256)).toBe(261);
+  });
+});
+
+describe('admission', () => {
+  it('learns what work takes', () => {
+    const admission = new Admission(1_000);
+    for (let text = 0; text < 1_000; text += 1) admission.observe(15, 40);
+    expect(admission.waitMs(100, 1)).toBeCloseTo(200, 0);
+    expect(admission.waitMs(100, 2)).toBeCloseTo(100, 0);
+  });
+
+  it('lets a burst wait, keeps the queue short from the first refusal on, and forgets it', () => {
+    const admission = new Admission(1_000);
+    expect(admission.refuses(999, 0)).toBe(false);
+    expect(admission.refuses(1_001, 10)).toBe(true);
+    expect(admission.refuses(26, 500)).toBe(true);
+    expect(admission.refuses(24, 600)).toBe(false);
+    expect(admission.refuses(999, 1_499)).toBe(true);
+    expect(admission.refuses(999, 2_500)).toBe(false);
+  });
+});
