@@ -1,6 +1,8 @@
 # syntax=docker/dockerfile:1
 
 # Node 24 is the current long-term-support line. glibc is needed: onnxruntime-node ships no musl build.
+# A tag moves. For a build that can be repeated, pin its digest (docs/security.md says how to find it):
+# --build-arg NODE_IMAGE=node:24-bookworm-slim@sha256:...
 ARG NODE_IMAGE=node:24-bookworm-slim
 
 FROM ${NODE_IMAGE} AS build
@@ -14,10 +16,11 @@ RUN npm run build
 FROM ${NODE_IMAGE} AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
-# The runtime's binaries for other systems are half of its size, as what the viewer of the contract brings in vain is of
-# the viewer's.
+# The runtime's binaries for other systems are half of its size. What comes with the tokenizer's package for images and
+# for models in browsers is loaded by nothing here (test/dependencies.test.ts): it is not shipped.
 RUN npm ci --omit=dev --ignore-scripts \
  && rm -f node_modules/swagger-ui-dist/*.map node_modules/swagger-ui-dist/swagger-ui-es-bundle* \
+ && (cd node_modules && rm -rf sharp @img onnx-proto protobufjs @protobufjs) \
  && cd node_modules/onnxruntime-node/bin/napi-v3 \
  && rm -rf darwin win32 \
  && case "$(dpkg --print-architecture)" in amd64) rm -rf linux/arm64 ;; arm64) rm -rf linux/x64 ;; esac
@@ -28,16 +31,19 @@ ENV NODE_ENV=production \
 WORKDIR /app
 COPY --from=dependencies /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
-COPY package.json LICENSE ./
+COPY package.json LICENSE docker-entrypoint.sh ./
 COPY model ./model
 COPY routes ./routes
 # `--build-arg BAKE=1` puts the verified cache into the image, outside of the place where a volume is mounted; run
 # it with MODEL_CACHE_DIR=/opt/models and REQUIRE_MOUNT=false. Without it the image stays small.
 ARG BAKE=
 RUN mkdir -p /data/models \
- && if [ -n "$BAKE" ]; then node dist/main.js pull --routes --quiet --cache-dir /opt/models; fi
+ && if [ -n "$BAKE" ]; then node dist/main.js pull --routes --quiet --cache-dir /opt/models && chown -R node:node /opt/models; fi \
+ && chown -R node:node /data/models
 # Railway mounts its volume here itself, and refuses a Dockerfile with a VOLUME instruction.
 EXPOSE 3000
 STOPSIGNAL SIGTERM
+# Gives the volume to the user `node`, drops root's rights and becomes the daemon.
+ENTRYPOINT ["/app/docker-entrypoint.sh"]
 # node itself is process 1: no shell and no npm stand between SIGTERM and the daemon.
 CMD ["node", "dist/main.js", "serve"]

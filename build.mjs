@@ -2,7 +2,7 @@
  * `npm run build`: the program as a few files in dist/. A boot reads and compiles these instead of a thousand
  * modules, which takes half as long. Types are `npm run check`'s affair.
  */
-import { rm } from 'node:fs/promises';
+import { cp, rm } from 'node:fs/promises';
 import { build } from 'esbuild';
 
 /**
@@ -30,6 +30,7 @@ await build({
     main: 'src/main.ts',
     'inference-worker': 'src/model/inference-worker.ts',
     'head-worker': 'src/classify/head/head-worker.ts',
+    'draft-worker': 'src/classify/draft-worker.ts',
   },
   outdir: 'dist',
   bundle: true,
@@ -65,3 +66,14 @@ await build({
   sourcesContent: false,
   logLevel: 'warning',
 });
+await build({
+  entryPoints: ['src/page/main.ts'],
+  outdir: 'dist/page',
+  bundle: true,
+  format: 'esm',
+  platform: 'browser',
+  target: 'es2022',
+  minify: true,
+  logLevel: 'warning',
+});
+for (const name of ['index.html', 'page.css', 'icon.svg']) await cp(`src/page/${name}`, `dist/page/${name}`);

@@ -1,9 +1,9 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { check, type Trial } from '../campaign/trial.js';
 import { layoutOf } from '../src/cache/layout.js';
 import type { Origin } from '../test/support/origin.js';
 import { type Scene, serve, stage } from './crash-scene.js';
-import { check, type Trial } from './trial.js';
 import { bytesToFetch, type Survey, survey } from './volume.js';
 
 /** How a scene's process is killed at its `step`-th occasion (from 1). */

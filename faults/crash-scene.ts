@@ -1,11 +1,11 @@
 import { cp, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Trial } from '../campaign/trial.js';
 import { blobPath, layoutOf } from '../src/cache/layout.js';
 import { type Manifest, parseManifest } from '../src/cache/manifest.js';
 import type { Origin } from '../test/support/origin.js';
 import { smallModel } from '../test/support/small-model.js';
 import { flipBit } from './rot.js';
-import type { Trial } from './trial.js';
 
 /** A model of random bytes, with the manifest that pins it and the file that holds the manifest. */
 export interface SmallModel {

@@ -1,9 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pidOf } from '../campaign/sandbox.js';
+import type { Trial } from '../campaign/trial.js';
 import type { TestDaemon } from '../test/support/daemon-process.js';
-import { pidOf } from './sandbox.js';
-import type { Trial } from './trial.js';
 
 /** A daemon in a mount namespace of its own, where its volume is a small file system. */
 export interface Mounted {

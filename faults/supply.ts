@@ -1,7 +1,7 @@
 import { join } from 'node:path';
+import { check, type Trial } from '../campaign/trial.js';
 import type { Origin } from '../test/support/origin.js';
 import { makeModel, type SmallModel, serve } from './crash-scene.js';
-import { check, type Trial } from './trial.js';
 import { survey } from './volume.js';
 
 /** Bytes of the largest file. */

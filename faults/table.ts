@@ -1,5 +1,5 @@
+import type { Verdict } from '../campaign/trial.js';
 import { formatBytes, table } from '../src/commands/format.js';
-import type { Verdict } from './trial.js';
 
 /** The verdicts as people read them: a table, and below it what fell short and what was skipped. */
 export function tableOf(verdicts: readonly Verdict[]): string[] {

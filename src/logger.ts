@@ -20,7 +20,8 @@ export async function createLogger(config: Pick<Config, 'logLevel' | 'logFormat'
   if (pretty) {
     const { default: prettyStream } = await import('pino-pretty');
     const stream = prettyStream({ translateTime: 'HH:MM:ss.l', sync: true });
-    return { log: pino(options, stream), flush: () => undefined };
+    const terminal = { write: (line: string) => void stream.write(harmless(line)) };
+    return { log: pino(options, terminal), flush: () => undefined };
   }
   const destination = pino.destination({ dest: 1, sync: false, ...BUFFER });
   let broken = false;
@@ -38,4 +39,19 @@ export async function createLogger(config: Pick<Config, 'logLevel' | 'logFormat'
       }
     },
   };
+}
+
+/** Everything that moves a cursor, starts a line or turns text around on a terminal. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
+
+/** What came from outside into a line of the log stays text on a terminal; only a stack has lines of its own. */
+function harmless(line: string): string {
+  const escaped = (text: string): string =>
+    text.replace(CONTROLS, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  const entry = JSON.parse(line, (key, value: unknown) => {
+    if (typeof value !== 'string') return value;
+    return key === 'stack' ? value.split('\n').map(escaped).join('\n') : escaped(value);
+  }) as unknown;
+  return `${JSON.stringify(entry)}\n`;
 }

@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import { readSmall, writeAtomic } from './cache/disk.js';
 import type { Layout } from './cache/layout.js';
 import type { Manifest } from './cache/manifest.js';
+import { decodeBackground } from './classify/head/background-file.js';
 import { createHeadCache, type HeadCache } from './classify/head/head-cache.js';
 import { type ByteStore, createVectorCache, type VectorCache } from './classify/vector-cache.js';
+import { backgroundFile, VARIANTS } from './settings.js';
 
 /** A file of vectors is never larger than this (1 GiB). */
 const MAX_BYTES = 2 ** 30;
@@ -18,6 +20,8 @@ export interface RouteCaches {
   readonly cache: VectorCache;
   /** Vectors of the other texts that heads are made with: kept apart, so that neither pushes the other out. */
   readonly auxiliary: VectorCache;
+  /** Vectors of the background texts, where the program comes with those of this model. */
+  readonly background: () => Promise<Float32Array | undefined>;
   readonly heads: HeadCache;
   readonly modelKey: string;
 }
@@ -46,7 +50,19 @@ export function routeCaches(
   return {
     cache: createVectorCache(store(`${hex}.bin`), options),
     auxiliary: createVectorCache(store(`${hex}.head-texts.bin`), options),
+    background: () => shippedBackground(manifest),
     heads: createHeadCache(store(`${hex}.heads.bin`)),
     modelKey,
   };
+}
+
+/** A reference machine's vectors. Another model's, or none that can be read: the texts are embedded here. */
+export async function shippedBackground({
+  variant,
+  digest,
+  embedding,
+}: Manifest): Promise<Float32Array | undefined> {
+  const known = VARIANTS.find((name) => name === variant);
+  const file = known && (await readSmall(backgroundFile(known), MAX_BYTES).catch(() => undefined));
+  return file && decodeBackground(file, digest, embedding.dimension);
 }

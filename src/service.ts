@@ -1,10 +1,12 @@
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { gather } from './cache/gather.js';
 import { loadManifest, type Manifest } from './cache/manifest.js';
 import { BlobOpener } from './cache/open-blob.js';
 import { ContentStore } from './cache/store.js';
 import type { Encoder } from './classify/encoder.js';
+import { requireScorable } from './classify/head/head-scoring.js';
 import { Linter } from './classify/linter.js';
 import { RouteCatalogue } from './classify/route-catalogue.js';
 import { RouteFile } from './classify/route-file.js';
@@ -16,6 +18,7 @@ import { contractSettings } from './contract-settings.js';
 import { createClassifier } from './create-classifier.js';
 import { AppError, messageOf } from './errors.js';
 import { createApp } from './http/app.js';
+import { connectionEvents } from './http/connection-events.js';
 import { type HttpServer, listen } from './http/server.js';
 import type { Log } from './log.js';
 import { EmbeddingCache } from './model/embedding-cache.js';
@@ -25,9 +28,13 @@ import { modelFiles, readModel } from './read-model.js';
 import { cacheStatusOf, healthOf, type Parts, reportBody, type State } from './report.js';
 import { routeCaches } from './route-caches.js';
 import { closeSources, createSources } from './sources.js';
+import { StaticFiles } from './static-files.js';
 import { Reconciler } from './upkeep/reconciler.js';
 import type { Report } from './upkeep/status.js';
 import { Triggers } from './upkeep/triggers.js';
+
+/** Where `npm run build` puts the page. */
+const PAGE_FOLDER = fileURLToPath(new URL('page/', import.meta.url));
 
 /** Pauses between attempts to load a whole model that did not load, in milliseconds. */
 const LOAD_RETRY_MS = { min: 1_000, max: 60_000 } as const;
@@ -114,12 +121,14 @@ class Daemon implements Service {
    */
   async checkRoutes(): Promise<void> {
     const { routeFile, config } = this.#parts;
-    await routeFile.check().catch((cause: unknown) => {
+    try {
+      requireScorable(await routeFile.check(), config.classifyMethod);
+    } catch (cause) {
       // Whoever mistyped a path needs all of it, and the setting's name.
       const issues = cause instanceof AppError ? cause.issues : [];
       const message = `ROUTES_FILE ${config.routesFile}: ${messageOf(cause)}`;
       throw new AppError('routes_invalid', message, { cause, issues });
-    });
+    }
   }
 
   async start(): Promise<void> {
@@ -127,10 +136,12 @@ class Daemon implements Service {
     // Loaded only now, while the workers start: it takes 50 ms that nobody should wait for.
     const { createMetrics } = await import('./metrics.js');
     const blobs = new BlobOpener(store.layout);
+    const metrics = createMetrics(this.#parts, () => this.#embeddings?.status);
     const app = createApp({
       classifier,
       limits: config,
       contract: contractSettings(config, version),
+      maxHeaders: config.maxHeaders,
       requestTimeoutMs: config.requestTimeoutMs,
       apiKeys: config.apiKeys,
       adminKeys: config.adminKeys,
@@ -139,7 +150,7 @@ class Daemon implements Service {
       trustedProxy: config.trustedProxy,
       log: this.#log,
       models: config.serveModel ? { manifest, open: (file) => blobs.open(file) } : undefined,
-      metrics: createMetrics(this.#parts, () => this.#embeddings?.status),
+      metrics,
       health: {
         report: () => healthOf(this.#parts, this.#state()),
         draining: () => this.#phase === 'draining',
@@ -147,13 +158,20 @@ class Daemon implements Service {
       routes: catalogue,
       routesFile: basename(config.routesFile),
       lint: new Linter(() => classifier.active),
+      page: new StaticFiles(PAGE_FOLDER),
       cache: {
         status: () => cacheStatusOf(this.#parts),
         verify: async () => reportBody(await reconciler.request('request')),
       },
     });
     try {
-      this.#server = await listen(app, config.port, config.host);
+      this.#server = await listen(
+        app,
+        config.port,
+        config.host,
+        config,
+        connectionEvents(metrics, this.#log),
+      );
     } catch (error) {
       await this.close();
       throw error;

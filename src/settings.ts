@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { keys, list, origin, proxy, rate } from './access-settings.js';
-import type { ScoringMethod } from './classify/head/head-scoring.js';
+import { SCORING_METHODS, type ScoringMethod } from './classify/scoring-method.js';
 import type { TrustedProxy } from './http/client-address.js';
 import type { RateLimit } from './http/rate-limit.js';
 import { isSchedule } from './upkeep/triggers.js';
@@ -40,6 +40,11 @@ export type Variant = (typeof VARIANTS)[number];
 /** Where the built-in manifest of a variant is. */
 export function builtInManifest(variant: Variant): string {
   return resolve(PACKAGE_ROOT, variant === 'q8' ? 'model/manifest.json' : `model/manifest.${variant}.json`);
+}
+
+/** Where the vectors of the background texts by the built-in model of a variant are. */
+export function backgroundFile(variant: Variant): string {
+  return resolve(PACKAGE_ROOT, `model/background.${variant}.bin`);
 }
 
 function integer(min: number, max: number): (text: string) => number {
@@ -195,9 +200,9 @@ export const SETTINGS = {
   }),
   classifyMethod: setting<ScoringMethod>({
     env: 'CLASSIFY_METHOD',
-    help: 'how routes are scored: `head` (trained), `nearest` (utterances), or `auto`: a head where there is enough to train on',
+    help: 'how routes are scored: `head` (trained), `nearest` (utterances), or `auto`: a head where there is enough to train on; a route set may name its own (`method`)',
     fallback: () => 'auto',
-    parse: oneOf('auto', 'head', 'nearest'),
+    parse: oneOf(...SCORING_METHODS),
   }),
   verifyCron: setting({
     env: 'VERIFY_CRON',
@@ -235,7 +240,7 @@ export const SETTINGS = {
   }),
   maxTextChars: setting({
     env: 'MAX_TEXT_CHARS',
-    help: 'longest text, in characters',
+    help: 'longest text, in characters (Unicode code points)',
     fallback: () => 20_000,
     parse: integer(1, 1_000_000),
   }),
@@ -250,6 +255,48 @@ export const SETTINGS = {
     help: 'largest request body, in bytes',
     fallback: () => 4 * 2 ** 20,
     parse: integer(1_024, 2 ** 30),
+  }),
+  maxConnections: setting({
+    env: 'MAX_CONNECTIONS',
+    help: 'most connections at once; further ones are closed',
+    fallback: () => 1_000,
+    parse: integer(1, 1_000_000),
+  }),
+  maxHeaders: setting({
+    env: 'MAX_HEADERS',
+    help: 'most headers of one request',
+    fallback: () => 100,
+    parse: integer(1, 10_000),
+  }),
+  maxHeaderBytes: setting({
+    env: 'MAX_HEADER_BYTES',
+    help: "size of one request's line and headers, in bytes",
+    fallback: () => 16_384,
+    parse: integer(512, 2 ** 20),
+  }),
+  headersTimeoutMs: setting({
+    env: 'HEADERS_TIMEOUT_MS',
+    help: "time for a request's headers to arrive",
+    fallback: () => 15_000,
+    parse: integer(1, 3_600_000),
+  }),
+  bodyTimeoutMs: setting({
+    env: 'BODY_TIMEOUT_MS',
+    help: 'time for its body to arrive after them',
+    fallback: () => 30_000,
+    parse: integer(1, 3_600_000),
+  }),
+  keepAliveMs: setting({
+    env: 'KEEP_ALIVE_MS',
+    help: 'how long a connection may idle between requests; longer than proxies do, so that they close first',
+    fallback: () => 65_000,
+    parse: integer(1, 3_600_000),
+  }),
+  sendTimeoutMs: setting({
+    env: 'SEND_TIMEOUT_MS',
+    help: 'how long a client may take nothing of its answer',
+    fallback: () => 30_000,
+    parse: integer(1, 3_600_000),
   }),
   requestTimeoutMs: setting({
     env: 'REQUEST_TIMEOUT_MS',

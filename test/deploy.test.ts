@@ -37,7 +37,11 @@ describe('the Dockerfile', () => {
 
   it('starts node itself, so that SIGTERM reaches it', () => {
     expect(final).toMatch(/^CMD \["node", "dist\/main\.js", "serve"\]$/m);
-    expect(final).not.toMatch(/^ENTRYPOINT/m);
+  });
+
+  it('drops the rights of root in an entry that becomes the daemon', async () => {
+    expect(final).toMatch(/^ENTRYPOINT \["\/app\/docker-entrypoint\.sh"\]$/m);
+    expect(await readFile('docker-entrypoint.sh', 'utf8')).toMatch(/^exec \$drop "\$@"$/m);
   });
 
   it('puts the cache where Railway mounts its volume', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { runCampaign } from '../faults/campaign.js';
+import { runCampaign } from '../campaign/campaign.js';
 import { ROWS } from '../faults/rows/index.js';
 
 /**
@@ -11,7 +11,8 @@ describe('the fault campaign, short form', () => {
   const ROWS_HERE = [7, 9, 11, 13, 15, 16, 17, 20, 21, 22, 25, 26, 28, 29, 30, 33, 34, 40];
 
   it('survives every injection', { timeout: 300_000 }, async ({ annotate }) => {
-    const verdicts = await runCampaign({ seed: 1, short: true, rows: ROWS_HERE, concurrency: 3 });
+    const rows = ROWS.filter(({ number }) => ROWS_HERE.includes(number));
+    const verdicts = await runCampaign({ seed: 1, short: true, rows, concurrency: 3 });
     for (const { row, skipped } of verdicts)
       for (const what of skipped) await annotate(`row ${row}: skipped: ${what}`);
     expect(

@@ -1,11 +1,17 @@
+import { loadManifest } from '../../src/cache/manifest.js';
 import { labelSetOf } from '../../src/classify/labels.js';
 import type { RouteSet } from '../../src/classify/route-set.js';
 import { type CreateScorer, createRouteScores, type Scorer } from '../../src/classify/scorer.js';
 import { embedRoutes, type RouteVectors } from '../../src/classify/vectors.js';
 import type { Embedder } from '../../src/model/embedder.js';
+import { shippedBackground } from '../../src/route-caches.js';
+import { builtInManifest } from '../../src/settings.js';
 import type { Labelled } from './banking77.js';
 import { setOf } from './methods.js';
 import { auroc, calibrationError } from './metrics.js';
+
+const manifest = await loadManifest(builtInManifest('q8'));
+const background = (): Promise<Float32Array | undefined> => shippedBackground(manifest);
 
 /** The answer to a text: the best route and its score. */
 export interface Answer {
@@ -36,7 +42,7 @@ export async function make(
   const model = { id: 'bench', revision: '', variant: 'q8', digest: '' };
   const cpu = process.cpuUsage();
   const started = performance.now();
-  const scorer = await create(set, vectors, { encoder: { embedder, model } });
+  const scorer = await create(set, vectors, { encoder: { embedder, model, background } });
   const wallMs = performance.now() - started;
   const { user, system } = process.cpuUsage(cpu);
   return { set, scorer, vectors, wallMs, cpuMs: (user + system) / 1_000 };

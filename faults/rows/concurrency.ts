@@ -1,17 +1,17 @@
 import { utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { goldenAnswers } from '../../campaign/load.js';
+import type { Row } from '../../campaign/row.js';
+import { kill, pidOf } from '../../campaign/sandbox.js';
+import { check, type Trial } from '../../campaign/trial.js';
 import { loadManifest } from '../../src/cache/manifest.js';
 import { OWNER } from '../../src/cache/owner.js';
 import { builtInManifest } from '../../src/settings.js';
 import type { TestDaemon } from '../../test/support/daemon-process.js';
 import { makeModel, serve } from '../crash-scene.js';
-import { goldenAnswers } from '../load.js';
 import { MODEL_DIGEST } from '../pinned.js';
 import { flipBit } from '../rot.js';
-import type { Row } from '../row.js';
-import { kill, pidOf } from '../sandbox.js';
-import { check, type Trial } from '../trial.js';
 import { survey } from '../volume.js';
 import { statusOf, wholesome } from '../watch.js';
 

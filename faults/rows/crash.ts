@@ -1,10 +1,10 @@
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Row } from '../../campaign/row.js';
+import { has } from '../../campaign/tools.js';
+import { check, type Trial } from '../../campaign/trial.js';
 import { crashEverywhere, FAIL_POINT, systemCall } from '../crash-cycle.js';
 import { firstBoot, hubEnv, makeModel, prune, repair, serve, switchOfManifest } from '../crash-scene.js';
-import type { Row } from '../row.js';
-import { has } from '../tools.js';
-import { check, type Trial } from '../trial.js';
 import { bytesToFetch, survey } from '../volume.js';
 import { daemonCrashes } from './daemon-crash.js';
 
@@ -160,7 +160,7 @@ async function crashLoop(trial: Trial): Promise<void> {
 }
 
 export const CRASH: readonly Row[] = [
-  { number: 13, fault: 'SIGKILL at each step and system call', run: killedEverywhere },
+  { number: 13, long: true, fault: 'SIGKILL at each step and system call', run: killedEverywhere },
   { number: 14, fault: 'killed in mid-write', run: partialFiles },
   {
     number: 15,

@@ -1,11 +1,11 @@
 import { appendFile, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { goldenAnswers } from '../../campaign/load.js';
+import { check, type Trial } from '../../campaign/trial.js';
 import { blobPath, layoutOf } from '../../src/cache/layout.js';
 import { loadManifest, type Manifest } from '../../src/cache/manifest.js';
 import { builtInManifest } from '../../src/settings.js';
-import { goldenAnswers } from '../load.js';
 import { flipBit } from '../rot.js';
-import { check, type Trial } from '../trial.js';
 import { survey } from '../volume.js';
 
 /** What a volume looks like before a daemon boots on it. */

@@ -1,9 +1,9 @@
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { check, type Trial } from '../../campaign/trial.js';
 import { MODEL_DIGEST } from '../pinned.js';
 import { flipBit } from '../rot.js';
-import { check, type Trial } from '../trial.js';
 import { healthOf, statusOf, volumeProblem } from '../watch.js';
 
 /**

@@ -2,11 +2,11 @@ import { chmod, chown, readdir, rm } from 'node:fs/promises';
 import { availableParallelism, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Row } from '../../campaign/row.js';
+import { check, type Trial } from '../../campaign/trial.js';
 import type { TestDaemon } from '../../test/support/daemon-process.js';
 import { MODEL_DIGEST } from '../pinned.js';
 import { CONTENT_ROT, KIND_ROT, LINK_ROT, type Rot } from '../rot.js';
-import type { Row } from '../row.js';
-import { check, type Trial } from '../trial.js';
 import { statusOf, until, wholesome } from '../watch.js';
 import { dyingDisk } from './dying-disk.js';
 

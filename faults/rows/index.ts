@@ -1,4 +1,4 @@
-import type { Row } from '../row.js';
+import type { Row } from '../../campaign/row.js';
 import { CONCURRENCY } from './concurrency.js';
 import { CRASH } from './crash.js';
 import { HEALING } from './healing.js';

@@ -1,12 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Row } from '../../campaign/row.js';
+import { kill } from '../../campaign/sandbox.js';
+import { check, type Trial } from '../../campaign/trial.js';
 import { createPool } from '../../src/model/pool.js';
 import { bundledModel, workerEntry } from '../../test/support/model.js';
 import { makeModel } from '../crash-scene.js';
-import type { Row } from '../row.js';
-import { kill } from '../sandbox.js';
-import { check, type Trial } from '../trial.js';
 import { healthOf, statusOf, until } from '../watch.js';
 
 const nothing = (): void => undefined;

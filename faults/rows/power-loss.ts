@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
 import { chmod, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Row } from '../../campaign/row.js';
+import { check, type Trial } from '../../campaign/trial.js';
 import type { DiskChange } from '../../src/cache/journal.js';
 import { blobPath } from '../../src/cache/layout.js';
 import { OWNER } from '../../src/cache/owner.js';
@@ -13,8 +15,6 @@ import {
   statesAfterPowerLoss,
 } from '../../test/support/power-loss.js';
 import { memorySource, smallModel } from '../../test/support/small-model.js';
-import type { Row } from '../row.js';
-import { check, type Trial } from '../trial.js';
 import { survey } from '../volume.js';
 
 const nothing = (): void => undefined;

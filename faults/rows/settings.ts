@@ -1,6 +1,6 @@
 import { join } from 'node:path';
-import type { Row } from '../row.js';
-import { check, type Trial } from '../trial.js';
+import type { Row } from '../../campaign/row.js';
+import { check, type Trial } from '../../campaign/trial.js';
 
 /** Variable, a wrong value, and whether the value is a secret. */
 const WRONG: readonly [name: string, value: string, secret?: true][] = [

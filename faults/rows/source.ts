@@ -1,11 +1,11 @@
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import type { Row } from '../../campaign/row.js';
+import { check, type Trial } from '../../campaign/trial.js';
 import type { Fault } from '../../test/support/origin.js';
 import { tar } from '../../test/support/tar.js';
 import { serve } from '../crash-scene.js';
-import type { Row } from '../row.js';
 import { SIZE, Supply } from '../supply.js';
-import { check, type Trial } from '../trial.js';
 import { wholesome } from '../watch.js';
 
 /** The hub meets the fault once; the same hub then delivers the rest. */

@@ -2,13 +2,13 @@ import { spawnSync } from 'node:child_process';
 import { readdir, readlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Row } from '../../campaign/row.js';
+import { pidOf } from '../../campaign/sandbox.js';
+import { check, type Trial } from '../../campaign/trial.js';
 import { loadManifest } from '../../src/cache/manifest.js';
 import { builtInManifest } from '../../src/settings.js';
 import { mounted } from '../mounted.js';
 import { MODEL_DIGEST } from '../pinned.js';
-import type { Row } from '../row.js';
-import { pidOf } from '../sandbox.js';
-import { check, type Trial } from '../trial.js';
 import { survey } from '../volume.js';
 import { statusOf, until, volumeProblem, wholesome } from '../watch.js';
 

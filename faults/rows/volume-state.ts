@@ -1,12 +1,12 @@
 import { chown, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { goldenAnswers } from '../load.js';
+import { goldenAnswers } from '../../campaign/load.js';
+import type { Row } from '../../campaign/row.js';
+import { kill, pidOf } from '../../campaign/sandbox.js';
+import { check, type Trial } from '../../campaign/trial.js';
 import { mounted } from '../mounted.js';
 import { MODEL_DIGEST, TOKENIZER_DIGEST } from '../pinned.js';
-import type { Row } from '../row.js';
-import { kill, pidOf } from '../sandbox.js';
-import { check, type Trial } from '../trial.js';
 import { healthOf, statusOf, until, volumeProblem, wholesome } from '../watch.js';
 import { AS_NOBODY } from './healing.js';
 

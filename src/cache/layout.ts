@@ -9,7 +9,7 @@ import { join } from 'node:path';
  * ingest/<name>.<owner>.tmp      a small file on its way to an atomic rename
  * quarantine/<hex>.<when>        evidence of corruption, with a .json beside it that says why
  * vectors/<hex>.bin              derived: embeddings of route utterances, by model digest
- * vectors/<hex>.head-texts.bin   the same of the other texts that heads are trained and calibrated with
+ * vectors/<hex>.head-texts.bin   the same of the other texts that heads are trained with
  * vectors/<hex>.heads.bin        derived: trained heads, by model digest
  * vectors/<hex>.commands.bin     the same, of what lint and eval embedded
  * routes/<hex>.json              a version of the route set, by the digest of its bytes

@@ -91,8 +91,7 @@ export class ActiveSet {
       const score = round(scores.score[route]);
       scores.score[route] = score;
       scores.similarity[route] = round(scores.similarity[route]);
-      const threshold = options.threshold ?? this.set.routes[route]?.scoreThreshold ?? this.#defaultThreshold;
-      if (score >= threshold) {
+      if (score >= this.#thresholdOf(route, options)) {
         if (chosen === undefined || this.#compare(route, chosen) < 0) chosen = route;
         if (options.multi === true) reached.push(route);
       }
@@ -109,7 +108,13 @@ export class ActiveSet {
       route: chosen === undefined ? null : this.#nameOf(chosen),
       score: this.#numberOf(scores.score, first),
       similarity: this.#numberOf(scores.similarity, first),
-      candidates: top.map((route) => this.#candidate(route, options.explain === true ? vector : undefined)),
+      candidates: top.map((route) => ({
+        ...this.#candidate(route),
+        ...(options.explain === true && {
+          threshold: this.#thresholdOf(route, options),
+          ...this.#explanation(route, vector),
+        }),
+      })),
       ...(options.multi === true ? { routes: this.#matches(reached) } : {}),
       ...(metadata === undefined ? {} : { route_metadata: metadata }),
     };
@@ -119,16 +124,19 @@ export class ActiveSet {
     routes.sort((a, b) => this.#compare(a, b));
     return routes.map((route) => {
       const metadata = this.set.routes[route]?.metadata;
-      return { ...this.#candidate(route, undefined), ...(metadata === undefined ? {} : { metadata }) };
+      return { ...this.#candidate(route), ...(metadata === undefined ? {} : { metadata }) };
     });
   }
 
-  #candidate(route: number, explained: Float32Array | undefined): Candidate {
+  #thresholdOf(route: number, { threshold }: ClassifyOptions): number {
+    return threshold ?? this.set.routes[route]?.scoreThreshold ?? this.#defaultThreshold;
+  }
+
+  #candidate(route: number): Candidate {
     return {
       route: this.#nameOf(route),
       score: this.#numberOf(this.#scores.score, route),
       similarity: this.#numberOf(this.#scores.similarity, route),
-      ...(explained === undefined ? {} : this.#explanation(route, explained)),
     };
   }
 

@@ -16,6 +16,8 @@ export interface Encoder {
   readonly cache?: VectorCache;
   /** The same for texts that heads are trained and calibrated with besides utterances. */
   readonly auxiliary?: VectorCache;
+  /** The vectors of the background texts that came with the program for this model: texts × dimension. */
+  readonly background?: () => Promise<Float32Array | undefined>;
   /** Trained heads that outlive the process. */
   readonly heads?: HeadCache;
   /** What decides about vectors beside the model's digest (runtime, processor), so that heads are kept apart. */

@@ -1,8 +1,9 @@
 import { AppError } from '../errors.js';
 import type { ActiveSet } from './active-set.js';
+import { type DraftText, parseDraft } from './draft-parser.js';
 import { COMPARISON_DEFAULTS } from './lint/comparison.js';
 import { type LintOptions, type LintReport, lintRoutes } from './lint.js';
-import type { RouteSet } from './route-set.js';
+import type { RouteSet, RouteWarning } from './route-set.js';
 import { SharedCache } from './shared-cache.js';
 import { embedRoutes } from './vectors.js';
 
@@ -12,6 +13,12 @@ export const DRAFT_LIMITS = {
   /** Drafts under way at once. */
   concurrent: 2,
 } as const;
+
+/** What came of a set that somebody sent. */
+export interface LintedDraft {
+  readonly report: LintReport;
+  readonly warnings: readonly RouteWarning[];
+}
 
 /** Comparisons of two utterances that one report may cost: some seconds. A larger set is sampled. */
 const MAX_COMPARISONS = 40_000_000;
@@ -35,10 +42,24 @@ export class Linter {
   }
 
   /**
-   * Embeds what the served set does not have, and keeps nothing.
-   * @throws AppError `validation_failed` when it is too large, `overloaded`, `not_ready`, `aborted`
+   * Reads a set, embeds what the served one does not have, and keeps nothing.
+   * @throws AppError `routes_invalid`, `validation_failed` when it is too large, `overloaded`, `not_ready`, `aborted`
    */
-  async draft(set: RouteSet, signal: AbortSignal): Promise<LintReport> {
+  async draft(text: DraftText, signal: AbortSignal): Promise<LintedDraft> {
+    this.#required();
+    if (this.#drafts >= DRAFT_LIMITS.concurrent) {
+      throw new AppError('overloaded', 'other sets are being looked over', { retryable: true });
+    }
+    this.#drafts += 1;
+    try {
+      const set = await parseDraft(text, signal);
+      return { report: await this.#lookOver(set, signal), warnings: set.warnings };
+    } finally {
+      this.#drafts -= 1;
+    }
+  }
+
+  async #lookOver(set: RouteSet, signal: AbortSignal): Promise<LintReport> {
     const { encoder, vectors: previous } = this.#required();
     if (set.utteranceCount > DRAFT_LIMITS.utterances) {
       const message = `has ${set.utteranceCount} utterances; at most ${DRAFT_LIMITS.utterances} are looked over here, "ai-router lint" takes any number`;
@@ -46,17 +67,9 @@ export class Linter {
         issues: [{ path: 'routes', message }],
       });
     }
-    if (this.#drafts >= DRAFT_LIMITS.concurrent) {
-      throw new AppError('overloaded', 'other sets are being looked over', { retryable: true });
-    }
-    this.#drafts += 1;
-    try {
-      // One text at a time: requests for answers go first.
-      const { vectors } = await embedRoutes(set, encoder.embedder, { signal, previous, concurrency: 1 });
-      return await lintRoutes(set, vectors, boundsOf(set, signal));
-    } finally {
-      this.#drafts -= 1;
-    }
+    // One text at a time: requests for answers go first.
+    const { vectors } = await embedRoutes(set, encoder.embedder, { signal, previous, concurrency: 1 });
+    return lintRoutes(set, vectors, boundsOf(set, signal));
   }
 
   #required(): ActiveSet {

@@ -83,7 +83,8 @@ class JsonReader {
       } while (this.#take(','));
       if (!this.#take('}')) throw this.#unexpected('"," or "}"');
     }
-    this.#repeated.push(...repeatedKeys(entries));
+    // Not spread into one call: a mapping may repeat more keys than a call takes arguments.
+    for (const fault of repeatedKeys(entries)) this.#repeated.push(fault);
     return { kind: 'map', entries, offset };
   }
 

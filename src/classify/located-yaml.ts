@@ -101,7 +101,8 @@ class Converter {
       }
       entries.push({ key, keyOffset, value: this.convert(pair.value, keyOffset, depth + 1) });
     }
-    this.faults.push(...repeatedKeys(entries));
+    // Not spread into one call: a mapping may repeat more keys than a call takes arguments.
+    for (const fault of repeatedKeys(entries)) this.faults.push(fault);
     return { kind: 'map', entries, offset };
   }
 

@@ -76,12 +76,20 @@ export class RouteCatalogue {
       const latest = history.at(-1);
       // While something is served, the file was edited: that is what this is about.
       const found = this.#served ? undefined : await this.#options.versions.newestOf(file.digest, history);
-      const chosen: ServedRoutes = found?.version ?? { set: file, version: undefined };
-      await this.#options.serve(chosen.set, { signal });
+      const problems = [...(found?.problems ?? [])];
+      let chosen: ServedRoutes = found?.version ?? { set: file, version: undefined };
+      try {
+        await this.#options.serve(chosen.set, { signal });
+      } catch (error) {
+        // A version that the settings of today refuse must not keep the daemon from serving.
+        if (!chosen.version || !(error instanceof AppError) || error.code !== 'routes_invalid') throw error;
+        problems.push(`version ${chosen.version.version} cannot be served: ${error.message}`);
+        chosen = { set: file, version: undefined };
+        await this.#options.serve(file, { signal });
+      }
       this.#file = file;
       this.#history = history;
       this.#served = chosen;
-      const problems = found?.problems ?? [];
       this.#tell([problem, ...problems]);
       if (chosen.version) {
         const { version, digest } = chosen.version;

@@ -1,13 +1,13 @@
 import { AppError } from '../errors.js';
 import { didYouMean } from './closest.js';
-import { type Route, type RouteSet, routeToJson } from './route-set.js';
+import { type Route, type RouteSet, routeSetToJson } from './route-set.js';
 import { parseRouteSet } from './routes.js';
 
 /** The set with this route in it, in the place of the one of the same name, or at the end. */
 export function withRoute(set: RouteSet, route: Route): RouteSet {
   const index = set.indexOf.get(route.name);
-  if (index === undefined) return validated([...set.routes, route]);
-  return validated(set.routes.with(index, route));
+  if (index === undefined) return validated(set, [...set.routes, route]);
+  return validated(set, set.routes.with(index, route));
 }
 
 /**
@@ -16,7 +16,10 @@ export function withRoute(set: RouteSet, route: Route): RouteSet {
  */
 export function withoutRoute(set: RouteSet, name: string): RouteSet {
   routeOf(set, name);
-  return validated(set.routes.filter((route) => route.name !== name));
+  return validated(
+    set,
+    set.routes.filter((route) => route.name !== name),
+  );
 }
 
 /**
@@ -31,8 +34,8 @@ export function routeOf(set: RouteSet, name: string): Route {
 }
 
 /** Sent through the reader of files, which alone knows what holds for a set as a whole. */
-function validated(routes: readonly Route[]): RouteSet {
-  return parseRouteSet(JSON.stringify({ routes: routes.map(routeToJson) }), {
+function validated({ method }: RouteSet, routes: readonly Route[]): RouteSet {
+  return parseRouteSet(JSON.stringify(routeSetToJson({ method, routes })), {
     origin: 'routes',
     format: 'json',
   });

@@ -85,9 +85,9 @@ export class RouteFile {
    * Reads the file and applies nothing.
    * @throws AppError `routes_invalid`, also where the file cannot be read
    */
-  async check(): Promise<void> {
+  async check(): Promise<RouteSet> {
     const { text, digest } = await readTextFile(this.#path, MAX_ROUTE_FILE_BYTES);
-    this.#parse(text, digest);
+    return this.#parse(text, digest);
   }
 
   /**

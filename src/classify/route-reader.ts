@@ -1,10 +1,12 @@
 import { ROUTE_LIMITS } from '../contract/route-limits.js';
 import { didYouMean } from './closest.js';
+import { untrainable } from './head/sizes.js';
 import { describeKind, type Located, type LocatedEntry, type RouteFinding } from './located.js';
 import { readMetadata } from './metadata.js';
 import type { JsonObject, Route } from './route-set.js';
+import { SCORING_METHODS, type ScoringMethod } from './scoring-method.js';
 
-const SET_FIELDS = ['routes'];
+const SET_FIELDS = ['routes', 'method'];
 const ROUTE_FIELDS = ['name', 'description', 'utterances', 'score_threshold', 'metadata'];
 /** Written by semantic-router: which encoder its own thresholds were meant for, and where it keeps vectors. */
 const FOREIGN_SET_FIELDS = new Set([
@@ -31,6 +33,8 @@ const FOREIGN_ROUTE_FIELDS = new Set([
 export class RouteReader {
   readonly faults: RouteFinding[] = [];
   readonly warnings: RouteFinding[] = [];
+  /** How the set wants to be scored. */
+  method: ScoringMethod | undefined;
   /** Which route said an utterance first. */
   readonly #owners = new Map<string, string>();
   /** Path of the route that took a name. */
@@ -41,7 +45,13 @@ export class RouteReader {
 
   read(root: Located): Route[] {
     const list = root.kind === 'map' ? this.#routesField(root.entries, root.offset) : root;
-    if (list === undefined) return [];
+    const routes = list === undefined ? [] : this.#routeList(root, list);
+    const method = root.kind === 'map' ? root.entries.find(({ key }) => key === 'method')?.value : undefined;
+    if (method !== undefined) this.#method(method, routes);
+    return routes;
+  }
+
+  #routeList(root: Located, list: Located): Route[] {
     if (list.kind !== 'list') {
       const wanted = root === list ? 'a mapping with "routes"' : 'a list of routes';
       this.#fault(list, root === list ? '' : 'routes', `must be ${wanted}, not ${describeKind(list)}`);
@@ -63,11 +73,27 @@ export class RouteReader {
     let routes: Located | undefined;
     for (const { key, keyOffset, value } of entries) {
       if (key === 'routes') routes = value;
+      else if (key === 'method') continue;
       else if (FOREIGN_SET_FIELDS.has(key)) this.#foreign(key, value);
       else this.#unknown(keyOffset, '', key, SET_FIELDS);
     }
     if (routes === undefined) this.faults.push({ offset, path: 'routes', message: 'is missing' });
     return routes;
+  }
+
+  /** Whether a head can be trained is known only once the routes were read, and said only of sound ones. */
+  #method(value: Located, routes: readonly Route[]): void {
+    if (isNull(value)) return;
+    const named = value.kind === 'scalar' ? value.value : undefined;
+    this.method = SCORING_METHODS.find((method) => method === named);
+    const known = SCORING_METHODS.join(', ');
+    if (this.method === undefined) {
+      const found = typeof named === 'string' ? `"${clip(named)}"` : describeKind(value);
+      this.#fault(value, 'method', `must be one of ${known}, not ${found}`);
+    } else if (this.method === 'head' && this.faults.length === 0) {
+      const reason = untrainable(routes);
+      if (reason !== undefined) this.#fault(value, 'method', `cannot be "head": ${reason}`);
+    }
   }
 
   #foreign(key: string, value: Located): void {

@@ -3,6 +3,7 @@ import type { RouteBody } from '../contract/routes.js';
 import type { JsonObject, JsonValue } from '../contract/schema.js';
 import type { FieldIssue } from '../errors.js';
 import { compareText } from './closest.js';
+import type { ScoringMethod } from './scoring-method.js';
 
 export type { JsonObject, JsonValue } from '../contract/schema.js';
 
@@ -29,6 +30,8 @@ export interface RouteWarning extends FieldIssue {
 /** A validated set of routes. Deeply frozen. */
 export interface RouteSet {
   readonly routes: readonly Route[];
+  /** How they are to be scored, whatever the setting says; `undefined`: as that says. */
+  readonly method: ScoringMethod | undefined;
   /** Position of each route in `routes` by its name. */
   readonly indexOf: ReadonlyMap<string, number>;
   /** Utterances of all routes together. */
@@ -45,12 +48,19 @@ export interface RouteSet {
  * Builds a set from routes that were checked already (by `parseRouteSet`, or as labels of a request).
  * Takes the objects over and freezes them.
  */
-export function createRouteSet(routes: readonly Route[], warnings: readonly RouteWarning[] = []): RouteSet {
+export function createRouteSet(
+  routes: readonly Route[],
+  {
+    method,
+    warnings = [],
+  }: { readonly method?: ScoringMethod | undefined; readonly warnings?: readonly RouteWarning[] } = {},
+): RouteSet {
   return deepFreeze({
     routes,
+    method,
     indexOf: new Map(routes.map((route, index) => [route.name, index])),
     utteranceCount: routes.reduce((sum, route) => sum + route.utterances.length, 0),
-    digest: digestOf(routes),
+    digest: digestOf(routes, method),
     warnings,
   });
 }
@@ -66,12 +76,21 @@ export function routeToJson(route: Route): RouteBody {
   };
 }
 
-function digestOf(routes: readonly Route[]): string {
+/** A set as it is written in a file and shown over HTTP. */
+export function routeSetToJson({ method, routes }: Pick<RouteSet, 'method' | 'routes'>): {
+  readonly method?: ScoringMethod;
+  readonly routes: readonly RouteBody[];
+} {
+  return { ...(method === undefined ? {} : { method }), routes: routes.map(routeToJson) };
+}
+
+function digestOf(routes: readonly Route[], method: ScoringMethod | undefined): string {
   const hash = createHash('sha256');
   for (const route of [...routes].sort((a, b) => compareText(a.name, b.name))) {
     const sorted = { ...route, utterances: [...route.utterances].sort(compareText) };
     hash.update(`${canonicalJson(routeToJson(sorted))}\n`);
   }
+  if (method !== undefined) hash.update(`${canonicalJson({ method })}\n`);
   return `sha256:${hash.digest('hex')}`;
 }
 

@@ -14,7 +14,7 @@ import type { Layout } from '../cache/layout.js';
 import { ROUTE_LIMITS } from '../contract/route-limits.js';
 import { AppError, messageOf } from '../errors.js';
 import { decodeHistory, encodeHistory, type RouteVersion } from './route-history.js';
-import { type RouteSet, routeToJson } from './route-set.js';
+import { type RouteSet, routeSetToJson } from './route-set.js';
 import { parseRouteSet } from './routes.js';
 
 /** How much is kept. */
@@ -185,7 +185,7 @@ export class RouteVersions {
 
 /** A set as it stands in its document. */
 function documentOf(set: RouteSet): Buffer {
-  return Buffer.from(`${JSON.stringify({ routes: set.routes.map(routeToJson) }, null, 2)}\n`);
+  return Buffer.from(`${JSON.stringify(routeSetToJson(set), null, 2)}\n`);
 }
 
 async function readHistory(path: string): Promise<readonly RouteVersion[] | undefined> {

@@ -5,6 +5,7 @@ import { parseLocatedJson } from './located-json.js';
 import { parseLocatedYaml } from './located-yaml.js';
 import { RouteReader } from './route-reader.js';
 import { createRouteSet, type Route, type RouteSet, type RouteWarning } from './route-set.js';
+import type { ScoringMethod } from './scoring-method.js';
 import { SourceText } from './source-text.js';
 
 /** A message lists at most this many faults; `issues` holds those. */
@@ -26,11 +27,8 @@ export interface ParseRouteSetOptions {
  * @throws AppError `routes_invalid`, every fault with its line (`routes.yaml:12:5: routes[3].utterances: …`)
  */
 export function parseRouteSet(text: string, options: ParseRouteSetOptions): RouteSet {
-  const { source, routes, warnings } = readRoutes(text, options, (root) => root);
-  return createRouteSet(
-    routes,
-    warnings.map((warning) => place(source, warning)),
-  );
+  const { source, routes, method, warnings } = readRoutes(text, options, (root) => root);
+  return createRouteSet(routes, { method, warnings: warnings.map((warning) => place(source, warning)) });
 }
 
 /**
@@ -61,6 +59,7 @@ function named(route: Located & { kind: 'map' }, name: string): Located {
 interface ReadRoutes {
   readonly source: SourceText;
   readonly routes: readonly Route[];
+  readonly method: ScoringMethod | undefined;
   readonly warnings: readonly RouteFinding[];
 }
 
@@ -97,7 +96,7 @@ function readRoutes(
       reader.faults.map((fault) => ({ ...fault, path: inside(fault.path) })),
     );
   }
-  return { source, routes, warnings: reader.warnings };
+  return { source, routes, method: reader.method, warnings: reader.warnings };
 }
 
 function place(source: SourceText, { offset, path, message }: RouteFinding): RouteWarning {

@@ -8,8 +8,8 @@ const MODEL = {
 };
 const HEAD = {
   method: 'head',
-  version: 1,
-  digest: 'sha256:020f66002d220873510675c0d2c8b4bb2e41a03ea2a7407ddd01a1c6d93e5837',
+  version: 2,
+  digest: 'sha256:82a193ba541979075d614f9e71120c750053162c20ee03d9eef6e8dc4c1adbb7',
 };
 const ROUTES = 'sha256:b44636ad21eb33507da6c73341d4d7950095a988eb6329f6720a1f43c5af0b87';
 
@@ -73,22 +73,22 @@ export const CLASSIFY_EXAMPLES: Readonly<
     text: {
       value: {
         route: 'account_billing',
-        score: 0.999178,
+        score: 0.999177,
         similarity: 0.740851,
         candidates: [
           {
             route: 'account_billing',
-            score: 0.999178,
+            score: 0.999177,
             similarity: 0.740851,
           },
           {
             route: 'human_agent',
-            score: 0.00113,
+            score: 0.001141,
             similarity: 0.346149,
           },
           {
             route: 'code_debugging',
-            score: 0.001,
+            score: 0.00101,
             similarity: 0.249206,
           },
         ],
@@ -108,12 +108,12 @@ export const CLASSIFY_EXAMPLES: Readonly<
     abstention: {
       value: {
         route: null,
-        score: 0.051021,
+        score: 0.051024,
         similarity: 0.207555,
         candidates: [
           {
             route: 'small_talk',
-            score: 0.051021,
+            score: 0.051024,
             similarity: 0.207555,
           },
         ],
@@ -129,13 +129,14 @@ export const CLASSIFY_EXAMPLES: Readonly<
     candidates: {
       value: {
         route: 'weather',
-        score: 0.996416,
+        score: 0.996411,
         similarity: 0.604592,
         candidates: [
           {
             route: 'weather',
-            score: 0.996416,
+            score: 0.996411,
             similarity: 0.604592,
+            threshold: 0.221,
             nearest: [
               {
                 utterance: "what's the weather like today",
@@ -154,9 +155,9 @@ export const CLASSIFY_EXAMPLES: Readonly<
               head_probability: 0.999996,
               probability: 1,
               log_odds: {
-                head: 4.798474,
-                similarity: 6.544558,
-                bias: -5.715213,
+                head: 4.794816,
+                similarity: 6.547583,
+                bias: -5.716152,
               },
             },
           },
@@ -211,24 +212,24 @@ export const CLASSIFY_EXAMPLES: Readonly<
     several: {
       value: {
         route: 'summarization',
-        score: 0.979885,
+        score: 0.979906,
         similarity: 0.703114,
         candidates: [
           {
             route: 'summarization',
-            score: 0.979885,
+            score: 0.979906,
             similarity: 0.703114,
           },
           {
             route: 'translation',
-            score: 0.476389,
+            score: 0.477412,
             similarity: 0.561022,
           },
         ],
         routes: [
           {
             route: 'summarization',
-            score: 0.979885,
+            score: 0.979906,
             similarity: 0.703114,
             metadata: {
               model: 'small',
@@ -236,7 +237,7 @@ export const CLASSIFY_EXAMPLES: Readonly<
           },
           {
             route: 'translation',
-            score: 0.476389,
+            score: 0.477412,
             similarity: 0.561022,
             metadata: {
               model: 'small',
@@ -272,12 +273,12 @@ export const CLASSIFY_EXAMPLES: Readonly<
         results: [
           {
             route: 'account_billing',
-            score: 0.999178,
+            score: 0.999177,
             similarity: 0.740851,
             candidates: [
               {
                 route: 'account_billing',
-                score: 0.999178,
+                score: 0.999177,
                 similarity: 0.740851,
               },
             ],
@@ -295,12 +296,12 @@ export const CLASSIFY_EXAMPLES: Readonly<
           },
           {
             route: 'weather',
-            score: 0.996416,
+            score: 0.996411,
             similarity: 0.604592,
             candidates: [
               {
                 route: 'weather',
-                score: 0.996416,
+                score: 0.996411,
                 similarity: 0.604592,
               },
             ],

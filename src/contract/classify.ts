@@ -79,6 +79,9 @@ const candidate = z
     route: z.string(),
     score: score.meta({ description: 'Confidence that this route is right' }),
     similarity: similarity.meta({ description: "Best cosine of the route's utterances" }),
+    threshold: score
+      .exactOptional()
+      .meta({ description: 'With `explain`: lowest score with which it is chosen' }),
     nearest: z
       .array(z.object({ utterance: z.string(), similarity }))
       .exactOptional()

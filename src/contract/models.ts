@@ -77,9 +77,8 @@ export function modelPaths(): Paths {
         200: file('The file'),
         206: file('A part of it', { 'Content-Range': z.string() }),
         304: { description: 'It is the one of `If-None-Match`', headers: z.object({ ETag: z.string() }) },
-        416: { description: 'It has no such part', headers: z.object({ 'Content-Range': z.string() }) },
       },
-      problems: [400, 404],
+      problems: [400, 404, 416],
     });
   const info = (id: string, params: z.ZodObject) =>
     operation({

@@ -42,6 +42,7 @@ const PROBLEMS = {
   412: ['PreconditionFailed', 'The routes have changed meanwhile; `detail` has their digest now'],
   413: ['BodyTooLarge', 'The body is larger than `MAX_BODY_BYTES`'],
   415: ['UnsupportedMediaType', 'The body is of another media type, or compressed'],
+  416: ['RangeNotSatisfiable', 'It has no such part; `Content-Range` has its size'],
   422: ['ValidationFailed', 'A field is wrong; `errors` names each'],
   428: ['PreconditionRequired', 'Changes want `If-Match` with the ETag that they were made from'],
   429: ['RateLimited', 'More requests than `RATE_LIMIT` allows'],
@@ -137,6 +138,7 @@ function problemAnswer(status: ProblemStatus): Answer {
     headers: z.object({
       ...COMMON_HEADERS,
       ...((status === 429 || status === 503) && { 'Retry-After': RETRY_AFTER }),
+      ...(status === 416 && { 'Content-Range': z.string() }),
       ...(status === 401 && { 'WWW-Authenticate': z.string() }),
     }),
     content: { 'application/problem+json': { schema: problemSchema } },

@@ -3,7 +3,7 @@ import { operation, type Paths } from './operation.js';
 
 const HTML = { 'text/html': { schema: z.string() } };
 
-/** The contract itself, and its reader's page. */
+/** What people look at: the page, the contract, and its viewer. */
 export function referencePaths(): Paths {
   const common = { tag: 'Contract', access: 'open' } as const;
   return {
@@ -18,6 +18,14 @@ export function referencePaths(): Paths {
             content: { 'application/json': { schema: z.looseObject({ openapi: z.string() }) } },
           },
         },
+      }),
+    },
+    '/': {
+      get: operation({
+        ...common,
+        id: 'page',
+        summary: 'A page for people: state, cache, traffic, and a box to try a text',
+        answers: { 200: { description: 'The page', content: HTML } },
       }),
     },
     '/docs': {

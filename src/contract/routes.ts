@@ -19,6 +19,11 @@ const routeSchema = z
   })
   .meta({ id: 'Route', description: 'One destination, with the texts that stand for it' });
 
+/** How routes are scored: a trained head, the nearest utterances, or what there is enough for. */
+const scoringMethod = z.enum(['auto', 'head', 'nearest']).meta({
+  description: 'How these routes are scored, whatever `CLASSIFY_METHOD` says',
+});
+
 /** Written by semantic-router, and ignored here. */
 const foreign = z.unknown().optional().meta({ description: 'Taken from semantic-router, and ignored' });
 
@@ -51,6 +56,7 @@ const routeInput = z
 
 const setInput = z
   .strictObject({
+    method: scoringMethod.exactOptional(),
     routes: z
       .array(z.strictObject({ name: nameSchema, ...routeFields }))
       .min(1)
@@ -85,6 +91,7 @@ const setSchema = z
     source: sourceSchema,
     problem: z.string().nullable().meta({ description: 'What is wrong with the versions on the volume' }),
     utterances: count,
+    method: scoringMethod.exactOptional(),
     routes: z.array(routeSchema),
   })
   .meta({ id: 'RouteSet', description: 'The routes that are served' });

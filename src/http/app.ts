@@ -4,16 +4,19 @@ import Koa, { type Context, type Next } from 'koa';
 import type { RequestLimits } from '../contract/limits.js';
 import { AppError, messageOf } from '../errors.js';
 import type { Log } from '../log.js';
+import { brief } from './body.js';
 import { type CachePort, cacheRoutes } from './cache.js';
 import { type ClassifierPort, classifyRoutes } from './classify.js';
 import { type TrustedProxy, trustProxy } from './client-address.js';
 import { crossOrigin } from './cross-origin.js';
 import { docsRoutes } from './docs.js';
 import { type GateDeps, gate } from './gate.js';
+import { checkHead } from './head.js';
 import { type HealthPort, healthRoutes } from './health.js';
 import { type MetricsPort, metricsRoutes } from './metrics.js';
 import { type ModelsPort, modelRoutes } from './models.js';
 import { type ContractSettings, openapiRoutes } from './openapi.js';
+import { type PagePort, pageRoutes } from './page.js';
 import { sendProblem } from './problem.js';
 import { type LintPort, lintPaths } from './route-lint.js';
 import { type RoutesPort, routeSetRoutes } from './routes.js';
@@ -31,12 +34,15 @@ export interface AppDeps extends GateDeps {
   /** The routes file's base name. */
   readonly routesFile: string;
   readonly lint: LintPort;
+  readonly page: PagePort;
   readonly limits: RequestLimits;
   /** What the contract says of this daemon. */
   readonly contract: ContractSettings;
   /** Origins of pages that may ask, or `*`; none lets browsers ask from the daemon's own pages only. */
   readonly corsOrigins: readonly string[];
   readonly trustedProxy: TrustedProxy;
+  /** Most headers of one request. */
+  readonly maxHeaders: number;
   /** Time for one classification, waiting included, in milliseconds. */
   readonly requestTimeoutMs: number;
   readonly log: Log;
@@ -47,8 +53,8 @@ export type Timings = Record<string, number>;
 
 const REQUEST_ID = /^[\w.:-]{1,128}$/;
 
-/** Paths that monitors ask all the time; they are logged at debug level. */
-const QUIET_PATHS = new Set(['/livez', '/readyz', '/health', '/metrics']);
+/** Paths that monitors and the page ask all the time; they are logged at debug level. */
+const QUIET_PATHS = new Set(['/livez', '/readyz', '/health', '/metrics', '/cache/status']);
 
 /** Builds the Koa application: identity and timing, then errors, then the resources. */
 export function createApp(deps: AppDeps): Koa {
@@ -58,6 +64,10 @@ export function createApp(deps: AppDeps): Koa {
   app.use(secureHeaders);
   if (deps.corsOrigins.length > 0) app.use(crossOrigin(deps.corsOrigins));
   app.use((context, next) => answerErrors(context, next, deps.log));
+  app.use((context, next) => {
+    checkHead(context.req, deps.maxHeaders);
+    return next();
+  });
   app.use(gate(deps));
   const router = new Router();
   healthRoutes(router, deps.health);
@@ -70,6 +80,7 @@ export function createApp(deps: AppDeps): Koa {
   // Before `/routes/:name`, so that it is not taken for a route of that name.
   lintPaths(router, deps);
   routeSetRoutes(router, deps);
+  pageRoutes(router, deps.page);
   app.use(router.routes());
   app.use((context) => refuse(context, router));
   // A connection that broke while we wrote is the client's affair; everything else was answered above.
@@ -103,7 +114,8 @@ async function identify(context: Context, next: Next, { log, health, metrics }: 
   const entry = {
     request_id: requestId,
     method: context.method,
-    path: context.path,
+    // Of a target that is no URL, Koa knows no path, whatever its type says.
+    path: brief(context.path ?? ''),
     status: context.status,
     duration_ms: Math.round(timings.total * 100) / 100,
   };
@@ -129,8 +141,8 @@ function refuse(context: Context, router: Router): void {
   // A path that is written out is none of those that a parameter would stand for.
   const own = layers.filter(({ path }) => path === context.path);
   const methods = new Set((own.length > 0 ? own : layers).flatMap((layer) => layer.methods));
-  if (methods.size === 0) throw new AppError('not_found', `there is nothing at ${context.path}`);
+  if (methods.size === 0) throw new AppError('not_found', `there is nothing at ${brief(context.path)}`);
   const allowed = [...methods].sort().join(', ');
   context.set('Allow', allowed);
-  throw new AppError('method_not_allowed', `${context.path} takes ${allowed}, not ${context.method}`);
+  throw new AppError('method_not_allowed', `${brief(context.path)} takes ${allowed}, not ${context.method}`);
 }

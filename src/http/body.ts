@@ -1,8 +1,19 @@
 import type { Context } from 'koa';
 import rawBody from 'raw-body';
 import type * as z from 'zod';
+import { parseLocatedJson } from '../classify/located-json.js';
 import { AppError, messageOf } from '../errors.js';
 import { issuesOf } from '../validation.js';
+import { checkShape } from './json-shape.js';
+
+/** Faults that an answer names, and how much of each it says: a request may have thousands, with long names. */
+const SHOWN = { issues: 50, characters: 300 } as const;
+
+/** Longest body that is read a second time to find where its JSON breaks, in characters. */
+const EXPLAINED_CHARS = 65_536;
+
+/** The rest of a body that is too large is read and dropped up to this many times the limit. */
+const DRAINED = 16;
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
 
@@ -19,17 +30,17 @@ export async function readJson<Schema extends z.ZodType>(
   schema: Schema,
   maxBytes: number,
 ): Promise<z.output<Schema>> {
-  const { text } = await readText(
-    context,
-    JSON_TYPES,
-    'JSON with "Content-Type: application/json"',
-    maxBytes,
-  );
+  requireIdentity(context);
+  requireType(context, JSON_TYPES, 'JSON with "Content-Type: application/json"');
+  const bytes = await readBytes(context, maxBytes);
+  checkShape(bytes);
+  const text = decode(bytes);
   let json: unknown;
   try {
     json = JSON.parse(text);
-  } catch (cause) {
-    throw new AppError('malformed_json', `the body is not JSON: ${messageOf(cause)}`, { cause });
+  } catch {
+    // The parser's own message repeats a piece of the text, which belongs into no log.
+    throw new AppError('malformed_json', `the body is not JSON${whereBroken(text)}`);
   }
   const result = schema.safeParse(json);
   if (!result.success) throw validationError(result.error);
@@ -48,26 +59,48 @@ export async function readText(
   wanted: string,
   maxBytes: number,
 ): Promise<{ readonly text: string; readonly type: string }> {
-  const encoding = context.get('content-encoding');
-  if (encoding !== '' && encoding !== 'identity') {
-    throw new AppError('unsupported_media_type', `send the body without Content-Encoding, not "${encoding}"`);
-  }
-  const type = context.is([...types]);
-  if (!type) {
-    const given = context.get('content-type');
-    throw new AppError('unsupported_media_type', `send ${wanted}${given && `, not "${given}"`}`);
-  }
+  requireIdentity(context);
+  const type = requireType(context, types, wanted);
   return { text: decode(await readBytes(context, maxBytes)), type };
+}
+
+function requireIdentity(context: Context): void {
+  const encoding = context.get('content-encoding');
+  if (encoding === '' || encoding.toLowerCase() === 'identity') return;
+  const message = `send the body without Content-Encoding, not "${brief(encoding)}"`;
+  throw new AppError('unsupported_media_type', message);
+}
+
+function requireType(context: Context, types: readonly string[], wanted: string): string {
+  const type = context.is([...types]);
+  if (type) return type;
+  const given = context.get('content-type');
+  throw new AppError('unsupported_media_type', `send ${wanted}${given && `, not "${brief(given)}"`}`);
+}
+
+/** The beginning of what a client sent, for a message to that client. */
+export function brief(text: string): string {
+  return text.length <= SHOWN.characters ? text : `${text.slice(0, SHOWN.characters)}…`;
+}
+
+function whereBroken(text: string): string {
+  const parsed = text.length > EXPLAINED_CHARS ? undefined : parseLocatedJson(text);
+  const fault = parsed?.ok === false ? parsed.faults[0] : undefined;
+  if (!fault) return '';
+  return ` (at character ${fault.offset + 1}): ${fault.message.replace(/^not JSON: /, '')}`;
 }
 
 async function readBytes(context: Context, maxBytes: number): Promise<Buffer> {
   try {
     return await rawBody(context.req, { length: context.get('content-length') || null, limit: maxBytes });
   } catch (cause) {
-    // What is left of the body is not read, so this connection has no further use.
-    context.set('Connection', 'close');
     const type = cause instanceof Error && 'type' in cause ? cause.type : undefined;
-    if (type === 'entity.too.large') {
+    const tooLarge = type === 'entity.too.large';
+    // The rest of a body is let run through, lest closing before it has come resets the connection and the client
+    // never sees the answer; but not of one that may have no end.
+    const announced = Number(context.get('content-length') || Number.POSITIVE_INFINITY);
+    if (!tooLarge || announced > DRAINED * maxBytes) context.set('Connection', 'close');
+    if (tooLarge) {
       throw new AppError('body_too_large', `the body may have ${maxBytes} bytes at most (MAX_BODY_BYTES)`, {
         cause,
       });
@@ -85,9 +118,11 @@ function decode(bytes: Buffer): string {
 }
 
 function validationError(error: z.ZodError): AppError {
-  const issues = issuesOf(error);
+  const issues = issuesOf(error)
+    .slice(0, SHOWN.issues)
+    .map(({ path, message }) => ({ path: brief(path), message: brief(message) }));
   const [first] = issues;
   const where = first?.path ? `${first.path}: ` : '';
-  const more = issues.length > 1 ? ` (and ${issues.length - 1} more)` : '';
+  const more = error.issues.length > 1 ? ` (and ${error.issues.length - 1} more)` : '';
   return new AppError('validation_failed', `${where}${first?.message}${more}`, { issues });
 }

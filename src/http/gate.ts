@@ -13,7 +13,8 @@ export interface GateDeps {
 }
 
 /** Paths that need no key and are not counted: health, the page, and the contract with its viewer. */
-const OPEN_PATH = /^\/(?:|livez|readyz|health|v2\/health\/(?:live|ready)|openapi\.json|docs(?:\/[^/]+)?)$/i;
+const OPEN_PATH =
+  /^\/(?:|livez|readyz|health|v2\/health\/(?:live|ready)|openapi\.json|(?:docs|page)(?:\/[^/]+)?)$/i;
 
 /** Whether a path is open to everybody. The router, too, makes nothing of case and of a slash at the end. */
 export function isOpen(path: string): boolean {

@@ -4,6 +4,7 @@ import type { Manifest, PinnedFile } from '../cache/manifest.js';
 import type { OpenBlob } from '../cache/open-blob.js';
 import type { HubModel, HubTree } from '../contract/models.js';
 import { AppError } from '../errors.js';
+import { brief } from './body.js';
 import { matchesEtag, parseRange } from './range.js';
 
 /** What the paths of the model's files ask. */
@@ -52,7 +53,7 @@ async function serveFile(context: Context, port: ModelsPort): Promise<void> {
   const { files, revision } = pinned(context, port.manifest);
   const path = paramOf(context, 'path');
   const file = files.find((candidate) => candidate.path === path);
-  if (!file) throw missing(context, 'EntryNotFound', `this model has no file "${path}"`);
+  if (!file) throw missing(context, 'EntryNotFound', `this model has no file "${brief(path)}"`);
   const etag = `"${file.sha256}"`;
   const blob = await port.open(file);
   context.set({
@@ -80,9 +81,7 @@ async function serveFile(context: Context, port: ModelsPort): Promise<void> {
   if (range === 'unsatisfiable') {
     await blob.close();
     context.set('Content-Range', `bytes */${file.size}`);
-    context.status = 416;
-    context.body = '';
-    return;
+    throw new AppError('range_not_satisfiable', `the file has ${file.size} bytes`);
   }
   const { start, end } = range ?? { start: 0, end: file.size };
   if (range) context.set('Content-Range', `bytes ${start}-${end - 1}/${file.size}`);
@@ -113,8 +112,8 @@ function pinned(context: Context, manifest: Manifest): Manifest {
 }
 
 function missing(context: Context, code: HubError, message: string): AppError {
-  // A header takes no other characters, and a path may hold any.
-  context.set({ 'X-Error-Code': code, 'X-Error-Message': message.replace(/[^\x20-\x7e]/g, '?') });
+  // The message repeats what was asked for, which may hold anything; a header may not.
+  context.set({ 'X-Error-Code': code, 'X-Error-Message': message.replace(/[^ -~]/g, '?') });
   return new AppError('not_found', message);
 }
 

@@ -8,6 +8,8 @@ export interface ContractSettings extends RequestLimits {
   readonly version: string;
   /** Texts that may wait for inference. */
   readonly maxQueue: number;
+  readonly maxConnections: number;
+  readonly maxHeaders: number;
   readonly rateLimit: RateLimit | undefined;
   /** Whether every request but the open ones wants a key. */
   readonly keyRequired: boolean;
@@ -53,16 +55,19 @@ export async function openapiDocument(settings: ContractSettings): Promise<Contr
 }
 
 function describe(settings: ContractSettings): string {
-  const { maxTextChars, maxBatch, maxBodyBytes, maxQueue, rateLimit } = settings;
+  const { maxTextChars, maxBatch, maxBodyBytes, maxQueue, maxConnections, maxHeaders, rateLimit } = settings;
   const rate = rateLimit
     ? `${rateLimit.requests} requests of one client in ${rateLimit.seconds} s`
     : 'any number of requests';
   return `Errors are problem documents (RFC 9457) that name every wrong field. A known path with another method
-answers 405 with \`Allow\`.
+answers 405 with \`Allow\`; what does not arrive in time 408, and heads that are too large or ask for what is not
+met 431 and 417.
 
 Limits of this daemon, by setting: a text may have ${maxTextChars} characters (\`MAX_TEXT_CHARS\`), a batch
 ${maxBatch} texts (\`MAX_BATCH\`), a body ${maxBodyBytes} bytes (\`MAX_BODY_BYTES\`); ${maxQueue} texts may wait
-(\`MAX_QUEUE\`), and whoever comes later gets 503 with \`Retry-After\`. Texts longer than 256 tokens are cut, and
+(\`MAX_QUEUE\`), and whoever comes later gets 503 with \`Retry-After\`;
+${maxConnections} connections may be open (\`MAX_CONNECTIONS\`), and a request may have ${maxHeaders} headers
+(\`MAX_HEADERS\`). Texts longer than 256 tokens are cut, and
 \`usage.truncated_tokens\` says by how much. It takes ${rate} (\`RATE_LIMIT\`); where there is a limit, answers
 carry \`RateLimit\` and \`RateLimit-Policy\`, and whoever crosses it gets 429 with \`Retry-After\`.`;
 }

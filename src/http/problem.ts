@@ -5,6 +5,10 @@ import type { AppError, ErrorCode } from '../errors.js';
 /** The only place where an error code meets an HTTP status; a new code does not compile without its row. */
 export const PROBLEMS: Readonly<Record<ErrorCode, readonly [status: number, title: string]>> = {
   bad_request: [400, 'Bad request'],
+  headers_too_large: [431, 'Headers too large'],
+  request_timeout: [408, 'Request not received in time'],
+  expectation_failed: [417, 'Expectation failed'],
+  range_not_satisfiable: [416, 'Range not satisfiable'],
   malformed_json: [400, 'Malformed JSON'],
   forbidden: [403, 'Forbidden'],
   unauthorized: [401, 'Unauthorized'],

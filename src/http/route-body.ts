@@ -26,11 +26,24 @@ export function asRequest<T>(work: () => T, body?: RouteText): T {
   try {
     return work();
   } catch (error) {
-    if (!(error instanceof AppError) || error.code !== 'routes_invalid') throw error;
-    const code =
-      body?.options.format === 'json' && !isJson(body.text) ? 'malformed_json' : 'validation_failed';
-    throw new AppError(code, error.message, { issues: error.issues, cause: error });
+    throw faultOfRequest(error, body);
   }
+}
+
+/** The same for a change that a set as a whole does not allow, such as one that leaves too little to train on. */
+export async function changeAsRequest<T>(change: Promise<T>): Promise<T> {
+  try {
+    return await change;
+  } catch (error) {
+    throw faultOfRequest(error);
+  }
+}
+
+/** A fault of the reader of routes as the client's; anything else as it is. */
+export function faultOfRequest(error: unknown, body?: RouteText): unknown {
+  if (!(error instanceof AppError) || error.code !== 'routes_invalid') return error;
+  const code = body?.options.format === 'json' && !isJson(body.text) ? 'malformed_json' : 'validation_failed';
+  return new AppError(code, error.message, { issues: error.issues, cause: error });
 }
 
 function isJson(text: string): boolean {

@@ -1,18 +1,20 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
 import type { LintReport } from '../classify/lint.js';
-import type { RouteSet } from '../classify/route-set.js';
-import { parseRouteSet } from '../classify/routes.js';
 import type { DraftLintReport } from '../contract/lint.js';
-import { asRequest, readRouteText } from './route-body.js';
+import type { FieldIssue } from '../errors.js';
+import { faultOfRequest, type RouteText, readRouteText } from './route-body.js';
 import { within } from './within.js';
 
 /** What the lint paths ask. */
 export interface LintPort {
   /** Looks over the set that is served. */
   current(signal: AbortSignal): Promise<LintReport>;
-  /** Looks over a set that is not served. */
-  draft(set: RouteSet, signal: AbortSignal): Promise<LintReport>;
+  /** Reads and looks over a set that is not served. */
+  draft(
+    text: RouteText,
+    signal: AbortSignal,
+  ): Promise<{ readonly report: LintReport; readonly warnings: readonly FieldIssue[] }>;
 }
 
 /** What the lint paths are made with. */
@@ -31,10 +33,14 @@ export function lintPaths(router: Router, { lint, limits, requestTimeoutMs }: Li
 
   router.post('/routes/lint', async (context: Context) => {
     const body = await readRouteText(context, limits.maxBodyBytes);
-    const set = asRequest(() => parseRouteSet(body.text, body.options), body);
+    const { report, warnings } = await within(context, requestTimeoutMs, (signal) =>
+      lint.draft(body, signal).catch((error: unknown) => {
+        throw faultOfRequest(error, body);
+      }),
+    );
     context.body = {
-      ...(await within(context, requestTimeoutMs, (signal) => lint.draft(set, signal))),
-      warnings: set.warnings.map(({ path, message }) => ({ path, message })),
+      ...report,
+      warnings: warnings.map(({ path, message }) => ({ path, message })),
     } satisfies DraftLintReport;
   });
 }

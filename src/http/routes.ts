@@ -2,7 +2,7 @@ import type Router from '@koa/router';
 import type { Context, Next } from 'koa';
 import { routeOf, withoutRoute, withRoute } from '../classify/route-edits.js';
 import type { RouteVersion } from '../classify/route-history.js';
-import { type RouteSet, routeToJson } from '../classify/route-set.js';
+import { type RouteSet, routeSetToJson, routeToJson } from '../classify/route-set.js';
 import type { RouteChange } from '../classify/route-versions.js';
 import { parseRoute, parseRouteSet } from '../classify/routes.js';
 import type { ChangeReport, ServedRoutes } from '../classify/served-routes.js';
@@ -17,7 +17,7 @@ import { AppError } from '../errors.js';
 import { readJson } from './body.js';
 import { requireIfMatch } from './if-match.js';
 import { adminOnly } from './keys.js';
-import { asRequest, readRouteText } from './route-body.js';
+import { asRequest, changeAsRequest, readRouteText } from './route-body.js';
 
 /** What the paths of the routes ask. */
 export interface RoutesPort {
@@ -83,8 +83,10 @@ export function routeSetRoutes(router: Router, deps: RoutesDeps): void {
   router.put('/routes', admin, async (context: Context) => {
     const expected = requireIfMatch(context);
     const body = await readRouteText(context, maxBodyBytes);
-    const report = await routes.change(expected, { action: 'replace' }, () =>
-      asRequest(() => parseRouteSet(body.text, body.options), body),
+    const report = await changeAsRequest(
+      routes.change(expected, { action: 'replace' }, () =>
+        asRequest(() => parseRouteSet(body.text, body.options), body),
+      ),
     );
     answer(context, report, deps);
   });
@@ -98,11 +100,13 @@ export function routeSetRoutes(router: Router, deps: RoutesDeps): void {
     const name = nameOf(context);
     const body = await readRouteText(context, maxBodyBytes);
     let created = false;
-    const report = await routes.change(expected, { action: 'put', route: name }, (set) => {
-      created = !set.indexOf.has(name);
-      const route = asRequest(() => parseRoute(body.text, name, body.options), body);
-      return asRequest(() => withRoute(set, route));
-    });
+    const report = await changeAsRequest(
+      routes.change(expected, { action: 'put', route: name }, (set) => {
+        created = !set.indexOf.has(name);
+        const route = asRequest(() => parseRoute(body.text, name, body.options), body);
+        return asRequest(() => withRoute(set, route));
+      }),
+    );
     if (created) context.status = 201;
     answer(context, report, deps);
   });
@@ -114,8 +118,10 @@ export function routeSetRoutes(router: Router, deps: RoutesDeps): void {
     }
     const expected = requireIfMatch(context);
     const name = nameOf(context);
-    const report = await routes.change(expected, { action: 'delete', route: name }, (set) =>
-      asRequest(() => withoutRoute(set, name)),
+    const report = await changeAsRequest(
+      routes.change(expected, { action: 'delete', route: name }, (set) =>
+        asRequest(() => withoutRoute(set, name)),
+      ),
     );
     answer(context, report, deps);
   });
@@ -124,7 +130,7 @@ export function routeSetRoutes(router: Router, deps: RoutesDeps): void {
     const expected = requireIfMatch(context);
     const empty = context.get('content-length') === '0' || context.is() === null;
     const { version } = empty ? {} : await readJson(context, rollbackSchema, maxBodyBytes);
-    answer(context, await routes.rollback(expected, version), deps);
+    answer(context, await changeAsRequest(routes.rollback(expected, version)), deps);
   });
 }
 
@@ -153,7 +159,7 @@ function setBody(served: ServedRoutes, deps: RoutesDeps): RouteSetBody {
     source: sourceOf(served, deps),
     problem: deps.routes.problem ?? null,
     utterances: set.utteranceCount,
-    routes: set.routes.map(routeToJson),
+    ...routeSetToJson(set),
   };
 }
 

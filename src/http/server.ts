@@ -1,17 +1,41 @@
-import { createServer, type Server } from 'node:http';
+import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type Koa from 'koa';
 import { AppError, errnoOf, messageOf } from '../errors.js';
+import { parserFault, type Refusal, refuse } from './refusal.js';
 
-/** Bounds on connections, in milliseconds. */
-export const SERVER_DEFAULTS = Object.freeze({
-  headersTimeoutMs: 15_000,
-  requestTimeoutMs: 60_000,
-  /** Longer than the idle time of common proxies, so that they close first. */
-  keepAliveTimeoutMs: 65_000,
-  /** Node looks for late connections this often; its own default of 30 s would be the real limit. */
-  checkIntervalMs: 1_000,
-});
+/** Bounds on connections; times in milliseconds. */
+export interface ConnectionLimits {
+  /** Open at once; further ones are closed at once. */
+  readonly maxConnections: number;
+  /** Size of a request's line and headers, in bytes. */
+  readonly maxHeaderBytes: number;
+  /** From the connection or the request's first byte to the end of its headers. */
+  readonly headersTimeoutMs: number;
+  /** From there to the end of its body. */
+  readonly bodyTimeoutMs: number;
+  /** Between two requests. */
+  readonly keepAliveMs: number;
+  /** In which a client that gets an answer takes none of it. */
+  readonly sendTimeoutMs: number;
+}
+
+/** Node looks for late connections this often; its own default of 30 s would be the real limit. */
+const CHECK_INTERVAL_MS = 500;
+
+/**
+ * Requests of one connection whose answers may be open at once. Two thousand fit into one read, and their answers would
+ * all wait in memory for a client that does not take them.
+ */
+const MAX_PIPELINED = 32;
+
+/** Told of what never came to be a request of the application. */
+export interface ServerEvents {
+  onRefusal(refusal: Refusal): void;
+  /** There were as many connections as may be open. */
+  onFull(): void;
+}
 
 /** A listening HTTP server. */
 export interface HttpServer {
@@ -26,16 +50,14 @@ export interface HttpServer {
  * Listens. Without a host it takes `::` (IPv6 and IPv4 in one), or `0.0.0.0` where the machine has no IPv6.
  * @throws AppError `config_invalid` when the address is taken, forbidden or not of this machine
  */
-export async function listen(app: Koa, port: number, host: string | undefined): Promise<HttpServer> {
-  const server = createServer(
-    {
-      headersTimeout: SERVER_DEFAULTS.headersTimeoutMs,
-      requestTimeout: SERVER_DEFAULTS.requestTimeoutMs,
-      keepAliveTimeout: SERVER_DEFAULTS.keepAliveTimeoutMs,
-      connectionsCheckingInterval: SERVER_DEFAULTS.checkIntervalMs,
-    },
-    app.callback(),
-  );
+export async function listen(
+  app: Koa,
+  port: number,
+  host: string | undefined,
+  limits: ConnectionLimits,
+  events: ServerEvents,
+): Promise<HttpServer> {
+  const server = boundedServer(app.callback(), limits, events);
   try {
     await bind(server, port, host ?? '::').catch((error: unknown) => {
       const errno = errnoOf(error);
@@ -49,6 +71,64 @@ export async function listen(app: Koa, port: number, host: string | undefined): 
   const wildcard = address === '::' || address === '0.0.0.0';
   const shown = wildcard ? 'localhost' : family === 'IPv6' ? `[${address}]` : address;
   return { url: `http://${shown}:${actual}`, port: actual, close: (graceMs) => close(server, graceMs) };
+}
+
+function boundedServer(answer: RequestListener, limits: ConnectionLimits, events: ServerEvents): Server {
+  const server = createServer({
+    maxHeaderSize: limits.maxHeaderBytes,
+    headersTimeout: limits.headersTimeoutMs,
+    requestTimeout: limits.headersTimeoutMs + limits.bodyTimeoutMs,
+    keepAliveTimeout: limits.keepAliveMs,
+    connectionsCheckingInterval: CHECK_INTERVAL_MS,
+    // Node would refuse it without a word; the application does so in its own form.
+    requireHostHeader: false,
+  });
+  // None is dropped silently: their size is bounded, and the application counts them.
+  server.maxHeadersCount = 0;
+  server.maxConnections = limits.maxConnections;
+  server.on('drop', () => events.onFull());
+
+  /** What each connection is being answered, the latest last. */
+  const answers = new WeakMap<Duplex, Set<ServerResponse>>();
+  const onRequest: RequestListener = (request, response) => {
+    const { socket } = request;
+    const open = answers.get(socket) ?? new Set();
+    answers.set(socket, open.add(response));
+    response.once('close', () => open.delete(response));
+    if (open.size > MAX_PIPELINED) {
+      socket.destroy();
+      return;
+    }
+    closeWhenStuck(response, limits.sendTimeoutMs);
+    answer(request, response);
+  };
+  server.on('request', onRequest).on('checkExpectation', onRequest);
+  server.on('clientError', (error, socket) => {
+    if (socket.writableEnded) return;
+    const fault = parserFault(error);
+    // In the middle of an answer, another one would be taken for a part of it.
+    const begun = [...(answers.get(socket) ?? [])].some(
+      ({ headersSent, writableFinished }) => headersSent && !writableFinished,
+    );
+    if (!fault || begun || !socket.writable) socket.destroy();
+    else events.onRefusal(refuse(socket, fault, errnoOf(error) ?? ''));
+  });
+  server.on('connect', (_, socket: Duplex) => {
+    socket.on('error', () => undefined);
+    events.onRefusal(refuse(socket, new AppError('bad_request', 'this is no proxy'), 'CONNECT'));
+  });
+  return server;
+}
+
+/** Cuts the connection of a client that stops reading its answer. While there is nothing to read, it may wait. */
+function closeWhenStuck(response: ServerResponse, timeoutMs: number): void {
+  const { socket } = response;
+  socket?.setTimeout(timeoutMs);
+  response.on('timeout', () => {
+    if (!socket) return;
+    if (socket.writableLength > 0) socket.destroy();
+    else socket.setTimeout(timeoutMs);
+  });
 }
 
 function bind(server: Server, port: number, host: string): Promise<void> {

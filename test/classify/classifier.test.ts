@@ -182,6 +182,27 @@ describe('a classification', () => {
     expect(decision.similarity).toBe(1);
   });
 
+  it('explains with which score each candidate would be chosen', async () => {
+    const { classifier } = await ready();
+    const { defaultThreshold } = classifier.active ?? {};
+    const explained = async (threshold?: number) => {
+      const request = {
+        text: 'play jazz',
+        top_k: 9,
+        explain: true,
+        ...(threshold !== undefined && { threshold }),
+      };
+      const { candidates } = (await classifier.classify(request)).decision;
+      return candidates.map((each) => [each.route, each.threshold]);
+    };
+    const own = classifier.active?.set.routes.map(({ name, scoreThreshold = defaultThreshold }) => [
+      name,
+      scoreThreshold,
+    ]);
+    expect(new Map((await explained()) as [])).toEqual(new Map(own as []));
+    expect((await explained(0)).map(([, threshold]) => threshold)).toEqual(own?.map(() => 0));
+  });
+
   it('refuses what makes no sense, naming the field', async () => {
     const { classifier } = await ready();
     const faults: [object, string][] = [

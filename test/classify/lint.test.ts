@@ -142,8 +142,9 @@ describe('lint', () => {
 
 describe('drafts', () => {
   it('are bounded, and wait for a set that serves', async () => {
-    const set = parseRouteSet('{"routes": [{"name": "a", "utterances": ["b"]}]}', { origin: 'x.json' });
     const { signal } = new AbortController();
-    await expect(new Linter(() => undefined).draft(set, signal)).rejects.toMatchObject({ code: 'not_ready' });
+    await expect(
+      new Linter(() => undefined).draft({ text: '[]', options: { origin: 'body' } }, signal),
+    ).rejects.toMatchObject({ code: 'not_ready' });
   });
 });

@@ -1,13 +1,17 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadManifest } from '../../src/cache/manifest.js';
 import { Classifier } from '../../src/classify/classifier.js';
 import type { ModelIdentity } from '../../src/classify/decision.js';
+import { BACKGROUND } from '../../src/classify/head/background.js';
+import { decodeBackground } from '../../src/classify/head/background-file.js';
 import { headScoring } from '../../src/classify/head/head-scoring.js';
 import type { RouteSet } from '../../src/classify/route-set.js';
 import { parseRouteSet } from '../../src/classify/routes.js';
 import { leaveOneOutRoutes } from '../../src/classify/similarity-scorer.js';
 import { createPool, type Pool } from '../../src/model/pool.js';
-import { bundledModel, headWorker, workerEntry } from '../support/model.js';
+import { backgroundFile, builtInManifest, type Variant } from '../../src/settings.js';
+import { bundledModel, cosine, headWorker, workerEntry } from '../support/model.js';
 import { IN_SCOPE, IN_SCOPE_UNSEEN, OUT_OF_SCOPE } from './held-out.js';
 
 const model: ModelIdentity = { id: 'bundled', revision: 'pinned', variant: 'q8', digest: 'sha256:pinned' };
@@ -16,6 +20,12 @@ const silent = { debug() {}, info() {}, warn() {}, error() {} };
 function routesFile(name: string): RouteSet {
   const text = readFileSync(new URL(`../../routes/${name}`, import.meta.url), 'utf8');
   return parseRouteSet(text, { origin: name });
+}
+
+/** The background vectors that come with the program. */
+async function shipped(variant: Variant): Promise<Float32Array | undefined> {
+  const { digest, embedding } = await loadManifest(builtInManifest(variant));
+  return decodeBackground(readFileSync(backgroundFile(variant)), digest, embedding.dimension);
 }
 
 describe.each(['nearest', 'head'] as const)('the default route set on the real model, by %s', (method) => {
@@ -27,7 +37,7 @@ describe.each(['nearest', 'head'] as const)('the default route set on the real m
     pool = createPool({ log: silent, workerEntry, workers: 2 });
     await pool.load(bundledModel);
     classifier = new Classifier({
-      encoder: { embedder: pool, model },
+      encoder: { embedder: pool, model, background: async () => shipped('q8') },
       createScorer: headScoring({ method, workerEntry: headWorker }),
     });
     await classifier.load(set);
@@ -36,6 +46,24 @@ describe.each(['nearest', 'head'] as const)('the default route set on the real m
   afterAll(async () => {
     classifier?.close();
     await pool?.close(0);
+  });
+
+  it.runIf(method === 'head')('embeds the background as a reference machine did', async () => {
+    const [q8, fp32] = [await shipped('q8'), await shipped('fp32')];
+    const cosines = await Promise.all(
+      BACKGROUND.map(async (text, row) => {
+        const { vector } = await pool.embed(text);
+        const at = (all: Float32Array | undefined) => all?.subarray(row * 384, (row + 1) * 384) ?? [];
+        return [cosine(vector, at(q8)), cosine(vector, at(fp32))] as const;
+      }),
+    );
+    // Another processor rounds differently, as the canary allows for; another model's vectors are far off.
+    for (const [same, other] of cosines) {
+      expect(same).toBeGreaterThan(0.98);
+      expect(other).toBeGreaterThan(0.9);
+    }
+    const sum = cosines.reduce((total, [same]) => total + same, 0);
+    expect(sum / cosines.length).toBeGreaterThan(0.99);
   });
 
   /** Share of texts that went where they should, and what went elsewhere. */

@@ -27,7 +27,7 @@ async function house() {
   const { layout } = store;
   return {
     layout,
-    boot: async (set: RouteSet = file) => {
+    boot: async (set: RouteSet = file, refused?: RouteSet) => {
       const log = recordingLog();
       const served: RouteSet[] = [];
       const world = { failure: undefined as Error | undefined, delayMs: 0 };
@@ -37,6 +37,7 @@ async function house() {
         serve: async (next, { commit }) => {
           await sleep(world.delayMs);
           if (world.failure) throw world.failure;
+          if (next.digest === refused?.digest) throw new AppError('routes_invalid', 'a head needs more');
           await commit?.();
           served.push(next);
         },
@@ -98,6 +99,20 @@ describe('which routes are served', () => {
       parseRouteSet(JSON.stringify({ routes: [...edited.routes].reverse() }), { origin: 'r.json' }),
     );
     expect(third.catalogue.history).toHaveLength(3);
+  });
+
+  it('is the file where the settings of today refuse the version, which is named', async () => {
+    const { boot } = await house();
+    const first = await boot();
+    await replace(first.catalogue, file, setOf('x'));
+    const { catalogue, now } = await boot(file, setOf('x'));
+    expect(now()).toBe(file.digest);
+    expect(catalogue.served?.version).toBeUndefined();
+    expect(catalogue.problem).toBe('version 2 cannot be served: a head needs more');
+    expect(catalogue.history.map(({ action }) => action)).toEqual(['file', 'replace']);
+    // A file that is refused itself has nothing behind it.
+    await expect(boot(file, file)).resolves.toBeDefined();
+    await expect(boot(edited, edited)).rejects.toMatchObject({ code: 'routes_invalid' });
   });
 
   it('stays when the same file is read again, even if the volume is gone', async () => {

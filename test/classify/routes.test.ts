@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
-import { routeToJson } from '../../src/classify/route-set.js';
+import { withRoute } from '../../src/classify/route-edits.js';
+import { routeSetToJson, routeToJson } from '../../src/classify/route-set.js';
 import { parseRouteSet } from '../../src/classify/routes.js';
 import { AppError } from '../../src/errors.js';
 
@@ -53,6 +54,26 @@ describe('a route set', () => {
     expect(parse(JSON.stringify(routes.map(routeToJson))).digest).toBe(digest);
     expect(parse(`\uFEFF${GOOD}`).digest).toBe(digest);
     expect(parse(GOOD.replaceAll('\n', '\r\n')).digest).toBe(digest);
+  });
+
+  it('may name how it is scored, which is part of what it says', () => {
+    const named = parse(`method: nearest\n${GOOD}`);
+    expect(named.method).toBe('nearest');
+    expect(named.digest).not.toBe(parse(GOOD).digest);
+    expect(parse(JSON.stringify(routeSetToJson(named)))).toMatchObject({
+      method: 'nearest',
+      digest: named.digest,
+    });
+    expect(withRoute(named, named.routes[0] ?? raise()).digest).toBe(named.digest);
+    expect(parse(`method:\n${GOOD}`).digest).toBe(parse(GOOD).digest);
+  });
+
+  it.each([
+    ['knn', /1:9: method: must be one of auto, head, nearest, not "knn"/],
+    ['3', /1:9: method: must be one of auto, head, nearest, not the number 3/],
+    ['head', /1:9: method: cannot be "head": a head needs 3 utterances or more .* 2 of 2 have fewer/],
+  ])('is refused with the method %s, with what to do', (method, message) => {
+    expect(() => parse(`method: ${method}\n${GOOD}`)).toThrow(message);
   });
 
   it('has a digest that order and layout do not change, and everything with a meaning does', () => {
@@ -320,3 +341,7 @@ describe('a broken route set', () => {
     expect(performance.now() - started).toBeLessThan(15_000);
   });
 });
+
+function raise(): never {
+  throw new Error('there is no route');
+}

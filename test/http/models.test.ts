@@ -11,6 +11,7 @@ import { type Manifest, parseManifest } from '../../src/cache/manifest.js';
 import { BlobOpener } from '../../src/cache/open-blob.js';
 import { createMirrorSource } from '../../src/cache/sources/index.js';
 import { ContentStore } from '../../src/cache/store.js';
+import { readConfig } from '../../src/config.js';
 import { AppError } from '../../src/errors.js';
 import { modelRoutes } from '../../src/http/models.js';
 import { sendProblem } from '../../src/http/problem.js';
@@ -51,7 +52,7 @@ async function serve(
   modelRoutes(router, { manifest: of, open: (file) => opener.open(file) });
   app.use(router.routes());
   app.on('error', () => undefined);
-  const server = await listen(app, 0, '127.0.0.1');
+  const server = await listen(app, 0, '127.0.0.1', readConfig({}), { onRefusal() {}, onFull() {} });
   return { url: server.url, layout: layoutOf(folder), close: () => server.close(0) };
 }
 

@@ -196,6 +196,21 @@ describe('a change', () => {
     expect((await edit.change('DELETE', `/routes/${encodeURIComponent('a/b c?')}`)).status).toBe(200);
   });
 
+  it('keeps how the set is scored, and is refused where that cannot be', async () => {
+    const { routes, digest } = (await daemon.get<SetBody>('/routes')).body;
+    await edit.change('PUT', '/routes', { method: 'nearest', routes });
+    await edit.change('PUT', '/routes/drinks', drinks);
+    expect((await daemon.get('/routes')).body).toMatchObject({ method: 'nearest' });
+    const { body } = await daemon.post<Decision>('/classify', { text: 'a pizza please' });
+    expect(body.scorer).toMatchObject({ method: 'nearest' });
+    const refused = await edit.change<ProblemBody>('PUT', '/routes', {
+      method: 'head',
+      routes: [{ name: 'alone', utterances: ['one'] }],
+    });
+    expect(refused).toMatchObject({ status: 422, body: { errors: [{ path: 'method' }] } });
+    expect((await edit.change('PUT', '/routes', { routes })).body.digest).toBe(digest);
+  });
+
   it('of editors at once: one gets through, the others get 412 and lose nothing', async () => {
     const tag = await edit.etag();
     const before = (await daemon.get<SetBody>('/routes')).body.routes.length;

@@ -81,6 +81,17 @@ describe('settings', () => {
     expect(stderr).toMatch(/routes\.yaml:3:\d+: .*utterances/);
   });
 
+  it('name a head that cannot be trained, and what to do', async () => {
+    const folder = await temporaryFolder();
+    await writeFile(join(folder, 'routes.yaml'), 'routes:\n  - name: a\n    utterances: [one, two, three]\n');
+    const { code, stderr } = await run(PROGRAM, {
+      ROUTES_FILE: join(folder, 'routes.yaml'),
+      CLASSIFY_METHOD: 'head',
+    });
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/CLASSIFY_METHOD=head: a head needs two routes or more; add another one, or let/);
+  });
+
   it('name a port that is taken', async () => {
     const server = createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');

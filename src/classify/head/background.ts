@@ -3,7 +3,8 @@
  * made for. They stand for the out-of-scope side when a head is calibrated. Some will be in scope of some set
  * (a set about cars, say); those that are as near to a route as its own utterances are left out there.
  *
- * To be changed together with `HEAD_VERSION`, as they decide about scores.
+ * To be changed together with `HEAD_VERSION`, as they decide about scores, and with the vectors that come with
+ * the program (`npm run background`).
  */
 export const BACKGROUND: readonly string[] = [
   // kitchen and food

@@ -71,11 +71,11 @@ class Training {
     all.set(labels);
     all.set(nameLabels, labels.length);
     const [, middle = 10] = HEAD_DEFAULTS.costs;
-    this.#regression = new SoftmaxRegression(this.#rows, all, middle);
+    this.#balance = balance(all, labels.length + nameLabels.length, routes);
+    this.#regression = new SoftmaxRegression(this.#rows, all, middle, this.#balance);
     this.size = this.#regression.size;
     this.#plan = foldPlan(labels.length, routes);
     this.#folds = stratifiedFolds(labels, this.#plan.count);
-    this.#balance = balance(all, labels.length + nameLabels.length, routes);
   }
 
   /** Trains without a fold, or on everything. */
@@ -131,10 +131,10 @@ class Training {
       const scored = createOutOfFold(rows.length, own.routes);
       this.#score(rows, 0, scored, 0);
       const { meanLoss } = fitBlend(scored);
-      if (meanLoss < best.loss) {
-        best = { cost, loss: meanLoss };
-        kept = scored;
-      }
+      // Past the best cost it only gets worse, and the largest cost takes the longest.
+      if (meanLoss >= best.loss) break;
+      best = { cost, loss: meanLoss };
+      kept = scored;
     }
     own.logits.set(kept.logits);
     own.similarity.set(kept.similarity);
@@ -158,22 +158,22 @@ class Training {
   /** Logits by the current weights, and the best cosines to utterances outside the fold. */
   #score(rows: readonly number[], fold: number | undefined, out: OutOfFold, first: number): void {
     const { labels, routes } = this.#problem;
-    const { logits, products } = this.#rows;
-    for (const [index, row] of rows.entries()) {
+    const { logits, logitStride, products, productStride } = this.#rows;
+    this.#rows.query(rows, labels.length, (index, query) => {
       const start = (first + index) * routes;
-      this.#rows.predict(row);
-      out.logits.set(logits.subarray(0, routes), start);
-      this.#rows.compare(row, labels.length);
+      const scored = query * logitStride;
+      out.logits.set(logits.subarray(scored, scored + routes), start);
       out.similarity.fill(-1, start, start + routes);
+      const compared = query * productStride;
       for (let other = 0; other < labels.length; other += 1) {
         if (fold !== undefined && this.#folds[other] === fold) continue;
         const at = start + (labels[other] as number);
         // The rows' constants add 1 to every product.
-        const cosine = (products[other] as number) - 1;
+        const cosine = (products[compared + other] as number) - 1;
         if (cosine > (out.similarity[at] as number)) out.similarity[at] = cosine;
       }
-      out.labels[first + index] = labels[row] ?? NO_ROUTE;
-    }
+      out.labels[first + index] = labels[rows[index] ?? 0] ?? NO_ROUTE;
+    });
   }
 }
 

@@ -6,6 +6,7 @@ import type { Encoder } from '../encoder.js';
 import { sentencesOf } from '../labels.js';
 import { createRouteSet, type Route, type RouteSet } from '../route-set.js';
 import type { CreateScorer } from '../scorer.js';
+import type { ScoringMethod } from '../scoring-method.js';
 import { similarityScoring } from '../similarity-scorer.js';
 import { embedRoutes, type RouteVectors } from '../vectors.js';
 import { BACKGROUND } from './background.js';
@@ -13,14 +14,11 @@ import type { HeadProblem } from './fit-head.js';
 import { decodeHead, headDigest } from './head-codec.js';
 import { HeadScorer } from './head-scorer.js';
 import { trainHead } from './head-trainer.js';
-import { HEAD_VERSION, isTrainable } from './sizes.js';
-
-/** How routes are scored: by a head where one can be trained, always by one, or always by nearest utterances. */
-export type ScoringMethod = 'auto' | 'head' | 'nearest';
+import { HEAD_VERSION, untrainable } from './sizes.js';
 
 /** Options of {@link headScoring}. */
 export interface HeadScoringOptions {
-  /** Default: `auto`. */
+  /** For sets that name none. Default: `auto`. */
   readonly method?: ScoringMethod;
   /** The compiled `head-worker.js`. */
   readonly workerEntry?: URL;
@@ -49,8 +47,9 @@ const nearest = similarityScoring();
  * @throws AppError `routes_invalid` for a set that cannot have a head with method `head`; `aborted`
  */
 export function headScoring(options: HeadScoringOptions = {}): CreateScorer {
-  const { method = 'auto', onReport } = options;
+  const { onReport } = options;
   return async (set, vectors, context) => {
+    const method = set.method ?? options.method ?? 'auto';
     const byNearest = async (reason?: string) => {
       const scorer = await nearest(set, vectors, context);
       const threshold = scorer.defaultThreshold;
@@ -58,9 +57,9 @@ export function headScoring(options: HeadScoringOptions = {}): CreateScorer {
       return scorer;
     };
     if (method === 'nearest') return byNearest();
-    if (!isTrainable(set.routes.map(({ utterances }) => utterances.length))) {
-      const reason = 'a head needs two routes, three utterances in most of them, and a set of bounded size';
-      if (method === 'head') throw new AppError('routes_invalid', reason);
+    const reason = untrainable(set.routes);
+    if (reason !== undefined) {
+      if (method === 'head') throw untrainableError(reason);
       return byNearest(reason);
     }
     try {
@@ -73,20 +72,38 @@ export function headScoring(options: HeadScoringOptions = {}): CreateScorer {
   };
 }
 
+/**
+ * Refuses a set that cannot be scored by the method that is wanted.
+ * @param method for sets that name none
+ * @throws AppError `routes_invalid`
+ */
+export function requireScorable(set: RouteSet, method: ScoringMethod): void {
+  if ((set.method ?? method) !== 'head') return;
+  const reason = untrainable(set.routes);
+  if (reason !== undefined) throw untrainableError(reason);
+}
+
+/** A set that names the method itself is refused when it is read, so here it is the setting that asks for it. */
+function untrainableError(reason: string): AppError {
+  const message = `CLASSIFY_METHOD=head: ${reason}`;
+  return new AppError('routes_invalid', message, { issues: [{ path: '', message }] });
+}
+
 async function headScorer(
   set: RouteSet,
   vectors: RouteVectors,
   { signal, encoder }: Parameters<CreateScorer>[2],
   { workerEntry, onReport }: HeadScoringOptions,
 ): Promise<HeadScorer> {
-  const key = keyOf(set, encoder);
+  const background = await encoder.background?.();
+  const key = keyOf(set, encoder, background);
   const { heads } = encoder;
   const found = heads ? await heads.get(key) : {};
   let { fault: cacheFault } = found;
   let encoded = found.head;
   const started = performance.now();
   if (!encoded) {
-    const problem = await problemOf(set, vectors, encoder, signal);
+    const problem = await problemOf(set, vectors, encoder, background, signal);
     encoded = await trainHead(problem, { ...(signal && { signal }), ...(workerEntry && { workerEntry }) });
     try {
       await heads?.put(key, encoded);
@@ -108,9 +125,11 @@ async function headScorer(
 }
 
 /** Whatever decides about a head: the routes, the bytes and the runtime of the model, the version, the background. */
-function keyOf(set: RouteSet, { model, modelKey }: Encoder): string {
-  const parts = [set.digest, model.digest, modelKey ?? '', HEAD_VERSION, ...BACKGROUND];
-  return createHash('sha256').update(parts.join('\n')).digest('hex');
+function keyOf(set: RouteSet, { model, modelKey }: Encoder, background: Float32Array | undefined): string {
+  const hash = createHash('sha256');
+  hash.update([set.digest, model.digest, modelKey ?? '', HEAD_VERSION, ...BACKGROUND].join('\n'));
+  if (background) hash.update(Buffer.from(background.buffer, background.byteOffset, background.byteLength));
+  return hash.digest('hex');
 }
 
 /** The digest of a set says nothing about order, so a head must not depend on it: routes by name. */
@@ -122,6 +141,7 @@ async function problemOf(
   set: RouteSet,
   vectors: RouteVectors,
   encoder: Encoder,
+  background: Float32Array | undefined,
   signal: AbortSignal | undefined,
 ): Promise<HeadProblem> {
   const routes = canonical(set);
@@ -130,7 +150,7 @@ async function problemOf(
     return texts.filter((text) => text !== '');
   });
   const { embedder, auxiliary } = encoder;
-  const extra = await embedRoutes(plainSet([...names, BACKGROUND]), embedder, {
+  const extra = await embedRoutes(plainSet(background ? names : [...names, BACKGROUND]), embedder, {
     ...(signal && { signal }),
     ...(auxiliary && { cache: auxiliary }),
   });
@@ -143,7 +163,7 @@ async function problemOf(
     labels: labelsOf(utterances),
     names: gather(extra.vectors, names),
     nameLabels: labelsOf(names),
-    background: gather(extra.vectors, [BACKGROUND]),
+    background: background ?? gather(extra.vectors, [BACKGROUND]),
   };
 }
 

@@ -1,3 +1,5 @@
+import { dot } from './dot.js';
+
 /** A smooth convex function to minimize. */
 export interface Objective {
   readonly size: number;
@@ -22,97 +24,123 @@ const MAX_HALVINGS = 20;
 interface Pair {
   readonly step: Float64Array;
   readonly change: Float64Array;
-  readonly product: number;
+  /** Of both. */
+  product: number;
+  /** Of the step in the direction that is being made. */
+  share: number;
 }
 
 /**
  * Limited-memory BFGS with a preconditioner in place of the usual scaled identity (Nocedal & Wright,
- * Numerical Optimization, algorithms 7.4 and 7.5), and a line search that halves the step.
- * @param at where to begin; ends as the minimum
- * @returns the value there
+ * Numerical Optimization, algorithms 7.4 and 7.5), and a line search that halves the step. Its memory is
+ * used again for every minimum.
  */
-export function minimize(objective: Objective, at: Float64Array, limits: LbfgsLimits): number {
-  const { size } = objective;
-  let gradient = new Float64Array(size);
-  let nextGradient = new Float64Array(size);
-  const next = new Float64Array(size);
-  const direction = new Float64Array(size);
-  const pairs: Pair[] = [];
-  let value = objective.evaluate(at, gradient);
-  for (let iteration = 0; iteration < limits.iterations; iteration += 1) {
-    direct(objective, gradient, pairs, direction);
-    const slope = dot(gradient, direction);
-    if (!(slope < 0)) return value;
-    let length = 1;
-    let nextValue = Number.POSITIVE_INFINITY;
-    for (let halving = 0; halving < MAX_HALVINGS; halving += 1) {
-      for (let i = 0; i < size; i += 1) next[i] = (at[i] as number) + length * (direction[i] as number);
-      nextValue = objective.evaluate(next, nextGradient);
-      if (nextValue <= value + DECREASE * length * slope) break;
-      length /= 2;
+export class Lbfgs {
+  readonly #objective: Objective;
+  readonly #next: Float64Array;
+  readonly #direction: Float64Array;
+  readonly #conditioned: Float64Array;
+  #gradient: Float64Array;
+  #nextGradient: Float64Array;
+  /** Steps of this minimum, the latest last. */
+  #pairs: Pair[] = [];
+  /** Room for more of them. */
+  #spare: Pair[] = [];
+
+  constructor(objective: Objective) {
+    const { size } = objective;
+    this.#objective = objective;
+    this.#next = new Float64Array(size);
+    this.#direction = new Float64Array(size);
+    this.#conditioned = new Float64Array(size);
+    this.#gradient = new Float64Array(size);
+    this.#nextGradient = new Float64Array(size);
+  }
+
+  /**
+   * @param at where to begin; ends as the minimum
+   * @returns the value there
+   */
+  minimize(at: Float64Array, limits: LbfgsLimits): number {
+    this.#spare.push(...this.#pairs.splice(0));
+    const next = this.#next;
+    const direction = this.#direction;
+    let value = this.#objective.evaluate(at, this.#gradient);
+    for (let iteration = 0; iteration < limits.iterations; iteration += 1) {
+      this.#direct();
+      const slope = product(this.#gradient, direction);
+      if (!(slope < 0)) return value;
+      let length = 1;
+      let nextValue = Number.POSITIVE_INFINITY;
+      for (let halving = 0; halving < MAX_HALVINGS; halving += 1) {
+        for (let i = 0; i < next.length; i += 1) {
+          next[i] = (at[i] as number) + length * (direction[i] as number);
+        }
+        nextValue = this.#objective.evaluate(next, this.#nextGradient);
+        if (nextValue <= value + DECREASE * length * slope) break;
+        length /= 2;
+      }
+      if (!(nextValue < value)) return value;
+      const decrease = (value - nextValue) / Math.max(1e-12, Math.abs(nextValue));
+      if (decrease >= limits.tolerance) this.#remember(at);
+      at.set(next);
+      [this.#gradient, this.#nextGradient] = [this.#nextGradient, this.#gradient];
+      value = nextValue;
+      if (decrease < limits.tolerance) break;
     }
-    if (!(nextValue < value)) return value;
-    remember(pairs, at, next, gradient, nextGradient);
-    at.set(next);
-    [gradient, nextGradient] = [nextGradient, gradient];
-    const decrease = (value - nextValue) / Math.max(1e-12, Math.abs(nextValue));
-    value = nextValue;
-    if (decrease < limits.tolerance) break;
+    return value;
   }
-  return value;
+
+  /** The two-loop recursion: direction = −H · gradient. */
+  #direct(): void {
+    const direction = this.#direction;
+    const pairs = this.#pairs;
+    direction.set(this.#gradient);
+    for (let index = pairs.length - 1; index >= 0; index -= 1) {
+      const pair = pairs[index] as Pair;
+      pair.share = product(pair.step, direction) / pair.product;
+      add(direction, -pair.share, pair.change);
+    }
+    this.#objective.precondition(direction);
+    const last = pairs.at(-1);
+    if (last) {
+      const conditioned = this.#conditioned;
+      conditioned.set(last.change);
+      this.#objective.precondition(conditioned);
+      const scale = last.product / product(conditioned, last.change);
+      for (let i = 0; i < direction.length; i += 1) direction[i] = (direction[i] as number) * scale;
+    }
+    for (const pair of pairs) {
+      add(direction, pair.share - product(pair.change, direction) / pair.product, pair.step);
+    }
+    for (let i = 0; i < direction.length; i += 1) direction[i] = -(direction[i] as number);
+  }
+
+  /** The step from `at` to what comes next. */
+  #remember(at: Float64Array): void {
+    const { size } = this.#objective;
+    const fresh = (): Pair => ({
+      step: new Float64Array(size),
+      change: new Float64Array(size),
+      product: 0,
+      share: 0,
+    });
+    const pair = this.#spare.pop() ?? fresh();
+    const { step, change } = pair;
+    for (let i = 0; i < size; i += 1) {
+      step[i] = (this.#next[i] as number) - (at[i] as number);
+      change[i] = (this.#nextGradient[i] as number) - (this.#gradient[i] as number);
+    }
+    pair.product = product(step, change);
+    // Float32 sums can lose the curvature of a tiny step; such a pair would turn the direction uphill.
+    if (pair.product > 1e-10) this.#pairs.push(pair);
+    else this.#spare.push(pair);
+    if (this.#pairs.length > MEMORY) this.#spare.push(...this.#pairs.splice(0, 1));
+  }
 }
 
-/** The two-loop recursion: direction = −H · gradient. */
-function direct(
-  objective: Objective,
-  gradient: Float64Array,
-  pairs: readonly Pair[],
-  direction: Float64Array,
-): void {
-  direction.set(gradient);
-  const shares = new Float64Array(pairs.length);
-  for (let index = pairs.length - 1; index >= 0; index -= 1) {
-    const { step, change, product } = pairs[index] as Pair;
-    const share = dot(step, direction) / product;
-    shares[index] = share;
-    add(direction, -share, change);
-  }
-  objective.precondition(direction);
-  const last = pairs.at(-1);
-  if (last) {
-    const conditioned = last.change.slice();
-    objective.precondition(conditioned);
-    const scale = last.product / dot(conditioned, last.change);
-    for (let i = 0; i < direction.length; i += 1) direction[i] = (direction[i] as number) * scale;
-  }
-  for (const [index, { step, change, product }] of pairs.entries()) {
-    add(direction, (shares[index] as number) - dot(change, direction) / product, step);
-  }
-  for (let i = 0; i < direction.length; i += 1) direction[i] = -(direction[i] as number);
-}
-
-function remember(
-  pairs: Pair[],
-  from: Float64Array,
-  to: Float64Array,
-  before: Float64Array,
-  after: Float64Array,
-): void {
-  const step = to.slice();
-  add(step, -1, from);
-  const change = after.slice();
-  add(change, -1, before);
-  const product = dot(step, change);
-  // Float32 sums can lose the curvature of a tiny step; such a pair would turn the direction uphill.
-  if (!(product > 1e-10)) return;
-  pairs.push({ step, change, product });
-  if (pairs.length > MEMORY) pairs.shift();
-}
-
-function dot(a: Float64Array, b: Float64Array): number {
-  let sum = 0;
-  for (let i = 0; i < a.length; i += 1) sum += (a[i] as number) * (b[i] as number);
-  return sum;
+function product(a: Float64Array, b: Float64Array): number {
+  return dot(a, 0, b, 0, a.length);
 }
 
 function add(target: Float64Array, factor: number, other: Float64Array): void {

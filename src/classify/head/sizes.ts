@@ -1,5 +1,5 @@
 /** To be raised with anything that changes a head or its scores: the algorithm, a constant, the background. */
-export const HEAD_VERSION = 1;
+export const HEAD_VERSION = 2;
 
 /**
  * Constants of the head, chosen by measurement (`npm run bench:routing`; docs/routing.md has the figures).
@@ -58,11 +58,21 @@ export function stratifiedFolds(labels: Uint32Array, count: number): Uint32Array
   return folds;
 }
 
-/** Whether there is enough to train a head on, and not too much: see {@link HEAD_DEFAULTS}. */
-export function isTrainable(utterances: readonly number[]): boolean {
+/**
+ * Why a set cannot have a head, with what to do about it; `undefined` where there is enough to train on, and not
+ * too much: see {@link HEAD_DEFAULTS}.
+ */
+export function untrainable(
+  routes: readonly { readonly utterances: readonly string[] }[],
+): string | undefined {
   const { smallRoute, mostSmall, mostWork } = HEAD_DEFAULTS;
-  const rows = utterances.reduce((sum, count) => sum + count, 0);
-  const small = utterances.filter((count) => count < smallRoute).length;
-  if (utterances.length < 2 || small > mostSmall * utterances.length) return false;
-  return rows * utterances.length <= mostWork;
+  const rows = routes.reduce((sum, { utterances }) => sum + utterances.length, 0);
+  const small = routes.filter(({ utterances }) => utterances.length < smallRoute).length;
+  const instead = 'or let the method be "auto" or "nearest"';
+  if (routes.length < 2) return `a head needs two routes or more; add another one, ${instead}`;
+  if (small > mostSmall * routes.length) {
+    return `a head needs ${smallRoute} utterances or more in at least half of the routes, and ${small} of ${routes.length} have fewer; add some, ${instead}`;
+  }
+  if (rows * routes.length <= mostWork) return undefined;
+  return `${rows} utterances × ${routes.length} routes would take minutes to train (at most ${mostWork}); remove some, ${instead}`;
 }

@@ -1,12 +1,12 @@
 import { invertPositiveDefinite } from './cholesky.js';
-import { minimize, type Objective } from './lbfgs.js';
-import { BLOCK_ROWS, type TrainingRows } from './training-rows.js';
+import { Lbfgs, type Objective } from './lbfgs.js';
+import type { Block, TrainingRows } from './training-rows.js';
 
 /** How one regression is trained. */
 export interface RegressionOptions {
   /** 1 / regularization. */
   readonly cost: number;
-  /** Weight of each row; 0 leaves it out. */
+  /** Weight of each row; 0 leaves it out, and costs no time. */
   readonly rowWeights: Float32Array;
 }
 
@@ -28,15 +28,22 @@ export class SoftmaxRegression implements Objective {
   readonly #rows: TrainingRows;
   readonly #labels: Uint32Array;
   readonly #probabilities: Float64Array;
+  readonly #minimizer: Lbfgs;
+  #selected: Uint32Array = new Uint32Array(0);
   #penalty = 1;
   #rowWeights: Float32Array = new Float32Array(0);
 
-  /** @param labels route of each row */
-  constructor(rows: TrainingRows, labels: Uint32Array, typicalCost: number) {
+  /**
+   * @param labels route of each row
+   * @param rowWeights those of a training on everything
+   */
+  constructor(rows: TrainingRows, labels: Uint32Array, typicalCost: number, rowWeights: Float32Array) {
     this.#rows = rows;
     this.#labels = labels;
     this.size = rows.routes * rows.width;
     this.#probabilities = new Float64Array(rows.routes);
+    this.#minimizer = new Lbfgs(this);
+    this.#select(rowWeights);
     this.#prepareConditioner(1 / typicalCost);
   }
 
@@ -47,34 +54,39 @@ export class SoftmaxRegression implements Objective {
   train(parameters: Float64Array, { cost, rowWeights }: RegressionOptions): void {
     this.#penalty = 1 / cost;
     this.#rowWeights = rowWeights;
-    minimize(this, parameters, LIMITS);
+    this.#select(rowWeights);
+    this.#minimizer.minimize(parameters, LIMITS);
     this.#load(parameters);
   }
 
   evaluate(at: Float64Array, gradient: Float64Array): number {
-    const { width, routes, trained, blocks, sums, residuals } = this.#rows;
+    const { width, routes, blocks, sums, sumStride } = this.#rows;
     this.#load(at);
     let loss = 0;
     for (let route = 0; route < routes; route += 1) {
-      for (let i = 0; i < width; i += 1) {
-        const index = route * width + i;
-        const penalty = i === width - 1 ? BIAS_PENALTY : this.#penalty;
+      const bias = route * width + width - 1;
+      for (let index = route * width; index < bias; index += 1) {
         const value = at[index] as number;
-        loss += 0.5 * penalty * value * value;
-        gradient[index] = penalty * value;
+        loss += value * value;
+        gradient[index] = this.#penalty * value;
       }
     }
-    for (let block = 0; block < blocks; block += 1) {
-      const first = block * BLOCK_ROWS;
-      const count = Math.min(BLOCK_ROWS, trained - first);
-      // Padding rows are zeros, but a residual left over from another block might not be finite for ever.
-      if (count < BLOCK_ROWS) residuals.fill(0);
-      for (let row = 0; row < count; row += 1) loss += this.#residualsOf(first + row, row);
+    loss *= 0.5 * this.#penalty;
+    for (let index = width - 1; index < this.size; index += width) {
+      const value = at[index] as number;
+      loss += 0.5 * BIAS_PENALTY * value * value;
+      gradient[index] = BIAS_PENALTY * value;
+    }
+    for (const block of blocks) {
+      this.#rows.predict(block);
+      for (let row = 0; row < block.count; row += 1) loss += this.#residualsOf(block, row);
+      this.#clearPadding(block);
+      this.#rows.gather(block);
       for (let route = 0; route < routes; route += 1) {
-        this.#rows.gather(block, route);
         const start = route * width;
+        const from = route * sumStride;
         for (let i = 0; i < width; i += 1) {
-          gradient[start + i] = (gradient[start + i] as number) + (sums[i] as number);
+          gradient[start + i] = (gradient[start + i] as number) + (sums[from + i] as number);
         }
       }
     }
@@ -82,44 +94,63 @@ export class SoftmaxRegression implements Objective {
   }
 
   precondition(direction: Float64Array): void {
-    const { width, routes, sums } = this.#rows;
+    const { width, stride, routes, sums, sumStride, directions } = this.#rows;
+    // The kernel takes float32: tiny gradients must not end as zeros.
+    let largest = 0;
+    for (let i = 0; i < direction.length; i += 1)
+      largest = Math.max(largest, Math.abs(direction[i] as number));
+    if (largest === 0) return;
     for (let route = 0; route < routes; route += 1) {
-      const start = route * width;
-      const part = direction.subarray(start, start + width);
-      // The kernel takes float32: tiny gradients must not end as zeros.
-      let largest = 0;
-      for (let i = 0; i < width; i += 1) largest = Math.max(largest, Math.abs(part[i] as number));
-      if (largest === 0) continue;
-      for (let i = 0; i < width; i += 1) part[i] = (part[i] as number) / largest;
-      this.#rows.condition(part);
-      for (let i = 0; i < width; i += 1) part[i] = largest * (sums[i] as number);
+      for (let i = 0; i < width; i += 1) {
+        directions[route * stride + i] = (direction[route * width + i] as number) / largest;
+      }
+    }
+    this.#rows.condition();
+    for (let route = 0; route < routes; route += 1) {
+      for (let i = 0; i < width; i += 1) {
+        direction[route * width + i] = largest * (sums[route * sumStride + i] as number);
+      }
     }
   }
 
-  /** Loss of a row; its residuals go to column `column` of the block. */
-  #residualsOf(row: number, column: number): number {
-    const { routes, logits, residuals } = this.#rows;
+  /** Loss of a row; its residuals go to its column of the block. */
+  #residualsOf({ first, residualStride }: Block, column: number): number {
+    const { routes, logits, logitStride, residuals } = this.#rows;
+    const row = this.#selected[first + column] as number;
     const weight = this.#rowWeights[row] as number;
-    if (weight === 0) {
-      for (let route = 0; route < routes; route += 1) residuals[route * BLOCK_ROWS + column] = 0;
-      return 0;
-    }
-    this.#rows.predict(row);
     const probabilities = this.#probabilities;
+    const start = column * logitStride;
     let highest = Number.NEGATIVE_INFINITY;
-    for (let route = 0; route < routes; route += 1) highest = Math.max(highest, logits[route] as number);
+    for (let route = 0; route < routes; route += 1) {
+      highest = Math.max(highest, logits[start + route] as number);
+    }
     let total = 0;
     for (let route = 0; route < routes; route += 1) {
-      const value = Math.exp((logits[route] as number) - highest);
+      const value = Math.exp((logits[start + route] as number) - highest);
       probabilities[route] = value;
       total += value;
     }
-    const own = this.#labels[row] as number;
+    const scale = weight / total;
     for (let route = 0; route < routes; route += 1) {
-      const value = (probabilities[route] as number) / total - (route === own ? 1 : 0);
-      residuals[route * BLOCK_ROWS + column] = weight * value;
+      residuals[route * residualStride + column] = scale * (probabilities[route] as number);
     }
-    return weight * (Math.log(total) + highest - (logits[own] as number));
+    const own = this.#labels[row] as number;
+    residuals[own * residualStride + column] = scale * (probabilities[own] as number) - weight;
+    return weight * (Math.log(total) + highest - (logits[start + own] as number));
+  }
+
+  /** Padding rows are zeros, but a residual left over from another block might not be finite for ever. */
+  #clearPadding({ count, residualStride }: Block): void {
+    const { routes, residuals } = this.#rows;
+    if (count === residualStride) return;
+    for (let route = 0; route < routes; route += 1) {
+      residuals.fill(0, route * residualStride + count, (route + 1) * residualStride);
+    }
+  }
+
+  #select(rowWeights: Float32Array): void {
+    this.#selected = Uint32Array.from(rowWeights.keys()).filter((row) => rowWeights[row] !== 0);
+    this.#rows.select(this.#selected);
   }
 
   #load(parameters: Float64Array): void {

@@ -1,171 +1,219 @@
-import { createDotKernel, type DotKernel } from '../dot-kernel.js';
+import { createProductKernel, type ProductKernel, ROWS_AT_ONCE, VECTORS_AT_ONCE } from './product-kernel.js';
 
+const FLOAT = 4;
 /** Floats that the kernel takes in one step. */
 const STEP = 8;
-/** Rows whose transposed copy is multiplied at once: 385 × 256 floats stay in the second-level cache. */
-export const BLOCK_ROWS = 256;
-const FLOAT = 4;
+/** Rows that are multiplied at once: 256 rows of 385 floats stay in the second-level cache. */
+const BLOCK_ROWS = 256;
+/** Rows that are compared with all others at once. */
+const QUERY_ROWS = 64;
+
+/** Rows that are trained on, from `first` of the selection on. */
+export interface Block {
+  readonly first: number;
+  readonly count: number;
+  /** Floats from one route to the next in `residuals`. */
+  readonly residualStride: number;
+  /** Where its transposed rows are, in floats. */
+  readonly transposed: number;
+}
 
 /**
- * The memory of one training: rows, each with a constant 1 behind its features for the bias, once as they
- * are and once transposed in blocks, and room for what is multiplied with them. One block of memory, because
- * the kernel knows only one. Nothing grows after construction.
+ * The memory of one training: rows, each with a constant 1 behind its features for the bias, those that are
+ * selected for training once more as they are and once transposed in blocks, and room for what is multiplied
+ * with them. One block of memory, because the kernel knows only one. Nothing grows after construction.
  */
 export class TrainingRows {
   readonly rows: number;
-  /** Rows that are trained on: the first ones. */
-  readonly trained: number;
   readonly routes: number;
   /** Features and the constant. */
   readonly width: number;
-  /** Floats from one row to the next. */
+  /** Floats from one row to the next, also in `weights` and `directions`. */
   readonly stride: number;
-  /** Blocks of rows that are trained on. */
-  readonly blocks: number;
   /** routes × stride: the weights that the rows are multiplied with. */
   readonly weights: Float32Array;
-  /** routes: products of one row with the weights. */
+  /** Products of a block's rows with the weights: row × `logitStride` + route. */
   readonly logits: Float32Array;
-  /** routes × BLOCK_ROWS: what the transposed rows of a block are multiplied with. */
+  readonly logitStride: number;
+  /** What the transposed rows of a block are multiplied with: route × `residualStride` + row. */
   readonly residuals: Float32Array;
-  /** width: product of a block's transposed rows with one route's residuals. */
+  /** routes × sumStride: products of transposed rows with residuals, or of the conditioner with directions. */
   readonly sums: Float32Array;
+  readonly sumStride: number;
   /** width × stride: a symmetric matrix that directions are multiplied with. */
   readonly conditioner: Float32Array;
-  /** rows: products of one row with all rows. */
+  /** routes × stride. */
+  readonly directions: Float32Array;
+  /** Products of queried rows with all rows: query × `productStride` + row. */
   readonly products: Float32Array;
+  readonly productStride: number;
   readonly #data: Float32Array;
+  readonly #selected: Float32Array;
   readonly #transposed: Float32Array;
-  readonly #vector: Float32Array;
-  readonly #dot: DotKernel;
+  readonly #queries: Float32Array;
+  readonly #moments: Float32Array;
+  readonly #product: ProductKernel;
+  #blocks: readonly Block[] = [];
 
-  /** @param features rows × dimension, row after row */
-  constructor(features: Float32Array, dimension: number, routes: number, trained: number) {
+  /**
+   * @param features rows × dimension, row after row
+   * @param selectable the most rows that are selected at once
+   */
+  constructor(features: Float32Array, dimension: number, routes: number, selectable: number) {
     this.rows = features.length / dimension;
-    this.trained = trained;
     this.routes = routes;
     this.width = dimension + 1;
-    this.stride = Math.ceil(this.width / STEP) * STEP;
-    this.blocks = Math.ceil(trained / BLOCK_ROWS);
-    const padded = (floats: number): number => Math.ceil(floats / STEP) * STEP;
+    this.stride = padded(this.width, STEP);
+    this.logitStride = padded(routes, ROWS_AT_ONCE);
+    this.sumStride = padded(this.width, ROWS_AT_ONCE);
+    this.productStride = padded(this.rows, ROWS_AT_ONCE);
+    const routeVectors = padded(routes, VECTORS_AT_ONCE);
+    const widthVectors = padded(this.width, VECTORS_AT_ONCE);
     const sizes = [
-      this.rows * this.stride,
-      this.blocks * this.width * BLOCK_ROWS,
-      routes * this.stride,
-      padded(routes),
-      routes * BLOCK_ROWS,
-      padded(this.width),
-      this.width * this.stride,
-      padded(this.rows),
-      this.stride,
+      this.productStride * this.stride,
+      padded(selectable, VECTORS_AT_ONCE) * this.stride,
+      widthVectors * padded(selectable, BLOCK_ROWS),
+      this.logitStride * this.stride,
+      BLOCK_ROWS * this.logitStride,
+      routeVectors * BLOCK_ROWS,
+      routeVectors * this.sumStride,
+      this.sumStride * this.stride,
+      routeVectors * this.stride,
+      QUERY_ROWS * this.productStride,
+      QUERY_ROWS * this.stride,
+      widthVectors * this.sumStride,
     ];
-    const bytes = FLOAT * sizes.reduce((sum, size) => sum + size, 0);
-    const kernel = createDotKernel(bytes);
-    const memory = kernel?.memory ?? new ArrayBuffer(bytes);
+    const { memory, product } = createProductKernel(FLOAT * sizes.reduce((sum, size) => sum + size, 0));
     let offset = 0;
     const take = (index: number): Float32Array => {
       const part = new Float32Array(memory, offset, sizes[index]);
       offset += part.byteLength;
       return part;
     };
+    this.#product = product;
     this.#data = take(0);
-    this.#transposed = take(1);
-    this.weights = take(2);
-    this.logits = take(3);
-    this.residuals = take(4);
-    this.sums = take(5);
-    this.conditioner = take(6);
-    this.products = take(7);
-    this.#vector = take(8);
-    this.#dot = kernel?.dot ?? plainDot(memory);
+    this.#selected = take(1);
+    this.#transposed = take(2);
+    this.weights = take(3);
+    this.logits = take(4);
+    this.residuals = take(5);
+    this.sums = take(6);
+    this.conditioner = take(7);
+    this.directions = take(8);
+    this.products = take(9);
+    this.#queries = take(10);
+    this.#moments = take(11);
     for (let row = 0; row < this.rows; row += 1) {
       const at = row * this.stride;
       this.#data.set(features.subarray(row * dimension, (row + 1) * dimension), at);
       this.#data[at + dimension] = 1;
-      if (row >= trained) continue;
-      const block = Math.floor(row / BLOCK_ROWS) * this.width * BLOCK_ROWS + (row % BLOCK_ROWS);
-      for (let i = 0; i < this.width; i += 1) {
-        this.#transposed[block + i * BLOCK_ROWS] = this.#data[at + i] as number;
-      }
     }
   }
 
-  /** Writes the products of a row with the weights of every route into `logits`. */
-  predict(row: number): void {
-    const bytes = this.stride * FLOAT;
-    this.#dot(
-      this.#data.byteOffset + row * bytes,
-      this.weights.byteOffset,
-      this.routes,
-      bytes,
-      this.logits.byteOffset,
-    );
+  /** The rows that were selected, in blocks. */
+  get blocks(): readonly Block[] {
+    return this.#blocks;
   }
 
-  /** Writes Σ residual × row over the rows of a block, for one route, into `sums`. */
-  gather(block: number, route: number): void {
-    const bytes = BLOCK_ROWS * FLOAT;
-    this.#dot(
-      this.residuals.byteOffset + route * bytes,
-      this.#transposed.byteOffset + block * this.width * bytes,
-      this.width,
-      bytes,
-      this.sums.byteOffset,
-    );
+  /** Selects the rows to be trained on. */
+  select(rows: Uint32Array): void {
+    const { stride, width } = this;
+    const blocks: Block[] = [];
+    this.#transposed.fill(0);
+    for (const [index, row] of rows.entries()) this.#selected.set(this.#row(row), index * stride);
+    for (let first = 0; first < rows.length; first += BLOCK_ROWS) {
+      const count = Math.min(BLOCK_ROWS, rows.length - first);
+      const residualStride = padded(count, STEP);
+      const transposed = (first / BLOCK_ROWS) * padded(width, VECTORS_AT_ONCE) * BLOCK_ROWS;
+      blocks.push({ first, count, residualStride, transposed });
+      for (let row = 0; row < count; row += 1) {
+        const from = (first + row) * stride;
+        for (let i = 0; i < width; i += 1) {
+          this.#transposed[transposed + i * residualStride + row] = this.#selected[from + i] as number;
+        }
+      }
+    }
+    this.#blocks = blocks;
   }
 
-  /** Multiplies `vector` (width) with `conditioner`, the result being in `sums`. */
-  condition(vector: Float64Array): void {
-    this.#vector.set(vector);
-    const bytes = this.stride * FLOAT;
-    this.#dot(this.#vector.byteOffset, this.conditioner.byteOffset, this.width, bytes, this.sums.byteOffset);
+  /** Writes the products of a block's rows with the weights into `logits`. */
+  predict({ first, count }: Block): void {
+    const vectors = this.#selected.byteOffset + first * this.stride * FLOAT;
+    this.#multiply(vectors, count, this.weights, this.routes, this.stride, this.logits, this.logitStride);
   }
 
-  /** Writes the dot products of a row and the rows before `to` into `products`: constants included, so 1 too much. */
-  compare(row: number, to: number): void {
-    const bytes = this.stride * FLOAT;
-    this.#dot(
-      this.#data.byteOffset + row * bytes,
-      this.#data.byteOffset,
-      to,
-      bytes,
-      this.products.byteOffset,
-    );
+  /** Writes Σ residual × row over the rows of a block, for every route, into `sums`. */
+  gather({ transposed, residualStride }: Block): void {
+    const rows = this.#transposed.subarray(transposed);
+    const { routes, width, sums, sumStride } = this;
+    this.#multiply(this.residuals.byteOffset, routes, rows, width, residualStride, sums, sumStride);
   }
 
-  /** Σ row · rowᵀ over the trained rows: width × width. */
+  /** Multiplies `directions` with `conditioner`, the results being in `sums`. */
+  condition(): void {
+    const { routes, width, stride, sums, sumStride, conditioner } = this;
+    this.#multiply(this.directions.byteOffset, routes, conditioner, width, stride, sums, sumStride);
+  }
+
+  /**
+   * For each of the rows, up to {@link QUERY_ROWS} at a time: writes its products with the weights into `logits`
+   * and those with the rows before `to`, constants included and therefore 1 too much, into `products`, and
+   * calls `visit` with its position in `rows` and in these.
+   */
+  query(rows: readonly number[], to: number, visit: (index: number, query: number) => void): void {
+    const { stride, routes, logits, logitStride, products, productStride } = this;
+    for (let first = 0; first < rows.length; first += QUERY_ROWS) {
+      const some = rows.slice(first, first + QUERY_ROWS);
+      for (const [query, row] of some.entries()) this.#queries.set(this.#row(row), query * stride);
+      const at = this.#queries.byteOffset;
+      this.#multiply(at, some.length, this.weights, routes, stride, logits, logitStride);
+      this.#multiply(at, some.length, this.#data, to, stride, products, productStride);
+      for (const query of some.keys()) visit(first + query, query);
+    }
+  }
+
+  /** Σ row · rowᵀ over the selected rows: width × width. */
   secondMoments(): Float64Array {
-    const { width } = this;
+    const { width, sumStride } = this;
     const moments = new Float64Array(width * width);
-    const bytes = BLOCK_ROWS * FLOAT;
-    for (let block = 0; block < this.blocks; block += 1) {
-      const start = this.#transposed.byteOffset + block * width * bytes;
+    for (const { transposed, residualStride } of this.#blocks) {
+      const rows = this.#transposed.subarray(transposed);
+      this.#multiply(rows.byteOffset, width, rows, width, residualStride, this.#moments, sumStride);
       for (let i = 0; i < width; i += 1) {
-        this.#dot(start + i * bytes, start, width, bytes, this.sums.byteOffset);
         for (let j = 0; j < width; j += 1) {
-          moments[i * width + j] = (moments[i * width + j] as number) + (this.sums[j] as number);
+          const at = i * width + j;
+          moments[at] = (moments[at] as number) + (this.#moments[i * sumStride + j] as number);
         }
       }
     }
     return moments;
   }
+
+  #row(row: number): Float32Array {
+    return this.#data.subarray(row * this.stride, (row + 1) * this.stride);
+  }
+
+  #multiply(
+    vectors: number,
+    vectorCount: number,
+    rows: Float32Array,
+    rowCount: number,
+    stride: number,
+    out: Float32Array,
+    outStride: number,
+  ): void {
+    this.#product(
+      vectors,
+      padded(vectorCount, VECTORS_AT_ONCE),
+      rows.byteOffset,
+      padded(rowCount, ROWS_AT_ONCE),
+      stride * FLOAT,
+      out.byteOffset,
+      outStride * FLOAT,
+    );
+  }
 }
 
-/** The same as the kernel, where this machine has none. */
-function plainDot(memory: ArrayBuffer): DotKernel {
-  const floats = new Float32Array(memory);
-  return (vector, rows, count, rowBytes, out) => {
-    const length = rowBytes / FLOAT;
-    const from = vector / FLOAT;
-    for (let row = 0; row < count; row += 1) {
-      const at = rows / FLOAT + row * length;
-      let even = 0;
-      let odd = 0;
-      for (let i = 0; i < length; i += 2) {
-        even += (floats[from + i] as number) * (floats[at + i] as number);
-        odd += (floats[from + i + 1] as number) * (floats[at + i + 1] as number);
-      }
-      floats[out / FLOAT + row] = even + odd;
-    }
-  };
+function padded(count: number, to: number): number {
+  return Math.ceil(count / to) * to;
 }

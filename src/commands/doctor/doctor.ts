@@ -42,7 +42,7 @@ export const doctor: Command = command({
       ...checkProcess(config, env),
       ...(await checkNetwork(config, env)),
       ...(await checkVolume(config, manifest, env)),
-      await checkRoutes(config.routesFile),
+      await checkRoutes(config.routesFile, config.classifyMethod),
       ...(await checkDelivery(config, manifest, bounds, signal)),
     ];
     const failed = findings.filter(({ status }) => status === 'fail').length;

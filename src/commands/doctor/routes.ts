@@ -1,16 +1,23 @@
 import { basename } from 'node:path';
+import { requireScorable } from '../../classify/head/head-scoring.js';
 import { MAX_ROUTE_FILE_BYTES } from '../../classify/route-file.js';
 import { parseRouteSet } from '../../classify/routes.js';
+import type { ScoringMethod } from '../../classify/scoring-method.js';
 import { readTextFile } from '../../classify/text-file.js';
 import { messageOf } from '../../errors.js';
 import { count } from '../format.js';
 import { type Finding, fault, fine, warning } from './finding.js';
 
-/** Do the routes parse? */
-export async function checkRoutes(file: string): Promise<Finding> {
+/**
+ * Do the routes parse, and can they be scored as is wanted?
+ * @param method for sets that name none
+ */
+export async function checkRoutes(file: string, method: ScoringMethod): Promise<Finding> {
   try {
     const { text } = await readTextFile(file, MAX_ROUTE_FILE_BYTES);
-    const { routes, warnings } = parseRouteSet(text, { origin: basename(file) });
+    const set = parseRouteSet(text, { origin: basename(file) });
+    requireScorable(set, method);
+    const { routes, warnings } = set;
     const [first] = warnings;
     if (first) {
       const detail = `${count(warnings.length, 'warning')}, the first: ${first.path}: ${first.message}`;

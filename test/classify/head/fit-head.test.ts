@@ -4,7 +4,8 @@ import { invertPositiveDefinite } from '../../../src/classify/head/cholesky.js';
 import { fitHead, type Head, type HeadProblem } from '../../../src/classify/head/fit-head.js';
 import { decodeHead, encodeHead, headDigest } from '../../../src/classify/head/head-codec.js';
 import { HeadScorer } from '../../../src/classify/head/head-scorer.js';
-import { isTrainable, stratifiedFolds } from '../../../src/classify/head/sizes.js';
+import { createProductKernel } from '../../../src/classify/head/product-kernel.js';
+import { stratifiedFolds, untrainable } from '../../../src/classify/head/sizes.js';
 import { SoftmaxRegression } from '../../../src/classify/head/softmax-regression.js';
 import { TrainingRows } from '../../../src/classify/head/training-rows.js';
 import { RowMatrix } from '../../../src/classify/row-matrix.js';
@@ -27,8 +28,8 @@ describe('the softmax regression', () => {
   const { problem } = clusters([30, 20, 40, 7], 1);
   const { dimension, routes, labels } = problem;
   const rows = new TrainingRows(problem.utterances, dimension, routes, labels.length);
-  const regression = new SoftmaxRegression(rows, labels, 10);
   const rowWeights = new Float32Array(labels.length).fill(1);
+  const regression = new SoftmaxRegression(rows, labels, 10, rowWeights);
   const parameters = new Float64Array(regression.size);
   regression.train(parameters, { cost: 10, rowWeights });
 
@@ -58,9 +59,29 @@ describe('the softmax regression', () => {
   });
 });
 
+describe('the product kernel', () => {
+  it('multiplies every vector with every row', () => {
+    const [vectors, rows, length] = [8, 6, 24];
+    const random = noiseNumbers(4);
+    const { memory, product } = createProductKernel(4 * (length * (vectors + rows) + vectors * rows));
+    const numbers = new Float32Array(memory, 0, length * (vectors + rows)).map(random);
+    new Float32Array(memory).set(numbers);
+    product(0, vectors, vectors * length * 4, rows, length * 4, numbers.byteLength, rows * 4);
+    const out = new Float32Array(memory, numbers.byteLength, vectors * rows);
+    for (let vector = 0; vector < vectors; vector += 1) {
+      for (let row = 0; row < rows; row += 1) {
+        let sum = 0;
+        for (let i = 0; i < length; i += 1) {
+          sum += (numbers[vector * length + i] ?? 0) * (numbers[(vectors + row) * length + i] ?? 0);
+        }
+        expect(out[vector * rows + row]).toBeCloseTo(sum, 4);
+      }
+    }
+  });
+});
+
 describe('the inverse', () => {
-  it('times the matrix is the identity', () => {
-    const size = 12;
+  it.each([1, 3, 12, 13])('of a matrix of size %d times the matrix is the identity', (size) => {
     const random = noiseNumbers(5);
     const root = Float64Array.from({ length: size * size }, random);
     const matrix = new Float64Array(size * size);
@@ -223,12 +244,14 @@ describe('a head', () => {
 
 describe('the rule for when a head is trained', () => {
   it('wants two routes, and three utterances in at least half of them', () => {
-    expect(isTrainable([50])).toBe(false);
-    expect(isTrainable([3, 3])).toBe(true);
-    expect(isTrainable([3, 2])).toBe(true);
-    expect(isTrainable([2, 2, 9])).toBe(false);
-    expect(isTrainable(new Array(150).fill(100))).toBe(true);
-    expect(isTrainable(new Array(2_000).fill(50))).toBe(false);
+    const why = (sizes: number[]): string | undefined =>
+      untrainable(sizes.map((size) => ({ utterances: new Array<string>(size).fill('') })));
+    expect(why([50])).toMatch(/two routes or more; add another one/);
+    expect(why([3, 3])).toBeUndefined();
+    expect(why([3, 2])).toBeUndefined();
+    expect(why([2, 2, 9])).toMatch(/3 utterances or more .* 2 of 3 have fewer; add some/);
+    expect(why(new Array(150).fill(100))).toBeUndefined();
+    expect(why(new Array(2_000).fill(50))).toMatch(/would take minutes/);
   });
 
   it('gives every fold its share of every route', () => {

@@ -85,7 +85,7 @@ describe('a set with a head', () => {
     expect(decision.route).toBe('weather');
     expect(decision.scorer).toEqual({
       method: 'head',
-      version: 1,
+      version: 2,
       digest: expect.stringMatching(/^sha256:[0-9a-f]{64}$/),
     });
     for (const { score, contribution } of decision.candidates) {

@@ -6,7 +6,6 @@ import { spawnDaemon } from '../test/support/daemon-process.js';
 import { type Golden, goldenAnswers } from './load.js';
 import { Random } from './random.js';
 import type { Row } from './row.js';
-import { ROWS } from './rows/index.js';
 import { Sandbox } from './sandbox.js';
 import { Trial, type Verdict } from './trial.js';
 
@@ -15,8 +14,7 @@ export interface CampaignOptions {
   readonly seed: number;
   /** Small counts, for every `npm test`. */
   readonly short: boolean;
-  /** Numbers of rows; default: all. */
-  readonly rows?: readonly number[];
+  readonly rows: readonly Row[];
   /** Rows at a time. */
   readonly concurrency?: number;
   /** Told of each row's end. */
@@ -27,19 +25,18 @@ export interface CampaignOptions {
   readonly onProgress?: (row: number, tried: number, survived: number) => void;
 }
 
-/** Runs the rows of the catalogue and returns what each came to, in their order. */
+/** Runs rows of a catalogue and returns what each came to, in their order. */
 export async function runCampaign(options: CampaignOptions): Promise<Verdict[]> {
-  const { rows: wanted, concurrency = 1, onVerdict } = options;
-  const rows = ROWS.filter(({ number }) => wanted?.includes(number) ?? true);
-  const template = await mkdtemp(join(tmpdir(), 'ai-router-faults-template-'));
+  const { rows, concurrency = 1, onVerdict } = options;
+  const template = await mkdtemp(join(tmpdir(), 'ai-router-campaign-template-'));
   try {
     const golden = await prepare(join(template, 'volume'));
     const verdicts: Verdict[] = [];
-    // The longest one first, so that the others fill the lanes beside it.
+    // The long ones first, so that the others fill the lanes beside them.
     const queue =
       concurrency === 1
         ? [...rows]
-        : rows.toSorted((a, b) => Number(b.number === 13) - Number(a.number === 13));
+        : rows.toSorted((a, b) => Number(b.long ?? false) - Number(a.long ?? false));
     const lane = async (): Promise<void> => {
       for (let row = queue.shift(); row; row = queue.shift()) {
         const verdict = await runRow(row, new Sandbox(join(template, 'volume'), golden), options);

@@ -7,7 +7,6 @@ import { join } from 'node:path';
 import type { Manifest } from '../src/cache/manifest.js';
 import { type SpawnOptions, spawnDaemon, type TestDaemon } from '../test/support/daemon-process.js';
 import { Origin } from '../test/support/origin.js';
-
 import { type Golden, Load } from './load.js';
 
 /** How a program ended, and what it said. */
@@ -44,7 +43,7 @@ export class Sandbox {
   }
 
   async folder(): Promise<string> {
-    const folder = await mkdtemp(join(tmpdir(), 'ai-router-faults-'));
+    const folder = await mkdtemp(join(tmpdir(), 'ai-router-campaign-'));
     this.#folders.push(folder);
     return folder;
   }

@@ -71,7 +71,20 @@ export class Trial {
     if (over % 100 === 0) this.#onProgress(over, this.#survived);
   }
 
-  /** The same, where the machine has what it takes; otherwise says aloud that it was skipped. */
+  /** Many injections at once, of which those failed that are told. */
+  tally(tried: number, shortfalls: readonly string[]): void {
+    this.#tried += tried;
+    this.#survived += tried - shortfalls.length;
+    this.#shortfalls.push(...shortfalls);
+    for (const shortfall of shortfalls) this.#onShortfall(shortfall);
+  }
+
+  /** Says aloud that something was not tried. */
+  skip(what: string): void {
+    this.#skipped.push(what);
+  }
+
+  /** The same as {@link attempt}, where the machine has what it takes; otherwise says aloud that it was skipped. */
   async attemptWith(tools: readonly Tool[], what: string, work: () => Promise<void>): Promise<void> {
     const lacking = tools.filter((tool) => !has(tool));
     if (lacking.length > 0) this.#skipped.push(`${what}: no ${lacking.join(', no ')}`);

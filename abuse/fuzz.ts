@@ -1,0 +1,82 @@
+import { isDeepStrictEqual } from 'node:util';
+import fc from 'fast-check';
+import type { Golden } from '../campaign/load.js';
+import type { TestDaemon } from '../test/support/daemon-process.js';
+import { type Input, JSON_TYPE, requestOf } from './inputs/input.js';
+import { judge, type Secrets } from './judge.js';
+import { Wire } from './wire.js';
+
+/** What {@link fuzz} is given. */
+export interface FuzzOptions extends Secrets {
+  readonly daemon: TestDaemon;
+  readonly golden: readonly Golden[];
+  readonly inputs: fc.Arbitrary<Input>;
+  readonly runs: number;
+  readonly seed: number;
+  /** Properties side by side. */
+  readonly lanes: number;
+  /** In which every input has to be answered. */
+  readonly deadlineMs: number;
+}
+
+/**
+ * Sends inputs and judges the answers; after each of them a good request has to get its golden answer. What is
+ * not survived is made as small as it can be.
+ * @returns how many were tried, and what fell short
+ */
+export async function fuzz(options: FuzzOptions): Promise<{ tried: number; shortfalls: string[] }> {
+  const lanes = await Promise.all(
+    Array.from({ length: options.lanes }, (_, lane) => runLane(options, options.seed + lane)),
+  );
+  return {
+    tried: lanes.reduce((sum, { tried }) => sum + tried, 0),
+    shortfalls: lanes.flatMap(({ shortfalls }) => shortfalls),
+  };
+}
+
+async function runLane(
+  { daemon, golden, inputs, runs, lanes, deadlineMs, volume }: FuzzOptions,
+  seed: number,
+): Promise<{ tried: number; shortfalls: string[] }> {
+  const wire = new Wire(daemon.url);
+  let round = seed;
+  const property = fc.asyncProperty(inputs, async (input) => {
+    const answer = await wire.ask(input.bytes, {
+      timeoutMs: deadlineMs,
+      finish: input.unfinished === true,
+      alone: input.alone === true,
+      head: input.head === true,
+    });
+    judge(input, answer, { volume });
+    round += 1;
+    await askGolden(wire, golden[round % golden.length], deadlineMs);
+  });
+  try {
+    const details = await fc.check(property, { seed, numRuns: Math.ceil(runs / lanes) });
+    const [input] = details.counterexample ?? [];
+    if (!input) return { tried: details.numRuns, shortfalls: [] };
+    const cause = details.errorInstance instanceof Error ? details.errorInstance.message : 'failed';
+    const sent = JSON.stringify(input.bytes.toString('latin1').slice(0, 300));
+    return { tried: details.numRuns, shortfalls: [`${input.what}: ${cause} (seed ${seed}; sent ${sent})`] };
+  } finally {
+    wire.close();
+  }
+}
+
+/** @throws Error when a good request does not get the answer of an undisturbed daemon */
+export async function askGolden(wire: Wire, golden: Golden | undefined, timeoutMs: number): Promise<void> {
+  if (!golden) throw new Error('no golden answers');
+  const { bytes } = requestOf({
+    what: 'a good request',
+    path: '/classify',
+    headers: [JSON_TYPE],
+    body: JSON.stringify({ text: golden.text }),
+    statuses: [200],
+  });
+  const answer = await wire.ask(bytes, { timeoutMs });
+  const text = answer?.body.toString('utf8') ?? '';
+  if (answer?.status !== 200) throw new Error(`a good request afterwards got ${answer?.status} ${text}`);
+  if (!isDeepStrictEqual(JSON.parse(text), golden.answer)) {
+    throw new Error(`a good request afterwards got another answer: ${text.slice(0, 300)}`);
+  }
+}

@@ -1,0 +1,167 @@
+import { availableParallelism } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Row } from '../../campaign/row.js';
+import { check, type Trial } from '../../campaign/trial.js';
+import { SETTINGS, type Setting } from '../../src/settings.js';
+import { quantile } from '../good-traffic.js';
+import { capacityOf, type LoadResult, Monitor, openLoop } from '../open-loop.js';
+
+/** Offered load as a share of what was measured to be possible. */
+const SHARES = [0.5, 0.8, 1.2, 2, 4] as const;
+const MIN_GOODPUT = 0.9;
+const MAX_P99 = 2;
+const MAX_REFUSAL_MS = 50;
+const MAX_HEALTH_MS = 20;
+const MAX_RECOVERY_MS = 2_000;
+/** More clients than workers, so that none of them ever idles. */
+const CAPACITY_CLIENTS = 16;
+
+async function overload(trial: Trial): Promise<void> {
+  const { short } = trial;
+  const seconds = short ? 1 : 10;
+  const daemon = await trial.sandbox.daemon({
+    MODEL_CACHE_DIR: await trial.sandbox.filledVolume(),
+    INFERENCE_WORKERS: String(availableParallelism()),
+    // The flood comes from one machine over as many connections as it needs.
+    MAX_CONNECTIONS: '100000',
+    REQUEST_TIMEOUT_MS: '30000',
+    EMBEDDING_CACHE_BYTES: '0',
+  });
+  await daemon.ready(60_000);
+  await capacityOf(daemon.url, CAPACITY_CLIENTS, short ? 0.5 : 3);
+  const capacity = await capacityOf(daemon.url, CAPACITY_CLIENTS, seconds);
+  trial.note(
+    `capacity ${capacity.toFixed(0)} answers a second (${CAPACITY_CLIENTS} clients in a closed loop)`,
+  );
+  let calmP99 = Number.NaN;
+  for (const share of short ? [0.5, 4] : SHARES) {
+    const monitor = new Monitor(daemon.url);
+    const result = await openLoop(daemon.url, share * capacity, seconds);
+    const ended = performance.now();
+    await monitor.stop();
+    const p99 = quantile(result.accepted, 0.99);
+    if (share === 0.8) calmP99 = p99;
+    const percent = `${Math.round(share * 100)} %`;
+    trial.note(figures(percent, result, monitor, capacity));
+    await judgeShare(trial, percent, { result, monitor, p99, calmP99, share, capacity });
+    if (share === 4 && !short) await recovers(trial, daemon.url, calmP99, ended);
+    await sleep(short ? 0 : 2_000);
+  }
+}
+
+function figures(percent: string, result: LoadResult, monitor: Monitor, capacity: number): string {
+  const ms = (values: readonly number[], share: number): string =>
+    values.length === 0 ? '-' : `${quantile(values, share).toFixed(0)} ms`;
+  return [
+    `${percent}: ${result.sent} sent, goodput ${result.goodput.toFixed(0)}/s (${Math.round((100 * result.goodput) / capacity)} % of capacity)`,
+    `accepted p50 ${ms(result.accepted, 0.5)} p99 ${ms(result.accepted, 0.99)}`,
+    `${result.refused.length} refused, p99 ${ms(result.refused, 0.99)}`,
+    `/livez and /health p99 ${ms(monitor.latencies, 0.99)}`,
+  ].join('; ');
+}
+
+interface ShareFacts {
+  readonly result: LoadResult;
+  readonly monitor: Monitor;
+  readonly p99: number;
+  readonly calmP99: number;
+  readonly share: number;
+  readonly capacity: number;
+}
+
+async function judgeShare(
+  trial: Trial,
+  percent: string,
+  { result, monitor, p99, calmP99, share, capacity }: ShareFacts,
+): Promise<void> {
+  await trial.attempt(`${percent}: every answer is 200, or a refusal with Retry-After`, async () =>
+    check(result.odd.length === 0, `${result.odd.length} others, such as ${result.odd[0]}`),
+  );
+  await trial.attempt(`${percent}: the monitors' paths are never shed`, async () =>
+    check(monitor.faults.length === 0, monitor.faults.slice(0, 3).join(', ')),
+  );
+  if (trial.short) return;
+  await trial.attempt(`${percent}: the monitors' paths are fast`, async () => {
+    const slowest = quantile(monitor.latencies, 0.99);
+    check(slowest < MAX_HEALTH_MS, `p99 ${slowest.toFixed(1)} ms`);
+  });
+  const wanted = MIN_GOODPUT * Math.min(1, share) * capacity;
+  await trial.attempt(`${percent}: goodput`, async () =>
+    check(result.goodput >= wanted, `${result.goodput.toFixed(0)} of ${wanted.toFixed(0)} a second`),
+  );
+  if (share > 1) {
+    await trial.attempt(`${percent}: accepted requests keep their latency`, async () =>
+      check(p99 <= MAX_P99 * calmP99, `p99 ${p99.toFixed(0)} ms, ${calmP99.toFixed(0)} ms at 80 %`),
+    );
+  }
+  if (result.refused.length > 0) {
+    await trial.attempt(`${percent}: refusals are fast`, async () => {
+      const slowest = quantile(result.refused, 0.99);
+      check(slowest < MAX_REFUSAL_MS, `p99 ${slowest.toFixed(0)} ms`);
+    });
+  }
+}
+
+/** After the flood, a request is soon as fast as on a calm day. */
+async function recovers(trial: Trial, url: string, calmP99: number, ended: number): Promise<void> {
+  await trial.attempt('recovery', async () => {
+    for (;;) {
+      const { accepted } = await openLoop(url, 20, 0.1);
+      const ms = performance.now() - ended;
+      if (accepted.length > 0 && Math.max(...accepted) <= MAX_P99 * calmP99) {
+        trial.note(`recovered ${ms.toFixed(0)} ms after the flood`);
+        check(ms < MAX_RECOVERY_MS, `took ${ms.toFixed(0)} ms`);
+        return;
+      }
+      check(ms < 30_000, 'not within 30 s');
+    }
+  });
+}
+
+/** The setting that bounds one key's or address's rate, where the daemon has one. */
+function rateSetting(): string | undefined {
+  return Object.values(SETTINGS as Readonly<Record<string, Setting<unknown>>>)
+    .map(({ env }) => env)
+    .find((env) => /^RATE_LIMIT(_|$)/.test(env) && !/BURST|WINDOW/.test(env));
+}
+
+async function starving(trial: Trial): Promise<void> {
+  const setting = rateSetting();
+  if (setting === undefined || !('apiKeys' in SETTINGS)) {
+    trial.skip('the daemon has no rate limit by key yet (no setting RATE_LIMIT…, no API_KEYS)');
+    return;
+  }
+  const keys = ['abuse-campaign-greedy-key', 'abuse-campaign-modest-key'] as const;
+  const daemon = await trial.sandbox.daemon({
+    MODEL_CACHE_DIR: await trial.sandbox.filledVolume(),
+    INFERENCE_WORKERS: String(availableParallelism()),
+    MAX_CONNECTIONS: '100000',
+    API_KEYS: keys.join(','),
+    [setting]: '50',
+  });
+  await daemon.ready(60_000);
+  const seconds = trial.short ? 1 : 10;
+  const alone = await openLoop(daemon.url, 10, seconds, keys[1]);
+  const [greedy, modest] = await Promise.all([
+    openLoop(daemon.url, 400, seconds, keys[0]),
+    openLoop(daemon.url, 10, seconds, keys[1]),
+  ]);
+  const [usual, beside] = [quantile(alone.accepted, 0.99), quantile(modest.accepted, 0.99)];
+  trial.note(
+    `modest key: ${modest.accepted.length} of ${modest.sent} answered, p99 ${usual.toFixed(0)} ms alone and ${beside.toFixed(0)} ms beside a greedy one, of which ${greedy.refused.length} of ${greedy.sent} were refused`,
+  );
+  await trial.attempt('the modest key is not refused', async () =>
+    check(
+      modest.accepted.length === modest.sent,
+      `${modest.sent - modest.accepted.length} were; ${modest.odd[0] ?? ''}`,
+    ),
+  );
+  await trial.attempt('the greedy key is', async () =>
+    check(greedy.refused.length > 0, 'nothing was refused'),
+  );
+}
+
+export const OVERLOAD: readonly Row[] = [
+  { number: 10, fault: 'more requests than can be answered', long: true, run: overload },
+  { number: 11, fault: 'one key takes all', run: starving },
+];

@@ -1,0 +1,137 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Row } from '../../campaign/row.js';
+import { pidOf } from '../../campaign/sandbox.js';
+import { check, type Trial } from '../../campaign/trial.js';
+import type { TestDaemon } from '../../test/support/daemon-process.js';
+import { GoodTraffic, quantile } from '../good-traffic.js';
+import { type ProcessSize, sizeOf } from '../process-size.js';
+import { beRude, RUDENESS, type RudeLimits, SLACK_MS } from '../rude-clients.js';
+
+const LIMITS: Readonly<Record<'short' | 'long', RudeLimits>> = {
+  short: { headersMs: 2_000, bodyMs: 500, idleMs: 2_000, sendMs: 1_000 },
+  long: { headersMs: 5_000, bodyMs: 3_000, idleMs: 5_000, sendMs: 3_000 },
+};
+const GOOD_PER_SECOND = 40;
+/** Good p99 beside rude clients, as a multiple of what it is without them. */
+const MAX_SLOWER = 1.5;
+/** Memory after a second round of rude clients, as a multiple of what it was after the first. */
+const MAX_MEMORY = 1.1;
+const ROUNDS = 2;
+
+function daemonOf(trial: Trial, volume: string, limits: RudeLimits): Promise<TestDaemon> {
+  return trial.sandbox.daemon({
+    MODEL_CACHE_DIR: volume,
+    SERVE_MODEL: 'true',
+    HEADERS_TIMEOUT_MS: String(limits.headersMs),
+    BODY_TIMEOUT_MS: String(limits.bodyMs),
+    KEEP_ALIVE_MS: String(limits.idleMs),
+    SEND_TIMEOUT_MS: String(limits.sendMs),
+  });
+}
+
+async function rudeClients(trial: Trial): Promise<void> {
+  const { short } = trial;
+  const limits = short ? LIMITS.short : LIMITS.long;
+  const clients = short ? 2 * RUDENESS.length : 500;
+  const daemon = await daemonOf(trial, await trial.sandbox.filledVolume(), limits);
+  await daemon.ready(60_000);
+  const port = Number(new URL(daemon.url).port);
+  const traffic = new GoodTraffic(daemon.url, trial.sandbox.golden, short ? 20 : GOOD_PER_SECOND);
+  await sleep(short ? 300 : 2_000);
+  traffic.take();
+  const baseline: number[] = [];
+  const beside: number[] = [];
+  const late = new Map<string, number[]>();
+  const sizes: ProcessSize[] = [];
+  let before = sizeOf(pidOf(daemon));
+  for (let round = 0; round < (short ? 1 : ROUNDS); round += 1) {
+    // The baseline belongs to the same minute as what is compared with it.
+    await sleep(short ? 200 : 10_000);
+    baseline.push(...traffic.take());
+    before = round === 0 ? sizeOf(pidOf(daemon)) : before;
+    await Promise.all(
+      Array.from({ length: clients }, async (_, index) => {
+        const rudeness = RUDENESS[index % RUDENESS.length];
+        if (!rudeness) return;
+        // They arrive within a second, as clients do.
+        await sleep((index / clients) * 1_000);
+        await trial.attempt(rudeness.kind, async () => {
+          const lateMs = await beRude(port, rudeness, limits);
+          late.set(rudeness.kind, [...(late.get(rudeness.kind) ?? []), lateMs]);
+        });
+      }),
+    );
+    beside.push(...traffic.take());
+    await sleep(1_000);
+    sizes.push(sizeOf(pidOf(daemon)));
+  }
+  await traffic.stop();
+  trial.requests({
+    sent: baseline.length + beside.length,
+    failed: traffic.faults.length,
+    faults: traffic.faults,
+  });
+
+  for (const [kind, ms] of late) {
+    const worst = Math.max(...ms);
+    if (!/reads/.test(kind)) trial.note(`${kind}: closed at most ${Math.round(worst)} ms after its limit`);
+    // Those that do not read look for their end only once it has to be over.
+    if (!short) {
+      await trial.attempt(`${kind}: closed in time`, async () =>
+        check(
+          worst < (/reads/.test(kind) ? limits.sendMs : 0) + 2 * SLACK_MS,
+          `${Math.round(worst)} ms late`,
+        ),
+      );
+    }
+  }
+  const after = sizes.at(-1) ?? before;
+  trial.note(`descriptors ${before.descriptors} before, ${after.descriptors} after`);
+  await trial.attempt('descriptors are given back', async () =>
+    check(after.descriptors <= before.descriptors + 3, `${before.descriptors} → ${after.descriptors}`),
+  );
+  if (short) return;
+  const [usual, slowed] = [quantile(baseline, 0.99), quantile(beside, 0.99)];
+  trial.note(`good p99 ${usual.toFixed(1)} ms alone, ${slowed.toFixed(1)} ms beside ${clients} rude clients`);
+  await trial.attempt('good clients are not slowed', async () =>
+    check(slowed <= MAX_SLOWER * usual, `p99 ${usual.toFixed(1)} → ${slowed.toFixed(1)} ms`),
+  );
+  const [first, second] = sizes.map(({ rssBytes }) => rssBytes / 2 ** 20);
+  if (first === undefined || second === undefined) return;
+  trial.note(
+    `memory ${Math.round(before.rssBytes / 2 ** 20)} MB before, ${Math.round(first)} and ${Math.round(second)} MB after each round`,
+  );
+  await trial.attempt('memory does not grow', async () =>
+    check(second <= MAX_MEMORY * first, `${Math.round(first)} → ${Math.round(second)} MB`),
+  );
+}
+
+/** More connections than may be open: who is served goes on, and there is room again when the others have left. */
+async function tooMany(trial: Trial): Promise<void> {
+  const daemon = await trial.sandbox.daemon({
+    MODEL_CACHE_DIR: await trial.sandbox.filledVolume(),
+    MAX_CONNECTIONS: '50',
+    HEADERS_TIMEOUT_MS: '2000',
+  });
+  await daemon.ready(60_000);
+  const port = Number(new URL(daemon.url).port);
+  await trial.attempt('300 silent connections where 50 may be open', async () => {
+    const traffic = new GoodTraffic(daemon.url, trial.sandbox.golden, 1);
+    await sleep(200);
+    const silent = RUDENESS[0];
+    check(silent !== undefined, 'nobody is silent');
+    const limits = LIMITS.long;
+    await Promise.all(Array.from({ length: 300 }, () => beRude(port, silent, limits).catch(() => 0)));
+    await traffic.stop();
+    check((await daemon.get('/health')).status === 200, 'no room afterwards');
+    check(
+      daemon.lines.some(({ msg }) => /MAX_CONNECTIONS/.test(msg)),
+      'nothing was logged',
+    );
+  });
+}
+
+export const RUDE: readonly Row[] = [
+  { number: 8, fault: 'slow and rude clients beside good ones', run: rudeClients },
+  { number: 9, fault: 'more connections than may be open', run: tooMany },
+];

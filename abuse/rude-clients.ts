@@ -1,0 +1,182 @@
+import type { Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { open } from './wire.js';
+
+/** The daemon's own limits under which the rude clients are put, in milliseconds. */
+export interface RudeLimits {
+  readonly headersMs: number;
+  readonly bodyMs: number;
+  readonly idleMs: number;
+  readonly sendMs: number;
+}
+
+/** A path whose answer is far larger than what the two kernels buffer. */
+const LARGE = '/Xenova/all-MiniLM-L6-v2/resolve/main/onnx/model_quantized.onnx';
+const LARGE_BYTES = 22_972_370;
+const BODY = JSON.stringify({ text: 'what is the weather in Lisbon tomorrow?' });
+const HEAD = 'POST /classify HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n';
+const GET = 'GET /livez HTTP/1.1\r\nHost: a\r\n\r\n';
+
+/** How often a slow client sends a byte, in milliseconds. */
+const DRIP_MS = 250;
+
+/** One way of being rude. */
+export interface Rudeness {
+  readonly kind: string;
+  /** When the server has to have closed the connection, by its named limit; `undefined`: at once. */
+  closedAfterMs(limits: RudeLimits): number;
+  /** Behaves rudely until the server closes. @returns what was received */
+  run(socket: Socket, limits: RudeLimits): Promise<string>;
+}
+
+/** Every rudeness. */
+export const RUDENESS: readonly Rudeness[] = [
+  {
+    kind: 'sends nothing',
+    closedAfterMs: ({ headersMs }) => headersMs,
+    run: (socket) => untilClosed(socket),
+  },
+  {
+    kind: 'sends its headers slowly',
+    closedAfterMs: ({ headersMs }) => headersMs,
+    run: (socket) => drip(socket, `${HEAD}X-Slow: ${'a'.repeat(4_000)}`),
+  },
+  {
+    kind: 'sends its body slowly',
+    closedAfterMs: ({ headersMs, bodyMs }) => headersMs + bodyMs,
+    run: (socket) => {
+      socket.write(`${HEAD}Content-Length: 4000\r\n\r\n`);
+      return drip(socket, '{'.repeat(4_000));
+    },
+  },
+  {
+    kind: 'sends its chunks slowly',
+    closedAfterMs: ({ headersMs, bodyMs }) => headersMs + bodyMs,
+    run: (socket) => {
+      socket.write(`${HEAD}Transfer-Encoding: chunked\r\n\r\n`);
+      return drip(socket, '1\r\n{\r\n'.repeat(1_000));
+    },
+  },
+  {
+    kind: 'asks once and stays idle',
+    closedAfterMs: ({ idleMs }) => idleMs,
+    run: (socket) => {
+      socket.write(GET);
+      return untilClosed(socket);
+    },
+  },
+  {
+    kind: 'never reads its answer',
+    closedAfterMs: ({ sendMs }) => sendMs,
+    run: async (socket, { sendMs }) => {
+      socket.pause();
+      socket.write(`GET ${LARGE} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      // Who does not read does not learn of an end either: it is looked for when it has to have come.
+      await sleep(2 * sendMs + SLACK_MS);
+      const received = await countUntilClosed(socket);
+      if (received >= LARGE_BYTES) throw new Error('got its whole answer: nobody had closed the connection');
+      return 'HTTP/1.1 200';
+    },
+  },
+  {
+    kind: 'asks a thousand times and never reads',
+    closedAfterMs: ({ sendMs }) => sendMs,
+    run: async (socket, { sendMs }) => {
+      socket.pause();
+      socket.write(`GET /routes HTTP/1.1\r\nHost: a\r\n\r\n`.repeat(1_000));
+      await sleep(2 * sendMs + SLACK_MS);
+      await countUntilClosed(socket);
+      return 'HTTP/1.1 200';
+    },
+  },
+  {
+    kind: 'closes its half in the middle of its headers',
+    closedAfterMs: () => 0,
+    run: (socket) => {
+      socket.end(HEAD);
+      return untilClosed(socket);
+    },
+  },
+  {
+    kind: 'closes its half in the middle of its body',
+    closedAfterMs: () => 0,
+    run: (socket) => {
+      socket.end(`${HEAD}Content-Length: 4000\r\n\r\n{`);
+      return untilClosed(socket);
+    },
+  },
+  {
+    kind: 'resets in the middle of its body',
+    closedAfterMs: () => 0,
+    run: async (socket) => {
+      socket.write(`${HEAD}Content-Length: 4000\r\n\r\n{`);
+      await sleep(20);
+      socket.resetAndDestroy();
+      return 'HTTP/1.1 400';
+    },
+  },
+  {
+    kind: 'goes away before its answer',
+    closedAfterMs: () => 0,
+    run: async (socket) => {
+      socket.write(`${HEAD}Content-Length: ${BODY.length}\r\n\r\n${BODY}`);
+      socket.destroy();
+      return 'HTTP/1.1 200';
+    },
+  },
+];
+
+/** Node looks for late connections now and then, and adds a second to the idle time that it announces. */
+export const SLACK_MS = 2_500;
+
+/** One rude client from its connection to its end. @returns how late after its limit it was closed, in milliseconds */
+export async function beRude(port: number, rudeness: Rudeness, limits: RudeLimits): Promise<number> {
+  const socket = await open(port);
+  const since = performance.now();
+  try {
+    const received = await rudeness.run(socket, limits);
+    if (!/^(HTTP\/1\.1 (200|400|408)|$)/.test(received)) throw new Error(`got ${received.slice(0, 200)}`);
+    return performance.now() - since - rudeness.closedAfterMs(limits);
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** Sends a byte now and then until the server closes. */
+async function drip(socket: Socket, text: string): Promise<string> {
+  const closed = untilClosed(socket);
+  let at = 0;
+  const timer = setInterval(() => {
+    if (!socket.writable) return;
+    socket.write(text.charAt(at) || ' ');
+    at += 1;
+  }, DRIP_MS);
+  try {
+    return await closed;
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+function untilClosed(socket: Socket): Promise<string> {
+  return new Promise((resolve) => {
+    let text = '';
+    socket.on('data', (piece: Buffer) => {
+      if (text.length < 1_000) text += piece.toString('latin1');
+    });
+    socket.once('end', () => resolve(text)).once('close', () => resolve(text));
+  });
+}
+
+function countUntilClosed(socket: Socket): Promise<number> {
+  return new Promise((resolve) => {
+    let bytes = 0;
+    socket.on('data', (piece: Buffer) => {
+      bytes += piece.length;
+    });
+    socket.once('end', () => resolve(bytes)).once('close', () => resolve(bytes));
+    // A reset may have come while nobody looked.
+    if (socket.destroyed) resolve(bytes);
+    socket.resume();
+  });
+}

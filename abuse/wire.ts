@@ -1,0 +1,155 @@
+import { connect, type Socket } from 'node:net';
+
+/** An answer as it came over the wire. */
+export interface Answer {
+  readonly status: number;
+  /** Names in lower case; of repeated ones the last. */
+  readonly headers: ReadonlyMap<string, string>;
+  readonly body: Buffer;
+  /** Whether the server keeps the connection open. */
+  readonly stays: boolean;
+}
+
+/** How {@link Wire.ask} sends. */
+export interface AskOptions {
+  /** Answers to HEAD have no body. */
+  readonly head?: boolean;
+  /** Takes a connection for this request only. */
+  readonly alone?: boolean;
+  /** The same, and closes our direction after the last byte, so that an unfinished request ends. */
+  readonly finish?: boolean;
+  readonly timeoutMs?: number;
+}
+
+/** An HTTP client that sends exactly the bytes it is given, over connections that it keeps while they live. */
+export class Wire {
+  readonly #port: number;
+  readonly #idle: Socket[] = [];
+
+  constructor(url: string) {
+    this.#port = Number(new URL(url).port);
+  }
+
+  /**
+   * @returns the answer, or `undefined` where the server closed without one
+   * @throws Error when there is no whole answer within `timeoutMs`
+   */
+  async ask(bytes: Uint8Array, options: AskOptions = {}): Promise<Answer | undefined> {
+    const { finish = false, alone = finish, timeoutMs = 15_000, head = false } = options;
+    const kept = alone ? undefined : this.#idle.pop();
+    kept?.removeAllListeners('end');
+    const socket = kept ?? (await open(this.#port));
+    const answer = await exchange(socket, bytes, { finish, timeoutMs, head });
+    if (answer?.stays && !alone && !socket.readableEnded) this.#keep(socket);
+    else socket.destroy();
+    return answer;
+  }
+
+  /** Keeps a connection for later requests until the server closes it. */
+  #keep(socket: Socket): void {
+    this.#idle.push(socket);
+    socket.once('end', () => {
+      const at = this.#idle.indexOf(socket);
+      if (at >= 0) this.#idle.splice(at, 1);
+      socket.destroy();
+    });
+  }
+
+  close(): void {
+    for (const socket of this.#idle) socket.destroy();
+    this.#idle.length = 0;
+  }
+}
+
+/** Opens a connection to a port of this machine. */
+export function open(port: number): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true });
+    socket.once('error', reject);
+    socket.once('connect', () => {
+      socket.off('error', reject);
+      socket.on('error', () => undefined);
+      resolve(socket);
+    });
+  });
+}
+
+function exchange(
+  socket: Socket,
+  bytes: Uint8Array,
+  { finish, timeoutMs, head }: Required<Omit<AskOptions, 'alone'>>,
+): Promise<Answer | undefined> {
+  return new Promise((resolve, reject) => {
+    const pieces: Buffer[] = [];
+    const end = (result: Answer | undefined | Error): void => {
+      clearTimeout(timer);
+      socket.off('data', onData).off('end', onClose).off('close', onClose);
+      if (result instanceof Error) {
+        socket.destroy();
+        reject(result);
+      } else resolve(result);
+    };
+    const timer = setTimeout(() => end(new Error(`no whole answer within ${timeoutMs} ms`)), timeoutMs);
+    const onData = (piece: Buffer): void => {
+      pieces.push(piece);
+      const answer = parseAnswer(Buffer.concat(pieces), head, false);
+      if (answer) end(answer);
+    };
+    const onClose = (): void => {
+      const received = Buffer.concat(pieces);
+      end(
+        received.length === 0
+          ? undefined
+          : (parseAnswer(received, head, true) ??
+              new Error(`half an answer: ${received.toString('latin1', 0, 200)}`)),
+      );
+    };
+    socket.on('data', onData).once('end', onClose).once('close', onClose);
+    if (finish) socket.end(bytes);
+    else socket.write(bytes);
+  });
+}
+
+/** The first final answer in what was received; `undefined` while it is not whole. */
+export function parseAnswer(received: Buffer, head: boolean, closed: boolean): Answer | undefined {
+  const end = received.indexOf('\r\n\r\n');
+  if (end === -1) return undefined;
+  const [statusLine = '', ...lines] = received.toString('latin1', 0, end).split('\r\n');
+  const status = Number(/^HTTP\/1\.1 (\d{3}) /.exec(statusLine)?.[1]);
+  if (!Number.isInteger(status)) throw new Error(`no status line: ${statusLine.slice(0, 100)}`);
+  const rest = received.subarray(end + 4);
+  if (status < 200) return parseAnswer(rest, head, closed);
+  const headers = new Map(
+    lines.map((line) => {
+      const colon = line.indexOf(':');
+      return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()] as const;
+    }),
+  );
+  const body = bodyOf(rest, headers, head || status === 204 || status === 304, closed);
+  const stays = headers.get('connection')?.toLowerCase() !== 'close';
+  return body && { status, headers, body, stays };
+}
+
+function bodyOf(
+  rest: Buffer,
+  headers: ReadonlyMap<string, string>,
+  none: boolean,
+  closed: boolean,
+): Buffer | undefined {
+  if (none) return Buffer.alloc(0);
+  const length = headers.get('content-length');
+  if (length !== undefined)
+    return rest.length >= Number(length) ? rest.subarray(0, Number(length)) : undefined;
+  if (headers.get('transfer-encoding') !== 'chunked') return closed ? rest : undefined;
+  const chunks: Buffer[] = [];
+  for (let at = 0; ; ) {
+    const line = rest.indexOf('\r\n', at);
+    if (line === -1) return undefined;
+    const size = Number.parseInt(rest.toString('latin1', at, line), 16);
+    const next = line + 2 + size + 2;
+    if (rest.length < next) return undefined;
+    if (size === 0) return Buffer.concat(chunks);
+    chunks.push(rest.subarray(line + 2, line + 2 + size));
+    at = next;
+  }
+}

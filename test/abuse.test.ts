@@ -1,0 +1,18 @@
+import { describe, expect, it } from 'vitest';
+import { ROWS } from '../abuse/rows/index.js';
+import { runCampaign } from '../campaign/campaign.js';
+
+/** The abuse campaign in its short form: small counts, and no verdicts on times. `npm run abuse` runs the long one. */
+describe('the abuse campaign, short form', () => {
+  /** Load and overload are measured, which nothing here may be. */
+  const ROWS_HERE = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+
+  it('survives every input and every client', { timeout: 300_000 }, async () => {
+    const rows = ROWS.filter(({ number }) => ROWS_HERE.includes(number));
+    const verdicts = await runCampaign({ seed: 1, short: true, rows, concurrency: 4 });
+    expect(
+      verdicts.flatMap(({ row, shortfalls }) => shortfalls.map((what) => `row ${row}: ${what}`)),
+    ).toEqual([]);
+    expect(verdicts.map(({ row }) => row)).toEqual(ROWS_HERE);
+  });
+});

@@ -1,0 +1,223 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { type Answer, open, Wire } from '../../abuse/wire.js';
+import type { Decision } from '../../src/classify/decision.js';
+import type { ProblemBody } from '../../src/contract/problem.js';
+import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { suiteEnd } from '../support/suite.js';
+import { temporaryFolder } from '../support/volume.js';
+
+const atEnd = suiteEnd();
+const KEY = 'an-admin-key-that-nobody-may-see';
+const TOKEN = 'a-hub-token-that-nobody-may-see';
+
+let daemon: TestDaemon;
+let wire: Wire;
+
+beforeAll(async () => {
+  const env = {
+    MODEL_CACHE_DIR: await temporaryFolder(atEnd),
+    HF_TOKEN: TOKEN,
+    HF_HUB_OFFLINE: '1',
+    ADMIN_KEYS: KEY,
+    HEADERS_TIMEOUT_MS: '1000',
+    MAX_HEADERS: '20',
+    LOG_LEVEL: 'trace',
+  };
+  daemon = await startDaemon(env, { atEnd });
+  wire = new Wire(daemon.url);
+  atEnd(() => wire.close());
+  await daemon.ready();
+});
+
+async function ask(
+  text: string,
+  finish = false,
+): Promise<{ answer: Answer | undefined; problem: ProblemBody }> {
+  const answer = await wire.ask(Buffer.from(text, 'latin1'), { alone: true, finish });
+  return { answer, problem: JSON.parse(answer?.body.toString('utf8') || '{}') as ProblemBody };
+}
+
+describe('what never becomes a request is refused with a document all the same', () => {
+  it.each<[string, string, number, string]>([
+    ['no HTTP', '\x00\x01\x02\r\n\r\n', 400, 'bad_request'],
+    ['a method that nobody knows', 'BREW /coffee HTTP/1.1\r\nHost: a\r\n\r\n', 400, 'bad_request'],
+    [
+      'a bad chunk',
+      'POST /classify HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n',
+      400,
+      'bad_request',
+    ],
+    [
+      'a request in a request',
+      'POST /classify HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+      400,
+      'bad_request',
+    ],
+    [
+      'long headers',
+      `GET /livez HTTP/1.1\r\nHost: a\r\nX: ${'a'.repeat(20_000)}\r\n\r\n`,
+      431,
+      'headers_too_large',
+    ],
+    [
+      'many headers',
+      `GET /livez HTTP/1.1\r\nHost: a\r\n${'X: a\r\n'.repeat(20)}\r\n`,
+      431,
+      'headers_too_large',
+    ],
+    ['no host', 'GET /livez HTTP/1.1\r\n\r\n', 400, 'bad_request'],
+    ['two hosts', 'GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n', 400, 'bad_request'],
+    ['a URL to nowhere', 'GET http:// HTTP/1.1\r\nHost: a\r\n\r\n', 400, 'bad_request'],
+    ['another version', 'GET /livez HTTP/2.0\r\nHost: a\r\n\r\n', 400, 'bad_request'],
+    ['a tunnel', 'CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n', 400, 'bad_request'],
+    [
+      'an expectation',
+      'POST /classify HTTP/1.1\r\nHost: a\r\nExpect: wonders\r\nContent-Length: 0\r\n\r\n',
+      417,
+      'expectation_failed',
+    ],
+    ['headers that do not come', 'GET /livez HTTP/1.1\r\nHost:', 408, 'request_timeout'],
+  ])('%s', async (_, text, status, code) => {
+    const { answer, problem } = await ask(text);
+    expect(answer?.status).toBe(status);
+    expect(answer?.headers.get('content-type')).toMatch(/^application\/problem\+json/);
+    expect(problem).toMatchObject({ status, code, instance: answer?.headers.get('x-request-id') });
+  });
+
+  it('a thousand requests at once of a client that reads nothing are not worked on', async () => {
+    const socket = await open(Number(new URL(daemon.url).port));
+    socket.pause();
+    socket.write('GET /routes HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(1_000));
+    const closed = new Promise<number>((resolve) => {
+      let bytes = 0;
+      socket.on('data', (piece: Buffer) => {
+        bytes += piece.length;
+      });
+      socket.once('end', () => resolve(bytes)).once('close', () => resolve(bytes));
+      if (socket.destroyed) resolve(bytes);
+    });
+    socket.resume();
+    const { body } = await daemon.get<object>('/routes');
+    expect(await closed).toBeLessThan(100 * JSON.stringify(body).length);
+  });
+});
+
+describe('bodies that cost more than they weigh', () => {
+  it('a draft of broken YAML holds nobody up', async () => {
+    const stop = new AbortController();
+    let answered = false;
+    const lint = fetch(`${daemon.url}/routes/lint`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/yaml' },
+      body: ': : :\n'.repeat(600_000),
+      signal: stop.signal,
+    }).then(
+      () => {
+        answered = true;
+      },
+      () => undefined,
+    );
+    for (let round = 0; round < 5; round += 1) {
+      expect((await daemon.get('/livez')).status).toBe(200);
+      expect((await daemon.post<Decision>('/classify', { text: 'play some jazz' })).status).toBe(200);
+    }
+    expect(answered).toBe(false);
+    stop.abort();
+    await lint;
+  });
+
+  it.each([
+    ['deep', '['.repeat(1_000_000), 400, /nested deeper/],
+    ['of many keys', `{${'"a":0,'.repeat(200_000)}"a":0}`, 400, /keys/],
+  ])('%s', async (_, body, status, detail) => {
+    const answer = await daemon.post<ProblemBody>('/classify', body);
+    expect(answer.status).toBe(status);
+    expect(answer.body.detail).toMatch(detail);
+  });
+
+  it('a draft that repeats a key a hundred thousand times', async () => {
+    const answer = await daemon.post<ProblemBody>('/routes/lint', `{${'"a":0,'.repeat(200_000)}"a":0}`);
+    expect(answer).toMatchObject({ status: 422, body: { code: 'validation_failed' } });
+    expect(JSON.stringify(answer.body).length).toBeLessThan(20_000);
+  });
+
+  it('a draft that names types of code', async () => {
+    const yaml = 'routes:\n  - name: !!js/function "function () { process.exit() }"\n    utterances: [a]\n';
+    const answer = await daemon.post<ProblemBody>('/routes/lint', yaml, {
+      'content-type': 'application/yaml',
+    });
+    expect(answer).toMatchObject({ status: 422, body: { code: 'validation_failed' } });
+  });
+});
+
+describe('names that are members of every object', () => {
+  it('are labels like any other', async () => {
+    const labels = ['__proto__', 'constructor', 'toString', 'hasOwnProperty'];
+    const { status, body } = await daemon.post<Decision>('/classify', {
+      text: 'who built this?',
+      labels,
+      top_k: 4,
+      threshold: 0,
+    });
+    expect(status).toBe(200);
+    expect(body.candidates.map(({ route }) => route).sort()).toEqual([...labels].sort());
+  });
+
+  it('are unknown routes', async () => {
+    expect(await daemon.get('/routes/__proto__')).toMatchObject({ status: 404 });
+    expect(await daemon.post('/classify', { text: 'a', routes: ['constructor'] })).toMatchObject({
+      status: 422,
+    });
+  });
+});
+
+describe('what is nobody’s business', () => {
+  const SECRETS = [
+    'my secret sentence',
+    KEY,
+    TOKEN,
+    'a-wrong-key-of-good-length',
+    'in-the-query',
+    'a-cookie',
+  ];
+
+  it('is in no answer to a mistake, and in no line of the log', async () => {
+    const answers = [
+      await daemon.post('/classify', { text: 'my secret sentence' }),
+      await daemon.post('/classify', '{"text": "my secret sentence'),
+      await daemon.post('/classify', '{"text": my secret sentence}'),
+      await daemon.post('/classify', { text: 'my secret sentence', top_k: 'x' }),
+      await daemon.post('/classify/batch', { texts: ['my secret sentence', 7] }),
+      await daemon.post('/routes/lint', 'my secret sentence: [', { 'content-type': 'application/yaml' }),
+      await daemon.post('/cache/verify', {}, { authorization: `Bearer ${KEY}` }),
+      await daemon.post('/cache/verify', {}, { authorization: 'Bearer a-wrong-key-of-good-length' }),
+      await daemon.post('/cache/verify', {}, { authorization: `Basic ${KEY}` }),
+      await daemon.get('/routes/none?key=in-the-query'),
+      await daemon.post('/nowhere', {}, { cookie: 'session=a-cookie' }),
+    ];
+    for (const { status, body } of answers) {
+      if (status >= 400) for (const secret of SECRETS) expect(JSON.stringify(body)).not.toContain(secret);
+      expect(JSON.stringify(body)).not.toMatch(/node_modules|\\n {4}at /);
+    }
+    await ask(`GET /livez HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${KEY}\r\nbroken\r\n\r\n`);
+    const last = await daemon.get('/livez');
+    const id = last.headers.get('x-request-id');
+    await expect.poll(() => daemon.lines.some(({ request_id }) => request_id === id)).toBe(true);
+    const log = JSON.stringify(daemon.lines);
+    for (const secret of SECRETS) expect(log).not.toContain(secret);
+    expect(daemon.stderr()).toBe('');
+  });
+
+  it('forges no line of the log', async () => {
+    const before = daemon.lines.length;
+    await ask(
+      'GET /%0d%0a%7b%22level%22:60%7d%1b%5b2J HTTP/1.1\r\nHost: a\r\nX-Request-Id: x"}\\n{"level":60\r\n\r\n',
+    );
+    const { answer } = await ask('GET /the-last-one HTTP/1.1\r\nHost: a\r\n\r\n');
+    const id = answer?.headers.get('x-request-id');
+    await expect.poll(() => daemon.lines.some(({ request_id }) => request_id === id)).toBe(true);
+    const lines = daemon.lines.slice(before);
+    expect(lines.every(({ level }) => level < 60)).toBe(true);
+    expect(lines.some(({ path }) => path === '/%0d%0a%7b%22level%22:60%7d%1b%5b2J')).toBe(true);
+  });
+});
