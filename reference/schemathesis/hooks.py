@@ -34,6 +34,9 @@ def before_call(context, case, kwargs):
         return
     if case.operation.path == "/routes/{name}":
         case.body.pop("name", None)
+    if case.body.get("method") == "head":
+        # Wants enough utterances to be trained on.
+        case.body["method"] = "auto"
     for field in ("labels", "routes"):
         if not isinstance(case.body.get(field), list):
             continue

@@ -56,7 +56,7 @@ const routeInput = z
 
 const setInput = z
   .strictObject({
-    method: scoringMethod.exactOptional(),
+    method: scoringMethod.nullish(),
     routes: z
       .array(z.strictObject({ name: nameSchema, ...routeFields }))
       .min(1)
