@@ -19,6 +19,7 @@ COPY package.json package-lock.json .npmrc ./
 # The runtime's binaries for other systems are half of its size. What comes with the tokenizer's package for images and
 # for models in browsers is loaded by nothing here (test/dependencies.test.ts): it is not shipped.
 RUN npm ci --omit=dev --ignore-scripts \
+ && rm -f node_modules/swagger-ui-dist/*.map node_modules/swagger-ui-dist/swagger-ui-es-bundle* \
  && (cd node_modules && rm -rf sharp @img onnx-proto protobufjs @protobufjs) \
  && cd node_modules/onnxruntime-node/bin/napi-v3 \
  && rm -rf darwin win32 \

@@ -60,6 +60,18 @@ await build({
   },
 });
 
+// For other programs and for browsers (`ai-router/client`): one file that needs nothing of this program's.
+await build({
+  entryPoints: { client: 'src/client/index.ts' },
+  outdir: 'dist',
+  bundle: true,
+  format: 'esm',
+  platform: 'neutral',
+  target: 'es2022',
+  sourcemap: true,
+  sourcesContent: false,
+  logLevel: 'warning',
+});
 await build({
   entryPoints: ['src/page/main.ts'],
   outdir: 'dist/page',

@@ -1,5 +1,5 @@
 import type { Manifest } from './cache/manifest.js';
-import type { EmbeddingModel } from './http/embeddings.js';
+import type { EmbeddingModel } from './contract/embedding-model.js';
 
 /** What a manifest says of the embeddings of its model. */
 export function embeddingModelOf({ repo, revision, variant, digest, embedding }: Manifest): EmbeddingModel {

@@ -1,59 +1,64 @@
 import { constants } from 'node:os';
 
 /** Every way in which this program fails by name. HTTP knows a status for each (`http/problem.ts`). */
-export type ErrorCode =
+export const ERROR_CODES = [
   // start-up
-  | 'config_invalid'
-  | 'manifest_invalid'
-  | 'routes_invalid'
+  'config_invalid',
+  'manifest_invalid',
+  'routes_invalid',
   // volume
-  | 'volume_unavailable'
-  | 'volume_read_only'
-  | 'volume_full'
-  | 'volume_not_mounted'
-  | 'volume_foreign'
-  | 'volume_unstable'
-  | 'blob_missing'
-  | 'blob_corrupt'
+  'volume_unavailable',
+  'volume_read_only',
+  'volume_full',
+  'volume_not_mounted',
+  'volume_foreign',
+  'volume_unstable',
+  'blob_missing',
+  'blob_corrupt',
   // sources
-  | 'source_not_found'
-  | 'source_unauthorized'
-  | 'source_rate_limited'
-  | 'source_unreachable'
-  | 'source_refused'
-  | 'source_stalled'
-  | 'source_truncated'
-  | 'source_too_large'
-  | 'source_wrong_bytes'
-  | 'sources_exhausted'
+  'source_not_found',
+  'source_unauthorized',
+  'source_rate_limited',
+  'source_unreachable',
+  'source_refused',
+  'source_stalled',
+  'source_truncated',
+  'source_too_large',
+  'source_wrong_bytes',
+  'sources_exhausted',
   // model
-  | 'model_unloadable'
-  | 'canary_mismatch'
-  | 'worker_failed'
+  'model_unloadable',
+  'canary_mismatch',
+  'worker_failed',
   // requests
-  | 'not_ready'
-  | 'overloaded'
-  | 'draining'
-  | 'timeout'
-  | 'aborted'
-  | 'bad_request'
-  | 'headers_too_large'
-  | 'request_timeout'
-  | 'expectation_failed'
-  | 'range_not_satisfiable'
-  | 'malformed_json'
-  | 'validation_failed'
-  | 'unknown_route'
-  | 'text_too_long'
-  | 'body_too_large'
-  | 'unsupported_media_type'
-  | 'not_found'
-  | 'method_not_allowed'
-  | 'precondition_required'
-  | 'precondition_failed'
-  | 'unauthorized'
-  | 'forbidden'
-  | 'internal';
+  'not_ready',
+  'overloaded',
+  'draining',
+  'timeout',
+  'aborted',
+  'bad_request',
+  'headers_too_large',
+  'request_timeout',
+  'expectation_failed',
+  'range_not_satisfiable',
+  'malformed_json',
+  'validation_failed',
+  'unknown_route',
+  'text_too_long',
+  'body_too_large',
+  'unsupported_media_type',
+  'not_found',
+  'method_not_allowed',
+  'precondition_required',
+  'precondition_failed',
+  'unauthorized',
+  'forbidden',
+  'rate_limited',
+  'internal',
+] as const;
+
+/** One of {@link ERROR_CODES}. */
+export type ErrorCode = (typeof ERROR_CODES)[number];
 
 /** What an {@link AppError} may carry besides its code and message. */
 export interface AppErrorOptions {

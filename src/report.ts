@@ -4,15 +4,14 @@ import type { Classifier } from './classify/classifier.js';
 import type { RouteCatalogue } from './classify/route-catalogue.js';
 import type { RouteFile } from './classify/route-file.js';
 import type { Config } from './config.js';
+import type { CacheStatus, VerificationReport } from './contract/cache.js';
+import type { Check, Phase } from './contract/health.js';
 import type { AppError } from './errors.js';
 import type { HealthReport } from './http/health.js';
 import type { Pool } from './model/pool.js';
 import type { Reconciler } from './upkeep/reconciler.js';
 import type { Report } from './upkeep/status.js';
 import type { Triggers } from './upkeep/triggers.js';
-
-/** How far the daemon is. `failed` means that the pinned model itself is at fault; it goes on listening. */
-export type Phase = 'verifying' | 'downloading' | 'loading' | 'warming' | 'ready' | 'failed' | 'draining';
 
 /** Everything of a running daemon that its reports are made of. */
 export interface Parts {
@@ -35,8 +34,6 @@ export interface State {
   readonly warming: { readonly done: number; readonly total: number } | undefined;
   readonly uptimeMs: number;
 }
-
-type Check = HealthReport['checks'][string];
 
 /** The body of `/health`: each part's state, and whether a classification would succeed. */
 export function healthOf(parts: Parts, state: State): HealthReport {
@@ -115,7 +112,7 @@ export async function cacheStatusOf({
   store,
   reconciler,
   triggers,
-}: Parts): Promise<object> {
+}: Parts): Promise<CacheStatus> {
   const { ledger, lastReport, volumeProblem } = reconciler;
   const [facts, quarantine] = await Promise.all([store.facts(), store.quarantined().catch(() => [])]);
   return {
@@ -171,7 +168,14 @@ export async function cacheStatusOf({
 }
 
 /** A report in the words of the HTTP surface. */
-export function reportBody({ startedAt, durationMs, healed, failures, error, ...rest }: Report): object {
+export function reportBody({
+  startedAt,
+  durationMs,
+  healed,
+  failures,
+  error,
+  ...rest
+}: Report): VerificationReport {
   return {
     ...rest,
     started_at: startedAt,

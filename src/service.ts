@@ -13,6 +13,8 @@ import { RouteFile } from './classify/route-file.js';
 import { RouteVersions } from './classify/route-versions.js';
 import type { ServeRoutes } from './classify/served-routes.js';
 import type { Config } from './config.js';
+import type { Phase } from './contract/health.js';
+import { contractSettings } from './contract-settings.js';
 import { createClassifier } from './create-classifier.js';
 import { embeddingModelOf } from './embedding-model.js';
 import { AppError, messageOf } from './errors.js';
@@ -26,7 +28,7 @@ import type { ModelBytes } from './model/model-bytes.js';
 import { ObservedEmbedder } from './model/observed-embedder.js';
 import type { Pool } from './model/pool.js';
 import { modelFiles, readModel } from './read-model.js';
-import { cacheStatusOf, healthOf, type Parts, type Phase, reportBody, type State } from './report.js';
+import { cacheStatusOf, healthOf, type Parts, reportBody, type State } from './report.js';
 import { routeCaches } from './route-caches.js';
 import { closeSources, createSources } from './sources.js';
 import { StaticFiles } from './static-files.js';
@@ -155,13 +157,18 @@ class Daemon implements Service {
         embed: (texts, each, options) => classifier.embed(texts, each, options),
       },
       limits: config,
+      contract: contractSettings(config, manifest, version),
       maxHeaders: config.maxHeaders,
       maxQueue: config.maxQueue,
       workers: config.workers,
       version,
       tracing: this.#tracing,
       requestTimeoutMs: config.requestTimeoutMs,
+      apiKeys: config.apiKeys,
       adminKeys: config.adminKeys,
+      rateLimit: config.rateLimit,
+      corsOrigins: config.corsOrigins,
+      trustedProxy: config.trustedProxy,
       log: this.#log,
       models: config.serveModel ? { manifest, open: (file) => blobs.open(file) } : undefined,
       metrics,

@@ -2,7 +2,10 @@ import { accessSync, constants } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { keys, list, origin, proxy, rate } from './access-settings.js';
 import { SCORING_METHODS, type ScoringMethod } from './classify/scoring-method.js';
+import type { TrustedProxy } from './http/client-address.js';
+import type { RateLimit } from './http/rate-limit.js';
 import { isSchedule } from './upkeep/triggers.js';
 
 /** The folder that holds `package.json`, `model/` and `routes/`. */
@@ -62,13 +65,6 @@ function oneOf<const T extends string>(...allowed: readonly T[]): (text: string)
   };
 }
 
-function list(text: string): string[] {
-  return text
-    .split(',')
-    .map((part) => part.trim())
-    .filter((part) => part !== '');
-}
-
 /** An http(s) URL. The text is not repeated in the error: it may hold a password or a signature. */
 function httpUrl(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
@@ -89,13 +85,6 @@ function sourceOrder(text: string): readonly SourceKind[] {
   if (kinds.length === 0) throw new Error(`must name at least one of ${SOURCE_KINDS.join(', ')}`);
   if (new Set(kinds).size < kinds.length) throw new Error('must not name a source twice');
   return kinds;
-}
-
-/** Keys need enough characters that nobody guesses one. */
-function keys(text: string): readonly string[] {
-  const found = list(text);
-  if (found.some((key) => key.length < 16)) throw new Error('must hold keys of at least 16 characters each');
-  return found;
 }
 
 /** Where the volume is when nobody says so. */
@@ -321,13 +310,42 @@ export const SETTINGS = {
     fallback: () => 10_000,
     parse: integer(0, 600_000),
   }),
-  adminKeys: setting<readonly string[]>({
-    env: 'ADMIN_KEYS',
-    help: 'comma-separated keys for admin paths (bearer); without any they answer 403',
+  apiKeys: setting<readonly string[]>({
+    env: 'API_KEYS',
+    help: 'comma-separated keys, plain or `sha256:<hex>`; with any, all but health, page and contract want one (bearer)',
     defaultText: 'none',
     secret: true,
     fallback: () => [],
     parse: keys,
+  }),
+  adminKeys: setting<readonly string[]>({
+    env: 'ADMIN_KEYS',
+    help: 'the same for admin paths, which answer 403 without any; they open all other paths, too',
+    defaultText: 'none',
+    secret: true,
+    fallback: () => [],
+    parse: keys,
+  }),
+  rateLimit: setting<RateLimit | undefined>({
+    env: 'RATE_LIMIT',
+    help: 'requests of one key, or of one address without a key, such as `600/minute`; beyond it they get 429',
+    defaultText: 'none',
+    fallback: () => undefined,
+    parse: rate,
+  }),
+  trustedProxy: setting<TrustedProxy>({
+    env: 'TRUST_PROXY',
+    help: 'who says where a request comes from: `none`, `x-real-ip`, or how many proxies append to `X-Forwarded-For`',
+    defaultText: '`x-real-ip` on Railway, else `none`',
+    fallback: (env) => ({ kind: env.RAILWAY_ENVIRONMENT_ID === undefined ? 'none' : 'real-ip' }),
+    parse: proxy,
+  }),
+  corsOrigins: setting<readonly string[]>({
+    env: 'CORS_ORIGINS',
+    help: 'comma-separated origins whose pages may ask from a browser, or `*`',
+    defaultText: 'none',
+    fallback: () => [],
+    parse: (text) => list(text).map(origin),
   }),
   serveModel: setting({
     env: 'SERVE_MODEL',

@@ -1,9 +1,10 @@
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { defaultTextOf, readConfig } from '../src/config.js';
+import { settingRows, settingsPage } from '../reference/settings-page.js';
+import { readConfig } from '../src/config.js';
 import { AppError } from '../src/errors.js';
-import { SETTINGS, type Setting } from '../src/settings.js';
 
 function faultsOf(env: NodeJS.ProcessEnv): AppError {
   try {
@@ -53,10 +54,37 @@ describe('readConfig', () => {
     ['VERIFY_CRON', '* * *', /cron expression/],
     ['LOG_LEVEL', 'loud', /one of fatal/],
     ['INFERENCE_WORKERS', '0', /from 1 to 256/],
+    ['API_KEYS', 'a-key-of-good-length,short', /at least 16 characters/],
+    ['API_KEYS', 'sha256:0123456789abcdef', /64 hexadecimal digits/],
+    ['ADMIN_KEYS', 'a key with some blanks in it', /without blanks/],
+    ['RATE_LIMIT', '600', /600\/minute/],
+    ['RATE_LIMIT', '0/minute', /600\/minute/],
+    ['RATE_LIMIT', '600/fortnight', /600\/minute/],
+    ['TRUST_PROXY', 'yes', /none, x-real-ip/],
+    ['TRUST_PROXY', '17', /1 to 16/],
+    ['CORS_ORIGINS', 'app.example.org', /https:\/\/app\.example\.org/],
+    ['CORS_ORIGINS', 'https://app.example.org/path', /origins/],
   ])('refuses %s=%s', (name, value, message) => {
     const error = faultsOf({ [name]: value });
     expect(error.code).toBe('config_invalid');
     expect(error.issues).toEqual([{ path: name, message: expect.stringMatching(message) }]);
+  });
+
+  it('keeps digests of keys, never keys', () => {
+    const key = 'a-key-of-good-length';
+    const digest = `sha256:${createHash('sha256').update(key).digest('hex')}`;
+    expect(readConfig({ API_KEYS: `${key},${digest.toUpperCase()}` }).apiKeys).toEqual([digest, digest]);
+  });
+
+  it('reads rates, proxies and origins', () => {
+    expect(
+      readConfig({ RATE_LIMIT: '600 / Minute', TRUST_PROXY: '2', CORS_ORIGINS: 'https://a.example/, *' }),
+    ).toMatchObject({
+      rateLimit: { requests: 600, seconds: 60 },
+      trustedProxy: { kind: 'forwarded', proxies: 2 },
+      corsOrigins: ['https://a.example', '*'],
+    });
+    expect(readConfig({ RAILWAY_ENVIRONMENT_ID: 'x' }).trustedProxy).toEqual({ kind: 'real-ip' });
   });
 
   it('never repeats what may be secret', () => {
@@ -67,12 +95,15 @@ describe('readConfig', () => {
   });
 });
 
-describe('the settings table of the README', () => {
-  it('says what the program says', async () => {
+describe('the settings reference', () => {
+  it('says what the program says (npm run openapi writes it)', async () => {
+    expect(await readFile('docs/settings.md', 'utf8')).toBe(settingsPage());
+  });
+
+  it('is what the README tells a part of', async () => {
     const readme = await readFile('README.md', 'utf8');
-    const settings: Setting<unknown>[] = Object.values(SETTINGS);
-    for (const setting of settings) {
-      expect(readme).toContain(`| \`${setting.env}\` | ${defaultTextOf(setting)} | ${setting.help} |`);
-    }
+    const rows = readme.match(/^\| `[A-Z][A-Z_]+` \|.*$/gm) ?? [];
+    expect(rows.length).toBeGreaterThan(5);
+    expect(settingRows()).toEqual(expect.arrayContaining(rows));
   });
 });

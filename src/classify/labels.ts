@@ -1,15 +1,9 @@
 import { createHash } from 'node:crypto';
+import { LABEL_LIMITS } from '../contract/limits.js';
+import { ROUTE_LIMITS } from '../contract/route-limits.js';
 import { AppError, type FieldIssue } from '../errors.js';
 import type { Label } from './decision.js';
-import { ROUTE_LIMITS } from './route-limits.js';
 import { createRouteSet, type Route, type RouteSet } from './route-set.js';
-
-/** How much a request may bring along as labels. */
-export const LABEL_LIMITS = {
-  labels: 100,
-  /** Utterances of all labels together, those made from names included. */
-  utterances: 1_000,
-} as const;
 
 /** Labels as a route set of their own. */
 export interface LabelSet {

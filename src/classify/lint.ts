@@ -1,8 +1,9 @@
+import type { LintReport } from '../contract/lint.js';
 import { closenessOf } from './lint/closeness.js';
 import { COMPARISON_DEFAULTS, type Compared, compareUtterances } from './lint/comparison.js';
 import { findDuplicates } from './lint/duplicates.js';
 import { type Finding, type Place, SEVERITIES, type Severity } from './lint/finding.js';
-import { type Confusion, confusionsOf, findOverlaps } from './lint/overlaps.js';
+import { confusionsOf, findOverlaps } from './lint/overlaps.js';
 import { findSizes } from './lint/sizes.js';
 import { findStrays } from './lint/strays.js';
 import type { RouteSet } from './route-set.js';
@@ -20,37 +21,9 @@ export interface LintOptions {
 }
 
 /** One route in a {@link LintReport}. */
-export interface LintedRoute {
-  readonly name: string;
-  readonly utterances: number;
-  /** How many of them were left out in turn, and how many of those found their way back. */
-  readonly examined: number;
-  readonly recovered: number;
-  /** Mean cosine between its utterances. */
-  readonly cohesion: number;
-}
+export type LintedRoute = LintReport['by_route'][number];
 
-/** What could be better about a route set; serialized as it is. */
-export interface LintReport {
-  readonly digest: string;
-  readonly routes: number;
-  readonly utterances: number;
-  /** Utterances that were left out in turn. */
-  readonly examined: number;
-  /**
-   * Which part of them found their way back to their route by similarity to the others; `null` where no route has
-   * two utterances.
-   */
-  readonly accuracy: number | null;
-  readonly counts: Readonly<Record<Severity, number>>;
-  /** The most serious first. */
-  readonly findings: readonly Finding[];
-  /** How many more there are. */
-  readonly findings_hidden: number;
-  /** Where the utterances of each route go when left out, as far as that is another one. */
-  readonly confusions: readonly Confusion[];
-  readonly by_route: readonly LintedRoute[];
-}
+export type { LintReport } from '../contract/lint.js';
 
 /**
  * Looks a route set over. Takes well under a second for 150 routes of 10 utterances; for more utterances the time

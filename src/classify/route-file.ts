@@ -1,7 +1,7 @@
 import { realpath } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { type FSWatcher, watch } from 'chokidar';
-import { AppError, type FieldIssue, messageOf } from '../errors.js';
+import { AppError, type ErrorCode, type FieldIssue, messageOf } from '../errors.js';
 import type { Log } from '../log.js';
 import { throwIfAborted } from './concurrent.js';
 import type { RouteSet } from './route-set.js';
@@ -47,7 +47,7 @@ export interface RouteFileStatus {
 
 /** A change that was refused. */
 export interface RouteFileFault {
-  readonly code: string;
+  readonly code: ErrorCode;
   readonly message: string;
   readonly issues: readonly FieldIssue[];
   readonly at: Date;

@@ -1,8 +1,8 @@
+import { ROUTE_LIMITS } from '../contract/route-limits.js';
 import { didYouMean } from './closest.js';
 import { untrainable } from './head/sizes.js';
 import { describeKind, type Located, type LocatedEntry, type RouteFinding } from './located.js';
 import { readMetadata } from './metadata.js';
-import { ROUTE_LIMITS } from './route-limits.js';
 import type { JsonObject, Route } from './route-set.js';
 import { SCORING_METHODS, type ScoringMethod } from './scoring-method.js';
 

@@ -1,15 +1,11 @@
 import { createHash } from 'node:crypto';
+import type { RouteBody } from '../contract/routes.js';
+import type { JsonObject, JsonValue } from '../contract/schema.js';
 import type { FieldIssue } from '../errors.js';
 import { compareText } from './closest.js';
 import type { ScoringMethod } from './scoring-method.js';
 
-/** A value that JSON can carry. */
-export type JsonValue = string | number | boolean | null | readonly JsonValue[] | JsonObject;
-
-/** A JSON object. Those of a route set have no prototype, so that a key named `__proto__` is a key like any other. */
-export interface JsonObject {
-  readonly [key: string]: JsonValue;
-}
+export type { JsonObject, JsonValue } from '../contract/schema.js';
 
 /** One destination, with the texts that stand for it. */
 export interface Route {
@@ -70,7 +66,7 @@ export function createRouteSet(
 }
 
 /** A route as it is written in a file and shown over HTTP. */
-export function routeToJson(route: Route): JsonObject {
+export function routeToJson(route: Route): RouteBody {
   return {
     name: route.name,
     ...(route.description === undefined ? {} : { description: route.description }),
@@ -81,7 +77,10 @@ export function routeToJson(route: Route): JsonObject {
 }
 
 /** A set as it is written in a file and shown over HTTP. */
-export function routeSetToJson({ method, routes }: Pick<RouteSet, 'method' | 'routes'>): JsonObject {
+export function routeSetToJson({ method, routes }: Pick<RouteSet, 'method' | 'routes'>): {
+  readonly method?: ScoringMethod;
+  readonly routes: readonly RouteBody[];
+} {
   return { ...(method === undefined ? {} : { method }), routes: routes.map(routeToJson) };
 }
 

@@ -11,9 +11,9 @@ import {
   writeAtomic,
 } from '../cache/disk.js';
 import type { Layout } from '../cache/layout.js';
+import { ROUTE_LIMITS } from '../contract/route-limits.js';
 import { AppError, messageOf } from '../errors.js';
 import { decodeHistory, encodeHistory, type RouteVersion } from './route-history.js';
-import { ROUTE_LIMITS } from './route-limits.js';
 import { type RouteSet, routeSetToJson } from './route-set.js';
 import { parseRouteSet } from './routes.js';
 

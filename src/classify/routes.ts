@@ -1,8 +1,8 @@
+import { ROUTE_LIMITS } from '../contract/route-limits.js';
 import { AppError } from '../errors.js';
 import type { Located, RouteFinding } from './located.js';
 import { parseLocatedJson } from './located-json.js';
 import { parseLocatedYaml } from './located-yaml.js';
-import { ROUTE_LIMITS } from './route-limits.js';
 import { RouteReader } from './route-reader.js';
 import { createRouteSet, type Route, type RouteSet, type RouteWarning } from './route-set.js';
 import type { ScoringMethod } from './scoring-method.js';

@@ -1,3 +1,4 @@
+import type { Contribution, ScorerIdentity } from '../contract/classify.js';
 import type { Encoder } from './encoder.js';
 import type { RouteSet } from './route-set.js';
 import type { RouteVectors } from './vectors.js';
@@ -10,24 +11,7 @@ export interface RouteScores {
   readonly score: Float64Array;
 }
 
-/** What scored, shown with every decision: the same identity on the same set gives the same scores. */
-export interface ScorerIdentity {
-  readonly method: 'head' | 'nearest';
-  /** Raised with anything that changes scores. */
-  readonly version: number;
-  /** `sha256:<hex>` of the trained head. */
-  readonly digest?: string;
-}
-
-/** How a score came about; shown as it is with `explain`. */
-export interface Contribution {
-  /** Share of the route among the candidates by the trained head alone, 0..1. */
-  readonly head_probability: number;
-  /** The same with similarity taken in. */
-  readonly probability: number;
-  /** What adds up to the log-odds of the score. */
-  readonly log_odds: { readonly head: number; readonly similarity: number; readonly bias: number };
-}
+export type { Contribution, ScorerIdentity } from '../contract/classify.js';
 
 /** Judges a vector by a route set. Made for one set; another set needs another scorer. */
 export interface Scorer {

@@ -1,13 +1,18 @@
 import { randomUUID } from 'node:crypto';
 import Router from '@koa/router';
 import Koa, { type Context, type Next } from 'koa';
+import type { RequestLimits } from '../contract/limits.js';
 import { AppError, messageOf } from '../errors.js';
 import type { Log } from '../log.js';
 import { brief } from './body.js';
 import { type CachePort, cacheRoutes } from './cache.js';
 import { type ClassifierPort, classifyRoutes } from './classify.js';
+import { type TrustedProxy, trustProxy } from './client-address.js';
+import { crossOrigin } from './cross-origin.js';
+import { docsRoutes } from './docs.js';
 import type { EmbeddingsPort } from './embeddings.js';
 import { sendError } from './error-format.js';
+import { type GateDeps, gate } from './gate.js';
 import { checkHead } from './head.js';
 import { type HealthPort, healthRoutes } from './health.js';
 import { type MetricsPort, metricsRoutes } from './metrics.js';
@@ -15,10 +20,11 @@ import { type ModelsPort, modelRoutes } from './models.js';
 import { openInferenceHealth } from './open-inference.js';
 import { openAiEmbeddings } from './openai/embeddings.js';
 import { openAiModels } from './openai/models.js';
+import { type ContractSettings, openapiRoutes } from './openapi.js';
 import { type PagePort, pageRoutes } from './page.js';
 import { type LintPort, lintPaths } from './route-lint.js';
 import { type RoutesPort, routeSetRoutes } from './routes.js';
-import type { RequestLimits } from './schemas.js';
+import { secureHeaders } from './secure-headers.js';
 import { teiEmbed } from './tei/embed.js';
 import { teiInfo } from './tei/info.js';
 import { serverTiming, type Timings } from './timings.js';
@@ -26,7 +32,7 @@ import { parseTraceparent } from './trace-context.js';
 import type { TracingPort } from './tracing.js';
 
 /** What the HTTP surface is given; it constructs nothing itself. */
-export interface AppDeps {
+export interface AppDeps extends GateDeps {
   readonly classifier: ClassifierPort;
   readonly embeddings: EmbeddingsPort;
   readonly health: HealthPort;
@@ -40,6 +46,11 @@ export interface AppDeps {
   readonly lint: LintPort;
   readonly page: PagePort;
   readonly limits: RequestLimits;
+  /** What the contract says of this daemon. */
+  readonly contract: ContractSettings;
+  /** Origins of pages that may ask, or `*`; none lets browsers ask from the daemon's own pages only. */
+  readonly corsOrigins: readonly string[];
+  readonly trustedProxy: TrustedProxy;
   /** Most headers of one request. */
   readonly maxHeaders: number;
   /** Texts that may wait for inference, and the workers that take them. */
@@ -48,8 +59,6 @@ export interface AppDeps {
   readonly version: string;
   /** Where spans go; `undefined` makes none. */
   readonly tracing: TracingPort | undefined;
-  /** Keys that open the admin paths; none closes them. */
-  readonly adminKeys: readonly string[];
   /** Time for one classification, waiting included, in milliseconds. */
   readonly requestTimeoutMs: number;
   readonly log: Log;
@@ -71,15 +80,21 @@ const QUIET_PATHS = new Set([
 /** Builds the Koa application: identity and timing, then errors, then the resources. */
 export function createApp(deps: AppDeps): Koa {
   const app = new Koa();
+  trustProxy(app, deps.trustedProxy);
   app.use((context, next) => identify(context, next, deps));
+  app.use(secureHeaders);
+  if (deps.corsOrigins.length > 0) app.use(crossOrigin(deps.corsOrigins));
   app.use((context, next) => answerErrors(context, next, deps));
   app.use((context, next) => {
     checkHead(context.req, deps.maxHeaders);
     return next();
   });
+  app.use(gate(deps));
   const router = new Router();
   healthRoutes(router, deps.health);
   openInferenceHealth(router, deps.health);
+  openapiRoutes(router, deps.contract);
+  docsRoutes(router);
   classifyRoutes(router, deps);
   openAiEmbeddings(router, deps);
   openAiModels(router, deps);
@@ -148,7 +163,10 @@ async function answerErrors(context: Context, next: Next, { log, metrics }: AppD
 
 /** Nobody answered: the path is unknown, or known with other methods. */
 function refuse(context: Context, router: Router): void {
-  const methods = new Set(router.match(context.path, context.method).path.flatMap((layer) => layer.methods));
+  const { path: layers } = router.match(context.path, context.method);
+  // A path that is written out is none of those that a parameter would stand for.
+  const own = layers.filter(({ path }) => path === context.path);
+  const methods = new Set((own.length > 0 ? own : layers).flatMap((layer) => layer.methods));
   if (methods.size === 0) throw new AppError('not_found', `there is nothing at ${brief(context.path)}`);
   const allowed = [...methods].sort().join(', ');
   context.set('Allow', allowed);

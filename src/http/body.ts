@@ -101,7 +101,9 @@ async function readBytes(context: Context, maxBytes: number): Promise<Buffer> {
     const announced = Number(context.get('content-length') || Number.POSITIVE_INFINITY);
     if (!tooLarge || announced > DRAINED * maxBytes) context.set('Connection', 'close');
     if (tooLarge) {
-      throw new AppError('body_too_large', `the body may have ${maxBytes} bytes at most`, { cause });
+      throw new AppError('body_too_large', `the body may have ${maxBytes} bytes at most (MAX_BODY_BYTES)`, {
+        cause,
+      });
     }
     throw new AppError('bad_request', `the body did not arrive whole: ${messageOf(cause)}`, { cause });
   }

@@ -1,12 +1,13 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
-import { adminOnly } from './admin.js';
+import type { CacheStatus, VerificationReport } from '../contract/cache.js';
+import { adminOnly } from './keys.js';
 
-/** What the cache paths ask; the bodies are plain JSON. */
+/** What the cache paths ask. */
 export interface CachePort {
-  status(): Promise<object>;
+  status(): Promise<CacheStatus>;
   /** Runs a full verification, with repair, and resolves with its report. */
-  verify(): Promise<object>;
+  verify(): Promise<VerificationReport>;
 }
 
 /** `GET /cache/status` and `POST /cache/verify` (admin). */

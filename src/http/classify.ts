@@ -2,9 +2,10 @@ import type Router from '@koa/router';
 import type { Context } from 'koa';
 import type { Answered } from '../classify/classifier.js';
 import type { ClassifyOptions, ClassifyRequest, Decision } from '../classify/decision.js';
+import { classifySchemas, type Decisions } from '../contract/classify.js';
+import type { RequestLimits } from '../contract/limits.js';
 import { readJson } from './body.js';
 import type { DecisionKind, RequestMetrics } from './metrics.js';
-import { classifySchemas, type RequestLimits } from './schemas.js';
 import { noteTimings } from './timings.js';
 import { within } from './within.js';
 
@@ -43,7 +44,7 @@ export function classifyRoutes(router: Router, deps: ClassifyDeps): void {
     noteTimings(context, timing);
     metrics.read(usage);
     metrics.decided(decision.route, kindOf(request));
-    context.body = decision;
+    context.body = decision satisfies Decision;
   });
 
   router.post('/classify/batch', async (context: Context) => {
@@ -54,7 +55,7 @@ export function classifyRoutes(router: Router, deps: ClassifyDeps): void {
     noteTimings(context, timing);
     metrics.read(usage);
     for (const { route } of decisions) metrics.decided(route, kindOf(options));
-    context.body = { results: decisions };
+    context.body = { results: decisions } satisfies Decisions;
   });
 }
 

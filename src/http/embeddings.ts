@@ -1,26 +1,11 @@
 import type { Context } from 'koa';
 import type { EmbeddedTexts } from '../classify/embed-texts.js';
+import type { EmbeddingModel } from '../contract/embedding-model.js';
+import type { RequestLimits } from '../contract/limits.js';
 import type { Embedding } from '../model/embedder.js';
 import type { RequestMetrics } from './metrics.js';
-import type { RequestLimits } from './schemas.js';
 import { noteTimings } from './timings.js';
 import { within } from './within.js';
-
-/** The model whose embeddings are served. */
-export interface EmbeddingModel {
-  /** `organisation/name` on the hub. */
-  readonly id: string;
-  readonly revision: string;
-  readonly variant: string;
-  readonly digest: string;
-  /** Length of the vectors. */
-  readonly dimension: number;
-  /** Longest text in tokens, special tokens included; what is longer is cut. */
-  readonly maxTokens: number;
-  readonly pooling: string;
-  /** Whether vectors have length 1. */
-  readonly normalized: boolean;
-}
 
 /** What the embedding paths ask. */
 export interface EmbeddingsPort {

@@ -1,20 +1,10 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
+import type { Health } from '../contract/health.js';
 
-/** The body of `/health` and `/readyz`. */
-export interface HealthReport {
-  /** `degraded` serves, but something named in `checks` needs care. */
-  readonly status: 'starting' | 'ready' | 'degraded' | 'draining';
-  /** Whether a classification would succeed now. */
+/** The body of `/health`, and whether a classification would succeed now. */
+export interface HealthReport extends Health {
   readonly ready: boolean;
-  readonly phase: string;
-  /** Progress of a phase that has some, e.g. bytes of a download. */
-  readonly progress: { readonly done: number; readonly total: number; readonly unit: string } | null;
-  readonly checks: Readonly<
-    Record<string, { readonly ok: boolean; readonly code?: string; readonly detail?: string }>
-  >;
-  readonly uptime_s: number;
-  readonly version: string;
 }
 
 /** What the health paths ask. */

@@ -2,6 +2,7 @@ import type Router from '@koa/router';
 import type { Context } from 'koa';
 import type { Manifest, PinnedFile } from '../cache/manifest.js';
 import type { OpenBlob } from '../cache/open-blob.js';
+import type { HubModel, HubTree } from '../contract/models.js';
 import { AppError } from '../errors.js';
 import { brief } from './body.js';
 import { pathParam } from './path-param.js';
@@ -118,7 +119,7 @@ function missing(context: Context, code: HubError, message: string): AppError {
 }
 
 /** What the hub says of a model at a revision, as far as its clients ask; `blobs` adds sizes and digests. */
-function infoOf({ repo, revision, files, license }: Manifest, blobs: boolean): object {
+function infoOf({ repo, revision, files, license }: Manifest, blobs: boolean): HubModel {
   return {
     _id: revision.slice(0, 24),
     id: repo,
@@ -145,13 +146,7 @@ function pointerSize(size: number): number {
   return 125 + String(size).length;
 }
 
-interface TreeEntry {
-  readonly type: 'file' | 'directory';
-  readonly path: string;
-  readonly size: number;
-  readonly oid: string;
-  readonly lfs?: { readonly oid: string; readonly size: number; readonly pointerSize: number };
-}
+type TreeEntry = HubTree[number];
 
 /** What the hub lists below `folder`; every file is told as a large one, for these carry their sha256. */
 function treeOf({ files, revision }: Manifest, folder: string, recursive: boolean): TreeEntry[] | undefined {

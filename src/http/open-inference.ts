@@ -1,12 +1,6 @@
 import type Router from '@koa/router';
-import { z } from 'zod';
+import type { OpenInferenceLive, OpenInferenceReady } from '../contract/open-inference.js';
 import type { HealthPort } from './health.js';
-
-/** `GET /v2/health/live` */
-export const liveResponse = z.strictObject({ live: z.boolean() });
-
-/** `GET /v2/health/ready` */
-export const readyResponse = z.strictObject({ ready: z.boolean() });
 
 /**
  * The health paths of the open inference protocol, for platforms that ask there. The rest of the protocol (`/v2`,
@@ -15,13 +9,13 @@ export const readyResponse = z.strictObject({ ready: z.boolean() });
 export function openInferenceHealth(router: Router, health: HealthPort): void {
   router.get('/v2/health/live', (context) => {
     context.set('Cache-Control', 'no-store');
-    context.body = { live: true } satisfies z.infer<typeof liveResponse>;
+    context.body = { live: true } satisfies OpenInferenceLive;
   });
   router.get('/v2/health/ready', (context) => {
     const { ready } = health.report();
     context.set('Cache-Control', 'no-store');
     context.status = ready ? 200 : 503;
     if (!ready) context.set('Retry-After', '1');
-    context.body = { ready } satisfies z.infer<typeof readyResponse>;
+    context.body = { ready } satisfies OpenInferenceReady;
   });
 }

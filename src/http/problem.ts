@@ -1,8 +1,9 @@
 import type { Context } from 'koa';
-import type { AppError, ErrorCode, FieldIssue } from '../errors.js';
+import type { ProblemBody } from '../contract/problem.js';
+import type { AppError, ErrorCode } from '../errors.js';
 
 /** The only place where an error code meets an HTTP status; a new code does not compile without its row. */
-const STATUS: Readonly<Record<ErrorCode, readonly [status: number, title: string]>> = {
+export const PROBLEMS: Readonly<Record<ErrorCode, readonly [status: number, title: string]>> = {
   bad_request: [400, 'Bad request'],
   headers_too_large: [431, 'Headers too large'],
   request_timeout: [408, 'Request not received in time'],
@@ -22,6 +23,7 @@ const STATUS: Readonly<Record<ErrorCode, readonly [status: number, title: string
   unknown_route: [422, 'Unknown route'],
   text_too_long: [422, 'Text too long'],
   aborted: [499, 'Client closed the request'],
+  rate_limited: [429, 'Too many requests'],
   overloaded: [503, 'Overloaded'],
   not_ready: [503, 'Not ready'],
   draining: [503, 'Shutting down'],
@@ -52,26 +54,14 @@ const STATUS: Readonly<Record<ErrorCode, readonly [status: number, title: string
   internal: [500, 'Internal error'],
 };
 
-/** An RFC 9457 body. */
-export interface ProblemBody {
-  readonly type: string;
-  readonly title: string;
-  readonly status: number;
-  readonly detail: string;
-  /** The request id. */
-  readonly instance: string;
-  readonly code: ErrorCode;
-  readonly errors?: readonly FieldIssue[];
-}
-
 /** The HTTP status of an error code. */
 export function statusOf(code: ErrorCode): number {
-  return STATUS[code][0];
+  return PROBLEMS[code][0];
 }
 
 /** The RFC 9457 body of an error; a fault of our own keeps its details to itself. */
 export function problemOf(error: AppError, requestId: string): ProblemBody {
-  const [status, title] = STATUS[error.code];
+  const [status, title] = PROBLEMS[error.code];
   return {
     type: 'about:blank',
     title,

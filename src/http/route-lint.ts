@@ -1,6 +1,7 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
 import type { LintReport } from '../classify/lint.js';
+import type { DraftLintReport } from '../contract/lint.js';
 import type { FieldIssue } from '../errors.js';
 import { faultOfRequest, type RouteText, readRouteText } from './route-body.js';
 import { within } from './within.js';
@@ -37,6 +38,9 @@ export function lintPaths(router: Router, { lint, limits, requestTimeoutMs }: Li
         throw faultOfRequest(error, body);
       }),
     );
-    context.body = { ...report, warnings: warnings.map(({ path, message }) => ({ path, message })) };
+    context.body = {
+      ...report,
+      warnings: warnings.map(({ path, message }) => ({ path, message })),
+    } satisfies DraftLintReport;
   });
 }

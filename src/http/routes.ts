@@ -1,16 +1,22 @@
 import type Router from '@koa/router';
-import type { Context } from 'koa';
-import * as z from 'zod';
+import type { Context, Next } from 'koa';
 import { routeOf, withoutRoute, withRoute } from '../classify/route-edits.js';
 import type { RouteVersion } from '../classify/route-history.js';
 import { type RouteSet, routeSetToJson, routeToJson } from '../classify/route-set.js';
 import type { RouteChange } from '../classify/route-versions.js';
 import { parseRoute, parseRouteSet } from '../classify/routes.js';
 import type { ChangeReport, ServedRoutes } from '../classify/served-routes.js';
+import {
+  type RouteChangeBody,
+  type RouteSetBody,
+  type RouteSourceBody,
+  type RouteVersionsBody,
+  rollbackSchema,
+} from '../contract/routes.js';
 import { AppError } from '../errors.js';
-import { adminOnly } from './admin.js';
 import { readJson } from './body.js';
 import { requireIfMatch } from './if-match.js';
+import { adminOnly } from './keys.js';
 import { asRequest, changeAsRequest, readRouteText } from './route-body.js';
 
 /** What the paths of the routes ask. */
@@ -38,7 +44,8 @@ export interface RoutesDeps {
   readonly limits: { readonly maxBodyBytes: number };
 }
 
-const rollbackSchema = z.strictObject({ version: z.int().min(1).exactOptional() });
+/** Paths beside `/routes/:name`. A route of such a name is changed together with the others (`PUT /routes`). */
+const OWN_PATHS: ReadonlySet<string> = new Set(['lint', 'versions', 'rollback']);
 
 /** `/routes`: the set, its parts, and for administrators its changes and its history. */
 export function routeSetRoutes(router: Router, deps: RoutesDeps): void {
@@ -59,10 +66,14 @@ export function routeSetRoutes(router: Router, deps: RoutesDeps): void {
       source: routes.served ? sourceOf(routes.served, deps) : null,
       problem: routes.problem ?? null,
       versions: routes.history.toReversed(),
-    };
+    } satisfies RouteVersionsBody;
   });
 
-  router.get('/routes/:name', (context) => {
+  router.get('/routes/:name', async (context, next) => {
+    if (OWN_PATHS.has(nameOf(context))) {
+      await next();
+      return;
+    }
     const served = require(routes);
     const route = routeOf(served.set, nameOf(context));
     tag(context, served);
@@ -80,7 +91,11 @@ export function routeSetRoutes(router: Router, deps: RoutesDeps): void {
     answer(context, report, deps);
   });
 
-  router.put('/routes/:name', admin, async (context: Context) => {
+  router.put('/routes/:name', admin, async (context: Context, next: Next) => {
+    if (OWN_PATHS.has(nameOf(context))) {
+      await next();
+      return;
+    }
     const expected = requireIfMatch(context);
     const name = nameOf(context);
     const body = await readRouteText(context, maxBodyBytes);
@@ -96,7 +111,11 @@ export function routeSetRoutes(router: Router, deps: RoutesDeps): void {
     answer(context, report, deps);
   });
 
-  router.delete('/routes/:name', admin, async (context: Context) => {
+  router.delete('/routes/:name', admin, async (context: Context, next: Next) => {
+    if (OWN_PATHS.has(nameOf(context))) {
+      await next();
+      return;
+    }
     const expected = requireIfMatch(context);
     const name = nameOf(context);
     const report = await changeAsRequest(
@@ -133,7 +152,7 @@ function tag(context: Context, { set }: ServedRoutes): void {
   context.set('Cache-Control', 'no-store');
 }
 
-function setBody(served: ServedRoutes, deps: RoutesDeps): object {
+function setBody(served: ServedRoutes, deps: RoutesDeps): RouteSetBody {
   const { set } = served;
   return {
     digest: set.digest,
@@ -144,7 +163,7 @@ function setBody(served: ServedRoutes, deps: RoutesDeps): object {
   };
 }
 
-function sourceOf({ version }: ServedRoutes, { routes, routesFile }: RoutesDeps): object {
+function sourceOf({ version }: ServedRoutes, { routes, routesFile }: RoutesDeps): RouteSourceBody {
   const file = { name: routesFile, digest: routes.fileDigest ?? null };
   if (!version) return { kind: 'file', file };
   const { version: number, action, at } = version;
@@ -161,5 +180,5 @@ function answer(context: Context, report: ChangeReport, deps: RoutesDeps): void 
     routes: set.routes.length,
     utterances: set.utteranceCount,
     warnings: set.warnings.map(({ path, message }) => ({ path, message })),
-  };
+  } satisfies RouteChangeBody;
 }

@@ -185,7 +185,7 @@ export class Crew implements Embedder {
     const { maxQueue } = this.#settings;
     const waitMs = this.#admission.waitMs(this.#queuedWork, this.#seats.length);
     if (this.#queue.size < maxQueue && !this.#admission.refuses(waitMs)) return undefined;
-    const message = `${this.#queue.size} texts are waiting already, for about ${Math.ceil(waitMs)} ms`;
+    const message = `${this.#queue.size} texts are waiting already, for about ${Math.ceil(waitMs)} ms (MAX_QUEUE, MAX_QUEUE_MS)`;
     return new AppError('overloaded', message, {
       retryable: true,
       retryAfterMs: Math.round(Math.min(MAX_RETRY_AFTER_MS, Math.max(MIN_RETRY_AFTER_MS, waitMs))),

@@ -1,10 +1,11 @@
 import type { SourceFailure } from '../cache/acquire.js';
 import type { Fingerprint } from '../cache/disk.js';
 import type { Manifest, PinnedFile } from '../cache/manifest.js';
+import type { EVENT_KINDS, FILE_STATES } from '../contract/cache.js';
 import type { ErrorCode } from '../errors.js';
 
-/** Where one pinned file stands. `unknown` is a file that this process has not looked at yet. */
-export type FileState = 'unknown' | 'verified' | 'missing' | 'corrupt' | 'downloading' | 'repairing';
+/** See {@link FILE_STATES}. */
+export type FileState = (typeof FILE_STATES)[number];
 
 /** One pinned file, as `/cache/status` shows it. */
 export interface FileStatus {
@@ -35,17 +36,7 @@ export interface Healed {
 export interface CacheEvent {
   /** ISO 8601. */
   readonly at: string;
-  readonly kind:
-    | 'verified'
-    | 'missing'
-    | 'corrupt'
-    | 'quarantined'
-    | 'downloaded'
-    | 'repaired'
-    | 'source_failed'
-    | 'volume'
-    | 'unstable'
-    | 'failed';
+  readonly kind: (typeof EVENT_KINDS)[number];
   readonly path: string | undefined;
   readonly message: string;
 }

@@ -1,10 +1,7 @@
 import OpenAI from 'openai';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
-import { embeddingResponse } from '../../src/http/openai/embedding-schemas.js';
-import { openAiError } from '../../src/http/openai/error.js';
-import { modelList, modelObject } from '../../src/http/openai/model-schemas.js';
-import { teiError } from '../../src/http/tei/error.js';
-import { embedResponse, infoResponse } from '../../src/http/tei/schemas.js';
+import { embeddingResponse, modelList, modelObject, openAiError } from '../../src/contract/openai.js';
+import { embedResponse, infoResponse, teiError } from '../../src/contract/tei.js';
 import { type Collector, startCollector } from '../support/collector.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { cosine, goldenCases } from '../support/model.js';

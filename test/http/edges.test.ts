@@ -1,7 +1,7 @@
 import { createConnection } from 'node:net';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Decision } from '../../src/classify/decision.js';
-import type { ProblemBody } from '../../src/http/problem.js';
+import type { ProblemBody } from '../../src/contract/problem.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';

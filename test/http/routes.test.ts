@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Decision } from '../../src/classify/decision.js';
 import type { LintReport } from '../../src/classify/lint.js';
-import type { ProblemBody } from '../../src/http/problem.js';
+import type { ProblemBody } from '../../src/contract/problem.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';

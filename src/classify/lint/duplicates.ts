@@ -5,10 +5,8 @@ import { type Finding, type Place, quoted } from './finding.js';
 /** Texts that are the same but for case, punctuation and spaces, and texts that are nearly the same to the model. */
 export function findDuplicates(set: RouteSet, places: readonly Place[], comparison: Comparison): Finding[] {
   const findings: Finding[] = [];
-  const same = new Set<string>();
   for (const group of groupsOf(set)) {
     const routes = [...new Set(group.map(({ route }) => route))];
-    for (const a of group) for (const b of group) same.add(keyOf(a, b));
     const [first] = group;
     if (!first) continue;
     const across = routes.length > 1;
@@ -29,7 +27,7 @@ export function findDuplicates(set: RouteSet, places: readonly Place[], comparis
   for (const { a, b, similarity } of comparison.pairs) {
     const one = places[a];
     const two = places[b];
-    if (!one || !two || same.has(keyOf(one, two))) continue;
+    if (!one || !two || plain(one.utterance) === plain(two.utterance)) continue;
     const across = one.route !== two.route;
     findings.push({
       severity: across ? 'warning' : 'info',
@@ -70,8 +68,4 @@ function plain(text: string): string {
     .trim();
   // What consists of signs alone ("?", "😀") is told apart by them.
   return letters === '' ? text : letters;
-}
-
-function keyOf(a: Place, b: Place): string {
-  return JSON.stringify([a.route, a.utterance, b.route, b.utterance]);
 }

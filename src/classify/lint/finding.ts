@@ -1,39 +1,14 @@
-/** How much a finding matters: an error contradicts itself, a warning costs answers, an info is worth a look. */
-export const SEVERITIES = ['error', 'warning', 'info'] as const;
+import type { Finding } from '../../contract/lint.js';
 
-/** See {@link SEVERITIES}. */
-export type Severity = (typeof SEVERITIES)[number];
+export { type Finding, SEVERITIES, type Severity } from '../../contract/lint.js';
 
 /** What can be found. */
-export type FindingKind =
-  | 'duplicate_across'
-  | 'near_duplicate_across'
-  | 'duplicate_within'
-  | 'near_duplicate_within'
-  | 'nearer_elsewhere'
-  | 'outlier'
-  | 'overlap'
-  | 'too_small'
-  | 'lopsided'
-  | 'single_route'
-  | 'hard_to_tell_apart';
+export type FindingKind = Finding['kind'];
 
 /** An utterance and the route that it stands in. */
 export interface Place {
   readonly route: string;
   readonly utterance: string;
-}
-
-/** One thing about a route set that could be better, with what to do about it. */
-export interface Finding {
-  readonly severity: Severity;
-  readonly kind: FindingKind;
-  readonly routes: readonly string[];
-  readonly utterances: readonly Place[];
-  /** A cosine, where there is one to tell. */
-  readonly similarity?: number;
-  readonly message: string;
-  readonly advice: string;
 }
 
 /** A text in quotes, short enough for a line. */

@@ -1,9 +1,9 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
+import { embeddingRequest } from '../../contract/openai.js';
+import { textsOf } from '../../contract/text-input.js';
 import { readJson } from '../body.js';
 import { type EmbeddingsDeps, embedRequest, vectorJson } from '../embeddings.js';
-import { textsOf } from '../text-input.js';
-import { embeddingRequest } from './embedding-schemas.js';
 import { requireModel } from './model-name.js';
 
 /**
@@ -12,8 +12,8 @@ import { requireModel } from './model-name.js';
  */
 export function openAiEmbeddings(router: Router, deps: EmbeddingsDeps): void {
   const { limits, embeddings } = deps;
-  const { id, dimension } = embeddings.model;
-  const schema = embeddingRequest(limits, dimension);
+  const { id } = embeddings.model;
+  const schema = embeddingRequest(limits, embeddings.model);
 
   router.post('/v1/embeddings', async (context: Context) => {
     const request = await readJson(context, schema, limits.maxBodyBytes);

@@ -1,18 +1,7 @@
 import type { Context } from 'koa';
-import { z } from 'zod';
+import type { OpenAiError } from '../../contract/openai.js';
 import type { AppError } from '../../errors.js';
 import { problemOf, setRetryAfter } from '../problem.js';
-
-/** An error in OpenAI's shape. */
-export const openAiError = z.strictObject({
-  error: z.strictObject({
-    message: z.string(),
-    type: z.string(),
-    /** The field that is wrong. */
-    param: z.string().nullable(),
-    code: z.string(),
-  }),
-});
 
 /** Where OpenAI has a word of its own for one of our codes. */
 const CODES: Readonly<Record<string, string>> = {
@@ -24,7 +13,7 @@ const CODES: Readonly<Record<string, string>> = {
 export function sendOpenAiError(context: Context, error: AppError): void {
   const { status, detail, code } = problemOf(error, context.state.requestId);
   const param = error.issues[0]?.path || null;
-  const body: z.infer<typeof openAiError> = {
+  const body: OpenAiError = {
     error: {
       message: detail,
       type: typeOf(status),

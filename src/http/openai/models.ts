@@ -1,17 +1,17 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
-import type { z } from 'zod';
-import type { EmbeddingModel, EmbeddingsDeps } from '../embeddings.js';
+import type { EmbeddingModel } from '../../contract/embedding-model.js';
+import type { OpenAiModel, OpenAiModelList } from '../../contract/openai.js';
+import type { EmbeddingsDeps } from '../embeddings.js';
 import { pathParam } from '../path-param.js';
 import { requireModel } from './model-name.js';
-import type { modelList, modelObject } from './model-schemas.js';
 
 /** `GET /v1/models` and `GET /v1/models/{id}`, where the id's `/` may be written as it is or as `%2F`. */
 export function openAiModels(router: Router, { embeddings: { model } }: EmbeddingsDeps): void {
   const described = describe(model);
 
   router.get('/v1/models', (context) => {
-    context.body = { object: 'list', data: [described] } satisfies z.infer<typeof modelList>;
+    context.body = { object: 'list', data: [described] } satisfies OpenAiModelList;
   });
 
   router.get('/v1/models/*id', (context: Context) => {
@@ -20,7 +20,7 @@ export function openAiModels(router: Router, { embeddings: { model } }: Embeddin
   });
 }
 
-function describe(model: EmbeddingModel): z.infer<typeof modelObject> {
+function describe(model: EmbeddingModel): OpenAiModel {
   return {
     id: model.id,
     object: 'model',

@@ -1,10 +1,10 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
+import { embedRequestSchema } from '../../contract/tei.js';
+import { textsOf } from '../../contract/text-input.js';
 import { AppError } from '../../errors.js';
 import { readJson } from '../body.js';
 import { type EmbeddingsDeps, embedRequest, vectorJson } from '../embeddings.js';
-import { textsOf } from '../text-input.js';
-import { embedRequestSchema } from './schemas.js';
 
 /**
  * `POST /embed` of Text Embeddings Inference, and `POST /`, where some of its clients send the same. Its other paths

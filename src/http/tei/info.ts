@@ -1,7 +1,6 @@
 import type Router from '@koa/router';
-import type { z } from 'zod';
+import type { TeiInfo } from '../../contract/tei.js';
 import type { EmbeddingsDeps } from '../embeddings.js';
-import type { infoResponse } from './schemas.js';
 
 /** What `/info` tells besides the model. */
 export interface InfoDeps extends EmbeddingsDeps {
@@ -12,7 +11,7 @@ export interface InfoDeps extends EmbeddingsDeps {
 /** `GET /info` of Text Embeddings Inference. */
 export function teiInfo(router: Router, { embeddings, limits, version, maxQueue, workers }: InfoDeps): void {
   const { model } = embeddings;
-  const info: z.infer<typeof infoResponse> = {
+  const info: TeiInfo = {
     model_id: model.id,
     model_sha: model.revision,
     model_dtype: model.variant === 'fp32' ? 'float32' : model.variant,

@@ -1,9 +1,10 @@
-import { z } from 'zod';
-import { type RequestLimits, textSchema } from './schemas.js';
+import * as z from 'zod';
+import type { RequestLimits } from './limits.js';
+import { textOf } from './schema.js';
 
 /** One text or several, as embedding APIs take them. */
 export function textInput(limits: RequestLimits) {
-  const text = textSchema(limits);
+  const text = textOf(limits.maxTextChars, 'MAX_TEXT_CHARS');
   const tooMany = `may hold ${limits.maxBatch} texts at most (MAX_BATCH)`;
   const texts = z.array(text).min(1, 'must hold at least one text').max(limits.maxBatch, tooMany);
   return z.union([text, texts], { error: ({ input }) => explain(input) ?? tooMany });

@@ -1,0 +1,138 @@
+import * as z from 'zod';
+import { json, operation, type Paths } from './operation.js';
+import { count, digest, errorCode, type Shape, timestamp } from './schema.js';
+
+/** Where one pinned file may stand. `unknown` is a file that this process has not looked at yet. */
+export const FILE_STATES = ['unknown', 'verified', 'missing', 'corrupt', 'downloading', 'repairing'] as const;
+
+/** What may happen to the cache. */
+export const EVENT_KINDS = [
+  'verified',
+  'missing',
+  'corrupt',
+  'quarantined',
+  'downloaded',
+  'repaired',
+  'source_failed',
+  'volume',
+  'unstable',
+  'failed',
+] as const;
+
+const problem = z
+  .object({ code: errorCode, message: z.string() })
+  .meta({ id: 'CacheProblem', description: 'A named trouble with its explanation' });
+
+const paths = z.array(z.string());
+
+const reportSchema = z
+  .object({
+    reason: z.string().meta({
+      description: 'Why it ran: `boot`, `schedule`, `change`, `request`, `retry`',
+    }),
+    whole: z.boolean().meta({ description: 'Whether every pinned file was verified at the end' }),
+    verified: paths,
+    missing: paths,
+    corrupt: paths,
+    fetched: paths,
+    started_at: timestamp,
+    duration_ms: z.number().min(0),
+    healed: z
+      .array(z.object({ path: z.string(), after_ms: z.number().min(0) }))
+      .meta({ description: 'Files that were not whole and are now, and how long after that was noticed' }),
+    failures: z.array(
+      z.object({ source: z.string(), path: z.string(), code: errorCode, message: z.string() }),
+    ),
+    error: problem.nullable(),
+  })
+  .meta({ id: 'VerificationReport', description: 'What one verification found and did' });
+
+const fileSchema = z
+  .object({
+    path: z.string(),
+    digest,
+    size: count,
+    state: z.enum(FILE_STATES),
+    bytes: count.meta({ description: 'Bytes of a download so far' }),
+    verified_at: timestamp.nullable(),
+    source: z.string().nullable(),
+    reason: z.string().nullable().meta({ description: 'Why it is corrupt or cannot be had' }),
+  })
+  .meta({ id: 'CacheFile', description: 'One pinned file' });
+
+const statusSchema = z
+  .object({
+    volume: z.object({
+      path: z.string(),
+      mount: z.boolean(),
+      writable: z.boolean(),
+      free_bytes: z.number().min(0).nullable(),
+      total_bytes: z.number().min(0).nullable(),
+      problem: problem.nullable(),
+    }),
+    manifest: z.object({ id: z.string(), revision: z.string(), variant: z.string(), digest }),
+    whole: z.boolean().meta({ description: 'Whether every pinned file is verified' }),
+    files: z.array(fileSchema),
+    verification: z.object({
+      running: z.boolean(),
+      cron: z.string(),
+      last: reportSchema.nullable(),
+      next: timestamp.nullable(),
+      retry: timestamp.nullable().meta({ description: 'When the next attempt is due after a failed one' }),
+      watching: z.boolean(),
+    }),
+    counters: z.object({
+      verifications: count,
+      corruptions: count,
+      repairs: count,
+      downloads: count,
+      downloaded_bytes: count,
+    }),
+    quarantine: z.array(
+      z.object({
+        name: z.string(),
+        path: z.string().nullable(),
+        reason: z.string(),
+        at: timestamp,
+        bytes: count,
+      }),
+    ),
+    events: z.array(
+      z.object({
+        at: timestamp,
+        kind: z.enum(EVENT_KINDS),
+        path: z.string().optional(),
+        message: z.string(),
+      }),
+    ),
+  })
+  .meta({ id: 'CacheStatus', description: 'The volume and what it holds' });
+
+/** The body of `GET /cache/status`. */
+export type CacheStatus = Shape<typeof statusSchema>;
+/** The body of `POST /cache/verify`. */
+export type VerificationReport = Shape<typeof reportSchema>;
+
+/** `GET /cache/status` and `POST /cache/verify`. */
+export function cachePaths(): Paths {
+  return {
+    '/cache/status': {
+      get: operation({
+        id: 'cacheStatus',
+        tag: 'Cache',
+        access: 'key',
+        summary: 'The volume, each file, verifications, quarantine and recent events',
+        answers: { 200: json('How the cache is', statusSchema) },
+      }),
+    },
+    '/cache/verify': {
+      post: operation({
+        id: 'verifyCache',
+        tag: 'Cache',
+        access: 'admin',
+        summary: 'Verifies every file now, and repairs what is not right',
+        answers: { 200: json('What was found and done', reportSchema) },
+      }),
+    },
+  };
+}

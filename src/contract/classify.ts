@@ -1,0 +1,195 @@
+import * as z from 'zod';
+import { CLASSIFY_EXAMPLES } from './classify-examples.js';
+import { LABEL_LIMITS, OPTION_LIMITS, type RequestLimits } from './limits.js';
+import { json, jsonBody, operation, type Paths } from './operation.js';
+import { count, digest, jsonObject, type Shape, textOf } from './schema.js';
+
+/** Labels take the place of the routes. */
+const BOTH = { required: ['labels', 'routes'] };
+
+/** The schemas of the classification requests, under the given bounds. */
+export function classifySchemas({ maxTextChars, maxBatch }: RequestLimits) {
+  const text = textOf(maxTextChars, 'MAX_TEXT_CHARS');
+  const label = z.union([
+    textOf(LABEL_LIMITS.nameChars),
+    z.strictObject({
+      name: textOf(LABEL_LIMITS.nameChars),
+      description: text.exactOptional(),
+      utterances: z.array(text).min(1).max(LABEL_LIMITS.labelUtterances).exactOptional(),
+    }),
+  ]);
+  const options = {
+    top_k: z
+      .int()
+      .min(1)
+      .max(OPTION_LIMITS.topK)
+      .exactOptional()
+      .meta({ default: 3, description: 'How many candidates to return' }),
+    threshold: z.number().min(0).max(1).exactOptional().meta({
+      description:
+        'Lowest score with which a route is chosen; comes before that of the route and the default',
+    }),
+    routes: z
+      .array(z.string().min(1).max(OPTION_LIMITS.nameChars))
+      .min(1)
+      .max(OPTION_LIMITS.routes)
+      .exactOptional()
+      .meta({ description: 'Only these routes are candidates; a name that is not served is refused' }),
+    labels: z.array(label).min(1).max(LABEL_LIMITS.labels).exactOptional().meta({
+      uniqueItems: true,
+      description: 'Takes the place of the routes for this request (zero-shot); not beside `routes`',
+    }),
+    multi: z.boolean().exactOptional().meta({
+      description: 'Adds every route that reaches its threshold, as `routes`',
+    }),
+    explain: z.boolean().exactOptional().meta({
+      description: 'Adds to each candidate the nearest utterances, and what its score is made of',
+    }),
+  };
+  return {
+    /** `POST /classify` */
+    single: z.strictObject({ text, ...options }).meta({ id: 'ClassifyRequest', not: BOTH }),
+    /** `POST /classify/batch` */
+    batch: z
+      .strictObject({
+        texts: z.array(text).min(1).max(maxBatch, `may hold ${maxBatch} texts at most (MAX_BATCH)`),
+        ...options,
+      })
+      .meta({ id: 'ClassifyBatchRequest', not: BOTH }),
+  };
+}
+
+const score = z.number().min(0).max(1);
+const similarity = z.number().min(-1).max(1);
+
+const contribution = z
+  .object({
+    head_probability: score.meta({
+      description: 'Share of the route among the candidates by the trained head alone',
+    }),
+    probability: score.meta({ description: 'The same with similarity taken in' }),
+    log_odds: z
+      .object({ head: z.number(), similarity: z.number(), bias: z.number() })
+      .meta({ description: 'What adds up to the log-odds of the score' }),
+  })
+  .meta({ id: 'Contribution', description: 'What a score is made of' });
+
+const candidate = z
+  .object({
+    route: z.string(),
+    score: score.meta({ description: 'Confidence that this route is right' }),
+    similarity: similarity.meta({ description: "Best cosine of the route's utterances" }),
+    threshold: score
+      .exactOptional()
+      .meta({ description: 'With `explain`: lowest score with which it is chosen' }),
+    nearest: z
+      .array(z.object({ utterance: z.string(), similarity }))
+      .exactOptional()
+      .meta({ description: 'With `explain`: the nearest first' }),
+    contribution: contribution.exactOptional(),
+  })
+  .meta({ id: 'Candidate', description: 'One route that was considered' });
+
+const model = z
+  .object({ id: z.string(), revision: z.string(), variant: z.string(), digest })
+  .meta({ id: 'Model', description: 'Which model gave the answer' });
+
+const scorer = z
+  .object({
+    method: z.enum(['head', 'nearest']),
+    version: z.int().min(1),
+    digest: digest.exactOptional(),
+  })
+  .meta({ id: 'Scorer', description: 'What scored: the same one on the same routes gives the same scores' });
+
+const usage = z
+  .object({
+    tokens: count.meta({ description: 'Tokens that the model saw, special tokens included' }),
+    truncated_tokens: count.meta({ description: 'Tokens that were cut' }),
+  })
+  .meta({ id: 'Usage' });
+
+const routeMatch = z.object({
+  route: z.string(),
+  score,
+  similarity,
+  metadata: jsonObject.exactOptional(),
+});
+
+const decisionSchema = z
+  .object({
+    route: z.string().nullable().meta({ description: '`null`: none reached its threshold' }),
+    score: score.meta({ description: 'Of the route; of the best candidate when there is no route' }),
+    similarity: similarity.meta({ description: 'Of the same' }),
+    candidates: z.array(candidate).meta({
+      description:
+        'The best by score. The chosen route is not always the first: a better one may have missed a higher threshold of its own',
+    }),
+    routes: z.array(routeMatch).exactOptional().meta({ description: 'With `multi`' }),
+    usage,
+    model,
+    routes_digest: digest.meta({ description: 'Of the route set, or of the labels that took its place' }),
+    scorer,
+    route_metadata: jsonObject
+      .exactOptional()
+      .meta({ description: 'Of the chosen route, where it has some' }),
+  })
+  .meta({ id: 'Decision', description: 'Where a text should go' });
+
+const decisionsSchema = z
+  .object({ results: z.array(decisionSchema) })
+  .meta({ id: 'Decisions', description: 'In order of the texts, each equal to what the text gets alone' });
+
+/** The schemas of the answers. */
+export const classifyAnswers = { single: decisionSchema, batch: decisionsSchema };
+
+/** The answer to one text. */
+export type Decision = Shape<typeof decisionSchema>;
+/** The answer to several. */
+export type Decisions = Shape<typeof decisionsSchema>;
+
+/** One route that was considered. */
+export type Candidate = Shape<typeof candidate>;
+/** What a score is made of. */
+export type Contribution = Shape<typeof contribution>;
+/** One of several routes that reached their thresholds. */
+export type RouteMatch = Shape<typeof routeMatch>;
+/** Which model gave an answer. */
+export type ModelIdentity = Shape<typeof model>;
+/** What scored. */
+export type ScorerIdentity = Shape<typeof scorer>;
+/** A class that a request brings along: its name alone, or with example texts or a description of it. */
+export type Label = NonNullable<ClassifyBody['labels']>[number];
+
+/** What a request for one text may hold. */
+export type ClassifyBody = Shape<ReturnType<typeof classifySchemas>['single']>;
+/** What a request for several may hold. */
+export type ClassifyBatchBody = Shape<ReturnType<typeof classifySchemas>['batch']>;
+
+/** `POST /classify` and `POST /classify/batch`. */
+export function classifyPaths(limits: RequestLimits): Paths {
+  const { single, batch } = classifySchemas(limits);
+  const common = { tag: 'Classification', access: 'key', problems: [400, 413, 415, 422] } as const;
+  return {
+    '/classify': {
+      post: operation({
+        ...common,
+        id: 'classify',
+        summary: 'Where should this text go?',
+        body: jsonBody(single, CLASSIFY_EXAMPLES.requests),
+        answers: { 200: json('The decision', decisionSchema, { examples: CLASSIFY_EXAMPLES.answers }) },
+      }),
+    },
+    '/classify/batch': {
+      post: operation({
+        ...common,
+        id: 'classifyBatch',
+        summary: 'Where should each of these texts go?',
+        body: jsonBody(batch, CLASSIFY_EXAMPLES.batchRequests),
+        answers: {
+          200: json('The decisions', decisionsSchema, { examples: CLASSIFY_EXAMPLES.batchAnswers }),
+        },
+      }),
+    },
+  };
+}

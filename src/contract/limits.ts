@@ -1,0 +1,22 @@
+/** Bounds of a request, from the settings. The contract names them, and so does the error of whoever crosses one. */
+export interface RequestLimits {
+  /** Longest text, in characters (code points). */
+  readonly maxTextChars: number;
+  /** Most texts in one request. */
+  readonly maxBatch: number;
+  /** Largest body, in bytes. */
+  readonly maxBodyBytes: number;
+}
+
+/** How much a request may bring along as labels. */
+export const LABEL_LIMITS = {
+  labels: 100,
+  /** Of one label. */
+  labelUtterances: 100,
+  /** Utterances of all labels together, those made from names included. */
+  utterances: 1_000,
+  nameChars: 128,
+} as const;
+
+/** Bounds of what else a request may ask for. */
+export const OPTION_LIMITS = { topK: 1_000, routes: 2_000, nameChars: 200 } as const;

@@ -1,0 +1,98 @@
+import * as z from 'zod';
+import { json, operation, type Paths } from './operation.js';
+import { routeSetBody, warningsSchema } from './routes.js';
+import { count, digest, type Shape } from './schema.js';
+
+/** How much a finding matters: an error contradicts itself, a warning costs answers, an info is worth a look. */
+export const SEVERITIES = ['error', 'warning', 'info'] as const;
+
+/** See {@link SEVERITIES}. */
+export type Severity = (typeof SEVERITIES)[number];
+
+const findingSchema = z
+  .object({
+    severity: z.enum(SEVERITIES),
+    kind: z.enum([
+      'duplicate_across',
+      'near_duplicate_across',
+      'duplicate_within',
+      'near_duplicate_within',
+      'nearer_elsewhere',
+      'outlier',
+      'overlap',
+      'too_small',
+      'lopsided',
+      'single_route',
+      'hard_to_tell_apart',
+    ]),
+    routes: z.array(z.string()),
+    utterances: z.array(z.object({ route: z.string(), utterance: z.string() })),
+    similarity: z.number().exactOptional().meta({ description: 'A cosine, where there is one to tell' }),
+    message: z.string(),
+    advice: z.string(),
+  })
+  .meta({ id: 'Finding', description: 'One thing that could be better, with what to do about it' });
+
+const share = z.number().min(0).max(1);
+
+const reportShape = {
+  digest,
+  routes: count,
+  utterances: count,
+  examined: count.meta({ description: 'Utterances that were left out in turn' }),
+  accuracy: share.nullable().meta({
+    description:
+      'Which part of them found their way back to their route; `null` where no route has two utterances',
+  }),
+  counts: z.object({ error: count, warning: count, info: count }),
+  findings: z.array(findingSchema).meta({ description: 'The most serious first' }),
+  findings_hidden: count.meta({ description: 'How many more there are' }),
+  confusions: z
+    .array(z.object({ from: z.string(), to: z.string(), count }))
+    .meta({ description: 'Where utterances go when left out, as far as that is another route' }),
+  by_route: z.array(
+    z.object({
+      name: z.string(),
+      utterances: count,
+      examined: count,
+      recovered: count,
+      cohesion: z.number().meta({ description: 'Mean cosine between its utterances' }),
+    }),
+  ),
+};
+
+const reportSchema = z
+  .object(reportShape)
+  .meta({ id: 'LintReport', description: 'What could be better about a route set' });
+
+const draftSchema = z.object({ ...reportShape, warnings: warningsSchema }).meta({ id: 'DraftLintReport' });
+
+/** One thing about a route set that could be better, with what to do about it. */
+export type Finding = Shape<typeof findingSchema>;
+/** What could be better about a route set. */
+export type LintReport = Shape<typeof reportSchema>;
+/** The same of a set that was sent, with the remarks of its reader. */
+export type DraftLintReport = Shape<typeof draftSchema>;
+
+/** `GET /routes/lint` and `POST /routes/lint`. */
+export function lintPaths(): Paths {
+  const common = { tag: 'Routes', access: 'key' } as const;
+  return {
+    '/routes/lint': {
+      get: operation({
+        ...common,
+        id: 'lintRoutes',
+        summary: 'What could be better about the routes that are served',
+        answers: { 200: json('The report', reportSchema) },
+      }),
+      post: operation({
+        ...common,
+        id: 'lintDraft',
+        summary: 'The same of routes that are sent along, and not kept',
+        body: routeSetBody,
+        answers: { 200: json('The report', draftSchema) },
+        problems: [400, 413, 415, 422],
+      }),
+    },
+  };
+}

@@ -1,0 +1,27 @@
+import * as z from 'zod';
+import { errorCode, type Shape } from './schema.js';
+
+const fieldIssue = z
+  .object({
+    path: z.string().meta({ description: 'Which field, e.g. `texts[3]` or `routes[0].name`' }),
+    message: z.string(),
+    line: z.int().min(1).exactOptional(),
+    column: z.int().min(1).exactOptional(),
+  })
+  .meta({ id: 'FieldIssue' });
+
+/** What every error answers: an RFC 9457 document. */
+export const problemSchema = z
+  .object({
+    type: z.literal('about:blank'),
+    title: z.string(),
+    status: z.int().min(400).max(599),
+    detail: z.string().meta({ description: 'What went wrong here, and what to do about it' }),
+    instance: z.string().meta({ description: 'The request id, as in `X-Request-Id` and the log' }),
+    code: errorCode,
+    errors: z.array(fieldIssue).exactOptional().meta({ description: 'Every wrong field at once' }),
+  })
+  .meta({ id: 'Problem', description: 'A problem document (RFC 9457)' });
+
+/** See {@link problemSchema}. */
+export type ProblemBody = Shape<typeof problemSchema>;

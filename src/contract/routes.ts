@@ -1,0 +1,274 @@
+import * as z from 'zod';
+import { json, jsonBody, operation, type Paths } from './operation.js';
+import { ROUTE_LIMITS } from './route-limits.js';
+import { count, digest, jsonObject, type Shape, textOf, timestamp } from './schema.js';
+
+/** What may be done to the routes. `file`: the routes file was taken up, at first or after an edit. */
+export const ROUTE_ACTIONS = ['file', 'replace', 'put', 'delete', 'rollback'] as const;
+
+/** Media types in which routes may be sent. */
+export const ROUTE_TYPES = ['application/json', 'application/yaml'] as const;
+
+const routeSchema = z
+  .object({
+    name: z.string(),
+    description: z.string().exactOptional(),
+    utterances: z.array(z.string()).min(1),
+    score_threshold: z.number().min(0).max(1).exactOptional(),
+    metadata: jsonObject.exactOptional(),
+  })
+  .meta({ id: 'Route', description: 'One destination, with the texts that stand for it' });
+
+/** How routes are scored: a trained head, the nearest utterances, or what there is enough for. */
+const scoringMethod = z.enum(['auto', 'head', 'nearest']).meta({
+  description: 'How these routes are scored, whatever `CLASSIFY_METHOD` says',
+});
+
+/** Written by semantic-router, and ignored here. */
+const foreign = z.unknown().optional().meta({ description: 'Taken from semantic-router, and ignored' });
+
+const routeFields = {
+  description: textOf(ROUTE_LIMITS.descriptionChars).or(z.literal('')).nullish(),
+  utterances: z.array(textOf(ROUTE_LIMITS.utteranceChars)).min(1),
+  score_threshold: z.number().min(0).max(1).nullish(),
+  metadata: jsonObject.nullish(),
+  function_schema: foreign,
+  function_schemas: foreign,
+  openai_function_schema: foreign,
+  llm: foreign,
+  confidence_threshold: foreign,
+};
+
+/** Control characters have no place in a name. */
+const nameSchema = textOf(ROUTE_LIMITS.nameChars).meta({
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the ones that are refused
+  pattern: /^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$/
+    .source,
+});
+
+/**
+ * How routes are written in a request. The reader of routes files checks them (it knows the line and column of
+ * each fault); this is the same in words that tools understand.
+ */
+const routeInput = z
+  .strictObject({ name: nameSchema.exactOptional(), ...routeFields })
+  .meta({ id: 'RouteInput', description: 'A route; its name is the one in the path' });
+
+const setInput = z
+  .strictObject({
+    method: scoringMethod.nullish(),
+    routes: z
+      .array(z.strictObject({ name: nameSchema, ...routeFields }))
+      .min(1)
+      .max(ROUTE_LIMITS.routes),
+    encoder_type: foreign,
+    encoder_name: foreign,
+    encoder: foreign,
+    router_type: foreign,
+    index: foreign,
+    confidence_threshold: foreign,
+  })
+  .meta({ id: 'RouteSetInput', description: 'A whole set of routes, as in a routes file; no name twice' });
+
+const fileSource = z.object({ name: z.string(), digest: digest.nullable() });
+
+const sourceSchema = z
+  .union([
+    z.object({ kind: z.literal('file'), file: fileSource }),
+    z.object({
+      kind: z.literal('version'),
+      version: z.int().min(1),
+      action: z.enum(ROUTE_ACTIONS),
+      at: timestamp,
+      file: fileSource,
+    }),
+  ])
+  .meta({ id: 'RouteSource', description: 'Where the routes come from: the file, or a change on top of it' });
+
+const setSchema = z
+  .object({
+    digest,
+    source: sourceSchema,
+    problem: z.string().nullable().meta({ description: 'What is wrong with the versions on the volume' }),
+    utterances: count,
+    method: scoringMethod.exactOptional(),
+    routes: z.array(routeSchema),
+  })
+  .meta({ id: 'RouteSet', description: 'The routes that are served' });
+
+/** A remark on routes that does not keep them from being used. */
+export const warningsSchema = z.array(z.object({ path: z.string(), message: z.string() }));
+
+const changeSchema = z
+  .object({
+    digest,
+    changed: z.boolean().meta({ description: 'Whether anything is different now' }),
+    source: sourceSchema,
+    routes: count,
+    utterances: count,
+    warnings: warningsSchema,
+  })
+  .meta({ id: 'RouteChange', description: 'What a change came to' });
+
+/** One entry of the history of a route set, as it is kept on the volume, too. */
+export const versionSchema = z
+  .strictObject({
+    version: z.int().min(1),
+    digest: digest.meta({ description: 'Of the routes, as decisions name it' }),
+    document: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/)
+      .meta({ description: "sha256 (hex) of the document's bytes, which is its name on the volume as well" }),
+    action: z.enum(ROUTE_ACTIONS),
+    route: z.string().exactOptional().meta({ description: 'The route that was put or deleted' }),
+    restores: z
+      .int()
+      .min(1)
+      .exactOptional()
+      .meta({ description: 'The version that a rollback went back to' }),
+    based_on: digest.meta({ description: 'Of the routes in the routes file when this was done' }),
+    routes: z.int().min(1),
+    utterances: z.int().min(1),
+    at: z.string(),
+  })
+  .meta({ id: 'RouteVersion' });
+
+const versionsSchema = z
+  .object({
+    current: z.int().min(1).nullable(),
+    source: sourceSchema.nullable(),
+    problem: z.string().nullable(),
+    versions: z.array(versionSchema).meta({ description: 'The newest first' }),
+  })
+  .meta({ id: 'RouteVersions', description: 'The history of the routes' });
+
+/** The body of `POST /routes/rollback`. */
+export const rollbackSchema = z
+  .strictObject({
+    version: z
+      .int()
+      .min(1)
+      .exactOptional()
+      .meta({ description: 'Default: the last one with other routes than are served now' }),
+  })
+  .meta({ id: 'RollbackRequest' });
+
+/** A route as it is shown. */
+export type RouteBody = Shape<typeof routeSchema>;
+/** The body of `GET /routes`. */
+export type RouteSetBody = Shape<typeof setSchema>;
+/** Where the routes come from. */
+export type RouteSourceBody = Shape<typeof sourceSchema>;
+/** What a change of the routes answers. */
+export type RouteChangeBody = Shape<typeof changeSchema>;
+/** One entry of the history. */
+export type RouteVersionBody = Shape<typeof versionSchema>;
+/** The body of `GET /routes/versions`. */
+export type RouteVersionsBody = Shape<typeof versionsSchema>;
+/** A route as it may be sent. */
+export type RouteInputBody = Shape<typeof routeInput>;
+/** A set of routes as it may be sent. */
+export type RouteSetInputBody = Shape<typeof setInput>;
+
+/** How a set of routes may be sent. */
+export const routeSetBody = jsonBody(
+  setInput,
+  { greeting: { value: { routes: [{ name: 'greeting', utterances: ['hello', 'good morning'] }] } } },
+  ROUTE_TYPES,
+);
+
+const TAG = 'Routes';
+const ETAG = {
+  ETag: z
+    .string()
+    .meta({ description: 'The digest of the routes, in quotes; `If-Match` of a change wants it' }),
+};
+const IF_MATCH = z.object({
+  'If-Match': z
+    .string()
+    .regex(/"[^"]*"/)
+    .meta({
+      description: 'The `ETag` of the routes that the change was made from',
+      example: '"sha256:b44636ad21eb33507da6c73341d4d7950095a988eb6329f6720a1f43c5af0b87"',
+    }),
+});
+const NAME = z.object({
+  name: z.string().min(1).meta({ description: 'A `/` in it is written as `%2F`', example: 'weather' }),
+});
+
+/** `/routes`, its parts, its changes and its history. */
+export function routesPaths(): Paths {
+  const change = { tag: TAG, access: 'admin' } as const;
+  const changed = json('What the change came to', changeSchema, { headers: ETAG });
+  return {
+    '/routes': {
+      get: operation({
+        id: 'routes',
+        tag: TAG,
+        access: 'key',
+        summary: 'The routes that are served',
+        answers: { 200: json('The routes', setSchema, { headers: ETAG }) },
+      }),
+      put: operation({
+        ...change,
+        id: 'replaceRoutes',
+        summary: 'Takes other routes in place of all',
+        params: { header: IF_MATCH },
+        body: routeSetBody,
+        answers: { 200: changed },
+        problems: [400, 412, 413, 415, 422, 428],
+      }),
+    },
+    '/routes/{name}': {
+      get: operation({
+        id: 'route',
+        tag: TAG,
+        access: 'key',
+        summary: 'One route',
+        params: { path: NAME },
+        answers: { 200: json('The route', routeSchema, { headers: ETAG }) },
+        problems: [400, 404],
+      }),
+      put: operation({
+        ...change,
+        id: 'putRoute',
+        summary: 'Adds a route, or takes another one in its place',
+        params: { header: IF_MATCH, path: NAME },
+        body: jsonBody(
+          routeInput,
+          { greeting: { value: { utterances: ['hello', 'good morning'], metadata: { model: 'small' } } } },
+          ROUTE_TYPES,
+        ),
+        answers: { 200: changed, 201: json('It was added', changeSchema, { headers: ETAG }) },
+        problems: [400, 412, 413, 415, 422, 428],
+      }),
+      delete: operation({
+        ...change,
+        id: 'deleteRoute',
+        summary: 'Takes a route away',
+        params: { header: IF_MATCH, path: NAME },
+        answers: { 200: changed },
+        problems: [400, 404, 412, 422, 428],
+      }),
+    },
+    '/routes/versions': {
+      get: operation({
+        ...change,
+        id: 'routeVersions',
+        summary: 'The history of the routes',
+        answers: { 200: json('The history', versionsSchema) },
+      }),
+    },
+    '/routes/rollback': {
+      post: operation({
+        ...change,
+        id: 'rollbackRoutes',
+        summary: 'Goes back to an earlier version, which becomes the newest one',
+        params: { header: IF_MATCH },
+        body: { ...jsonBody(rollbackSchema, { last: { value: {} } }), required: false },
+        answers: { 200: changed },
+        problems: [400, 412, 413, 415, 422, 428],
+      }),
+    },
+  };
+}

@@ -1,0 +1,37 @@
+import type { Context, Next } from 'koa';
+import { networkOf } from './client-address.js';
+import { bearerOf, type KeyDigests, unauthorized } from './keys.js';
+import { createMeter, type RateLimit } from './rate-limit.js';
+
+/** Who may come in, and how often. */
+export interface GateDeps {
+  /** Keys without which only the open paths answer; none lets everybody in. */
+  readonly apiKeys: KeyDigests;
+  readonly adminKeys: KeyDigests;
+  /** `undefined` counts nothing. */
+  readonly rateLimit: RateLimit | undefined;
+}
+
+/** Paths that need no key and are not counted: health, the page, and the contract with its viewer. */
+const OPEN_PATH =
+  /^\/(?:|livez|readyz|health|v2\/health\/(?:live|ready)|openapi\.json|(?:docs|page)(?:\/[^/]+)?)$/i;
+
+/** Whether a path is open to everybody. The router, too, makes nothing of case and of a slash at the end. */
+export function isOpen(path: string): boolean {
+  return OPEN_PATH.test(path.length > 1 ? path.replace(/\/$/, '') : path);
+}
+
+/** Middleware that counts requests by key, or by address without one, and asks for a key where keys are set. */
+export function gate(deps: GateDeps): (context: Context, next: Next) => Promise<void> {
+  const { apiKeys, adminKeys, rateLimit } = deps;
+  const known = [...apiKeys, ...adminKeys];
+  const meter = rateLimit && createMeter(rateLimit);
+  return async (context, next) => {
+    if (isOpen(context.path)) return next();
+    const key = bearerOf(context, known);
+    context.state.key = key;
+    await meter?.(context, key ?? networkOf(context.ip));
+    if (key === undefined && apiKeys.length > 0) throw unauthorized(context, 'API_KEYS');
+    return next();
+  };
+}

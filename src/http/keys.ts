@@ -1,0 +1,58 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { Context, Next } from 'koa';
+import { AppError } from '../errors.js';
+
+/** Keys that open paths, as `sha256:<hex>`: the program keeps no key itself. */
+export type KeyDigests = readonly string[];
+
+const DIGEST = /^sha256:([0-9a-f]{64})$/i;
+
+/** What is kept of a key that a setting names: the digest it gives, or the digest of the key it gives. */
+export function keyDigest(entry: string): string {
+  const [, hex] = DIGEST.exec(entry) ?? [];
+  return `sha256:${hex?.toLowerCase() ?? sha256(entry).toString('hex')}`;
+}
+
+/**
+ * The one of `keys` that a request carries as its bearer token. Digests are compared, and always all of them, so
+ * that neither a key's characters nor its place in the list can be found by timing.
+ */
+export function bearerOf(context: Context, keys: KeyDigests): string | undefined {
+  const [, token = ''] = /^Bearer +(\S+) *$/i.exec(context.get('authorization')) ?? [];
+  const given = sha256(token);
+  let found: string | undefined;
+  for (const key of keys) {
+    if (timingSafeEqual(Buffer.from(key.slice(-64), 'hex'), given)) found = key;
+  }
+  return found;
+}
+
+/** Middleware that lets nobody pass without one of the keys. */
+export function adminOnly(keys: KeyDigests): (context: Context, next: Next) => Promise<void> {
+  return (context, next) => {
+    requireAdmin(context, keys);
+    return next();
+  };
+}
+
+/** @throws AppError `forbidden` when there are no keys at all, or for another known key; `unauthorized` */
+function requireAdmin(context: Context, keys: KeyDigests): void {
+  if (keys.length === 0) {
+    throw new AppError('forbidden', 'admin paths are closed: set ADMIN_KEYS to open them');
+  }
+  if (bearerOf(context, keys) !== undefined) return;
+  if (context.state.key !== undefined) {
+    throw new AppError('forbidden', 'this key is one of API_KEYS; admin paths want one of ADMIN_KEYS');
+  }
+  throw unauthorized(context, 'ADMIN_KEYS');
+}
+
+/** The error of a request without a key of that setting; says how to send one. */
+export function unauthorized(context: Context, setting: string): AppError {
+  context.set('WWW-Authenticate', 'Bearer');
+  return new AppError('unauthorized', `send one of ${setting} as "Authorization: Bearer …"`);
+}
+
+function sha256(text: string): Buffer {
+  return createHash('sha256').update(text).digest();
+}

@@ -1,0 +1,217 @@
+import { createHash } from 'node:crypto';
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { ProblemBody } from '../../src/contract/problem.js';
+import { networkOf } from '../../src/http/client-address.js';
+import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { suiteEnd } from '../support/suite.js';
+import { temporaryFolder } from '../support/volume.js';
+
+const atEnd = suiteEnd();
+
+const KEYS = {
+  plain: 'a-plain-key-of-good-length',
+  hashed: 'a-hashed-key-of-good-length',
+  spare: 'one-more-key-of-good-length',
+};
+const ADMIN = 'an-admin-key-of-good-length';
+const LIMIT = 9;
+
+let daemon: TestDaemon;
+let clients = 0;
+
+/** An address that nobody else in this file has: what is counted is counted by address. */
+function newAddress(): string {
+  clients += 1;
+  return `198.51.100.${clients}`;
+}
+
+async function ask(
+  path: string,
+  {
+    method = 'GET',
+    key,
+    address = newAddress(),
+    headers = {},
+  }: {
+    method?: string;
+    key?: string;
+    address?: string;
+    headers?: Record<string, string>;
+  } = {},
+) {
+  const response = await fetch(daemon.url + path, {
+    method,
+    headers: { 'x-forwarded-for': address, ...(key && { authorization: `Bearer ${key}` }), ...headers },
+  });
+  const text = await response.text();
+  return {
+    status: response.status,
+    headers: response.headers,
+    text,
+    problem: () => JSON.parse(text) as ProblemBody,
+  };
+}
+
+beforeAll(async () => {
+  daemon = await startDaemon(
+    {
+      MODEL_CACHE_DIR: await temporaryFolder(atEnd),
+      HF_HUB_OFFLINE: '1',
+      API_KEYS: `${KEYS.plain}, sha256:${createHash('sha256').update(KEYS.hashed).digest('hex').toUpperCase()},${KEYS.spare}`,
+      ADMIN_KEYS: ADMIN,
+      RATE_LIMIT: `${LIMIT}/day`,
+      TRUST_PROXY: '1',
+      CORS_ORIGINS: 'https://app.example.org',
+      LOG_LEVEL: 'debug',
+    },
+    { atEnd },
+  );
+});
+
+describe('keys', () => {
+  it('are wanted exactly where the contract says so', async () => {
+    const { paths, security } = JSON.parse((await ask('/openapi.json')).text);
+    expect(security).toEqual([{ bearer: [] }]);
+    const wrong: string[] = [];
+    let asked = 0;
+    for (const [template, operations] of Object.entries<Record<string, { security?: unknown[] }>>(paths)) {
+      for (const [method, operation] of Object.entries(operations)) {
+        const { status } = await ask(template.replaceAll(/\{\w+\}/g, 'x'), { method: method.toUpperCase() });
+        if ((status === 401) === (operation.security?.length === 0))
+          wrong.push(`${method} ${template}: ${status}`);
+        asked += 1;
+      }
+    }
+    expect(wrong).toEqual([]);
+    expect(asked).toBeGreaterThan(20);
+    // Not even whether there is something at a path is told to strangers.
+    expect((await ask('/nothing/here')).status).toBe(401);
+    expect((await ask('/HEALTH/')).status).not.toBe(401);
+  });
+
+  it.each([
+    ['a plain one', KEYS.plain],
+    ['one that is configured by its digest', KEYS.hashed],
+    ["an administrator's", ADMIN],
+  ])('%s opens', async (_, key) => {
+    expect((await ask('/metrics', { key })).status).toBe(200);
+  });
+
+  it.each([
+    ['none', {}],
+    ['a wrong one', { authorization: 'Bearer a-plain-key-of-good-lengtH' }],
+    [
+      'the digest of one',
+      { authorization: `Bearer sha256:${createHash('sha256').update(KEYS.hashed).digest('hex')}` },
+    ],
+    ['another scheme', { authorization: `Basic ${KEYS.plain}` }],
+  ])('%s does not open', async (_, headers) => {
+    const { status, headers: answered, problem } = await ask('/metrics', { headers });
+    expect(status).toBe(401);
+    expect(answered.get('www-authenticate')).toBe('Bearer');
+    expect(problem()).toMatchObject({ code: 'unauthorized', detail: expect.stringContaining('API_KEYS') });
+  });
+
+  it('of callers are none of administrators', async () => {
+    const caller = await ask('/cache/verify', { method: 'POST', key: KEYS.spare });
+    expect(caller.status).toBe(403);
+    expect(caller.problem().detail).toContain('ADMIN_KEYS');
+    expect((await ask('/cache/verify', { method: 'POST', key: ADMIN })).status).toBe(200);
+  });
+
+  it('are never logged', async () => {
+    const log = JSON.stringify(daemon.lines);
+    expect(log).toContain('"path":"/metrics"');
+    for (const key of [...Object.values(KEYS), ADMIN]) expect(log).not.toContain(key);
+  });
+});
+
+describe('RATE_LIMIT', () => {
+  it('counts by address where there is no key, and says how much is left', async () => {
+    const address = newAddress();
+    const first = await ask('/metrics', { address });
+    expect(first.headers.get('ratelimit-policy')).toBe(`"default";q=${LIMIT};w=86400`);
+    expect(first.headers.get('ratelimit')).toMatch(new RegExp(`^"default";r=${LIMIT - 1};t=\\d+$`));
+    // What the client itself writes into the header stands further to the left, and does not count.
+    for (let more = 1; more < LIMIT; more += 1) {
+      expect((await ask('/metrics', { address: `203.0.113.${more}, ${address}` })).status).toBe(401);
+    }
+    const refused = await ask('/metrics', { address });
+    expect(refused.status).toBe(429);
+    expect(refused.headers.get('ratelimit')).toMatch(/^"default";r=0;t=\d+$/);
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(80_000);
+    expect(refused.problem()).toMatchObject({
+      code: 'rate_limited',
+      detail: expect.stringContaining('RATE_LIMIT'),
+    });
+    expect((await ask('/metrics')).status).toBe(401);
+    // Nor does it keep monitors out.
+    expect((await ask('/livez', { address })).status).toBe(200);
+    expect((await ask('/livez', { address })).headers.get('ratelimit')).toBeNull();
+  });
+
+  it('counts by key, wherever it is used from', async () => {
+    const seen = new Set<string | null>();
+    for (let more = 0; more <= LIMIT; more += 1) {
+      const { status, headers } = await ask('/metrics', { key: KEYS.hashed });
+      seen.add(headers.get('ratelimit')?.split(';')[1] ?? null);
+      if (status === 429) break;
+      expect(status).toBe(200);
+    }
+    expect(seen).toContain('r=0');
+    expect((await ask('/metrics', { key: KEYS.plain })).status).toBe(200);
+  });
+
+  it.each([
+    ['192.0.2.1', '192.0.2.1'],
+    ['::ffff:192.0.2.1', '192.0.2.1'],
+    ['2001:db8:0:1:aaaa::1', '2001:db8:0:1::/64'],
+    ['2001:db8:0:1::', '2001:db8:0:1::/64'],
+    ['2001:0DB8::1', '2001:db8:0:0::/64'],
+    ['::1', '0:0:0:0::/64'],
+    ['fe80::1%eth0', 'fe80:0:0:0::/64'],
+  ])('takes %s for %s', (address, network) => {
+    expect(networkOf(address)).toBe(network);
+  });
+});
+
+describe('browsers', () => {
+  const origin = 'https://app.example.org';
+
+  it('may ask from a page of an origin in CORS_ORIGINS', async () => {
+    const preflight = await ask('/classify', {
+      method: 'OPTIONS',
+      headers: {
+        origin,
+        'access-control-request-method': 'POST',
+        'access-control-request-headers': 'authorization,content-type',
+      },
+    });
+    expect(preflight.status).toBe(204);
+    expect(preflight.headers.get('access-control-allow-origin')).toBe(origin);
+    expect(preflight.headers.get('access-control-allow-headers')).toBe('authorization,content-type');
+    // A page can read why it was refused.
+    const refused = await ask('/classify', { method: 'POST', headers: { origin } });
+    expect(refused.status).toBe(401);
+    expect(refused.headers.get('access-control-allow-origin')).toBe(origin);
+    expect(refused.headers.get('access-control-expose-headers')).toContain('Retry-After');
+  });
+
+  it('may not from another one', async () => {
+    const headers = { origin: 'https://evil.example', 'access-control-request-method': 'POST' };
+    const preflight = await ask('/classify', { method: 'OPTIONS', headers });
+    expect(preflight.headers.get('access-control-allow-origin')).toBeNull();
+    expect(preflight.headers.get('vary')).toContain('Origin');
+  });
+
+  it('are told not to misuse answers', async () => {
+    for (const path of ['/livez', '/metrics', '/docs']) {
+      const { headers } = await ask(path);
+      expect(headers.get('x-content-type-options')).toBe('nosniff');
+      expect(headers.get('content-security-policy')).toMatch(/^default-src 'none';.*frame-ancestors 'none'/);
+      expect(headers.get('strict-transport-security')).toBeNull();
+    }
+    const secure = await ask('/livez', { headers: { 'x-forwarded-proto': 'https' } });
+    expect(secure.headers.get('strict-transport-security')).toMatch(/^max-age=\d+/);
+  });
+});

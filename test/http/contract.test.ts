@@ -1,0 +1,105 @@
+import { readFile } from 'node:fs/promises';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { type Contract, httpPage } from '../../reference/http-page.js';
+import { readConfig } from '../../src/config.js';
+import { classifyAnswers, classifySchemas } from '../../src/contract/classify.js';
+import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { like } from '../support/likeness.js';
+import { suiteEnd } from '../support/suite.js';
+import { temporaryFolder } from '../support/volume.js';
+
+const atEnd = suiteEnd();
+
+let daemon: TestDaemon;
+
+beforeAll(async () => {
+  daemon = await startDaemon(
+    { MODEL_CACHE_DIR: await temporaryFolder(atEnd), HF_HUB_OFFLINE: '1' },
+    { atEnd },
+  );
+});
+
+describe('the contract', () => {
+  it('is served as it is committed (npm run openapi writes it)', async () => {
+    const response = await fetch(`${daemon.url}/openapi.json`);
+    expect(response.status).toBe(200);
+    expect(response.headers.get('content-type')).toMatch(/^application\/json/);
+    expect(await response.text()).toBe(await readFile('openapi.json', 'utf8'));
+  });
+
+  it('is what the HTTP reference is made of (npm run openapi writes it)', async () => {
+    const contract = JSON.parse(await readFile('openapi.json', 'utf8')) as Contract;
+    expect(await readFile('docs/http.md', 'utf8')).toBe(httpPage(contract));
+  });
+
+  it('is shown without anything from elsewhere', async () => {
+    const page = await fetch(`${daemon.url}/docs`);
+    expect(page.headers.get('content-security-policy')).toContain("default-src 'none'");
+    const html = await page.text();
+    const parts = [...html.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, address]) => address ?? '');
+    expect(parts.length).toBeGreaterThan(3);
+    for (const part of parts.filter((address) => !address.startsWith('data:'))) {
+      const address = new URL(part, `${daemon.url}/docs`);
+      expect(address.origin).toBe(daemon.url);
+      const response = await fetch(address);
+      expect(response.status, part).toBe(200);
+      expect((await response.arrayBuffer()).byteLength).toBeGreaterThan(0);
+    }
+    expect((await fetch(`${daemon.url}/docs/package.json`)).status).toBe(404);
+  });
+});
+
+interface Media {
+  readonly examples?: Readonly<Record<string, { readonly value: unknown }>>;
+}
+
+interface Documented {
+  readonly requestBody?: { readonly content: Readonly<Record<string, Media>> };
+  readonly responses: Readonly<Record<string, { readonly content?: Readonly<Record<string, Media>> }>>;
+}
+
+describe('the examples of the contract', async () => {
+  const document = JSON.parse(await readFile('openapi.json', 'utf8')) as {
+    paths: Record<string, Record<string, Documented>>;
+  };
+  const pairs = Object.entries(document.paths).flatMap(([path, operations]) =>
+    Object.entries(operations).flatMap(([method, { requestBody, responses }]) => {
+      const requests = requestBody?.content['application/json']?.examples ?? {};
+      const answers = responses['200']?.content?.['application/json']?.examples ?? {};
+      return Object.keys(requests)
+        .filter((name) => name in answers)
+        .map((name) => ({
+          name: `${method.toUpperCase()} ${path}: ${name}`,
+          path,
+          method,
+          request: requests[name]?.value,
+          answer: answers[name]?.value,
+        }));
+    }),
+  );
+
+  beforeAll(() => daemon.ready());
+
+  it.each(pairs)('$name', async ({ path, method, request, answer }) => {
+    const response = await fetch(daemon.url + path, {
+      method: method.toUpperCase(),
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(request),
+    });
+    expect(await response.json()).toEqual(like(answer));
+    expect(response.status).toBe(200);
+  });
+
+  it('are there for both ways to classify, and keep to the schemas', () => {
+    expect(pairs.length).toBeGreaterThanOrEqual(6);
+    const { single, batch } = classifySchemas(readConfig({}));
+    for (const { path, request, answer } of pairs) {
+      const [asked, answered] =
+        path === '/classify' ? [single, classifyAnswers.single] : [batch, classifyAnswers.batch];
+      if (path.startsWith('/classify')) {
+        asked.parse(request);
+        answered.parse(answer);
+      }
+    }
+  });
+});
