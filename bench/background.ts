@@ -14,7 +14,7 @@ import { backgroundFile, builtInManifest, PACKAGE_ROOT, VARIANTS } from '../src/
 import { fp32Model } from '../test/support/model.js';
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
-const workerEntry = new URL('../dist/model/inference-worker.js', import.meta.url);
+const workerEntry = new URL('../dist/inference-worker.js', import.meta.url);
 
 for (const variant of VARIANTS) {
   const manifest = await loadManifest(builtInManifest(variant));

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 
 /** A terminal's and a line's control characters in a path, a message and an error. */
 const SCRIPT = `
-  const { createLogger } = await import('./dist/logger.js');
+  const { createLogger } = await import('./src/logger.ts');
   const { log, flush } = await createLogger({ logLevel: 'info', logFormat: process.argv[1] });
   log.info({ path: '/a\\u001b[2J\\r\\nforged' }, 'hello\\u001b[31m\\nforged');
   log.error({ err: new Error('bad\\r\\nforged\\u0007\\u202e') }, 'failed');
@@ -11,9 +11,13 @@ const SCRIPT = `
 `;
 
 function logged(format: string): string {
-  const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', SCRIPT, format], {
-    encoding: 'utf8',
-  });
+  const { stdout } = spawnSync(
+    process.execPath,
+    ['--import', 'tsx', '--input-type=module', '-e', SCRIPT, format],
+    {
+      encoding: 'utf8',
+    },
+  );
   return stdout;
 }
 

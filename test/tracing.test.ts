@@ -22,12 +22,18 @@ it('loads nothing of OpenTelemetry where it is not wanted', async () => {
     const config = JSON.stringify({ tracesExporter, otelDisabled, otelServiceName: 'x' });
     const script = `
       import Module from 'node:module';
-      const { startTracing } = await import('./dist/tracing.js');
+      const { startTracing } = await import('./src/tracing.ts');
       const tracing = await startTracing(${config}, '1.0.0', console);
       const modules = Object.keys(Module._cache).filter((path) => path.includes('@opentelemetry'));
       await tracing?.close(0);
       process.stdout.write(JSON.stringify({ on: tracing !== undefined, modules: modules.length }));`;
-    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script]);
+    const { stdout } = await promisify(execFile)(process.execPath, [
+      '--import',
+      'tsx',
+      '--input-type=module',
+      '-e',
+      script,
+    ]);
     return JSON.parse(stdout);
   };
   const [none, disabled, on] = await Promise.all([

@@ -104,9 +104,9 @@ describe('versions of the routes', () => {
 
 /** Appends versions as fast as it can, alternating two sets, until it is killed. */
 const WRITER = `
-  const { RouteVersions } = await import(process.argv[1] + '/classify/route-versions.js');
-  const { parseRouteSet } = await import(process.argv[1] + '/classify/routes.js');
-  const { layoutOf } = await import(process.argv[1] + '/cache/layout.js');
+  const { RouteVersions } = await import(process.argv[1] + '/classify/route-versions.ts');
+  const { parseRouteSet } = await import(process.argv[1] + '/classify/routes.ts');
+  const { layoutOf } = await import(process.argv[1] + '/cache/layout.ts');
   const versions = new RouteVersions(layoutOf(process.argv[2]));
   const sets = ['alpha', 'beta'].map((word) => parseRouteSet(JSON.stringify({ routes: [
     { name: word, utterances: Array.from({ length: 500 }, (_, i) => word + ' number ' + i) } ] }), { origin: 'x.json' }));
@@ -123,7 +123,15 @@ describe('kill -9', () => {
     const { layout } = await volume();
     let most = 0;
     for (let round = 0; round < 7; round += 1) {
-      const args = ['--input-type=module', '-e', WRITER, join(process.cwd(), 'dist'), layout.root];
+      const args = [
+        '--import',
+        'tsx',
+        '--input-type=module',
+        '-e',
+        WRITER,
+        join(process.cwd(), 'src'),
+        layout.root,
+      ];
       const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
       onTestFinished(() => void child.kill('SIGKILL'));
       await once(child.stdout, 'data');

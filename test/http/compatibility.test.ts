@@ -216,8 +216,10 @@ describe('a trace', () => {
       'service.name': 'ai-router',
       'deployment.environment.name': 'test',
     });
-    const line = daemon.lines.find(({ request_id }) => request_id === headers.get('x-request-id'));
-    expect(line).toMatchObject({ trace_id: TRACE, span_id: span.spanId });
+    await vi.waitFor(() => {
+      const line = daemon.lines.find(({ request_id }) => request_id === headers.get('x-request-id'));
+      expect(line).toMatchObject({ trace_id: TRACE, span_id: span.spanId });
+    });
     expect([...collector.authorizations]).toEqual([PRIVATE]);
   });
 

@@ -25,6 +25,9 @@ export interface TestDaemon {
   stop(signal?: NodeJS.Signals): Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
 }
 
+/** How long the log may lag behind `/health`; a daemon that logs nothing of the kind is not waited for longer. */
+const LOG_WAIT_MS = 300;
+
 /** How the compiled program is started. */
 export const PROGRAM = ['dist/main.js', 'serve'];
 
@@ -80,9 +83,14 @@ export async function spawnDaemon(
     stderr: () => stderr,
     async ready(timeoutMs = 20_000) {
       const until = Date.now() + timeoutMs;
+      let answeredAt: number | undefined;
       for (;;) {
         const { status, body } = await call('/health', {});
-        if (status === 200) return;
+        // The log is written a little after the fact, and tests read it.
+        if (status === 200) {
+          answeredAt ??= Date.now();
+          if (lines.some(({ msg }) => msg === 'ready') || Date.now() - answeredAt > LOG_WAIT_MS) return;
+        }
         if (Date.now() > until) throw new Error(`not ready: ${JSON.stringify(body)}\n${stderr}`);
         await sleep(20);
       }
