@@ -18,7 +18,13 @@ export interface Ended {
 }
 
 /** One worker, no network, and no verification by the clock unless a row asks for it. */
-const QUIET_ENV = { HF_HUB_OFFLINE: '1', VERIFY_CRON: '0 0 29 2 *', INFERENCE_WORKERS: '1' };
+const QUIET_ENV = {
+  HF_HUB_OFFLINE: '1',
+  VERIFY_CRON: '0 0 29 2 *',
+  INFERENCE_WORKERS: '1',
+  // The load asks the same texts again and again, and each answer is to need a worker.
+  EMBEDDING_CACHE_BYTES: '0',
+};
 
 /** Every process of the campaign: none may outlive it, not even when it is ended in the middle. */
 const living = new Set<number>();

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { bearer } from '../bearer.js';
 import { redactUrl } from '../cache/sources/index.js';
 import { AppError, messageOf } from '../errors.js';
 import type { Outcome } from './command.js';
@@ -30,13 +31,27 @@ const statusSchema = z.looseObject({
 
 const EVENTS_SHOWN = 5;
 
+/** How a daemon is asked. */
+export interface DaemonStatusOptions {
+  readonly timeoutMs: number;
+  /** One of its `API_KEYS` or `ADMIN_KEYS`, where it wants one. */
+  readonly key: string | undefined;
+  readonly signal: AbortSignal;
+}
+
 /**
  * What the daemon at `url` says of its cache.
  * @throws AppError `source_unreachable`, `source_wrong_bytes` when something else answers there
  */
-export async function daemonStatus(url: string, timeoutMs: number, signal: AbortSignal): Promise<Outcome> {
+export async function daemonStatus(
+  url: string,
+  { timeoutMs, key, signal }: DaemonStatusOptions,
+): Promise<Outcome> {
   const address = new URL('cache/status', url.endsWith('/') ? url : `${url}/`);
-  const body = await ask(address, AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]));
+  const body = await ask(address, {
+    signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
+    headers: bearer(key),
+  });
   const parsed = statusSchema.safeParse(body);
   if (!parsed.success) {
     throw new AppError('source_wrong_bytes', `${redactUrl(address)}: no ai-router answers there`);
@@ -66,9 +81,10 @@ export async function daemonStatus(url: string, timeoutMs: number, signal: Abort
   };
 }
 
-async function ask(address: URL, signal: AbortSignal): Promise<unknown> {
+async function ask(address: URL, init: RequestInit): Promise<unknown> {
   try {
-    const response = await fetch(address, { signal, redirect: 'error' });
+    const response = await fetch(address, { ...init, redirect: 'error' });
+    if (response.status === 401) throw new Error('answered 401: put one of its keys into AI_ROUTER_KEY');
     if (!response.ok) throw new Error(`answered ${response.status}`);
     return await response.json();
   } catch (cause) {

@@ -29,7 +29,11 @@ export const evaluate: Command = command({
   operandCount: [1, 1],
   options: {
     routes: { type: 'string', value: 'FILE', help: 'the routes to measure; default ROUTES_FILE' },
-    url: { type: 'string', value: 'URL', help: 'measure the routes of the daemon there, over HTTP' },
+    url: {
+      type: 'string',
+      value: 'URL',
+      help: 'measure the routes of the daemon there, over HTTP; its key, if it wants one, in AI_ROUTER_KEY',
+    },
     compare: { type: 'string', value: 'FILE', help: 'routes to compare with: what did they decide before?' },
     html: {
       type: 'string',
@@ -61,7 +65,7 @@ export const evaluate: Command = command({
     'empty, null, none or oos stands for out of scope: such a text should be sent nowhere. Without --url the model of\n' +
     'the cache folder decides, which is verified and filled first as by pull.',
   exitStatus: '0 when it was measured, however well it went; 1 when it could not be',
-  async run({ config, output, positionals: [file = ''], signal, values, version }) {
+  async run({ config, env, output, positionals: [file = ''], signal, values, version }) {
     const quiet = values.quiet ?? false;
     const unknown = UNKNOWN_LABELS.find((choice) => choice === (values['unknown-labels'] ?? 'error'));
     if (!unknown) throw usageFault(`--unknown-labels must be one of ${UNKNOWN_LABELS.join(', ')}`);
@@ -83,7 +87,8 @@ export const evaluate: Command = command({
     });
 
     const { url } = values;
-    const remote = url === undefined ? undefined : await daemonJudge(url, concurrency, signal);
+    const remote =
+      url === undefined ? undefined : await daemonJudge(url, { concurrency, key: env.AI_ROUTER_KEY, signal });
     const files = [
       ...(remote ? [] : [values.routes ?? config.routesFile]),
       ...(values.compare === undefined ? [] : [values.compare]),

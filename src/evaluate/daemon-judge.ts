@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as z from 'zod';
+import { bearer } from '../bearer.js';
 import { redactUrl } from '../cache/sources/index.js';
 import type { Decision } from '../classify/decision.js';
 import { AppError, messageOf } from '../errors.js';
@@ -21,14 +22,28 @@ const decisionSchema = z.looseObject({
   model: z.looseObject({ id: z.string(), variant: z.string(), digest: z.string() }),
 });
 
+/** How a daemon is asked. */
+export interface DaemonJudgeOptions {
+  /** Requests at once. */
+  readonly concurrency: number;
+  /** One of its `API_KEYS` or `ADMIN_KEYS`, where it wants one. */
+  readonly key: string | undefined;
+  readonly signal: AbortSignal;
+}
+
 /**
  * A daemon as a judge.
  * @throws AppError `source_unreachable`, `source_wrong_bytes` when something else answers there
  */
-export async function daemonJudge(url: string, concurrency: number, signal: AbortSignal): Promise<Judge> {
+export async function daemonJudge(
+  url: string,
+  { concurrency, key, signal }: DaemonJudgeOptions,
+): Promise<Judge> {
   const base = url.endsWith('/') ? url : `${url}/`;
   const name = redactUrl(url);
-  const listed = routesSchema.safeParse(await ask(new URL('routes', base), { signal }, name));
+  const listed = routesSchema.safeParse(
+    await ask(new URL('routes', base), { signal, headers: bearer(key) }, name),
+  );
   if (!listed.success) throw new AppError('source_wrong_bytes', `${name}: no ai-router answers there`);
   const address = new URL('classify', base);
   return {
@@ -42,7 +57,7 @@ export async function daemonJudge(url: string, concurrency: number, signal: Abor
         address,
         {
           method: 'POST',
-          headers: { 'content-type': 'application/json' },
+          headers: { 'content-type': 'application/json', ...bearer(key) },
           body: JSON.stringify({ text, top_k: 1 }),
           signal: stop,
         },
@@ -69,7 +84,7 @@ async function ask(address: URL, init: RequestInit, name: string): Promise<unkno
     }
     const text = await response.text();
     if (response.ok) return JSON.parse(text);
-    if (response.status !== 503 || attempt >= MAX_ATTEMPTS) {
+    if (![429, 503].includes(response.status) || attempt >= MAX_ATTEMPTS) {
       throw new AppError('source_refused', `${name} answered ${response.status}: ${detailOf(text)}`);
     }
     const seconds = Number(response.headers.get('retry-after') ?? 1);

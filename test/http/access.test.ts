@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { ProblemBody } from '../../src/contract/problem.js';
 import { networkOf } from '../../src/http/client-address.js';
+import { run } from '../commands/program.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
@@ -213,5 +214,15 @@ describe('browsers', () => {
     }
     const secure = await ask('/livez', { headers: { 'x-forwarded-proto': 'https' } });
     expect(secure.headers.get('strict-transport-security')).toMatch(/^max-age=\d+/);
+  });
+});
+
+describe('the commands that ask a daemon', () => {
+  it('show it a key, and say where to put one', async () => {
+    const without = await run(['status', daemon.url]);
+    expect(without.code).toBe(1);
+    expect(without.stderr).toContain('AI_ROUTER_KEY');
+    const withKey = await run(['status', daemon.url], { AI_ROUTER_KEY: KEYS.spare });
+    expect(withKey.stdout).toContain('next verification');
   });
 });
