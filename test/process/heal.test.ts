@@ -1,7 +1,7 @@
 import { chmod, mkdir, open, readdir, rm, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { Decision } from '../../src/classify/decision.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { temporaryFolder } from '../support/volume.js';
@@ -127,16 +127,26 @@ describe('a boot on a volume that has rotted', () => {
       MODEL_BUNDLED_DIR: join(source, 'model'),
     });
     onTestFinished(() => void daemon.child.kill('SIGKILL'));
-    await sleep(500);
-    const health = await daemon.get<{
-      status: string;
-      checks: { cache: { ok: boolean; code: string; detail: string } };
-    }>('/health');
-    expect(health.status).toBe(503);
-    expect(health.body).toMatchObject({
-      status: 'starting',
-      checks: { cache: { ok: false, code: 'sources_exhausted' } },
-    });
+    const health = await vi.waitFor(
+      async () => {
+        const found = await daemon.get<{
+          status: string;
+          checks: { cache: { ok: boolean; code: string; detail: string } };
+        }>('/health');
+        expect(found.status).toBe(503);
+        expect(found.body).toMatchObject({
+          status: 'starting',
+          checks: { cache: { ok: false, code: 'sources_exhausted' } },
+        });
+        return found;
+      },
+      { timeout: 20_000, interval: 50 },
+    );
+    const metrics = await (await fetch(`${daemon.url}/metrics`)).text();
+    expect(metrics).toContain('ai_router_cache_whole 0');
+    expect(metrics).toContain(
+      'ai_router_cache_file_state{path="onnx/model_quantized.onnx",state="missing"} 1',
+    );
     expect(health.body.checks.cache.detail).toMatch(/bundled/);
     expect(await daemon.post('/classify', { text: 'hi' })).toMatchObject({
       status: 503,

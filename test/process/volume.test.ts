@@ -16,14 +16,17 @@ async function health(daemon: TestDaemon): Promise<HealthReport & { http: number
 
 /** Waits until the volume's trouble has its name. */
 async function trouble(daemon: TestDaemon, code: string): Promise<HealthReport & { http: number }> {
-  return vi.waitFor(
+  const report = await vi.waitFor(
     async () => {
-      const report = await health(daemon);
-      expect(report.checks.volume).toMatchObject({ ok: false, code });
-      return report;
+      const found = await health(daemon);
+      expect(found.checks.volume).toMatchObject({ ok: false, code });
+      return found;
     },
     { timeout: 10_000, interval: 30 },
   );
+  const metrics = await (await fetch(`${daemon.url}/metrics`)).text();
+  expect(metrics).toContain(`ai_router_volume_problem{code="${code}"} 1`);
+  return report;
 }
 
 describe('a volume that is no volume is named, and not silently replaced', () => {
