@@ -20,7 +20,9 @@ export const TEXTS: readonly string[] = [
 
 /** Constant classification: every answer has to be the golden one. It holds its connections and opens no others. */
 export class Load {
-  readonly #agent = new Agent({ keepAlive: true, maxSockets: 3 });
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 2 });
+  /** A connection that is there for other questions, whatever the clients are doing. */
+  readonly #other = new Agent({ keepAlive: true, maxSockets: 1 });
   readonly #url: string;
   readonly #golden: readonly Golden[];
   readonly #clients: Promise<void>[];
@@ -38,9 +40,9 @@ export class Load {
     return this.#sent;
   }
 
-  /** Another question over the same connections. */
+  /** Another question, over a connection that the first one opens. */
   async get<T>(path: string): Promise<T> {
-    return (await call(this.#agent, this.#url + path)).body as T;
+    return (await call(this.#other, this.#url + path)).body as T;
   }
 
   /** Ends it; what is under way is awaited. */
@@ -48,6 +50,7 @@ export class Load {
     this.#going = false;
     await Promise.all(this.#clients);
     this.#agent.destroy();
+    this.#other.destroy();
     return { sent: this.#sent, failed: this.#faults.length, faults: this.#faults };
   }
 
@@ -97,7 +100,13 @@ function call(agent: Agent, url: string, json?: unknown): Promise<{ status: numb
           text += piece;
         });
         response.on('error', reject).on('end', () => {
-          resolve({ status: response.statusCode ?? 0, body: text === '' ? undefined : JSON.parse(text) });
+          const status = response.statusCode ?? 0;
+          try {
+            resolve({ status, body: text === '' ? undefined : JSON.parse(text) });
+          } catch {
+            // Something else listens there now: the daemon is gone, and its port was given to another.
+            reject(new Error(`answered ${status} ${text.slice(0, 100)}`));
+          }
         });
       },
     );

@@ -29,17 +29,26 @@ export const TAGS = [
 
 /** Every path that is served. A new resource adds its own file and one line here. */
 export function contractPaths(limits: RequestLimits, model: EmbeddingModel): Paths {
-  return {
-    ...classifyPaths(limits),
-    ...openAiPaths(limits, model),
-    ...teiPaths(limits, model),
-    ...routesPaths(),
-    ...lintPaths(),
-    ...healthPaths(),
-    ...openInferencePaths(),
-    ...metricsPaths(),
-    ...cachePaths(),
-    ...modelPaths(),
-    ...referencePaths(),
-  };
+  return merged([
+    classifyPaths(limits),
+    openAiPaths(limits, model),
+    teiPaths(limits, model),
+    routesPaths(),
+    lintPaths(),
+    healthPaths(),
+    openInferencePaths(),
+    metricsPaths(),
+    cachePaths(),
+    modelPaths(),
+    referencePaths(),
+  ]);
+}
+
+/** All of them together; two may have operations of one path. */
+function merged(parts: readonly Paths[]): Paths {
+  const all: Paths = {};
+  for (const part of parts) {
+    for (const [path, operations] of Object.entries(part)) all[path] = { ...all[path], ...operations };
+  }
+  return all;
 }

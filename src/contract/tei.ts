@@ -87,6 +87,13 @@ export function teiPaths(limits: RequestLimits, model: EmbeddingModel): Paths {
     '/embed': {
       post: operation({ ...embed, id: 'embed', summary: 'Vectors, as Text Embeddings Inference gives them' }),
     },
+    '/': {
+      post: operation({
+        ...embed,
+        id: 'embedAtRoot',
+        summary: 'The same, where some of its clients send it',
+      }),
+    },
     '/info': {
       get: operation({
         ...common,

@@ -16,8 +16,12 @@ export interface GateDeps {
 const OPEN_PATH =
   /^\/(?:|livez|readyz|health|v2\/health\/(?:live|ready)|openapi\.json|(?:docs|page)(?:\/[^/]+)?)$/i;
 
-/** Whether a path is open to everybody. The router, too, makes nothing of case and of a slash at the end. */
-export function isOpen(path: string): boolean {
+/**
+ * Whether a request is open to everybody. The router, too, makes nothing of case and of a slash at the end of a path.
+ * The page's own path also takes texts to embed, as another API has it, and these are not.
+ */
+export function isOpen(method: string, path: string): boolean {
+  if (path === '/' && method === 'POST') return false;
   return OPEN_PATH.test(path.length > 1 ? path.replace(/\/$/, '') : path);
 }
 
@@ -27,7 +31,7 @@ export function gate(deps: GateDeps): (context: Context, next: Next) => Promise<
   const known = [...apiKeys, ...adminKeys];
   const meter = rateLimit && createMeter(rateLimit);
   return async (context, next) => {
-    if (isOpen(context.path)) return next();
+    if (isOpen(context.method, context.path)) return next();
     const key = bearerOf(context, known);
     context.state.key = key;
     await meter?.(context, key ?? networkOf(context.ip));
