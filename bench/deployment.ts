@@ -11,7 +11,7 @@ export interface Deployment {
    * time is over, or when the daemon says that no source delivers.
    */
   ready(timeoutMs: number): Promise<number | undefined>;
-  /** What the first worker took to load the model from memory and to prove it, in milliseconds. */
+  /** What the first worker took to get the model's bytes and to make session and tokenizer of them, in milliseconds. */
   loadMs(): Promise<number>;
   /** One classification over HTTP, in milliseconds. */
   classify(text: string): Promise<number>;
@@ -21,7 +21,7 @@ export interface Deployment {
 interface Line {
   readonly msg: string;
   readonly url?: string;
-  readonly loadMs?: number;
+  readonly modelMs?: number;
 }
 
 /** Starts the compiled daemon with these settings. */
@@ -36,7 +36,7 @@ export function deploy(env: Readonly<Record<string, string>>): Deployment {
   const listening = new Promise<string>((resolve) => {
     createInterface({ input: child.stdout }).on('line', (text) => {
       const line = JSON.parse(text) as Line;
-      loadMs ??= line.loadMs;
+      loadMs ??= line.modelMs;
       if (line.msg === 'listening' && line.url) resolve(line.url);
     });
   });

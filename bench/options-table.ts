@@ -25,7 +25,7 @@ export function tableOf(name: string, rows: ReadonlyMap<string, Row>): string {
   const lines: (readonly [string, (row: Row) => string])[] = [
     ['first start to ready', ({ firstMs }) => seconds(firstMs)],
     ['next start to ready', ({ nextMs }) => seconds(nextMs)],
-    ['model load, canary included', ({ loadMs }) => `${loadMs} ms`],
+    ['model load', ({ loadMs }) => `${loadMs} ms`],
     ['first request', ({ firstRequestMs }) => `${firstRequestMs.toFixed(1)} ms`],
     ['a classification (median)', ({ medianMs }) => `${medianMs.toFixed(1)} ms`],
     ['network, deploy', ({ deployBytes }) => `${megabytes(deployBytes)} MB`],

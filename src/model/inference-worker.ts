@@ -29,8 +29,11 @@ process.on('message', (message: ToWorker) => {
 await send({ kind: 'warm' });
 
 async function load(message: LoadMessage): Promise<void> {
+  const started = performance.now();
+  let modelMs: number;
   try {
     const loaded = await prepare(message);
+    modelMs = Math.round(performance.now() - started);
     await checkCanary(message.canary, message.spec, async (text) => (await loaded(text)).vector);
     embed = loaded;
   } catch (error) {
@@ -38,7 +41,8 @@ async function load(message: LoadMessage): Promise<void> {
     await send({ kind: 'refused', code, message: messageOf(error) });
     return;
   }
-  await send({ kind: 'loaded' });
+  const canaryMs = Math.round(performance.now() - started) - modelMs;
+  await send({ kind: 'loaded', times: { modelMs, canaryMs } });
   // The received bytes and the parsed JSON are garbage by now, a quarter of this process's memory.
   await nextTurn();
   globalThis.gc?.();

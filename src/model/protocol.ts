@@ -24,12 +24,20 @@ export type FromWorker =
   /** The libraries are loaded. */
   | { readonly kind: 'warm' }
   /** The model is loaded and passed its canary. */
-  | { readonly kind: 'loaded' }
+  | { readonly kind: 'loaded'; readonly times: LoadTimes }
   /** The model is at fault; another worker would say the same. */
   | { readonly kind: 'refused'; readonly code: ErrorCode; readonly message: string }
   | ({ readonly kind: 'embedded'; readonly id: number } & WorkerEmbedding)
   /** The runtime threw on this text. The worker goes on. */
   | { readonly kind: 'failed'; readonly id: number; readonly message: string };
+
+/** Where the time of loading went, in milliseconds. */
+export interface LoadTimes {
+  /** Bytes from the daemon, session and tokenizer. */
+  readonly modelMs: number;
+  /** The known texts that prove it. */
+  readonly canaryMs: number;
+}
 
 /** What a worker knows of one embedding; times in milliseconds. */
 export interface WorkerEmbedding {

@@ -4,7 +4,7 @@ import type { Log } from '../log.js';
 import type { Job } from './job.js';
 import type { ModelBytes } from './model-bytes.js';
 import type { PoolSettings } from './pool-settings.js';
-import type { WorkerEmbedding } from './protocol.js';
+import type { LoadTimes, WorkerEmbedding } from './protocol.js';
 import { type WorkerExit, WorkerProcess } from './worker-process.js';
 
 /**
@@ -56,7 +56,6 @@ export class Seat {
   /** Deaths since the last healthy spell. */
   #failures = 0;
   #spawnedAt = 0;
-  #loadingAt = 0;
   #readyAt: number | undefined;
   /** Texts at the process, in order: it executes the first. */
   #jobs: Job[] = [];
@@ -124,7 +123,7 @@ export class Seat {
         this.#settings.workerEntry,
         {
           warm: () => this.#onWarm(),
-          loaded: () => this.#onLoaded(),
+          loaded: (times) => this.#onLoaded(times),
           refused: (code, message) => this.#onRefused(code, message),
           embedded: (id, embedding) => this.#onAnswer(id, (job) => this.#listener.embedded(job, embedding)),
           failed: (id, message) =>
@@ -146,29 +145,22 @@ export class Seat {
     this.#watch('did not load the model in time', this.#settings.loadTimeoutMs);
     // The message waits in the channel until the process has its libraries.
     process.load(model);
-    if (this.#warm) this.#beginLoading();
+    if (this.#warm) this.#state = 'loading';
   }
 
   #onWarm(): void {
     if (this.#state !== 'starting') return;
     this.#warm = true;
-    if (this.#model) this.#beginLoading();
-    else this.#state = 'warm';
+    this.#state = this.#model ? 'loading' : 'warm';
   }
 
-  #beginLoading(): void {
-    this.#state = 'loading';
-    this.#loadingAt = performance.now();
-  }
-
-  #onLoaded(): void {
+  #onLoaded(times: LoadTimes): void {
     if (this.#state !== 'loading') return;
     clearTimeout(this.#watchdog);
     this.#state = 'ready';
     this.#readyAt = performance.now();
     const sinceSpawnMs = Math.round(this.#readyAt - this.#spawnedAt);
-    const loadMs = Math.round(this.#readyAt - this.#loadingAt);
-    this.#log.info({ pid: this.#process?.pid, sinceSpawnMs, loadMs }, 'inference worker ready');
+    this.#log.info({ pid: this.#process?.pid, sinceSpawnMs, ...times }, 'inference worker ready');
     this.#listener.ready();
     if (this.hasRoom) this.#listener.roomy();
   }

@@ -4,12 +4,18 @@ import { Writable } from 'node:stream';
 import type { ErrorCode } from '../errors.js';
 import type { Log } from '../log.js';
 import type { ModelBytes } from './model-bytes.js';
-import { BYTES_FD, type FromWorker, type ToWorker, type WorkerEmbedding } from './protocol.js';
+import {
+  BYTES_FD,
+  type FromWorker,
+  type LoadTimes,
+  type ToWorker,
+  type WorkerEmbedding,
+} from './protocol.js';
 
 /** What a worker process reports. After `exited` nothing more comes. */
 export interface WorkerListener {
   warm(): void;
-  loaded(): void;
+  loaded(times: LoadTimes): void;
   refused(code: ErrorCode, message: string): void;
   embedded(id: number, embedding: WorkerEmbedding): void;
   failed(id: number, message: string): void;
@@ -133,7 +139,7 @@ export class WorkerProcess {
 
 function deliver(message: FromWorker, listener: WorkerListener): void {
   if (message.kind === 'warm') listener.warm();
-  else if (message.kind === 'loaded') listener.loaded();
+  else if (message.kind === 'loaded') listener.loaded(message.times);
   else if (message.kind === 'refused') listener.refused(message.code, message.message);
   else if (message.kind === 'embedded') listener.embedded(message.id, message);
   else listener.failed(message.id, message.message);
