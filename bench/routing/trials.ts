@@ -3,12 +3,13 @@ import { labelSetOf } from '../../src/classify/labels.js';
 import type { RouteSet } from '../../src/classify/route-set.js';
 import { type CreateScorer, createRouteScores, type Scorer } from '../../src/classify/scorer.js';
 import { embedRoutes, type RouteVectors } from '../../src/classify/vectors.js';
+import { aurocOf } from '../../src/evaluate/measures.js';
 import type { Embedder } from '../../src/model/embedder.js';
 import { shippedBackground } from '../../src/route-caches.js';
 import { builtInManifest } from '../../src/settings.js';
 import type { Labelled } from './banking77.js';
 import { setOf } from './methods.js';
-import { auroc, calibrationError } from './metrics.js';
+import { calibrationError } from './metrics.js';
 
 const manifest = await loadManifest(builtInManifest('q8'));
 const background = (): Promise<Float32Array | undefined> => shippedBackground(manifest);
@@ -97,7 +98,7 @@ export function outOfScope(
   ).length;
   const scores = (answers: readonly Answer[]): number[] => answers.map(({ score }) => score);
   return {
-    auroc: auroc(scores(inside), scores(outside)),
+    auroc: aurocOf(scores(inside), scores(outside)) ?? Number.NaN,
     threshold: defaultThreshold,
     kept_in_scope: kept / inside.length,
     rejected_out_of_scope: rejected / outside.length,
