@@ -48,7 +48,7 @@ export class Crew implements Embedder {
   #ending = false;
   #ended: Promise<void> | undefined;
   #whenIdle: (() => void)[] = [];
-  #nextId = 0;
+  #willFeed = false;
 
   /**
    * Starts the first worker, which loads its libraries and waits for the model. The others follow when it is
@@ -132,9 +132,9 @@ export class Crew implements Embedder {
   embed(text: string, options: EmbedOptions = {}): Promise<Embedding> {
     const refusal = this.#refusal(options);
     if (refusal) return Promise.reject(refusal);
-    const job = new Job(this.#nextId++, text, workOf(text, this.#model?.spec.max_tokens ?? 0));
+    const job = new Job(text, workOf(text, this.#model?.spec.max_tokens ?? 0));
     this.#enqueue(job, 'last');
-    this.#feed();
+    this.#feedSoon();
     const { signal } = options;
     if (!signal) return job.promise;
     const onAbort = () => {
@@ -183,6 +183,8 @@ export class Crew implements Embedder {
     if (!this.#accepted) return new AppError('not_ready', 'no model is loaded yet', { retryable: true });
     if (admitted || this.#queue.size === 0) return undefined;
     const { maxQueue } = this.#settings;
+    // What arrived in this turn is not waiting for a worker yet.
+    if (this.#willFeed && this.#queue.size >= maxQueue) this.#feed();
     const waitMs = this.#admission.waitMs(this.#queuedWork, this.#seats.length);
     if (this.#queue.size < maxQueue && !this.#admission.refuses(waitMs)) return undefined;
     const message = `${this.#queue.size} texts are waiting already, for about ${Math.ceil(waitMs)} ms (MAX_QUEUE, MAX_QUEUE_MS)`;
@@ -192,13 +194,43 @@ export class Crew implements Embedder {
     });
   }
 
+  /** Hands a text to an idle worker at once; else waits for what else arrives in this turn of the event loop. */
+  #feedSoon(): void {
+    if (this.#seats.some((seat) => seat.hasRoom && seat.inFlight === 0)) {
+      this.#feed();
+      return;
+    }
+    if (this.#willFeed) return;
+    this.#willFeed = true;
+    setImmediate(() => {
+      this.#willFeed = false;
+      this.#feed();
+    });
+  }
+
   /** Hands waiting texts to the workers, an idle one first. */
   #feed(): void {
     for (let seat = this.#roomiest(); seat; seat = this.#roomiest()) {
-      const job = this.#next();
-      if (!job) return;
-      seat.take(job);
+      const group = this.#nextGroup();
+      if (group.length === 0) return;
+      seat.take(group);
     }
+  }
+
+  /** The texts that a worker gets next: its share of those that wait, as long as they take little time together. */
+  #nextGroup(): Job[] {
+    const share = Math.ceil(this.#queue.size / this.#seats.length);
+    const group: Job[] = [];
+    let work = 0;
+    for (let job = this.#queue.first; job && group.length < share; job = this.#queue.first) {
+      work += job.work;
+      const fits = !job.suspect && this.#admission.waitMs(work, 1) <= this.#settings.groupMs;
+      if (group.length > 0 && !fits) break;
+      this.#next();
+      group.push(job);
+      if (job.suspect) break;
+    }
+    return group;
   }
 
   #enqueue(job: Job, place: 'first' | 'last'): void {

@@ -36,6 +36,11 @@ export class Fifo<T> {
     return node;
   }
 
+  /** The head, which stays; `undefined` when the queue is empty. */
+  get first(): T | undefined {
+    return this.#first?.value;
+  }
+
   /** Takes the head; `undefined` when the queue is empty. */
   shift(): T | undefined {
     const node = this.#first;

@@ -1,7 +1,13 @@
 import { readSync, writeFileSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { AppError, messageOf } from '../errors.js';
-import { BYTES_FD, type FromWorker, type ToWorker, type WorkerEmbedding } from './protocol.js';
+import {
+  BYTES_FD,
+  type FromWorker,
+  type ToWorker,
+  type WorkerEmbedding,
+  type WorkerResult,
+} from './protocol.js';
 
 // The entry of a child process. A crash in native code ends this process and not the daemon.
 
@@ -24,7 +30,7 @@ let embed: Embed | undefined;
 let last: Promise<void> = Promise.resolve();
 
 process.on('message', (message: ToWorker) => {
-  last = last.then(() => (message.kind === 'load' ? load(message) : answer(message.id, message.text)));
+  last = last.then(() => (message.kind === 'load' ? load(message) : answer(message.id, message.texts)));
 });
 await send({ kind: 'warm' });
 
@@ -80,21 +86,27 @@ function receive(size: number): Uint8Array {
   return bytes;
 }
 
-async function answer(id: number, text: string): Promise<void> {
+async function answer(id: number, texts: readonly string[]): Promise<void> {
+  const results: WorkerResult[] = [];
+  for (const text of texts) results.push(await resultOf(text));
+  await send({ kind: 'embedded', id, results });
+}
+
+async function resultOf(text: string): Promise<WorkerResult> {
   try {
     if (!embed) throw new Error('no model is loaded');
     const embedding = await embed(text);
     if (!embedding.vector.every(Number.isFinite))
       throw new Error('the model gave values that are not finite');
-    await send({ kind: 'embedded', id, ...embedding });
+    return embedding;
   } catch (error) {
-    await send({ kind: 'failed', id, message: messageOf(error) });
+    return { failure: messageOf(error) };
   }
 }
 
 /**
- * Resolves when the message has left this process: should the next text crash it, this answer is out, and the
- * daemon knows which text to blame.
+ * Resolves when the message has left this process: should the next group crash it, this answer is out, and the
+ * daemon knows which group to blame.
  */
 function send(message: FromWorker): Promise<void> {
   return new Promise((resolve) => {

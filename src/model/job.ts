@@ -8,8 +8,10 @@ export const MAX_ATTEMPTS = 2;
 
 /** One text on its way to a vector. It settles once; whatever comes later is dropped. */
 export class Job {
-  /** Workers that died, hung or failed while they executed this text. */
+  /** Workers that died, hung or failed while they executed this text and no other. */
   attempts = 0;
+  /** A worker died of this text or of another one of its group: it is tried alone, which will tell. */
+  suspect = false;
   /** The place in the queue, while the text waits there. */
   node: FifoNode<Job> | undefined;
   readonly promise: Promise<Embedding>;
@@ -17,7 +19,6 @@ export class Job {
   #settle: { resolve(embedding: Embedding): void; reject(error: AppError): void } | undefined;
 
   constructor(
-    readonly id: number,
     readonly text: string,
     /** See `workOf`. */
     readonly work: number,

@@ -10,8 +10,13 @@ export interface PoolSettings {
   readonly maxQueue: number;
   /** Longest wait before texts are refused, in milliseconds, estimated from the work that waits already. */
   readonly maxQueueMs: number;
-  /** Texts at one worker: one executing, the others waiting there so that it never idles. */
-  readonly inFlightPerWorker: number;
+  /** Groups of texts at one worker: one executing, the others waiting there so that it never idles. */
+  readonly groupsPerWorker: number;
+  /**
+   * Texts that wait go to a worker in groups of about this many milliseconds of work: each message wakes somebody
+   * who takes a core from a forward pass, and nobody is answered before the whole group is.
+   */
+  readonly groupMs: number;
   /** A worker that has not answered a text after this long is killed and replaced. */
   readonly hangTimeoutMs: number;
   /** The same for loading a model, libraries and canary included. */
@@ -30,7 +35,8 @@ export function defaultPoolSettings(): PoolSettings {
     workerEntry: new URL('./inference-worker.js', import.meta.url),
     maxQueue: 1_024,
     maxQueueMs: Number.POSITIVE_INFINITY,
-    inFlightPerWorker: 2,
+    groupsPerWorker: 2,
+    groupMs: 16,
     hangTimeoutMs: 30_000,
     loadTimeoutMs: 60_000,
     backoffMinMs: 100,

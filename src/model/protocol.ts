@@ -4,7 +4,8 @@ import type { ErrorCode } from '../errors.js';
 /**
  * What the daemon and an inference worker say to each other, over Node's IPC channel with `advanced`
  * serialization. A worker serves one model in its life: it says `warm`, gets `load`, says `loaded` or
- * `refused`, and then answers every `embed`, in order, one at a time.
+ * `refused`, and then answers every `embed`, in order. Texts come and go in groups, since every message wakes a
+ * process that may have to take the core from a forward pass.
  */
 export type ToWorker =
   | {
@@ -17,7 +18,7 @@ export type ToWorker =
        */
       readonly sizes: readonly [model: number, tokenizer: number, tokenizerConfig: number];
     }
-  | { readonly kind: 'embed'; readonly id: number; readonly text: string };
+  | { readonly kind: 'embed'; readonly id: number; readonly texts: readonly string[] };
 
 /** See {@link ToWorker}. */
 export type FromWorker =
@@ -27,9 +28,14 @@ export type FromWorker =
   | { readonly kind: 'loaded'; readonly times: LoadTimes }
   /** The model is at fault; another worker would say the same. */
   | { readonly kind: 'refused'; readonly code: ErrorCode; readonly message: string }
-  | ({ readonly kind: 'embedded'; readonly id: number } & WorkerEmbedding)
+  /** One result for each text of the group, in order. */
+  | { readonly kind: 'embedded'; readonly id: number; readonly results: readonly WorkerResult[] };
+
+/** What came of one text. */
+export type WorkerResult =
+  | WorkerEmbedding
   /** The runtime threw on this text. The worker goes on. */
-  | { readonly kind: 'failed'; readonly id: number; readonly message: string };
+  | { readonly failure: string };
 
 /** Where the time of loading went, in milliseconds. */
 export interface LoadTimes {
@@ -39,7 +45,7 @@ export interface LoadTimes {
   readonly canaryMs: number;
 }
 
-/** What a worker knows of one embedding; times in milliseconds. */
+/** What a worker knows of one embedding; times in milliseconds, that of inference its share of a batch. */
 export interface WorkerEmbedding {
   readonly vector: Float32Array;
   readonly tokens: number;

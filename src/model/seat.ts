@@ -4,7 +4,7 @@ import type { Log } from '../log.js';
 import type { Job } from './job.js';
 import type { ModelBytes } from './model-bytes.js';
 import type { PoolSettings } from './pool-settings.js';
-import type { LoadTimes, WorkerEmbedding } from './protocol.js';
+import type { LoadTimes, WorkerEmbedding, WorkerResult } from './protocol.js';
 import { type WorkerExit, WorkerProcess } from './worker-process.js';
 
 /**
@@ -29,18 +29,24 @@ export interface SeatListener {
   refused(code: ErrorCode, message: string): void;
   /** The process died before it was ready. Another follows after a backoff. */
   loadCrashed(crash: LoadCrash): void;
-  /** There is room for a text. */
+  /** There is room for a group of texts. */
   roomy(): void;
   embedded(job: Job, embedding: WorkerEmbedding): void;
   /** This text failed or killed the process. */
   failed(job: Job, reason: string): void;
-  /** These texts had been sent to a process that died before it came to them, in order. */
+  /** These texts had been sent to a process that died before it had answered them, in order. */
   returned(jobs: readonly Job[]): void;
   restarted(): void;
 }
 
 /** A timer that fires this much late says that this process was stopped, so that its own clock means nothing. */
 const LATE_MS = 1_000;
+
+/** Texts that were sent together and are answered together. */
+interface Group {
+  readonly id: number;
+  readonly jobs: readonly Job[];
+}
 
 /** One worker's place: keeps a process in it, kills one that hangs, and starts successors at a bounded rate. */
 export class Seat {
@@ -57,8 +63,10 @@ export class Seat {
   #failures = 0;
   #spawnedAt = 0;
   #readyAt: number | undefined;
-  /** Texts at the process, in order: it executes the first. */
-  #jobs: Job[] = [];
+  /** What is at the process, in order: it executes the first. */
+  #groups: Group[] = [];
+  #inFlight = 0;
+  #nextId = 0;
   #killedBecause: string | undefined;
   #watchdog: NodeJS.Timeout | undefined;
   #restart: NodeJS.Timeout | undefined;
@@ -80,13 +88,13 @@ export class Seat {
     return { pid: this.#process?.pid ?? null, state: this.#state, restarts: this.#restarts };
   }
 
-  /** Texts at the process; the first of them is being executed, the others wait there. */
+  /** Texts at the process; one of them is being executed, the others wait there. */
   get inFlight(): number {
-    return this.#jobs.length;
+    return this.#inFlight;
   }
 
   get hasRoom(): boolean {
-    return this.#state === 'ready' && this.#jobs.length < this.#settings.inFlightPerWorker;
+    return this.#state === 'ready' && this.#groups.length < this.#settings.groupsPerWorker;
   }
 
   /** Gives the seat its model, for this process and all its successors. At most once. */
@@ -95,11 +103,16 @@ export class Seat {
     if (this.#process) this.#load(this.#process, model);
   }
 
-  /** Sends a text. The seat must have room. */
-  take(job: Job): void {
-    this.#jobs.push(job);
-    if (this.#jobs.length === 1) this.#watch('hung', this.#settings.hangTimeoutMs);
-    this.#process?.embed(job.id, job.text);
+  /** Sends texts that are to be answered together. The seat must have room. */
+  take(jobs: readonly Job[]): void {
+    const group = { id: this.#nextId++, jobs };
+    this.#groups.push(group);
+    this.#inFlight += jobs.length;
+    if (this.#groups.length === 1) this.#watch('hung', this.#settings.hangTimeoutMs);
+    this.#process?.embed(
+      group.id,
+      jobs.map(({ text }) => text),
+    );
   }
 
   /** Ends the seat: at once with `kill`, else when the process is through with what it executes. */
@@ -125,9 +138,7 @@ export class Seat {
           warm: () => this.#onWarm(),
           loaded: (times) => this.#onLoaded(times),
           refused: (code, message) => this.#onRefused(code, message),
-          embedded: (id, embedding) => this.#onAnswer(id, (job) => this.#listener.embedded(job, embedding)),
-          failed: (id, message) =>
-            this.#onAnswer(id, (job) => this.#listener.failed(job, `the runtime said: ${message}`)),
+          embedded: (id, results) => this.#onAnswer(id, results),
           exited: (exit) => this.#onExited(exit),
         },
         this.#log,
@@ -172,28 +183,37 @@ export class Seat {
     this.#kill(`refused the model: ${message}`);
   }
 
-  #onAnswer(id: number, deliver: (job: Job) => void): void {
-    const job = this.#jobs.shift();
-    if (!job || job.id !== id) {
+  #onAnswer(id: number, results: readonly WorkerResult[]): void {
+    const [group] = this.#groups;
+    if (group?.id !== id || group.jobs.length !== results.length) {
       // Answers come in order; one out of order means that this process cannot be trusted.
-      if (job) this.#jobs.unshift(job);
       this.#kill('answered out of order');
       return;
     }
-    if (this.#jobs.length > 0) this.#watch('hung', this.#settings.hangTimeoutMs);
+    this.#groups.shift();
+    this.#inFlight -= group.jobs.length;
+    if (this.#groups.length > 0) this.#watch('hung', this.#settings.hangTimeoutMs);
     else clearTimeout(this.#watchdog);
-    deliver(job);
+    // The process first, which would idle soon; the answers take longer to write.
     if (this.hasRoom) this.#listener.roomy();
+    for (const [index, job] of group.jobs.entries()) {
+      const result = results[index];
+      if (!result || 'failure' in result)
+        this.#listener.failed(job, `the runtime said: ${result?.failure ?? 'nothing'}`);
+      else this.#listener.embedded(job, result);
+    }
   }
 
   #onExited(exit: WorkerExit, cause?: string): void {
     clearTimeout(this.#watchdog);
     const pid = this.#process?.pid;
     this.#process = undefined;
-    const jobs = this.#jobs;
-    this.#jobs = [];
+    const [executing, ...waiting] = this.#groups;
+    this.#groups = [];
+    this.#inFlight = 0;
+    const behind = waiting.flatMap(({ jobs }) => jobs);
     if (this.#state === 'ended') {
-      this.#listener.returned(jobs);
+      this.#listener.returned([...(executing?.jobs ?? []), ...behind]);
       return;
     }
     const reason = cause ?? this.#killedBecause ?? describe(exit);
@@ -209,9 +229,13 @@ export class Seat {
       this.#spawn();
     }, delayMs);
 
-    const [executing, ...waiting] = jobs;
-    this.#listener.returned(waiting);
-    if (executing) this.#listener.failed(executing, `the worker ${reason}`);
+    this.#listener.returned(behind);
+    const [only, ...others] = executing?.jobs ?? [];
+    if (only && others.length === 0) this.#listener.failed(only, `the worker ${reason}`);
+    else if (executing) {
+      for (const job of executing.jobs) job.suspect = true;
+      this.#listener.returned(executing.jobs);
+    }
     if (ready === undefined) this.#listener.loadCrashed({ warm: this.#warm, reason, exit });
   }
 

@@ -4,21 +4,14 @@ import { Writable } from 'node:stream';
 import type { ErrorCode } from '../errors.js';
 import type { Log } from '../log.js';
 import type { ModelBytes } from './model-bytes.js';
-import {
-  BYTES_FD,
-  type FromWorker,
-  type LoadTimes,
-  type ToWorker,
-  type WorkerEmbedding,
-} from './protocol.js';
+import { BYTES_FD, type FromWorker, type LoadTimes, type ToWorker, type WorkerResult } from './protocol.js';
 
 /** What a worker process reports. After `exited` nothing more comes. */
 export interface WorkerListener {
   warm(): void;
   loaded(times: LoadTimes): void;
   refused(code: ErrorCode, message: string): void;
-  embedded(id: number, embedding: WorkerEmbedding): void;
-  failed(id: number, message: string): void;
+  embedded(id: number, results: readonly WorkerResult[]): void;
   /** The process is gone, and everything that it had said was delivered before. */
   exited(exit: WorkerExit): void;
 }
@@ -102,9 +95,9 @@ export class WorkerProcess {
     pipe.end();
   }
 
-  /** Sends a text; the worker answers in order. */
-  embed(id: number, text: string): void {
-    this.#send({ kind: 'embed', id, text });
+  /** Sends a group of texts; the worker answers in order. */
+  embed(id: number, texts: readonly string[]): void {
+    this.#send({ kind: 'embed', id, texts });
   }
 
   /** Ends the process at once, in whatever it is doing, stopped or hanging. */
@@ -141,8 +134,7 @@ function deliver(message: FromWorker, listener: WorkerListener): void {
   if (message.kind === 'warm') listener.warm();
   else if (message.kind === 'loaded') listener.loaded(message.times);
   else if (message.kind === 'refused') listener.refused(message.code, message.message);
-  else if (message.kind === 'embedded') listener.embedded(message.id, message);
-  else listener.failed(message.id, message.message);
+  else listener.embedded(message.id, message.results);
 }
 
 function pick(env: NodeJS.ProcessEnv, names: readonly string[]): NodeJS.ProcessEnv {

@@ -133,6 +133,28 @@ describe('a worker lost', () => {
     expect(pool.status().totals).toEqual({ embedded: 1, failed: 1, restarts: 2 });
   });
 
+  it('to one text of a group: that text is found by trying each alone, the others are unharmed', async () => {
+    const pool = await serving({ workers: 1, groupMs: Number.POSITIVE_INFINITY });
+    // While this one is at work, the next three come together as a group.
+    const first = pool.embed(slowText);
+    const bystanders = Promise.all(['hi', 'a'].map((text) => pool.embed(text)));
+    const poison = pool.embed(slowText);
+    poison.catch(() => {});
+    await first;
+    for (let kills = 0; kills < 3; kills += 1) {
+      await until(
+        () => pool.status().totals.restarts === kills && pool.status().executing === 1,
+        'a text at work',
+      );
+      // Alone, the short ones are answered before the slow one comes to work.
+      if (kills > 0) await until(() => pool.status().totals.embedded === 3, 'the bystanders answered');
+      for (const pid of pidsOf(pool)) process.kill(pid, 'SIGKILL');
+    }
+    await expect(poison).rejects.toMatchObject({ code: 'worker_failed', retryable: true });
+    expect((await bystanders).map(({ vector }) => vector)).toEqual([alone.get('hi'), alone.get('a')]);
+    expect(pool.status().totals).toEqual({ embedded: 3, failed: 1, restarts: 3 });
+  });
+
   it('again and again: its successors wait longer each time', async () => {
     const losses: object[] = [];
     const log = { ...silent, error: (details: object) => losses.push(details) };
@@ -161,14 +183,14 @@ describe('a worker lost', () => {
 describe('the queue', () => {
   it('refuses what does not fit, at once, and finishes what it took', async () => {
     const pool = await serving({ workers: 1, maxQueue: 3 });
-    // One at work, one waiting at the worker, three in the queue.
-    const taken = [slowText, 'hi', 'hi', 'hi', 'hi'].map((text) => pool.embed(text));
+    // One at work, three waiting at the worker as one group, three in the queue.
+    const taken = [slowText, ...Array.from({ length: 6 }, () => 'hi')].map((text) => pool.embed(text));
     const start = performance.now();
     const refused = await pool.embed('hi').catch((error: unknown) => error);
     expect(performance.now() - start).toBeLessThan(200);
     expect(refused).toMatchObject({ code: 'overloaded', retryable: true });
     expect(refused).toHaveProperty('retryAfterMs', expect.any(Number));
-    expect(pool.status()).toMatchObject({ waiting: 4, executing: 1 });
+    expect(pool.status()).toMatchObject({ waiting: 6, executing: 1 });
     await Promise.all(taken);
     await expect(pool.embed('hi')).resolves.toBeDefined();
   });
