@@ -1,13 +1,8 @@
 import { readSync, writeFileSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { AppError, messageOf } from '../errors.js';
-import {
-  BYTES_FD,
-  type FromWorker,
-  type ToWorker,
-  type WorkerEmbedding,
-  type WorkerResult,
-} from './protocol.js';
+import { BYTES_FD, type FromWorker, type ToWorker } from './protocol.js';
+import type { TextEmbedder } from './text-embedder.js';
 
 // The entry of a child process. A crash in native code ends this process and not the daemon.
 
@@ -17,16 +12,16 @@ process.on('disconnect', () => process.exit(0));
 preferMeToTheDaemon();
 
 // Messages wait in the channel until there is a listener, so these imports overlap with the daemon's own work.
-const [{ createTokenizer }, { createSession }, { checkCanary }] = await Promise.all([
+const [{ createTokenizer }, { createSession }, { checkCanary }, textEmbedder] = await Promise.all([
   import('./tokenizer.js'),
   import('./session.js'),
   import('./canary.js'),
+  import('./text-embedder.js'),
 ]);
 
 type LoadMessage = Extract<ToWorker, { kind: 'load' }>;
-type Embed = (text: string) => Promise<WorkerEmbedding>;
 
-let embed: Embed | undefined;
+let embedder: TextEmbedder | undefined;
 let last: Promise<void> = Promise.resolve();
 
 process.on('message', (message: ToWorker) => {
@@ -40,38 +35,34 @@ async function load(message: LoadMessage): Promise<void> {
   try {
     const loaded = await prepare(message);
     modelMs = Math.round(performance.now() - started);
-    await checkCanary(message.canary, message.spec, async (text) => (await loaded(text)).vector);
-    embed = loaded;
+    await checkCanary(message.canary, message.spec, (text) => vectorOf(loaded, text));
+    if (!message.spec.batch_sensitive) {
+      await loaded.allowBatches(message.canary.cases.map(({ text }) => text));
+    }
+    embedder = loaded;
   } catch (error) {
     const code = error instanceof AppError ? error.code : 'model_unloadable';
     await send({ kind: 'refused', code, message: messageOf(error) });
     return;
   }
   const canaryMs = Math.round(performance.now() - started) - modelMs;
-  await send({ kind: 'loaded', times: { modelMs, canaryMs } });
+  await send({ kind: 'loaded', times: { modelMs, canaryMs }, batches: embedder.batches });
   // The received bytes and the parsed JSON are garbage by now, a quarter of this process's memory.
   await nextTurn();
   globalThis.gc?.();
 }
 
-async function prepare({ spec, sizes }: LoadMessage): Promise<Embed> {
+async function prepare({ spec, sizes }: LoadMessage): Promise<TextEmbedder> {
   const [modelSize, tokenizerSize, configSize] = sizes;
   const session = await createSession(receive(modelSize), spec);
   const tokenizer = createTokenizer(receive(tokenizerSize), receive(configSize), spec);
-  return async (text) => {
-    const start = performance.now();
-    const { ids, truncatedTokens } = tokenizer.encode(text);
-    const tokenized = performance.now();
-    const [vector] = await session.embed([ids], tokenizer.padId);
-    if (!vector) throw new Error('the model gave no vector');
-    return {
-      vector,
-      tokens: ids.length,
-      truncatedTokens,
-      tokenizeMs: tokenized - start,
-      inferenceMs: performance.now() - tokenized,
-    };
-  };
+  return new textEmbedder.TextEmbedder(tokenizer, session);
+}
+
+async function vectorOf(loaded: TextEmbedder, text: string): Promise<Float32Array> {
+  const [result] = await loaded.embed([text]);
+  if (!result || 'failure' in result) throw new Error(result?.failure ?? 'the model gave no vector');
+  return result.vector;
 }
 
 /** The next `size` bytes of the pipe. Blocks: there is nothing else for this process to do meanwhile. */
@@ -87,21 +78,12 @@ function receive(size: number): Uint8Array {
 }
 
 async function answer(id: number, texts: readonly string[]): Promise<void> {
-  const results: WorkerResult[] = [];
-  for (const text of texts) results.push(await resultOf(text));
-  await send({ kind: 'embedded', id, results });
-}
-
-async function resultOf(text: string): Promise<WorkerResult> {
-  try {
-    if (!embed) throw new Error('no model is loaded');
-    const embedding = await embed(text);
-    if (!embedding.vector.every(Number.isFinite))
-      throw new Error('the model gave values that are not finite');
-    return embedding;
-  } catch (error) {
-    return { failure: messageOf(error) };
-  }
+  const results = await embedder?.embed(texts);
+  await send({
+    kind: 'embedded',
+    id,
+    results: results ?? texts.map(() => ({ failure: 'no model is loaded' })),
+  });
 }
 
 /**

@@ -24,8 +24,8 @@ export type ToWorker =
 export type FromWorker =
   /** The libraries are loaded. */
   | { readonly kind: 'warm' }
-  /** The model is loaded and passed its canary. */
-  | { readonly kind: 'loaded'; readonly times: LoadTimes }
+  /** The model is loaded and passed its canary; `batches`: texts of like length share forward passes. */
+  | { readonly kind: 'loaded'; readonly times: LoadTimes; readonly batches: boolean }
   /** The model is at fault; another worker would say the same. */
   | { readonly kind: 'refused'; readonly code: ErrorCode; readonly message: string }
   /** One result for each text of the group, in order. */

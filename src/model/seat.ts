@@ -136,7 +136,7 @@ export class Seat {
         this.#settings.workerEntry,
         {
           warm: () => this.#onWarm(),
-          loaded: (times) => this.#onLoaded(times),
+          loaded: (times, batches) => this.#onLoaded(times, batches),
           refused: (code, message) => this.#onRefused(code, message),
           embedded: (id, results) => this.#onAnswer(id, results),
           exited: (exit) => this.#onExited(exit),
@@ -165,13 +165,13 @@ export class Seat {
     this.#state = this.#model ? 'loading' : 'warm';
   }
 
-  #onLoaded(times: LoadTimes): void {
+  #onLoaded(times: LoadTimes, batches: boolean): void {
     if (this.#state !== 'loading') return;
     clearTimeout(this.#watchdog);
     this.#state = 'ready';
     this.#readyAt = performance.now();
     const sinceSpawnMs = Math.round(this.#readyAt - this.#spawnedAt);
-    this.#log.info({ pid: this.#process?.pid, sinceSpawnMs, ...times }, 'inference worker ready');
+    this.#log.info({ pid: this.#process?.pid, sinceSpawnMs, ...times, batches }, 'inference worker ready');
     this.#listener.ready();
     if (this.hasRoom) this.#listener.roomy();
   }

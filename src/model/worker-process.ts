@@ -9,7 +9,7 @@ import { BYTES_FD, type FromWorker, type LoadTimes, type ToWorker, type WorkerRe
 /** What a worker process reports. After `exited` nothing more comes. */
 export interface WorkerListener {
   warm(): void;
-  loaded(times: LoadTimes): void;
+  loaded(times: LoadTimes, batches: boolean): void;
   refused(code: ErrorCode, message: string): void;
   embedded(id: number, results: readonly WorkerResult[]): void;
   /** The process is gone, and everything that it had said was delivered before. */
@@ -132,7 +132,7 @@ export class WorkerProcess {
 
 function deliver(message: FromWorker, listener: WorkerListener): void {
   if (message.kind === 'warm') listener.warm();
-  else if (message.kind === 'loaded') listener.loaded(message.times);
+  else if (message.kind === 'loaded') listener.loaded(message.times, message.batches);
   else if (message.kind === 'refused') listener.refused(message.code, message.message);
   else listener.embedded(message.id, message.results);
 }
