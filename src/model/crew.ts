@@ -220,11 +220,13 @@ export class Crew implements Embedder {
   /** The texts that a worker gets next: its share of those that wait, as long as they take little time together. */
   #nextGroup(): Job[] {
     const share = Math.ceil(this.#queue.size / this.#seats.length);
+    const { groupMs, batchGroupMs } = this.#settings;
+    const mostMs = this.#model?.spec.batch_sensitive === false ? batchGroupMs : groupMs;
     const group: Job[] = [];
     let work = 0;
     for (let job = this.#queue.first; job && group.length < share; job = this.#queue.first) {
       work += job.work;
-      const fits = !job.suspect && this.#admission.waitMs(work, 1) <= this.#settings.groupMs;
+      const fits = !job.suspect && this.#admission.waitMs(work, 1) <= mostMs;
       if (group.length > 0 && !fits) break;
       this.#next();
       group.push(job);

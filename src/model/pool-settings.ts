@@ -17,6 +17,8 @@ export interface PoolSettings {
    * who takes a core from a forward pass, and nobody is answered before the whole group is.
    */
   readonly groupMs: number;
+  /** The same where texts of a group may share forward passes: the more there are, the more find their like. */
+  readonly batchGroupMs: number;
   /** A worker that has not answered a text after this long is killed and replaced. */
   readonly hangTimeoutMs: number;
   /** The same for loading a model, libraries and canary included. */
@@ -37,6 +39,7 @@ export function defaultPoolSettings(): PoolSettings {
     maxQueueMs: Number.POSITIVE_INFINITY,
     groupsPerWorker: 2,
     groupMs: 16,
+    batchGroupMs: 48,
     hangTimeoutMs: 30_000,
     loadTimeoutMs: 60_000,
     backoffMinMs: 100,
