@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { parseManifest } from '../../../src/cache/manifest.js';
 import { createTokenizer } from '../../../src/model/tokenizer.js';
+import { cpuTimeOf } from '../../cpu-time.js';
+import { familyOf } from '../../memory.js';
 import { type Passes, runTogether, startPasses } from '../../raw/passes-process.js';
 import { modelPath, type Row } from '../../raw/runtime.js';
 import type { Bench, Goal, Part } from '../bench.js';
@@ -29,30 +31,44 @@ export const closedGoals: readonly Goal[] = [
 /** Many clients, one client, and repeated texts, beside the raw limit of the machine and a naive server. */
 export const closed: Part = async (bench) => {
   const { samples, seconds } = bench;
-  const [{ url }, naive] = [await bench.daemon(), await bench.naive()];
-  const limit = await rawLimit(bench);
+  const [{ url, pid }, naive] = [await bench.daemon(), await bench.naive()];
+  const [main = 0, ...workers] = familyOf(pid);
+  const passes = await rawPasses(bench);
+  let before = await rawRate(bench);
   for (const connections of CONNECTIONS) {
     const name = `${connections} connection${connections === 1 ? '' : 's'}`;
     const plain = await closedLoop(naive.url, { connections, seconds });
     samples.note(`naive, ${name}, req/s`, plain.rate);
     await lagOf(url);
+    const spent = { main: cpuTimeOf(main), workers: sum(workers.map(cpuTimeOf)) };
     const [ours, health] = await Promise.all([
-      closedLoop(url, { connections, seconds }),
+      closedLoop(url, { connections, seconds, timings: connections === 1 }),
       connections === 32 ? probe(`${url}/health`, seconds) : Promise.resolve(Number.NaN),
     ]);
     const lag = await lagOf(url);
+    const requests = ours.rate * seconds;
+    const costs = {
+      client: ours.clientCpuMs,
+      'HTTP process': (cpuTimeOf(main) - spent.main) / requests,
+      workers: (sum(workers.map(cpuTimeOf)) - spent.workers) / requests,
+    };
+    // The machine's pace changes within seconds, so the limit is that of just before and just after.
+    const after = await rawRate(bench);
+    const limit = (before + after) / 2;
+    before = after;
     samples.note(`${name}, req/s`, ours.rate);
     samples.note(`${name}, p50 ms`, ours.p50);
     samples.note(`${name}, p99 ms`, ours.p99);
     samples.note(`${name} ÷ naive`, ours.rate / plain.rate);
-    samples.note(`${name} ÷ raw limit`, ours.rate / limit.rate);
+    samples.note(`${name} ÷ raw limit`, ours.rate / limit);
     if (connections === 1) {
-      samples.note('1 connection, p50 ÷ raw pass with all cores', ours.p50 / limit.wideP50);
-      samples.note('1 connection, p50 ÷ raw pass with one thread', ours.p50 / limit.narrowP50);
+      samples.note('1 connection, p50 ÷ raw pass with all cores', ours.p50 / passes.wideP50);
+      samples.note('1 connection, p50 ÷ raw pass with one thread', ours.p50 / passes.narrowP50);
       noteTimings(bench, ours);
     }
     if (connections === 32) {
-      samples.note('32 connections, CPU time of the client per request, ms', ours.clientCpuMs);
+      for (const [who, ms] of Object.entries(costs))
+        samples.note(`32 connections, CPU of ${who}, ms per request`, ms);
       samples.note('32 connections, p99 ÷ p50', ours.p99 / ours.p50);
       samples.note('/health beside 32 connections, p99 ms', health);
       samples.note('event-loop delay beside 32 connections, p99 ms', lag);
@@ -92,25 +108,31 @@ function noteTimings({ samples }: Bench, { timings }: ClosedLoop): void {
 let rows: (readonly Row[])[] | undefined;
 let sessions: { readonly narrow: readonly Passes[]; readonly wide: Passes } | undefined;
 
-/** Forward passes of such texts, tokenized beforehand, without HTTP. */
-async function rawLimit({
-  samples,
-  seconds,
-  cores,
-}: Bench): Promise<{ rate: number; narrowP50: number; wideP50: number }> {
-  rows ??= tokenized();
+/** Forward passes of such texts, tokenized beforehand, without HTTP, on one single-threaded session per core: texts/s. */
+async function rawRate(bench: Bench): Promise<number> {
+  const { narrow } = await sessionsFor(bench);
+  const { rate } = await runTogether(narrow, tokenized(), bench.seconds);
+  bench.samples.note('raw limit, texts/s', rate);
+  return rate;
+}
+
+/** Median of one forward pass at a time, with one thread and with all cores, in milliseconds. */
+async function rawPasses(bench: Bench): Promise<{ narrowP50: number; wideP50: number }> {
+  const { narrow, wide } = await sessionsFor(bench);
+  const { p50: narrowP50 } = await runTogether(narrow.slice(0, 1), tokenized(), bench.seconds);
+  const { p50: wideP50 } = await runTogether([wide], tokenized(), bench.seconds);
+  bench.samples.note('raw pass with one thread, p50 ms', narrowP50);
+  bench.samples.note('raw pass with all cores, p50 ms', wideP50);
+  return { narrowP50, wideP50 };
+}
+
+async function sessionsFor({ cores }: Bench): Promise<NonNullable<typeof sessions>> {
   const model = modelPath('q8') ?? '';
   sessions ??= {
     narrow: await Promise.all(Array.from({ length: cores }, () => startPasses({ model, threads: 1 }))),
     wide: await startPasses({ model, threads: cores }),
   };
-  const { rate } = await runTogether(sessions.narrow, rows, seconds);
-  const narrow = await runTogether(sessions.narrow.slice(0, 1), rows, seconds);
-  const wide = await runTogether([sessions.wide], rows, seconds);
-  samples.note('raw limit, texts/s', rate);
-  samples.note('raw pass with one thread, p50 ms', narrow.p50);
-  samples.note('raw pass with all cores, p50 ms', wide.p50);
-  return { rate, narrowP50: narrow.p50, wideP50: wide.p50 };
+  return sessions;
 }
 
 /** Ends what the raw limit was measured with. */
@@ -119,8 +141,17 @@ export async function closeRaw(): Promise<void> {
 }
 
 function tokenized(): (readonly Row[])[] {
+  rows ??= tokenize();
+  return rows;
+}
+
+function tokenize(): (readonly Row[])[] {
   const { embedding } = parseManifest(readFileSync('model/manifest.json', 'utf8'), 'manifest.json');
   const read = (path: string): Buffer => readFileSync(`model/${path}`);
   const tokenizer = createTokenizer(read(embedding.tokenizer), read(embedding.tokenizer_config), embedding);
   return Array.from({ length: 500 }, () => [tokenizer.encode(freshText()).ids]);
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }
