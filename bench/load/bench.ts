@@ -10,7 +10,7 @@ export interface Bench {
   readonly memorySeconds: number;
   /** The servers under load, started when a part first asks for them. */
   daemon(): Promise<Server>;
-  naive(): Promise<Server>;
+  yardstick(name: 'naive' | 'bare'): Promise<Server>;
   /** A new empty folder, gone when the bench ends. */
   folder(): Promise<string>;
   /** Says aloud what is not measured, and why. */

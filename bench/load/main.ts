@@ -16,7 +16,7 @@ import { closed, closedGoals, closeRaw } from './parts/closed.js';
 import { memory, memoryGoals } from './parts/memory.js';
 import { open, openGoals } from './parts/open.js';
 import { scoring, scoringGoals } from './parts/scoring.js';
-import { type Server, startDaemon, startNaive } from './servers.js';
+import { type Server, startDaemon, startYardstick } from './servers.js';
 import { verdicts } from './verdict.js';
 
 const PARTS: Readonly<Record<string, { readonly part: Part; readonly goals: readonly Goal[]; once?: true }>> =
@@ -78,9 +78,9 @@ const bench: Bench = {
       await closedLoop(server.url, { connections: 8, seconds });
       return server;
     }),
-  naive: () =>
-    once('naive', async () => {
-      const server = await startNaive();
+  yardstick: (name) =>
+    once(name, async () => {
+      const server = await startYardstick(name);
       await closedLoop(server.url, { connections: 2, seconds });
       return server;
     }),

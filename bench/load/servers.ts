@@ -40,11 +40,11 @@ export async function startDaemon(
   return serverOf(child, url, began);
 }
 
-/** Starts the baseline. */
-export async function startNaive(): Promise<Server> {
+/** Starts one of the servers that the daemon is compared with. */
+export async function startYardstick(name: 'naive' | 'bare'): Promise<Server> {
   nextPort += 1;
   const began = performance.now();
-  const child = fork('bench/load/naive.ts', {
+  const child = fork(`bench/load/${name}.ts`, {
     execArgv: ['--import', 'tsx'],
     env: { ...process.env, PORT: String(nextPort) },
   });

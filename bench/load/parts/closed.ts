@@ -31,14 +31,18 @@ export const closedGoals: readonly Goal[] = [
 /** Many clients, one client, and repeated texts, beside the raw limit of the machine and a naive server. */
 export const closed: Part = async (bench) => {
   const { samples, seconds } = bench;
-  const [{ url, pid }, naive] = [await bench.daemon(), await bench.naive()];
+  const { url, pid } = await bench.daemon();
+  const naive = await bench.yardstick('naive');
+  const bare = await bench.yardstick('bare');
   const [main = 0, ...workers] = familyOf(pid);
   const passes = await rawPasses(bench);
   let before = await rawRate(bench);
   for (const connections of CONNECTIONS) {
     const name = `${connections} connection${connections === 1 ? '' : 's'}`;
     const plain = await closedLoop(naive.url, { connections, seconds });
+    const least = await closedLoop(bare.url, { connections, seconds });
     samples.note(`naive, ${name}, req/s`, plain.rate);
+    samples.note(`bare server, ${name}, req/s`, least.rate);
     await lagOf(url);
     const spent = { main: cpuTimeOf(main), workers: sum(workers.map(cpuTimeOf)) };
     const [ours, health] = await Promise.all([
@@ -60,7 +64,9 @@ export const closed: Part = async (bench) => {
     samples.note(`${name}, p50 ms`, ours.p50);
     samples.note(`${name}, p99 ms`, ours.p99);
     samples.note(`${name} ÷ naive`, ours.rate / plain.rate);
+    samples.note(`${name} ÷ bare server`, ours.rate / least.rate);
     samples.note(`${name} ÷ raw limit`, ours.rate / limit);
+    samples.note(`bare server, ${name} ÷ raw limit`, least.rate / limit);
     if (connections === 1) {
       samples.note('1 connection, p50 ÷ raw pass with all cores', ours.p50 / passes.wideP50);
       samples.note('1 connection, p50 ÷ raw pass with one thread', ours.p50 / passes.narrowP50);
