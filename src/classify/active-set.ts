@@ -14,8 +14,10 @@ export const NEAREST_SHOWN = 3;
 const MAX_UNKNOWN_SHOWN = 10;
 
 /** The part of a decision that depends on vectors and routes alone. */
-export type Verdict = Pick<Decision, 'route' | 'score' | 'similarity' | 'candidates' | 'routes'> & {
-  readonly route_metadata?: JsonObject;
+export type Verdict = Pick<Decision, 'route' | 'score' | 'similarity' | 'candidates'> & {
+  /** Where the request asked for several. */
+  readonly routes: Decision['routes'] | undefined;
+  readonly route_metadata: JsonObject | undefined;
 };
 
 /** A route set that is ready to judge vectors. Replaced as a whole, never changed. */
@@ -108,15 +110,17 @@ export class ActiveSet {
       route: chosen === undefined ? null : this.#nameOf(chosen),
       score: this.#numberOf(scores.score, first),
       similarity: this.#numberOf(scores.similarity, first),
-      candidates: top.map((route) => ({
-        ...this.#candidate(route),
-        ...(options.explain === true && {
-          threshold: this.#thresholdOf(route, options),
-          ...this.#explanation(route, vector),
-        }),
-      })),
-      ...(options.multi === true ? { routes: this.#matches(reached) } : {}),
-      ...(metadata === undefined ? {} : { route_metadata: metadata }),
+      candidates: top.map((route) =>
+        options.explain === true
+          ? {
+              ...this.#candidate(route),
+              threshold: this.#thresholdOf(route, options),
+              ...this.#explanation(route, vector),
+            }
+          : this.#candidate(route),
+      ),
+      routes: options.multi === true ? this.#matches(reached) : undefined,
+      route_metadata: metadata,
     };
   }
 

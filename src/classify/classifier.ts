@@ -1,10 +1,10 @@
 import { availableParallelism } from 'node:os';
 import { AppError, type FieldIssue } from '../errors.js';
 import type { Embedding } from '../model/embedder.js';
-import { ActiveSet } from './active-set.js';
+import { ActiveSet, type Verdict } from './active-set.js';
 import { throwIfAborted } from './concurrent.js';
 import type { ClassifyOptions, ClassifyRequest, ClassifyTiming, Decision, Label } from './decision.js';
-import { type EmbeddedTexts, embedTexts, type TextsUsage } from './embed-texts.js';
+import { type EmbeddedTexts, embedTexts, type Stop, type TextsUsage } from './embed-texts.js';
 import type { Encoder } from './encoder.js';
 import { labelSetOf } from './labels.js';
 import type { RouteSet } from './route-set.js';
@@ -127,15 +127,12 @@ export class Classifier {
    * Classifies one text.
    * @throws AppError `not_ready`, `validation_failed`, `unknown_route`, `aborted`, or what the embedder throws
    */
-  async classify(
-    request: ClassifyRequest,
-    { signal }: { readonly signal?: AbortSignal } = {},
-  ): Promise<{ readonly decision: Decision } & Answered> {
+  async classify(request: ClassifyRequest, stop?: Stop): Promise<{ readonly decision: Decision } & Answered> {
     validateText(request.text, 'text');
-    const { decisions, ...answered } = await this.#decide([request.text], request, signal);
+    const { decisions, timing, usage } = await this.#decide([request.text], request, stop);
     const [decision] = decisions;
     if (!decision) throw new AppError('internal', 'a classification had no result');
-    return { decision, ...answered };
+    return { decision, timing, usage };
   }
 
   /**
@@ -146,10 +143,10 @@ export class Classifier {
   async classifyBatch(
     texts: readonly string[],
     options: ClassifyOptions = {},
-    { signal }: { readonly signal?: AbortSignal } = {},
+    stop?: Stop,
   ): Promise<{ readonly decisions: readonly Decision[] } & Answered> {
     for (const [index, text] of texts.entries()) validateText(text, `texts[${index}]`);
-    return this.#decide(texts, options, signal);
+    return this.#decide(texts, options, stop);
   }
 
   /**
@@ -160,11 +157,11 @@ export class Classifier {
   async embed<Result>(
     texts: readonly string[],
     each: (embedding: Embedding, index: number) => Result,
-    { signal }: { readonly signal?: AbortSignal } = {},
+    stop?: Stop,
   ): Promise<EmbeddedTexts<Result>> {
     const encoder = this.#active?.encoder;
     if (!encoder) throw new AppError('not_ready', 'no model is loaded yet', { retryable: true });
-    return embedTexts(encoder.embedder, texts, each, { concurrency: this.#concurrency, signal });
+    return embedTexts(encoder.embedder, texts, this.#concurrency, each, stop);
   }
 
   /** Aborts what is being loaded. Requests under way still get their answer. */
@@ -177,33 +174,28 @@ export class Classifier {
   async #decide(
     texts: readonly string[],
     options: ClassifyOptions,
-    signal: AbortSignal | undefined,
+    stop: Stop | undefined,
   ): Promise<{ readonly decisions: readonly Decision[] } & Answered> {
     validateOptions(options);
     // Taken before the first await: a reload in between must not mix two sets in one answer.
-    const active = options.labels ? await this.#labelSet(options.labels, signal) : this.#active;
+    const active = options.labels ? await this.#labelSet(options.labels, stop?.signal) : this.#active;
     if (!active) throw new AppError('not_ready', 'no route set is loaded yet', { retryable: true });
     const candidates = options.routes && active.candidatesOf(options.routes);
     let scoreMs = 0;
     const { results, usage, timing } = await embedTexts(
       active.encoder.embedder,
       texts,
+      this.#concurrency,
       (embedding) => {
         const started = performance.now();
-        const { route_metadata, ...verdict } = active.judge(embedding.vector, candidates, options);
+        const verdict = active.judge(embedding.vector, candidates, options);
         scoreMs += performance.now() - started;
-        return {
-          ...verdict,
-          usage: { tokens: embedding.tokens, truncated_tokens: embedding.truncatedTokens },
-          model: active.encoder.model,
-          routes_digest: active.set.digest,
-          scorer: active.scorer.identity,
-          ...(route_metadata && { route_metadata }),
-        };
+        return decisionOf(active, verdict, embedding);
       },
-      { concurrency: this.#concurrency, signal },
+      stop,
     );
-    return { decisions: results, usage, timing: { ...timing, scoreMs } };
+    const { queueMs, tokenizeMs, inferenceMs } = timing;
+    return { decisions: results, usage, timing: { queueMs, tokenizeMs, inferenceMs, scoreMs } };
   }
 
   async #labelSet(labels: readonly Label[], signal?: AbortSignal): Promise<ActiveSet> {
@@ -224,6 +216,23 @@ export class Classifier {
       signal,
     );
   }
+}
+
+/** Spelled out, with spreads for what few requests ask for: a spread costs microseconds, as much as scoring does. */
+function decisionOf({ encoder, set, scorer }: ActiveSet, verdict: Verdict, embedding: Embedding): Decision {
+  const { routes, route_metadata } = verdict;
+  const decision: Decision = {
+    route: verdict.route,
+    score: verdict.score,
+    similarity: verdict.similarity,
+    candidates: verdict.candidates,
+    usage: { tokens: embedding.tokens, truncated_tokens: embedding.truncatedTokens },
+    model: encoder.model,
+    routes_digest: set.digest,
+    scorer: scorer.identity,
+  };
+  if (!routes && !route_metadata) return decision;
+  return { ...decision, ...(routes && { routes }), ...(route_metadata && { route_metadata }) };
 }
 
 function validateText(text: string, path: string): void {

@@ -12,17 +12,6 @@ export async function mapConcurrent<Item, Result>(
   work: (item: Item, signal: AbortSignal, index: number) => Promise<Result>,
   signal?: AbortSignal,
 ): Promise<Result[]> {
-  const [only] = items;
-  if (items.length === 1 && only !== undefined) {
-    // Most requests hold one text, and there is nothing to stop when it fails.
-    throwIfAborted(signal);
-    try {
-      return [await work(only, signal ?? new AbortController().signal, 0)];
-    } catch (error) {
-      throwIfAborted(signal);
-      throw error;
-    }
-  }
   const stop = new AbortController();
   const both = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
   const results: Result[] = new Array(items.length);

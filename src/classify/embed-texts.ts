@@ -1,5 +1,5 @@
 import type { Embedder, Embedding, EmbeddingTiming } from '../model/embedder.js';
-import { mapConcurrent } from './concurrent.js';
+import { mapConcurrent, throwIfAborted } from './concurrent.js';
 
 /** What the model read of the texts of one request. */
 export interface TextsUsage {
@@ -8,6 +8,11 @@ export interface TextsUsage {
   readonly tokens: number;
   readonly truncatedTexts: number;
   readonly truncatedTokens: number;
+}
+
+/** How work can be stopped from outside, such as an `AbortController`. */
+export interface Stop {
+  readonly signal?: AbortSignal;
 }
 
 /** The texts of one request, embedded. */
@@ -19,41 +24,46 @@ export interface EmbeddedTexts<Result> {
   readonly timing: EmbeddingTiming;
 }
 
-/** Options of {@link embedTexts}. */
-export interface EmbedTextsOptions {
-  /** Texts under way at once. */
-  readonly concurrency: number;
-  readonly signal?: AbortSignal | undefined;
-}
-
 /**
  * Embeds texts beside one another, a few at a time, so that a large request takes its turns among others.
+ * @param concurrency texts under way at once
  * @param each makes the result of one text, as soon as its vector is there
+ * @param stop its signal is not touched where a single text needs none
  * @throws the first failure, once nothing is under way any more: what the embedder or `each` throws, `aborted`
  */
 export async function embedTexts<Result>(
   embedder: Embedder,
   texts: readonly string[],
+  concurrency: number,
   each: (embedding: Embedding, index: number) => Result,
-  { concurrency, signal }: EmbedTextsOptions,
+  stop: Stop = {},
 ): Promise<EmbeddedTexts<Result>> {
   const usage = { texts: texts.length, tokens: 0, truncatedTexts: 0, truncatedTokens: 0 };
   const timing = { queueMs: 0, tokenizeMs: 0, inferenceMs: 0 };
+  const take = (embedding: Embedding, index: number): Result => {
+    usage.tokens += embedding.tokens;
+    usage.truncatedTokens += embedding.truncatedTokens;
+    if (embedding.truncatedTokens > 0) usage.truncatedTexts += 1;
+    timing.queueMs = Math.max(timing.queueMs, embedding.timing.queueMs);
+    timing.tokenizeMs += embedding.timing.tokenizeMs;
+    timing.inferenceMs += embedding.timing.inferenceMs;
+    return each(embedding, index);
+  };
+  const [only] = texts;
+  if (only !== undefined && texts.length === 1) {
+    // Most requests hold one text, and there is nothing to stop when it fails.
+    const embedding = await embedder.embed(only, stop).catch((error: unknown) => {
+      throwIfAborted(stop.signal);
+      throw error;
+    });
+    return { results: [take(embedding, 0)], usage, timing };
+  }
   const results = await mapConcurrent(
     texts,
     concurrency,
-    async (text, stop, index) => {
-      // A request is let in or refused by its first text; refused later, all its work would be lost.
-      const embedding = await embedder.embed(text, { signal: stop, admitted: index > 0 });
-      usage.tokens += embedding.tokens;
-      usage.truncatedTokens += embedding.truncatedTokens;
-      if (embedding.truncatedTokens > 0) usage.truncatedTexts += 1;
-      timing.queueMs = Math.max(timing.queueMs, embedding.timing.queueMs);
-      timing.tokenizeMs += embedding.timing.tokenizeMs;
-      timing.inferenceMs += embedding.timing.inferenceMs;
-      return each(embedding, index);
-    },
-    signal,
+    // A request is let in or refused by its first text; refused later, all its work would be lost.
+    async (text, signal, index) => take(await embedder.embed(text, { signal, admitted: index > 0 }), index),
+    stop.signal,
   );
   return { results, usage, timing };
 }

@@ -38,8 +38,8 @@ export function classifyRoutes(router: Router, deps: ClassifyDeps): void {
 
   router.post('/classify', async (context: Context) => {
     const request = await readJson(context, schemas.single, limits.maxBodyBytes);
-    const { decision, timing, usage } = await within(context, requestTimeoutMs, (signal) =>
-      classifier.classify(request, { signal }),
+    const { decision, timing, usage } = await within(context, requestTimeoutMs, (stop) =>
+      classifier.classify(request, stop),
     );
     noteTimings(context, timing);
     metrics.read(usage);
@@ -49,8 +49,8 @@ export function classifyRoutes(router: Router, deps: ClassifyDeps): void {
 
   router.post('/classify/batch', async (context: Context) => {
     const { texts, ...options } = await readJson(context, schemas.batch, limits.maxBodyBytes);
-    const { decisions, timing, usage } = await within(context, requestTimeoutMs, (signal) =>
-      classifier.classifyBatch(texts, options, { signal }),
+    const { decisions, timing, usage } = await within(context, requestTimeoutMs, (stop) =>
+      classifier.classifyBatch(texts, options, stop),
     );
     noteTimings(context, timing);
     metrics.read(usage);

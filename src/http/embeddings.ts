@@ -39,9 +39,7 @@ export async function embedRequest(
   texts: readonly string[],
   write: (embedding: Embedding, index: number) => string,
 ): Promise<EmbeddedTexts<string>> {
-  const embedded = await within(context, requestTimeoutMs, (signal) =>
-    embeddings.embed(texts, write, { signal }),
-  );
+  const embedded = await within(context, requestTimeoutMs, (stop) => embeddings.embed(texts, write, stop));
   noteTimings(context, embedded.timing);
   metrics.read(embedded.usage);
   // These APIs have no place for it in their bodies, and every answer says which bytes gave it.

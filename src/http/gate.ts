@@ -28,14 +28,16 @@ export function isOpen(method: string, path: string): boolean {
 /** Middleware that counts requests by key, or by address without one, and asks for a key where keys are set. */
 export function gate(deps: GateDeps): (context: Context, next: Next) => Promise<void> {
   const { apiKeys, adminKeys, rateLimit } = deps;
-  const known = [...apiKeys, ...adminKeys];
+  const keyOf = bearerOf([...apiKeys, ...adminKeys]);
   const meter = rateLimit && createMeter(rateLimit);
-  return async (context, next) => {
+  return (context, next) => {
     if (isOpen(context.method, context.path)) return next();
-    const key = bearerOf(context, known);
+    const key = keyOf(context);
     context.state.key = key;
-    await meter?.(context, key ?? networkOf(context.ip));
-    if (key === undefined && apiKeys.length > 0) throw unauthorized(context, 'API_KEYS');
-    return next();
+    const enter = (): Promise<void> => {
+      if (key === undefined && apiKeys.length > 0) throw unauthorized(context, 'API_KEYS');
+      return next();
+    };
+    return meter ? meter(context, key ?? networkOf(context.ip)).then(enter) : enter();
   };
 }

@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
 import type { Context, Next } from 'koa';
 import { AppError } from '../errors.js';
 
@@ -6,6 +6,7 @@ import { AppError } from '../errors.js';
 export type KeyDigests = readonly string[];
 
 const DIGEST = /^sha256:([0-9a-f]{64})$/i;
+const BEARER = /^Bearer +(\S+) *$/i;
 
 /** What is kept of a key that a setting names: the digest it gives, or the digest of the key it gives. */
 export function keyDigest(entry: string): string {
@@ -13,38 +14,43 @@ export function keyDigest(entry: string): string {
   return `sha256:${hex?.toLowerCase() ?? sha256(entry).toString('hex')}`;
 }
 
-/**
- * The one of `keys` that a request carries as its bearer token. Digests are compared, and always all of them, so
- * that neither a key's characters nor its place in the list can be found by timing.
- */
-export function bearerOf(context: Context, keys: KeyDigests): string | undefined {
-  const [, token = ''] = /^Bearer +(\S+) *$/i.exec(context.get('authorization')) ?? [];
-  const given = sha256(token);
-  let found: string | undefined;
-  for (const key of keys) {
-    if (timingSafeEqual(Buffer.from(key.slice(-64), 'hex'), given)) found = key;
-  }
-  return found;
-}
+/** Finds the one of some keys that a request carries; `undefined` without one. */
+export type KeyReader = (context: Context) => string | undefined;
 
-/** Middleware that lets nobody pass without one of the keys. */
-export function adminOnly(keys: KeyDigests): (context: Context, next: Next) => Promise<void> {
-  return (context, next) => {
-    requireAdmin(context, keys);
-    return next();
+/**
+ * Makes the reader of the bearer token for some keys. Digests are compared, and always all of them, so that neither
+ * a key's characters nor its place in the list can be found by timing.
+ */
+export function bearerOf(keys: KeyDigests): KeyReader {
+  const digests = keys.map((key) => ({ key, digest: Buffer.from(key.slice(-64), 'hex') }));
+  return (context) => {
+    const token = BEARER.exec(context.get('authorization'))?.[1];
+    if (token === undefined || digests.length === 0) return undefined;
+    const given = sha256(token);
+    let found: string | undefined;
+    for (const { key, digest } of digests) {
+      if (timingSafeEqual(digest, given)) found = key;
+    }
+    return found;
   };
 }
 
-/** @throws AppError `forbidden` when there are no keys at all, or for another known key; `unauthorized` */
-function requireAdmin(context: Context, keys: KeyDigests): void {
-  if (keys.length === 0) {
-    throw new AppError('forbidden', 'admin paths are closed: set ADMIN_KEYS to open them');
-  }
-  if (bearerOf(context, keys) !== undefined) return;
-  if (context.state.key !== undefined) {
-    throw new AppError('forbidden', 'this key is one of API_KEYS; admin paths want one of ADMIN_KEYS');
-  }
-  throw unauthorized(context, 'ADMIN_KEYS');
+/**
+ * Middleware that lets nobody pass without one of the keys. It throws AppError `forbidden` when there are no keys at
+ * all, or for another known key; `unauthorized`.
+ */
+export function adminOnly(keys: KeyDigests): (context: Context, next: Next) => Promise<void> {
+  const keyOf = bearerOf(keys);
+  return (context, next) => {
+    if (keys.length === 0) {
+      throw new AppError('forbidden', 'admin paths are closed: set ADMIN_KEYS to open them');
+    }
+    if (keyOf(context) !== undefined) return next();
+    if (context.state.key !== undefined) {
+      throw new AppError('forbidden', 'this key is one of API_KEYS; admin paths want one of ADMIN_KEYS');
+    }
+    throw unauthorized(context, 'ADMIN_KEYS');
+  };
 }
 
 /** The error of a request without a key of that setting; says how to send one. */
@@ -54,5 +60,5 @@ export function unauthorized(context: Context, setting: string): AppError {
 }
 
 function sha256(text: string): Buffer {
-  return createHash('sha256').update(text).digest();
+  return hash('sha256', text, 'buffer');
 }

@@ -28,12 +28,12 @@ export interface LintDeps {
 export function lintPaths(router: Router, { lint, limits, requestTimeoutMs }: LintDeps): void {
   router.get('/routes/lint', async (context) => {
     context.set('Cache-Control', 'no-store');
-    context.body = await within(context, requestTimeoutMs, (signal) => lint.current(signal));
+    context.body = await within(context, requestTimeoutMs, ({ signal }) => lint.current(signal));
   });
 
   router.post('/routes/lint', async (context: Context) => {
     const body = await readRouteText(context, limits.maxBodyBytes);
-    const { report, warnings } = await within(context, requestTimeoutMs, (signal) =>
+    const { report, warnings } = await within(context, requestTimeoutMs, ({ signal }) =>
       lint.draft(body, signal).catch((error: unknown) => {
         throw faultOfRequest(error, body);
       }),

@@ -88,21 +88,29 @@ function boundedServer(answer: RequestListener, limits: ConnectionLimits, events
   server.maxConnections = limits.maxConnections;
   server.on('drop', () => events.onFull());
 
-  /** What each connection is being answered, the latest last. */
+  /** What each connection that has asked is being answered, the latest last. */
   const answers = new WeakMap<Duplex, Set<ServerResponse>>();
   const onRequest: RequestListener = (request, response) => {
     const { socket } = request;
     const open = answers.get(socket) ?? new Set();
-    answers.set(socket, open.add(response));
-    response.once('close', () => open.delete(response));
+    if (open.size === 0) answers.set(socket, open);
+    open.add(response);
+    response.on('close', () => open.delete(response));
     if (open.size > MAX_PIPELINED) {
       socket.destroy();
       return;
     }
-    closeWhenStuck(response, limits.sendTimeoutMs);
     answer(request, response);
   };
   server.on('request', onRequest).on('checkExpectation', onRequest);
+  // Node sets this time anew with each request, and `keepAliveMs` in its place between two.
+  server.setTimeout(limits.sendTimeoutMs, (socket) => {
+    const open = answers.get(socket);
+    const idle = open?.size === 0;
+    // A client that stops reading its answer is cut off. While there is nothing to read, it may wait.
+    if (idle || (open && socket.writableLength > 0)) socket.destroy();
+    else socket.setTimeout(limits.sendTimeoutMs);
+  });
   server.on('clientError', (error, socket) => {
     if (socket.writableEnded) return;
     const fault = parserFault(error);
@@ -118,17 +126,6 @@ function boundedServer(answer: RequestListener, limits: ConnectionLimits, events
     events.onRefusal(refuse(socket, new AppError('bad_request', 'this is no proxy'), 'CONNECT'));
   });
   return server;
-}
-
-/** Cuts the connection of a client that stops reading its answer. While there is nothing to read, it may wait. */
-function closeWhenStuck(response: ServerResponse, timeoutMs: number): void {
-  const { socket } = response;
-  socket?.setTimeout(timeoutMs);
-  response.on('timeout', () => {
-    if (!socket) return;
-    if (socket.writableLength > 0) socket.destroy();
-    else socket.setTimeout(timeoutMs);
-  });
 }
 
 function bind(server: Server, port: number, host: string): Promise<void> {

@@ -1,22 +1,24 @@
 import type { Context } from 'koa';
 import { AppError } from '../errors.js';
 
-/** Runs `work` until it ends, its time is up, or the client goes away; what still waits is then dropped. */
+/**
+ * Runs `work` until it ends, its time is up, or the client goes away; what still waits is then dropped. Node makes a
+ * controller's signal when it is asked for, so that work which never waits should not take it.
+ */
 export async function within<T>(
   context: Context,
   requestTimeoutMs: number,
-  work: (signal: AbortSignal) => Promise<T>,
+  work: (stop: { readonly signal: AbortSignal }) => Promise<T>,
 ): Promise<T> {
   const controller = new AbortController();
-  const stop = (error: AppError): void => controller.abort(error);
-  const timer = setTimeout(
-    () => stop(new AppError('timeout', `not answered within ${requestTimeoutMs} ms`, { retryable: true })),
-    requestTimeoutMs,
-  );
-  const onClose = (): void => stop(new AppError('aborted', 'the client went away'));
-  context.res.once('close', onClose);
+  const timer = setTimeout(() => {
+    const message = `not answered within ${requestTimeoutMs} ms`;
+    controller.abort(new AppError('timeout', message, { retryable: true }));
+  }, requestTimeoutMs);
+  const onClose = (): void => controller.abort(new AppError('aborted', 'the client went away'));
+  context.res.on('close', onClose);
   try {
-    return await work(controller.signal);
+    return await work(controller);
   } catch (error) {
     // Whatever form the abort took on its way down, its reason is what happened.
     throw controller.signal.aborted ? controller.signal.reason : error;
