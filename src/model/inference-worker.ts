@@ -8,31 +8,54 @@ import { BYTES_FD, type FromWorker, type ToWorker, type WorkerEmbedding } from '
 // A terminal's Ctrl-C reaches the whole process group; when to end is the daemon's decision alone.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
 process.on('disconnect', () => process.exit(0));
+// The daemon may be gone before there was anybody to be told.
+if (!process.connected) process.exit(0);
 preferMeToTheDaemon();
 
 // Messages wait in the channel until there is a listener, so these imports overlap with the daemon's own work.
-const [{ createTokenizer }, { createSession }, { checkCanary }] = await Promise.all([
+const [{ createTokenizer }, { createSession }, { checkCanary }, { readPlaced }] = await Promise.all([
   import('./tokenizer.js'),
   import('./session.js'),
   import('./canary.js'),
+  import('./read-placed.js'),
 ]);
 
+type BeginMessage = Extract<ToWorker, { kind: 'begin' }>;
 type LoadMessage = Extract<ToWorker, { kind: 'load' }>;
+/** The next file of a model: the graph, `tokenizer.json`, `tokenizer_config.json`. */
+type NextFile = () => Uint8Array;
 type Embed = (text: string) => Promise<WorkerEmbedding>;
 
 let embed: Embed | undefined;
 let last: Promise<void> = Promise.resolve();
 
 process.on('message', (message: ToWorker) => {
-  last = last.then(() => (message.kind === 'load' ? load(message) : answer(message.id, message.text)));
+  last = last.then(() => {
+    if (message.kind === 'begin') return begin(message);
+    if (message.kind === 'embed') return answer(message.id, message.text);
+    const sizes = message.sizes.values();
+    return load(message, () => receive(sizes.next().value ?? 0));
+  });
 });
 await send({ kind: 'warm' });
 
-async function load(message: LoadMessage): Promise<void> {
+/** Loads what lies where the daemon says, once it has proved to be the pinned bytes. */
+async function begin(message: BeginMessage): Promise<void> {
+  const files: Uint8Array[] = [];
+  try {
+    for (const file of message.files) files.push(await readPlaced(file));
+  } catch (error) {
+    await send({ kind: 'unread', message: messageOf(error) });
+    return;
+  }
+  await load(message, () => files.shift() ?? new Uint8Array(0));
+}
+
+async function load(message: BeginMessage | LoadMessage, next: NextFile): Promise<void> {
   const started = performance.now();
   let modelMs: number;
   try {
-    const loaded = await prepare(message);
+    const loaded = await prepare(message, next);
     modelMs = Math.round(performance.now() - started);
     await checkCanary(message.canary, message.spec, async (text) => (await loaded(text)).vector);
     embed = loaded;
@@ -48,10 +71,9 @@ async function load(message: LoadMessage): Promise<void> {
   globalThis.gc?.();
 }
 
-async function prepare({ spec, sizes }: LoadMessage): Promise<Embed> {
-  const [modelSize, tokenizerSize, configSize] = sizes;
-  const session = await createSession(receive(modelSize), spec);
-  const tokenizer = createTokenizer(receive(tokenizerSize), receive(configSize), spec);
+async function prepare({ spec }: BeginMessage | LoadMessage, next: NextFile): Promise<Embed> {
+  const session = await createSession(next(), spec);
+  const tokenizer = createTokenizer(next(), next(), spec);
   return async (text) => {
     const start = performance.now();
     const { ids, truncatedTokens } = tokenizer.encode(text);

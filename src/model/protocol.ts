@@ -1,12 +1,21 @@
 import type { CanarySpec, EmbeddingSpec } from '../cache/manifest.js';
 import type { ErrorCode } from '../errors.js';
+import type { PlacedFile } from './model-bytes.js';
 
 /**
  * What the daemon and an inference worker say to each other, over Node's IPC channel with `advanced`
- * serialization. A worker serves one model in its life: it says `warm`, gets `load`, says `loaded` or
- * `refused`, and then answers every `embed`, in order, one at a time.
+ * serialization. A worker serves one model in its life: it says `warm`, gets `begin` or `load`, says `loaded` or
+ * `refused`, and then answers every `embed`, in order, one at a time. To `begin` it may say `unread`; then it waits
+ * for `load`.
  */
 export type ToWorker =
+  /** Read the files of the model yourself, from the first place where the pinned bytes lie. */
+  | {
+      readonly kind: 'begin';
+      readonly spec: EmbeddingSpec;
+      readonly canary: CanarySpec;
+      readonly files: readonly PlacedFile[];
+    }
   | {
       readonly kind: 'load';
       readonly spec: EmbeddingSpec;
@@ -23,6 +32,8 @@ export type ToWorker =
 export type FromWorker =
   /** The libraries are loaded. */
   | { readonly kind: 'warm' }
+  /** The pinned bytes are not, or not yet, where `begin` said. */
+  | { readonly kind: 'unread'; readonly message: string }
   /** The model is loaded and passed its canary. */
   | { readonly kind: 'loaded'; readonly times: LoadTimes }
   /** The model is at fault; another worker would say the same. */
