@@ -2,7 +2,7 @@
  * `npm run build`: the program as a few files in dist/. A boot reads and compiles these instead of a thousand
  * modules, which takes half as long. Types are `npm run check`'s affair.
  */
-import { cp, rm } from 'node:fs/promises';
+import { cp, readFile, rm } from 'node:fs/promises';
 import { build } from 'esbuild';
 
 /**
@@ -20,6 +20,28 @@ const withoutUnused = {
       namespace: 'unused',
     }));
     onLoad({ filter: /.*/, namespace: 'unused' }, () => ({ contents: 'export default {};', loader: 'js' }));
+  },
+};
+
+/**
+ * What packages carry for others and every boot would read: zod's messages in fifty languages, of which a schema takes
+ * English by itself, and the media types that have no file name's ending and no charset, which are never looked up.
+ * A third of what the daemon would compile.
+ */
+const withoutUnread = {
+  name: 'without-unread',
+  setup({ onLoad }) {
+    onLoad({ filter: /[/\\]zod[/\\]v4[/\\]locales[/\\]index\.js$/ }, () => ({
+      contents: "export { default as en } from './en.js';",
+      loader: 'js',
+    }));
+    onLoad({ filter: /[/\\]mime-db[/\\]db\.json$/ }, async ({ path }) => {
+      const types = Object.entries(JSON.parse(await readFile(path, 'utf8')));
+      const read = types.filter(([, { extensions, charset }]) => extensions?.length > 0 || charset);
+      // A string of JSON is read in half of the time that an object of the language takes.
+      const json = JSON.stringify(JSON.stringify(Object.fromEntries(read)));
+      return { contents: `module.exports = JSON.parse(${json});`, loader: 'js' };
+    });
   },
 };
 
@@ -53,7 +75,7 @@ await build({
     '@opentelemetry/resources',
     '@opentelemetry/sdk-trace-base',
   ],
-  plugins: [withoutUnused],
+  plugins: [withoutUnused, withoutUnread],
   // Packages in the older module format ask for Node's own modules with `require`.
   banner: {
     js: "import { createRequire as createRequireOf } from 'node:module'; const require = createRequireOf(import.meta.url);",

@@ -1,7 +1,6 @@
-import { readConfig } from './config.js';
-import { createLogger, type ProcessLogger } from './logger.js';
-import { createPool } from './model/pool.js';
+import type { ProcessLogger } from './logger.js';
 import { defaultPoolSettings } from './model/pool-settings.js';
+import { WorkerProcess } from './model/worker-process.js';
 
 /** Exit codes of a daemon; 2 (wrong settings) is what an error before `start` becomes. */
 const EXIT = { stopped: 0, failed: 1 } as const;
@@ -23,12 +22,20 @@ export async function startDaemon(
   version: string,
   exit: (code: number) => never,
 ): Promise<Daemon> {
+  // A worker that loads the model is the longest part of a boot: it overlaps with the loading of all the rest, which
+  // is why nothing is imported before that could be imported later.
+  const first = new WorkerProcess(defaultPoolSettings().workerEntry);
+  const [{ readConfig }, { createLogger }, { createPool }] = await Promise.all([
+    import('./config.js'),
+    import('./logger.js'),
+    import('./model/pool.js'),
+  ]);
   const config = readConfig(env);
   const logger = await createLogger(config);
   const { log } = logger;
   guard(logger, exit);
-  // The workers' own start is the longest part of a boot; it overlaps with the loading of all the rest.
   const pool = createPool({
+    first,
     workers: config.workers,
     maxQueue: config.maxQueue,
     // Who cannot be answered in time is told at once.
@@ -37,8 +44,14 @@ export async function startDaemon(
     hangTimeoutMs: Math.min(defaultPoolSettings().hangTimeoutMs, Math.ceil(config.requestTimeoutMs / 3)),
     log,
   });
+  const [{ loadManifest }, { placesOf }] = await Promise.all([
+    import('./cache/manifest.js'),
+    import('./read-model.js'),
+  ]);
+  const manifest = await loadManifest(config.manifestFile);
+  pool.begin(placesOf(manifest, config));
   const { createService } = await import('./service.js');
-  const service = await createService(config, log, version, pool);
+  const service = await createService(config, manifest, log, version, pool);
   let stopping = false;
 
   const end = (code: number): never => {

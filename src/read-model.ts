@@ -1,6 +1,9 @@
+import { join } from 'node:path';
+import { blobPath, layoutOf } from './cache/layout.js';
 import { fileOf, type Manifest, type PinnedFile } from './cache/manifest.js';
+import type { Config } from './config.js';
 import { AppError } from './errors.js';
-import type { ModelBytes } from './model/model-bytes.js';
+import type { ModelBytes, ModelPlaces } from './model/model-bytes.js';
 
 /** The pinned files that make a model; the others of a manifest only describe it. */
 export function modelFiles(manifest: Manifest): PinnedFile[] {
@@ -21,5 +24,21 @@ export async function readModel(
   if (!model || !tokenizer || !tokenizerConfig) {
     throw new AppError('internal', 'a pinned file has no bytes');
   }
-  return { spec: manifest.embedding, canary: manifest.canary, model, tokenizer, tokenizerConfig };
+  const { digest, embedding: spec, canary } = manifest;
+  return { digest, spec, canary, model, tokenizer, tokenizerConfig };
+}
+
+/** Where the files of a model may lie on this machine: on the volume, or where the program's own copy is. */
+export function placesOf(
+  manifest: Manifest,
+  { cacheDir, sources, bundledDir }: Pick<Config, 'cacheDir' | 'sources' | 'bundledDir'>,
+): ModelPlaces {
+  const layout = layoutOf(cacheDir);
+  const { digest, embedding: spec, canary } = manifest;
+  const files = modelFiles(manifest).map(({ path, size, sha256 }) => ({
+    paths: [blobPath(layout, sha256), ...(sources.includes('bundled') ? [join(bundledDir, path)] : [])],
+    size,
+    sha256,
+  }));
+  return { digest, spec, canary, files };
 }

@@ -2,7 +2,7 @@ import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { gather } from './cache/gather.js';
-import { loadManifest, type Manifest } from './cache/manifest.js';
+import type { Manifest } from './cache/manifest.js';
 import { BlobOpener } from './cache/open-blob.js';
 import { ContentStore } from './cache/store.js';
 import type { Encoder } from './classify/encoder.js';
@@ -55,10 +55,16 @@ export interface Service {
 
 /**
  * Puts a daemon together around a pool, which it closes in the end. Nothing listens and nothing is written yet.
- * @throws AppError `manifest_invalid`, `routes_invalid`, `config_invalid`
+ * @throws AppError `routes_invalid`, `config_invalid`
  */
-export async function createService(config: Config, log: Log, version: string, pool: Pool): Promise<Service> {
-  const daemon = new Daemon(config, await loadManifest(config.manifestFile), log, version, pool);
+export async function createService(
+  config: Config,
+  manifest: Manifest,
+  log: Log,
+  version: string,
+  pool: Pool,
+): Promise<Service> {
+  const daemon = new Daemon(config, manifest, log, version, pool);
   await daemon.checkRoutes();
   return daemon;
 }

@@ -47,6 +47,14 @@ export function backgroundFile(variant: Variant): string {
   return resolve(PACKAGE_ROOT, `model/background.${variant}.bin`);
 }
 
+/**
+ * Where the vectors of the default routes' texts by the built-in model of a variant are, and their trained head.
+ * Only the bundled model's come with the program: whoever downloads weights has time to embed.
+ */
+export function defaultRoutesFile(variant: Variant, what: 'vectors' | 'heads'): string {
+  return resolve(PACKAGE_ROOT, `model/default-routes.${variant}.${what}.bin`);
+}
+
 function integer(min: number, max: number): (text: string) => number {
   return (text) => {
     const value = Number(text);

@@ -1,6 +1,7 @@
 import type { Embedder } from '../model/embedder.js';
 import type { ModelIdentity } from './decision.js';
 import type { HeadCache } from './head/head-cache.js';
+import type { ShippedHeads } from './shipped.js';
 import type { VectorCache } from './vector-cache.js';
 
 /**
@@ -20,6 +21,8 @@ export interface Encoder {
   readonly background?: () => Promise<Float32Array | undefined>;
   /** Trained heads that outlive the process. */
   readonly heads?: HeadCache;
+  /** Trained heads that came with the program, for sets that have none among those. */
+  readonly shippedHeads?: ShippedHeads;
   /** What decides about vectors beside the model's digest (runtime, processor), so that heads are kept apart. */
   readonly modelKey?: string;
 }

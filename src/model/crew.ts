@@ -4,9 +4,10 @@ import { Admission, workOf } from './admission.js';
 import type { Embedder, Embedding, EmbedOptions } from './embedder.js';
 import { Fifo } from './fifo.js';
 import { Job, MAX_ATTEMPTS } from './job.js';
-import type { ModelBytes } from './model-bytes.js';
+import type { ModelBytes, ModelPlaces } from './model-bytes.js';
 import type { PoolSettings } from './pool-settings.js';
 import { type LoadCrash, Seat, type SeatState } from './seat.js';
+import type { WorkerProcess } from './worker-process.js';
 
 /** Counts over the life of a pool, all its models together. */
 export interface PoolTotals {
@@ -53,8 +54,9 @@ export class Crew implements Embedder {
   /**
    * Starts the first worker, which loads its libraries and waits for the model. The others follow when it is
    * ready: they would only share the cores with what the first answer waits for.
+   * @param first a worker that was started ahead
    */
-  constructor(settings: PoolSettings, totals: PoolTotals, log: Log) {
+  constructor(settings: PoolSettings, totals: PoolTotals, log: Log, first?: WorkerProcess) {
     this.#settings = settings;
     this.#totals = totals;
     this.#admission = new Admission(settings.maxQueueMs);
@@ -83,7 +85,7 @@ export class Crew implements Embedder {
           log,
         ),
     );
-    this.#seats[0]?.start();
+    this.#seats[0]?.start(first);
   }
 
   /** Length of the vectors; 0 before there is a model. */
@@ -110,6 +112,11 @@ export class Crew implements Embedder {
     return this.#seats.filter((seat) => seat.inFlight > 0).length;
   }
 
+  /** Lets the first worker read by itself the model that {@link load} will follow with. At most once. */
+  begin(places: ModelPlaces): void {
+    this.#seats[0]?.begin(places);
+  }
+
   /**
    * Gives all workers the model. At most once. Resolves when `quorum` of them passed the canary; the others
    * follow, and so does every replacement.
@@ -124,6 +131,7 @@ export class Crew implements Embedder {
     for (const seat of this.#seats) seat.setModel(model);
     // A model that takes another's place has to wait for all of its workers anyway.
     if (quorum > 1) this.#startAll();
+    this.#checkQuorum();
     return verdict.finally(() => {
       this.#load = undefined;
     });
@@ -271,6 +279,10 @@ export class Crew implements Embedder {
 
   #onReady(): void {
     this.#startAll();
+    this.#checkQuorum();
+  }
+
+  #checkQuorum(): void {
     const ready = this.#seats.filter((seat) => seat.status.state === 'ready').length;
     if (!this.#load || ready < this.#load.quorum) return;
     this.#accepted = true;

@@ -13,31 +13,55 @@ const NICENESS = 5;
 // A terminal's Ctrl-C reaches the whole process group; when to end is the daemon's decision alone.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
 process.on('disconnect', () => process.exit(0));
+// The daemon may be gone before there was anybody to be told.
+if (!process.connected) process.exit(0);
 standBackForTheDaemon();
 
 // Messages wait in the channel until there is a listener, so these imports overlap with the daemon's own work.
-const [{ createTokenizer }, { createSession }, { checkCanary }, textEmbedder] = await Promise.all([
-  import('./tokenizer.js'),
-  import('./session.js'),
-  import('./canary.js'),
-  import('./text-embedder.js'),
-]);
+const [{ createTokenizer }, { createSession }, { checkCanary }, { readPlaced }, textEmbedder] =
+  await Promise.all([
+    import('./tokenizer.js'),
+    import('./session.js'),
+    import('./canary.js'),
+    import('./read-placed.js'),
+    import('./text-embedder.js'),
+  ]);
 
+type BeginMessage = Extract<ToWorker, { kind: 'begin' }>;
 type LoadMessage = Extract<ToWorker, { kind: 'load' }>;
+/** The next file of a model: the graph, `tokenizer.json`, `tokenizer_config.json`. */
+type NextFile = () => Uint8Array;
 
 let embedder: TextEmbedder | undefined;
 let last: Promise<void> = Promise.resolve();
 
 process.on('message', (message: ToWorker) => {
-  last = last.then(() => (message.kind === 'load' ? load(message) : answer(message.id, message.texts)));
+  last = last.then(() => {
+    if (message.kind === 'begin') return begin(message);
+    if (message.kind === 'embed') return answer(message.id, message.texts);
+    const sizes = message.sizes.values();
+    return load(message, () => receive(sizes.next().value ?? 0));
+  });
 });
 await send({ kind: 'warm' });
 
-async function load(message: LoadMessage): Promise<void> {
+/** Loads what lies where the daemon says, once it has proved to be the pinned bytes. */
+async function begin(message: BeginMessage): Promise<void> {
+  const files: Uint8Array[] = [];
+  try {
+    for (const file of message.files) files.push(await readPlaced(file));
+  } catch (error) {
+    await send({ kind: 'unread', message: messageOf(error) });
+    return;
+  }
+  await load(message, () => files.shift() ?? new Uint8Array(0));
+}
+
+async function load(message: BeginMessage | LoadMessage, next: NextFile): Promise<void> {
   const started = performance.now();
   let modelMs: number;
   try {
-    const loaded = await prepare(message);
+    const loaded = await prepare(message, next);
     modelMs = Math.round(performance.now() - started);
     await checkCanary(message.canary, message.spec, (text) => vectorOf(loaded, text));
     if (!message.spec.batch_sensitive) {
@@ -56,10 +80,9 @@ async function load(message: LoadMessage): Promise<void> {
   globalThis.gc?.();
 }
 
-async function prepare({ spec, sizes }: LoadMessage): Promise<TextEmbedder> {
-  const [modelSize, tokenizerSize, configSize] = sizes;
-  const session = await createSession(receive(modelSize), spec);
-  const tokenizer = createTokenizer(receive(tokenizerSize), receive(configSize), spec);
+async function prepare({ spec }: BeginMessage | LoadMessage, next: NextFile): Promise<TextEmbedder> {
+  const session = await createSession(next(), spec);
+  const tokenizer = createTokenizer(next(), next(), spec);
   return new textEmbedder.TextEmbedder(tokenizer, session);
 }
 

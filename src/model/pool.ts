@@ -2,11 +2,16 @@ import { AppError } from '../errors.js';
 import type { Log } from '../log.js';
 import { Crew, type PoolTotals, type WorkerStatus } from './crew.js';
 import type { Embedder, Embedding, EmbedOptions } from './embedder.js';
-import type { ModelBytes } from './model-bytes.js';
+import type { ModelBytes, ModelPlaces } from './model-bytes.js';
 import { defaultPoolSettings, type PoolSettings } from './pool-settings.js';
+import type { WorkerProcess } from './worker-process.js';
 
 /** Options of {@link createPool}: any of {@link PoolSettings}, and where to log. */
-export type PoolOptions = Partial<PoolSettings> & { readonly log: Log };
+export type PoolOptions = Partial<PoolSettings> & {
+  readonly log: Log;
+  /** A worker that was started ahead of the pool, which ends it like those that it starts itself. */
+  readonly first?: WorkerProcess;
+};
 
 /** A pool as it is now. */
 export interface PoolStatus {
@@ -28,6 +33,12 @@ export type Prepare = (embedder: Embedder) => Promise<void> | void;
 
 /** An {@link Embedder} over worker processes, and its life. */
 export interface Pool extends Embedder {
+  /**
+   * Lets the first worker read and load the model that the first `load` is expected to bring, while the caller still
+   * verifies and reads it. The worker takes nothing but the pinned bytes; where it finds none, or where `load` brings
+   * another model, nothing is lost but time. Nothing serves before `load`. At most once, before `load`.
+   */
+  begin(places: ModelPlaces): void;
   /**
    * Loads a model and lets it serve: the first one as soon as one worker has passed the canary, a later one when
    * all have, while the old workers go on; texts that the old ones have are finished by them. The pool keeps
@@ -51,8 +62,8 @@ const DEFAULT_CLOSE_DEADLINE_MS = 10_000;
 
 /** Makes a pool and starts its workers, which load their libraries while the caller verifies the model. */
 export function createPool(options: PoolOptions): Pool {
-  const { log, ...given } = options;
-  return new ProcessPool({ ...defaultPoolSettings(), ...given }, log);
+  const { log, first, ...given } = options;
+  return new ProcessPool({ ...defaultPoolSettings(), ...given }, log, first);
 }
 
 class ProcessPool implements Pool {
@@ -65,13 +76,15 @@ class ProcessPool implements Pool {
   #serving: Crew | undefined;
   readonly #retiring = new Set<Crew>();
   #lastLoad: Promise<void> = Promise.resolve();
+  /** The digest of the model that the spare crew has begun with. */
+  #begun: string | undefined;
   #closing = false;
   #closed: Promise<void> | undefined;
 
-  constructor(settings: PoolSettings, log: Log) {
+  constructor(settings: PoolSettings, log: Log, first: WorkerProcess | undefined) {
     this.#settings = settings;
     this.#log = log;
-    this.#spare = this.#newCrew();
+    this.#spare = this.#newCrew(first);
   }
 
   get dimension(): number {
@@ -82,6 +95,12 @@ class ProcessPool implements Pool {
     if (this.#closing) return Promise.reject(closing());
     if (this.#serving) return this.#serving.embed(text, options);
     return Promise.reject(new AppError('not_ready', 'no model is loaded yet', { retryable: true }));
+  }
+
+  begin(places: ModelPlaces): void {
+    if (this.#closing || !this.#spare) return;
+    this.#begun = places.digest;
+    this.#spare.begin(places);
   }
 
   load(model: ModelBytes, prepare?: Prepare): Promise<void> {
@@ -110,8 +129,7 @@ class ProcessPool implements Pool {
 
   async #load(model: ModelBytes, prepare: Prepare | undefined): Promise<void> {
     if (this.#closing) throw closing();
-    const crew = this.#spare ?? this.#newCrew();
-    this.#spare = undefined;
+    const crew = this.#crewFor(model);
     this.#incoming = crew;
     try {
       await crew.load(model, this.#serving ? this.#settings.workers : 1);
@@ -144,8 +162,17 @@ class ProcessPool implements Pool {
     ]);
   }
 
-  #newCrew(): Crew {
-    return new Crew(this.#settings, this.#totals, this.#log);
+  /** The crew that was started ahead, unless it has begun with another model. */
+  #crewFor(model: ModelBytes): Crew {
+    const spare = this.#spare;
+    this.#spare = undefined;
+    if (spare && (this.#begun === undefined || this.#begun === model.digest)) return spare;
+    if (spare) this.#retire(spare);
+    return this.#newCrew();
+  }
+
+  #newCrew(first?: WorkerProcess): Crew {
+    return new Crew(this.#settings, this.#totals, this.#log, first);
   }
 }
 

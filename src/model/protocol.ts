@@ -1,13 +1,22 @@
 import type { CanarySpec, EmbeddingSpec } from '../cache/manifest.js';
 import type { ErrorCode } from '../errors.js';
+import type { PlacedFile } from './model-bytes.js';
 
 /**
  * What the daemon and an inference worker say to each other, over Node's IPC channel with `advanced`
- * serialization. A worker serves one model in its life: it says `warm`, gets `load`, says `loaded` or
- * `refused`, and then answers every `embed`, in order. Texts come and go in groups, since every message wakes a
- * process that may have to take the core from a forward pass.
+ * serialization. A worker serves one model in its life: it says `warm`, gets `begin` or `load`, says `loaded` or
+ * `refused`, and then answers every `embed`, in order. To `begin` it may say `unread`; then it waits for `load`.
+ * Texts come and go in groups, since every message wakes a process that may have to take the core from a forward
+ * pass.
  */
 export type ToWorker =
+  /** Read the files of the model yourself, from the first place where the pinned bytes lie. */
+  | {
+      readonly kind: 'begin';
+      readonly spec: EmbeddingSpec;
+      readonly canary: CanarySpec;
+      readonly files: readonly PlacedFile[];
+    }
   | {
       readonly kind: 'load';
       readonly spec: EmbeddingSpec;
@@ -24,6 +33,8 @@ export type ToWorker =
 export type FromWorker =
   /** The libraries are loaded. */
   | { readonly kind: 'warm' }
+  /** The pinned bytes are not, or not yet, where `begin` said. */
+  | { readonly kind: 'unread'; readonly message: string }
   /** The model is loaded and passed its canary; `batches`: texts of like length share forward passes. */
   | { readonly kind: 'loaded'; readonly times: LoadTimes; readonly batches: boolean }
   /** The model is at fault; another worker would say the same. */

@@ -2,7 +2,7 @@ import type { ErrorCode } from '../errors.js';
 import { messageOf } from '../errors.js';
 import type { Log } from '../log.js';
 import type { Job } from './job.js';
-import type { ModelBytes } from './model-bytes.js';
+import type { ModelBytes, ModelPlaces } from './model-bytes.js';
 import type { PoolSettings } from './pool-settings.js';
 import type { LoadTimes, WorkerEmbedding, WorkerResult } from './protocol.js';
 import { type WorkerExit, WorkerProcess } from './worker-process.js';
@@ -55,13 +55,14 @@ export class Seat {
   readonly #log: Log;
   #process: WorkerProcess | undefined;
   #model: ModelBytes | undefined;
+  /** The process reads or has read the model by itself. */
+  #begun = false;
   #state: SeatState = 'starting';
   #started = false;
   #warm = false;
   #restarts = 0;
   /** Deaths since the last healthy spell. */
   #failures = 0;
-  #spawnedAt = 0;
   #readyAt: number | undefined;
   /** What is at the process, in order: it executes the first. */
   #groups: Group[] = [];
@@ -77,11 +78,14 @@ export class Seat {
     this.#log = log;
   }
 
-  /** Starts the seat's first process, if that was not done yet. */
-  start(): void {
+  /**
+   * Starts the seat's first process, if that was not done yet.
+   * @param first one that was started ahead
+   */
+  start(first?: WorkerProcess): void {
     if (this.#started || this.#state === 'ended') return;
     this.#started = true;
-    this.#spawn();
+    this.#spawn(first);
   }
 
   get status(): { pid: number | null; state: SeatState; restarts: number } {
@@ -97,10 +101,19 @@ export class Seat {
     return this.#state === 'ready' && this.#groups.length < this.#settings.groupsPerWorker;
   }
 
+  /** Lets the process, and none of its successors, read the model by itself, which `setModel` will follow with. */
+  begin(places: ModelPlaces): void {
+    if (!this.#process || this.#model) return;
+    this.#begun = true;
+    this.#watch('did not load the model in time', this.#settings.loadTimeoutMs);
+    this.#process.begin(places);
+    if (this.#warm) this.#state = 'loading';
+  }
+
   /** Gives the seat its model, for this process and all its successors. At most once. */
   setModel(model: ModelBytes): void {
     this.#model = model;
-    if (this.#process) this.#load(this.#process, model);
+    if (this.#process && !this.#begun) this.#load(this.#process, model);
   }
 
   /** Sends texts that are to be answered together. The seat must have room. */
@@ -124,18 +137,20 @@ export class Seat {
     await this.#process?.end();
   }
 
-  #spawn(): void {
+  #spawn(first?: WorkerProcess): void {
     this.#state = 'starting';
     this.#warm = false;
+    this.#begun = false;
     this.#killedBecause = undefined;
-    this.#spawnedAt = performance.now();
     this.#readyAt = undefined;
     let process: WorkerProcess;
     try {
-      process = new WorkerProcess(
-        this.#settings.workerEntry,
+      process = first ?? new WorkerProcess(this.#settings.workerEntry);
+      this.#process = process;
+      process.attach(
         {
           warm: () => this.#onWarm(),
+          unread: (message) => this.#onUnread(message),
           loaded: (times, batches) => this.#onLoaded(times, batches),
           refused: (code, message) => this.#onRefused(code, message),
           embedded: (id, results) => this.#onAnswer(id, results),
@@ -148,7 +163,6 @@ export class Seat {
       queueMicrotask(() => this.#onExited({ code: null, signal: null }, messageOf(error)));
       return;
     }
-    this.#process = process;
     if (this.#model) this.#load(process, this.#model);
   }
 
@@ -162,7 +176,17 @@ export class Seat {
   #onWarm(): void {
     if (this.#state !== 'starting') return;
     this.#warm = true;
-    this.#state = this.#model ? 'loading' : 'warm';
+    this.#state = this.#model || this.#begun ? 'loading' : 'warm';
+  }
+
+  /** An empty volume, most often: the bytes follow. */
+  #onUnread(message: string): void {
+    if (this.#state !== 'loading') return;
+    clearTimeout(this.#watchdog);
+    this.#log.debug({ pid: this.#process?.pid, reason: message }, 'inference worker waits for the model');
+    this.#begun = false;
+    this.#state = 'warm';
+    if (this.#process && this.#model) this.#load(this.#process, this.#model);
   }
 
   #onLoaded(times: LoadTimes, batches: boolean): void {
@@ -170,7 +194,7 @@ export class Seat {
     clearTimeout(this.#watchdog);
     this.#state = 'ready';
     this.#readyAt = performance.now();
-    const sinceSpawnMs = Math.round(this.#readyAt - this.#spawnedAt);
+    const sinceSpawnMs = Math.round(this.#readyAt - (this.#process?.startedAt ?? this.#readyAt));
     this.#log.info({ pid: this.#process?.pid, sinceSpawnMs, ...times, batches }, 'inference worker ready');
     this.#listener.ready();
     if (this.hasRoom) this.#listener.roomy();

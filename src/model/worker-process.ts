@@ -3,12 +3,14 @@ import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
 import type { ErrorCode } from '../errors.js';
 import type { Log } from '../log.js';
-import type { ModelBytes } from './model-bytes.js';
+import type { ModelBytes, ModelPlaces } from './model-bytes.js';
 import { BYTES_FD, type FromWorker, type LoadTimes, type ToWorker, type WorkerResult } from './protocol.js';
 
 /** What a worker process reports. After `exited` nothing more comes. */
 export interface WorkerListener {
   warm(): void;
+  /** The model is not where `begin` said. */
+  unread(message: string): void;
   loaded(times: LoadTimes, batches: boolean): void;
   refused(code: ErrorCode, message: string): void;
   embedded(id: number, results: readonly WorkerResult[]): void;
@@ -40,12 +42,19 @@ const PASSED_ENV = ['PATH', 'LD_LIBRARY_PATH', 'TZ'];
 /** A worker that was asked to end gets this long for the forward pass that it is in. */
 const END_GRACE_MS = 2_000;
 
-/** One child process, from spawn to exit. Knows nothing of queues and restarts. */
+/**
+ * One child process, from spawn to exit. Knows nothing of queues and restarts. It may be started long before there
+ * is anybody to listen to it: what it says until then waits for {@link attach}.
+ */
 export class WorkerProcess {
+  /** When it was started, by `performance.now()`. */
+  readonly startedAt = performance.now();
   readonly #child: ChildProcess;
   readonly #exited: Promise<void>;
+  #audience: { readonly listener: WorkerListener; readonly log: Log } | undefined;
+  #unheard: ((listener: WorkerListener, log: Log) => void)[] = [];
 
-  constructor(entry: URL, listener: WorkerListener, log: Log) {
+  constructor(entry: URL) {
     const child = fork(entry, [], {
       // stdin, stdout, stderr, the IPC channel, and the pipe for the model's bytes (BYTES_FD).
       stdio: ['ignore', 'pipe', 'pipe', 'ipc', 'pipe'],
@@ -55,13 +64,15 @@ export class WorkerProcess {
       env: { ...MALLOC_ENV, ...pick(process.env, PASSED_ENV) },
     });
     this.#child = child;
-    child.on('message', (message: FromWorker) => deliver(message, listener));
-    this.#logOutput(log);
+    const { pid } = child;
+    child.on('message', (message: FromWorker) => this.#tell((listener) => deliver(message, listener)));
     // Without a listener a broken pipe (the worker died while it was written to) would end the daemon.
     child.stdio?.[BYTES_FD]?.on('error', (error) =>
-      log.debug({ pid: child.pid, err: error }, 'worker pipe broke'),
+      this.#tell((_, log) => log.debug({ pid, err: error }, 'worker pipe broke')),
     );
-    child.on('error', (error) => log.error({ pid: child.pid, err: error }, 'inference worker error'));
+    child.on('error', (error) =>
+      this.#tell((_, log) => log.error({ pid, err: error }, 'inference worker error')),
+    );
 
     const exit = new Promise<WorkerExit>((resolve) => {
       child.once('exit', (code, signal) => resolve({ code, signal }));
@@ -73,12 +84,26 @@ export class WorkerProcess {
       if (child.connected) child.once('disconnect', resolve);
       else resolve();
     });
-    this.#exited = Promise.all([exit, disconnected]).then(([how]) => listener.exited(how));
+    this.#exited = Promise.all([exit, disconnected]).then(([how]) =>
+      this.#tell((listener) => listener.exited(how)),
+    );
+  }
+
+  /** Delivers what the process has said so far and all that it will say. At most once. */
+  attach(listener: WorkerListener, log: Log): void {
+    this.#audience = { listener, log };
+    this.#logOutput(log);
+    for (const tell of this.#unheard.splice(0)) tell(listener, log);
   }
 
   /** `undefined` when the process could not be spawned. */
   get pid(): number | undefined {
     return this.#child.pid;
+  }
+
+  /** Tells where the model may lie. At most once. */
+  begin({ spec, canary, files }: ModelPlaces): void {
+    this.#send({ kind: 'begin', spec, canary, files });
   }
 
   /** Sends the model. At most once. */
@@ -113,6 +138,11 @@ export class WorkerProcess {
     clearTimeout(timer);
   }
 
+  #tell(event: (listener: WorkerListener, log: Log) => void): void {
+    if (this.#audience) event(this.#audience.listener, this.#audience.log);
+    else this.#unheard.push(event);
+  }
+
   #send(message: ToWorker): void {
     // A failure means that the worker is dying, and its exit is dealt with elsewhere.
     if (this.#child.connected) this.#child.send(message, () => {});
@@ -132,6 +162,7 @@ export class WorkerProcess {
 
 function deliver(message: FromWorker, listener: WorkerListener): void {
   if (message.kind === 'warm') listener.warm();
+  else if (message.kind === 'unread') listener.unread(message.message);
   else if (message.kind === 'loaded') listener.loaded(message.times, message.batches);
   else if (message.kind === 'refused') listener.refused(message.code, message.message);
   else listener.embedded(message.id, message.results);

@@ -5,11 +5,12 @@ import { Classifier } from '../../src/classify/classifier.js';
 import type { ModelIdentity } from '../../src/classify/decision.js';
 import { BACKGROUND } from '../../src/classify/head/background.js';
 import { decodeBackground } from '../../src/classify/head/background-file.js';
-import { headScoring } from '../../src/classify/head/head-scoring.js';
+import { type HeadReport, headScoring } from '../../src/classify/head/head-scoring.js';
 import type { RouteSet } from '../../src/classify/route-set.js';
 import { parseRouteSet } from '../../src/classify/routes.js';
 import { leaveOneOutRoutes } from '../../src/classify/similarity-scorer.js';
 import { createPool, type Pool } from '../../src/model/pool.js';
+import { shippedBackground, shippedRoutes } from '../../src/route-caches.js';
 import { backgroundFile, builtInManifest, type Variant } from '../../src/settings.js';
 import { bundledModel, cosine, headWorker, workerEntry } from '../support/model.js';
 import { IN_SCOPE, IN_SCOPE_UNSEEN, OUT_OF_SCOPE } from './held-out.js';
@@ -64,6 +65,40 @@ describe.each(['nearest', 'head'] as const)('the default route set on the real m
     }
     const sum = cosines.reduce((total, [same]) => total + same, 0);
     expect(sum / cosines.length).toBeGreaterThan(0.99);
+  });
+
+  it.runIf(method === 'head')('comes with the vectors and the head that this machine makes', async () => {
+    const manifest = await loadManifest(builtInManifest('q8'));
+    const { vectors, heads } = shippedRoutes(manifest);
+    const texts = set.routes.flatMap(({ utterances }) => utterances);
+    const shippedVectors = (await vectors.get(texts)).vectors;
+    const own = classifier.active?.vectors;
+    for (const text of texts) {
+      const vector = own?.matrix.row(own.rowOf.get(text) ?? -1) ?? [];
+      expect(cosine(shippedVectors.get(text) ?? [], vector), text).toBeGreaterThan(0.98);
+    }
+
+    const { id, revision, variant, digest } = { ...model, digest: manifest.digest };
+    const encoder = {
+      embedder: pool,
+      model: { id, revision, variant, digest },
+      background: () => shippedBackground(manifest),
+      cache: vectors,
+      shippedHeads: heads,
+    };
+    const reports: HeadReport[] = [];
+    const other = new Classifier({
+      encoder,
+      createScorer: headScoring({ method, onReport: (report) => reports.push(report) }),
+    });
+    expect(await other.load(set)).toMatchObject({ embedded: 0, cached: texts.length });
+    expect(reports).toMatchObject([{ method: 'head', trained: false }]);
+
+    const asked = [...IN_SCOPE, ...IN_SCOPE_UNSEEN].map(([text]) => text).concat(OUT_OF_SCOPE);
+    const [here, there] = await Promise.all([classifier.classifyBatch(asked), other.classifyBatch(asked)]);
+    const alike = asked.filter((_, n) => here.decisions[n]?.route === there.decisions[n]?.route);
+    expect(alike.length / asked.length).toBeGreaterThan(0.98);
+    other.close();
   });
 
   /** Share of texts that went where they should, and what went elsewhere. */

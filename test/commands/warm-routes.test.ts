@@ -1,11 +1,16 @@
 import { execFileSync } from 'node:child_process';
 import { expect, it } from 'vitest';
 import { startDaemon } from '../support/daemon.js';
+import { ownRoutes } from '../support/own-routes.js';
 import { temporaryFolder } from '../support/volume.js';
 
 it('pull --routes leaves a first start nothing to embed and nothing to train', async () => {
   const volume = await temporaryFolder();
-  const env = { MODEL_CACHE_DIR: volume, HF_HUB_OFFLINE: '1' };
+  const env = {
+    MODEL_CACHE_DIR: volume,
+    HF_HUB_OFFLINE: '1',
+    ROUTES_FILE: ownRoutes(await temporaryFolder()),
+  };
   const stdout = execFileSync(process.execPath, ['dist/main.js', 'pull', '--routes', '--quiet', '--json'], {
     env: { PATH: process.env.PATH, ...env },
     encoding: 'utf8',

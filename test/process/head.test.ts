@@ -3,11 +3,20 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import type { Decision } from '../../src/classify/decision.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { ownRoutes } from '../support/own-routes.js';
 import { temporaryFolder } from '../support/volume.js';
 
 /** Boots on a volume until it serves; what it says of its scorer. */
-async function boot(volume: string): Promise<{ daemon: TestDaemon; scored: unknown; warned: boolean }> {
-  const daemon = await startDaemon({ MODEL_CACHE_DIR: volume, HF_HUB_OFFLINE: '1', INFERENCE_WORKERS: '2' });
+async function boot(
+  volume: string,
+  env: NodeJS.ProcessEnv,
+): Promise<{ daemon: TestDaemon; scored: unknown; warned: boolean }> {
+  const daemon = await startDaemon({
+    MODEL_CACHE_DIR: volume,
+    HF_HUB_OFFLINE: '1',
+    INFERENCE_WORKERS: '2',
+    ...env,
+  });
   await daemon.ready(60_000);
   return {
     daemon,
@@ -18,6 +27,7 @@ async function boot(volume: string): Promise<{ daemon: TestDaemon; scored: unkno
 
 it('a boot trains nothing that was trained before, and trains again what has rotted', async () => {
   const volume = await temporaryFolder();
+  const env = { ROUTES_FILE: ownRoutes(await temporaryFolder()) };
   const ask = async ({ post }: TestDaemon): Promise<Decision> => {
     const { status, body } = await post<Decision>('/classify', {
       text: 'translate my message to swedish',
@@ -28,7 +38,7 @@ it('a boot trains nothing that was trained before, and trains again what has rot
     return body;
   };
 
-  const first = await boot(volume);
+  const first = await boot(volume, env);
   expect(first.scored).toMatchObject({ method: 'head', trained: true });
   const answer = await ask(first.daemon);
   expect(answer).toMatchObject({
@@ -39,7 +49,7 @@ it('a boot trains nothing that was trained before, and trains again what has rot
   expect(answer.candidates[0]?.contribution?.head_probability).toBeGreaterThan(0.5);
   await first.daemon.stop();
 
-  const second = await boot(volume);
+  const second = await boot(volume, env);
   expect(second).toMatchObject({ scored: { method: 'head', trained: false }, warned: false });
   expect(await ask(second.daemon)).toEqual(answer);
   await second.daemon.stop();
@@ -51,7 +61,7 @@ it('a boot trains nothing that was trained before, and trains again what has rot
     join(folder, name),
     bytes.map((byte, at) => (at === 500 ? byte ^ 0x10 : byte)),
   );
-  const third = await boot(volume);
+  const third = await boot(volume, env);
   expect(third).toMatchObject({ scored: { method: 'head', trained: true }, warned: true });
   expect(await ask(third.daemon)).toEqual(answer);
   await third.daemon.stop();
