@@ -206,7 +206,7 @@ export class Classifier {
       `${encoder.model.digest} ${set.digest}`,
       set.utteranceCount,
       async (stop) => {
-        const { vectors } = await embedRoutes(set, encoder.embedder, { signal: stop });
+        const { vectors } = await embedRoutes(set, encoder.embedder, { signal: stop, passing: true });
         // Sentences made of one name are too much alike to learn anything from leaving one out.
         const scorer = named
           ? new SimilarityScorer(vectors, NAMED_CENTRE)

@@ -9,7 +9,7 @@ import {
   type Scorer,
   type ScorerIdentity,
 } from './scorer.js';
-import type { RouteVectors } from './vectors.js';
+import { multiplyRoutes, type RouteVectors } from './vectors.js';
 
 /**
  * Constants of the similarity scorer, chosen by measurement: on the default route set by leave-one-out with
@@ -73,7 +73,8 @@ export class SimilarityScorer implements Scorer {
 
   score(vector: Float32Array, candidates: Uint32Array | undefined, out: RouteScores): void {
     const among = candidates ?? this.#all;
-    writeEvidence(this.#vectors, vector, among, out);
+    multiplyRoutes(this.#vectors, vector, candidates);
+    writeEvidence(this.#vectors, among, out);
     for (const route of among) {
       const evidence = out.score[route] ?? 0;
       out.score[route] = 1 / (1 + Math.exp((this.#centre - evidence) / SIMILARITY_DEFAULTS.scale));
@@ -162,7 +163,8 @@ async function leaveOut(
   const out = createRouteScores(routes);
   let since = performance.now();
   for (const [index, row] of rows.entries()) {
-    writeEvidence(vectors, vectors.matrix.row(row), all, out, row);
+    multiplyRoutes(vectors, vectors.matrix.row(row));
+    writeEvidence(vectors, all, out, row);
     visit(index, out);
     if (performance.now() - since <= YIELD_AFTER_MS) continue;
     await yieldToOthers();
@@ -172,12 +174,11 @@ async function leaveOut(
 }
 
 /**
- * Writes the best cosine and the evidence, share included, of each route in `among`.
+ * Writes the best cosine and the evidence, share included, of each route in `among`, whose cosines are known.
  * @param without a row that does not count
  */
 function writeEvidence(
   { matrix, offsets }: RouteVectors,
-  vector: Float32Array,
   among: Uint32Array,
   out: RouteScores,
   without = -1,
@@ -185,12 +186,10 @@ function writeEvidence(
   const { poolingTemperature, shareTemperature, shareWeight } = SIMILARITY_DEFAULTS;
   const { products } = matrix;
   const { similarity, score } = out;
-  matrix.load(vector);
   let highest = Number.NEGATIVE_INFINITY;
   for (const route of among) {
     const from = offsets[route] ?? 0;
     const to = offsets[route + 1] ?? 0;
-    matrix.multiply(from, to);
     let best = -1;
     for (let row = from; row < to; row += 1) {
       if (row !== without) best = Math.max(best, products[row] as number);

@@ -17,6 +17,18 @@ export interface RouteVectors {
   readonly rowOf: ReadonlyMap<string, number>;
 }
 
+/** Writes the cosines of the vector and the utterances of the candidates, or all, into the matrix's `products`. */
+export function multiplyRoutes(
+  { matrix, offsets }: RouteVectors,
+  vector: Float32Array,
+  candidates?: Uint32Array,
+): void {
+  matrix.load(vector);
+  if (candidates === undefined) matrix.multiply(0, matrix.rows);
+  else
+    for (const route of candidates) matrix.multiply(offsets[route] as number, offsets[route + 1] as number);
+}
+
 /** Options of {@link embedRoutes}. */
 export interface EmbedRoutesOptions {
   readonly signal?: AbortSignal;
@@ -28,6 +40,8 @@ export interface EmbedRoutesOptions {
   readonly cache?: VectorCache;
   /** Texts under way at once. Default: two for each core, so that no worker waits for the next text. */
   readonly concurrency?: number;
+  /** Whether the set is one of many that come and go, see {@link RowMatrix}. */
+  readonly passing?: boolean;
 }
 
 /** What {@link embedRoutes} did. Counts are of distinct utterances. */
@@ -95,7 +109,7 @@ export async function embedRoutes(
     signal,
   );
 
-  const vectors = arrange(set, dimension, known);
+  const vectors = arrange(set, known, new RowMatrix(set.utteranceCount, dimension, options));
   if (cache && missing.length > 0) {
     try {
       await cache.put(known);
@@ -126,8 +140,7 @@ async function embedPatiently(embedder: Embedder, text: string, signal: AbortSig
   }
 }
 
-function arrange(set: RouteSet, dimension: number, known: ReadonlyMap<string, Float32Array>): RouteVectors {
-  const matrix = new RowMatrix(set.utteranceCount, dimension);
+function arrange(set: RouteSet, known: ReadonlyMap<string, Float32Array>, matrix: RowMatrix): RouteVectors {
   const offsets = new Uint32Array(set.routes.length + 1);
   const rowOf = new Map<string, number>();
   let row = 0;

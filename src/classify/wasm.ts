@@ -37,6 +37,15 @@ export const wasm = {
   storeFloat: (offset: number): number[] => [0x38, 0x02, offset],
 } as const;
 
+/** The four lanes of a local added up, always in the same order. */
+export function sumOfLanes(local: number): number[] {
+  const laneAt = (index: number): number[] => [...wasm.get(local), ...wasm.lane(index)];
+  return [
+    ...[...laneAt(0), ...laneAt(1), ...wasm.addFloats],
+    ...[...laneAt(2), ...laneAt(3), ...wasm.addFloats, ...wasm.addFloats],
+  ];
+}
+
 /** One function over one memory, as it is compiled once and made for each memory. */
 export class Kernel {
   readonly #bytes: Uint8Array;

@@ -1,6 +1,6 @@
 import { RowMatrix } from '../row-matrix.js';
 import type { Contribution, RouteScores, Scorer, ScorerIdentity } from '../scorer.js';
-import type { RouteVectors } from '../vectors.js';
+import { multiplyRoutes, type RouteVectors } from '../vectors.js';
 import { scoreOf } from './calibration.js';
 import type { Head } from './fit-head.js';
 import { HEAD_VERSION } from './sizes.js';
@@ -105,18 +105,10 @@ export class HeadScorer implements Scorer {
 
   /** Products of the vector with the candidates' weights and utterances. */
   #multiply(vector: Float32Array, candidates: Uint32Array | undefined): void {
-    const { matrix, offsets } = this.#vectors;
-    matrix.load(vector);
+    multiplyRoutes(this.#vectors, vector, candidates);
     this.#weights.load(vector);
-    if (candidates === undefined) {
-      matrix.multiply(0, matrix.rows);
-      this.#weights.multiply(0, this.#weights.rows);
-      return;
-    }
-    for (const route of candidates) {
-      matrix.multiply(offsets[route] as number, offsets[route + 1] as number);
-      this.#weights.multiply(route, route + 1);
-    }
+    if (candidates === undefined) this.#weights.multiply(0, this.#weights.rows);
+    else for (const route of candidates) this.#weights.multiply(route, route + 1);
   }
 
   #bestCosine(route: number): number {

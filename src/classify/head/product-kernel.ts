@@ -1,4 +1,4 @@
-import { Kernel, wasm } from '../wasm.js';
+import { Kernel, sumOfLanes, wasm } from '../wasm.js';
 
 /**
  * Multiplies every vector with every row (a product of matrices, the second one transposed), all inside one
@@ -42,7 +42,7 @@ export const ROWS_AT_ONCE = 2;
 const [VECTORS, COUNT, ROWS, ROW_COUNT, BYTES, OUT, OUT_BYTES] = [0, 1, 2, 3, 4, 5, 6];
 const [AT, LEFT, TO, I, P] = [7, 8, 9, 10, 11];
 const [FIRST, SECOND, VECTOR, SUMS] = [12, 13, 16, 17];
-const { get, set, constant, add, lane, addFloats } = wasm;
+const { get, set, constant, add } = wasm;
 const sum = (vector: number, row: number): number => SUMS + vector * ROWS_AT_ONCE + row;
 const addTo = (local: number, value: number[]): number[] => [...get(local), ...value, ...add, ...set(local)];
 const take = (local: number, count: number): number[] => [
@@ -70,10 +70,7 @@ const step = [
   ]),
 ];
 const store = (local: number, offset: number): number[] => [
-  ...get(P),
-  ...[...get(local), ...lane(0), ...get(local), ...lane(1), ...addFloats],
-  ...[...get(local), ...lane(2), ...get(local), ...lane(3), ...addFloats, ...addFloats],
-  ...wasm.storeFloat(offset),
+  ...[...get(P), ...sumOfLanes(local), ...wasm.storeFloat(offset)],
 ];
 
 const PRODUCT = new Kernel(7, { i32: 5, v128: 5 + sums.length }, [
