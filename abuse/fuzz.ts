@@ -17,6 +17,8 @@ export interface FuzzOptions extends Secrets {
   readonly lanes: number;
   /** In which every input has to be answered. */
   readonly deadlineMs: number;
+  /** Told after every thousand inputs. */
+  onSurvived(survived: number): void;
 }
 
 /**
@@ -25,8 +27,13 @@ export interface FuzzOptions extends Secrets {
  * @returns how many were tried, and what fell short
  */
 export async function fuzz(options: FuzzOptions): Promise<{ tried: number; shortfalls: string[] }> {
+  let survived = 0;
+  const count = (): void => {
+    survived += 1;
+    if (survived % 1_000 === 0) options.onSurvived(survived);
+  };
   const lanes = await Promise.all(
-    Array.from({ length: options.lanes }, (_, lane) => runLane(options, options.seed + lane)),
+    Array.from({ length: options.lanes }, (_, lane) => runLane(options, options.seed + lane, count)),
   );
   return {
     tried: lanes.reduce((sum, { tried }) => sum + tried, 0),
@@ -37,6 +44,7 @@ export async function fuzz(options: FuzzOptions): Promise<{ tried: number; short
 async function runLane(
   { daemon, golden, inputs, runs, lanes, deadlineMs, volume }: FuzzOptions,
   seed: number,
+  survived: () => void,
 ): Promise<{ tried: number; shortfalls: string[] }> {
   const wire = new Wire(daemon.url);
   let round = seed;
@@ -50,6 +58,7 @@ async function runLane(
     judge(input, answer, { volume });
     round += 1;
     await askGolden(wire, golden[round % golden.length], deadlineMs);
+    survived();
   });
   try {
     const details = await fc.check(property, { seed, numRuns: Math.ceil(runs / lanes) });

@@ -24,10 +24,13 @@ export interface AskOptions {
 /** An HTTP client that sends exactly the bytes it is given, over connections that it keeps while they live. */
 export class Wire {
   readonly #port: number;
+  readonly #localAddress: string | undefined;
   readonly #idle: Socket[] = [];
 
-  constructor(url: string) {
+  /** @param localAddress the address of this machine to ask from; default: the kernel's choice */
+  constructor(url: string, localAddress?: string) {
     this.#port = Number(new URL(url).port);
+    this.#localAddress = localAddress;
   }
 
   /**
@@ -38,7 +41,7 @@ export class Wire {
     const { finish = false, alone = finish, timeoutMs = 15_000, head = false } = options;
     const kept = alone ? undefined : this.#idle.pop();
     kept?.removeAllListeners('end');
-    const socket = kept ?? (await open(this.#port));
+    const socket = kept ?? (await open(this.#port, this.#localAddress));
     const answer = await exchange(socket, bytes, { finish, timeoutMs, head });
     if (answer?.stays && !alone && !socket.readableEnded) this.#keep(socket);
     else socket.destroy();
@@ -62,9 +65,15 @@ export class Wire {
 }
 
 /** Opens a connection to a port of this machine. */
-export function open(port: number): Promise<Socket> {
+export function open(port: number, localAddress?: string): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true });
+    const socket = connect({
+      port,
+      host: '127.0.0.1',
+      ...(localAddress && { localAddress }),
+      noDelay: true,
+      allowHalfOpen: true,
+    });
     socket.once('error', reject);
     socket.once('connect', () => {
       socket.off('error', reject);
