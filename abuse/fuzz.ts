@@ -1,10 +1,11 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import type { Golden } from '../campaign/load.js';
 import type { TestDaemon } from '../test/support/daemon-process.js';
 import { type Input, JSON_TYPE, requestOf } from './inputs/input.js';
 import { judge, type Secrets } from './judge.js';
-import { Wire } from './wire.js';
+import { type Answer, Wire } from './wire.js';
 
 /** What {@link fuzz} is given. */
 export interface FuzzOptions extends Secrets {
@@ -49,13 +50,7 @@ async function runLane(
   const wire = new Wire(daemon.url);
   let round = seed;
   const property = fc.asyncProperty(inputs, async (input) => {
-    const answer = await wire.ask(input.bytes, {
-      timeoutMs: deadlineMs,
-      finish: input.unfinished === true,
-      alone: input.alone === true,
-      head: input.head === true,
-    });
-    judge(input, answer, { volume });
+    judge(input, await askAgain(wire, input, deadlineMs), { volume });
     round += 1;
     await askGolden(wire, golden[round % golden.length], deadlineMs);
     survived();
@@ -69,6 +64,24 @@ async function runLane(
     return { tried: details.numRuns, shortfalls: [`${input.what}: ${cause} (seed ${seed}; sent ${sent})`] };
   } finally {
     wire.close();
+  }
+}
+
+/** How often an input is sent again to a daemon that says that it is busy with others. */
+const MAX_RETRIES = 20;
+
+/** Sends an input; comes back, as a client should, when it is told that there is no room for it right now. */
+async function askAgain(wire: Wire, input: Input, timeoutMs: number): Promise<Answer | undefined> {
+  for (let retries = 0; ; retries += 1) {
+    const answer = await wire.ask(input.bytes, {
+      timeoutMs,
+      finish: input.unfinished === true,
+      alone: input.alone === true,
+      head: input.head === true,
+    });
+    const seconds = Number(answer?.headers.get('retry-after'));
+    if (answer?.status !== 503 || !(seconds >= 1) || retries === MAX_RETRIES) return answer;
+    await sleep(seconds * 1_000);
   }
 }
 

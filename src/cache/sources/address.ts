@@ -64,7 +64,7 @@ export function isMetadataAddress(address: string): boolean {
 }
 
 function isAmong({ v4, v6 }: Blocked, address: string): boolean {
-  const bare = address.replace(/^\[|\]$/g, '').replace(/%.*$/, '');
+  const bare = address.replace(/^\[|\]$/g, '').replace(/%.*/, '');
   const family = isIP(bare);
   if (family === 4) return v4.check(bare, 'ipv4');
   if (family !== 6) return true;
