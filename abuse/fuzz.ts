@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import type { Golden } from '../campaign/load.js';
+import { messageOf } from '../src/errors.js';
 import type { TestDaemon } from '../test/support/daemon-process.js';
 import { type Input, JSON_TYPE, requestOf } from './inputs/input.js';
 import { judge, type Secrets } from './judge.js';
@@ -49,22 +50,33 @@ async function runLane(
 ): Promise<{ tried: number; shortfalls: string[] }> {
   const wire = new Wire(daemon.url);
   let round = seed;
+  // What an input does to a daemon may make the smaller ones fail in another way.
+  let first: string | undefined;
   const property = fc.asyncProperty(inputs, async (input) => {
-    judge(input, await askAgain(wire, input, deadlineMs), { volume });
-    round += 1;
-    await askGolden(wire, golden[round % golden.length], deadlineMs);
+    try {
+      judge(input, await askAgain(wire, input, deadlineMs), { volume });
+      round += 1;
+      await askGolden(wire, golden[round % golden.length], deadlineMs);
+    } catch (error) {
+      first ??= describe(input, error);
+      throw error;
+    }
     survived();
   });
   try {
     const details = await fc.check(property, { seed, numRuns: Math.ceil(runs / lanes) });
     const [input] = details.counterexample ?? [];
     if (!input) return { tried: details.numRuns, shortfalls: [] };
-    const cause = details.errorInstance instanceof Error ? details.errorInstance.message : 'failed';
-    const sent = JSON.stringify(input.bytes.toString('latin1').slice(0, 300));
-    return { tried: details.numRuns, shortfalls: [`${input.what}: ${cause} (seed ${seed}; sent ${sent})`] };
+    const smallest = describe(input, details.errorInstance);
+    return { tried: details.numRuns, shortfalls: [`${smallest}; seed ${seed}; at first ${first}`] };
   } finally {
     wire.close();
   }
+}
+
+function describe({ what, bytes }: Input, error: unknown): string {
+  const sent = JSON.stringify(bytes.toString('latin1').slice(0, 300));
+  return `${what}: ${messageOf(error)} (sent ${sent})`;
 }
 
 /** How often an input is sent again to a daemon that says that it is busy with others. */

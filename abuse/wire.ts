@@ -105,7 +105,7 @@ function exchange(
       if (answer) end(answer);
     };
     const onClose = (): void => {
-      const received = Buffer.concat(pieces);
+      const received = afterInterim(Buffer.concat(pieces));
       end(
         received.length === 0
           ? undefined
@@ -119,15 +119,22 @@ function exchange(
   });
 }
 
+/** What was received without the answers that are not final, such as `100 Continue`. */
+function afterInterim(received: Buffer): Buffer {
+  const end = received.indexOf('\r\n\r\n');
+  const interim = end !== -1 && /^HTTP\/1\.1 1\d\d /.test(received.toString('latin1', 0, 13));
+  return interim ? afterInterim(received.subarray(end + 4)) : received;
+}
+
 /** The first final answer in what was received; `undefined` while it is not whole. */
-export function parseAnswer(received: Buffer, head: boolean, closed: boolean): Answer | undefined {
+export function parseAnswer(all: Buffer, head: boolean, closed: boolean): Answer | undefined {
+  const received = afterInterim(all);
   const end = received.indexOf('\r\n\r\n');
   if (end === -1) return undefined;
   const [statusLine = '', ...lines] = received.toString('latin1', 0, end).split('\r\n');
   const status = Number(/^HTTP\/1\.1 (\d{3}) /.exec(statusLine)?.[1]);
   if (!Number.isInteger(status)) throw new Error(`no status line: ${statusLine.slice(0, 100)}`);
   const rest = received.subarray(end + 4);
-  if (status < 200) return parseAnswer(rest, head, closed);
   const headers = new Map(
     lines.map((line) => {
       const colon = line.indexOf(':');

@@ -1,5 +1,6 @@
-import { chmod, chown, readdir, readFile, truncate } from 'node:fs/promises';
-import { join } from 'node:path';
+import { spawnSync } from 'node:child_process';
+import { chmod, chown, mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { has } from '../../campaign/tools.js';
 import type { Decision } from '../../src/classify/decision.js';
@@ -42,6 +43,7 @@ interface CacheStatus {
 let volume: string;
 let daemon: TestDaemon;
 let inside: Origin;
+let sha256OfConfig: string;
 
 beforeAll(async () => {
   volume = await temporaryFolder(atEnd);
@@ -53,8 +55,9 @@ beforeAll(async () => {
   const { repo, revision, files } = JSON.parse(await readFile('model/manifest.json', 'utf8')) as {
     repo: string;
     revision: string;
-    files: { path: string; size: number }[];
+    files: { path: string; size: number; sha256: string }[];
   };
+  sha256OfConfig = files.find(({ path }) => path === 'config.json')?.sha256 ?? '';
   for (const { path, size } of files) {
     // The small ones are as long as what is expected, so that nothing but the digest tells.
     const times = Math.ceil(Math.min(size, 2 ** 20) / SECRET.length);
@@ -105,6 +108,37 @@ describe('a daemon that may write to its volume only', () => {
       async () => expect(await status()).toMatchObject({ whole: true, counters: { repairs: 1 } }),
       { timeout: 20_000, interval: 30 },
     );
+  });
+});
+
+describe('a file of the host, mounted over a blob', () => {
+  it.skipIf(!confinable)('is neither loaded nor touched (needs root and mounts)', async () => {
+    const folder = await temporaryFolder();
+    const host = join(folder, 'of-the-host');
+    const cache = join(folder, 'volume');
+    const blob = join(cache, 'blobs/sha256', sha256OfConfig);
+    await writeFile(host, SECRET);
+    await mkdir(dirname(blob), { recursive: true });
+    await writeFile(blob, '');
+    const script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"';
+    const mounted = await startDaemon(
+      { MODEL_CACHE_DIR: cache, HF_HUB_OFFLINE: '1', LOG_LEVEL: 'trace' },
+      { command: ['unshare', '-m', 'sh', '-c', script, 'sh', host, blob, process.execPath, ...PROGRAM] },
+    );
+    await vi.waitFor(
+      async () =>
+        expect(await mounted.get('/health')).toMatchObject({
+          status: 503,
+          body: { checks: { volume: { ok: false, code: 'volume_unavailable' } } },
+        }),
+      { timeout: 20_000, interval: 30 },
+    );
+    expect(await readFile(host, 'utf8')).toBe(SECRET);
+    expect(JSON.stringify([mounted.lines, await mounted.get('/cache/status')])).not.toContain(SECRET);
+    const left = spawnSync('nsenter', ['-t', String(mounted.child.pid), '-m', 'umount', blob]);
+    expect(left.status).toBe(0);
+    await mounted.ready(30_000);
+    expect(await readFile(host, 'utf8')).toBe(SECRET);
   });
 });
 
