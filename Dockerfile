@@ -1,9 +1,9 @@
 # syntax=docker/dockerfile:1
 
 # Node 24 is the current long-term-support line. glibc is needed: onnxruntime-node ships no musl build.
-# A tag moves. For a build that can be repeated, pin its digest (docs/security.md says how to find it):
-# --build-arg NODE_IMAGE=node:24-bookworm-slim@sha256:...
-ARG NODE_IMAGE=node:24-bookworm-slim
+# A tag moves, so its digest is pinned: Node 24.18.0, the index of all platforms. docs/security.md says where the digest
+# is from and how to renew it: docker buildx imagetools inspect node:24-bookworm-slim
+ARG NODE_IMAGE=node:24-bookworm-slim@sha256:6f7b03f7c2c8e2e784dcf9295400527b9b1270fd37b7e9a7285cf83b6951452d
 
 FROM ${NODE_IMAGE} AS build
 WORKDIR /app

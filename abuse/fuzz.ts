@@ -1,10 +1,12 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import type { Golden } from '../campaign/load.js';
+import { messageOf } from '../src/errors.js';
 import type { TestDaemon } from '../test/support/daemon-process.js';
 import { type Input, JSON_TYPE, requestOf } from './inputs/input.js';
 import { judge, type Secrets } from './judge.js';
-import { Wire } from './wire.js';
+import { type Answer, Wire } from './wire.js';
 
 /** What {@link fuzz} is given. */
 export interface FuzzOptions extends Secrets {
@@ -17,6 +19,8 @@ export interface FuzzOptions extends Secrets {
   readonly lanes: number;
   /** In which every input has to be answered. */
   readonly deadlineMs: number;
+  /** Told after every thousand inputs. */
+  onSurvived(survived: number): void;
 }
 
 /**
@@ -25,8 +29,13 @@ export interface FuzzOptions extends Secrets {
  * @returns how many were tried, and what fell short
  */
 export async function fuzz(options: FuzzOptions): Promise<{ tried: number; shortfalls: string[] }> {
+  let survived = 0;
+  const count = (): void => {
+    survived += 1;
+    if (survived % 1_000 === 0) options.onSurvived(survived);
+  };
   const lanes = await Promise.all(
-    Array.from({ length: options.lanes }, (_, lane) => runLane(options, options.seed + lane)),
+    Array.from({ length: options.lanes }, (_, lane) => runLane(options, options.seed + lane, count)),
   );
   return {
     tried: lanes.reduce((sum, { tried }) => sum + tried, 0),
@@ -37,29 +46,54 @@ export async function fuzz(options: FuzzOptions): Promise<{ tried: number; short
 async function runLane(
   { daemon, golden, inputs, runs, lanes, deadlineMs, volume }: FuzzOptions,
   seed: number,
+  survived: () => void,
 ): Promise<{ tried: number; shortfalls: string[] }> {
   const wire = new Wire(daemon.url);
   let round = seed;
+  // What an input does to a daemon may make the smaller ones fail in another way.
+  let first: string | undefined;
   const property = fc.asyncProperty(inputs, async (input) => {
-    const answer = await wire.ask(input.bytes, {
-      timeoutMs: deadlineMs,
-      finish: input.unfinished === true,
-      alone: input.alone === true,
-      head: input.head === true,
-    });
-    judge(input, answer, { volume });
-    round += 1;
-    await askGolden(wire, golden[round % golden.length], deadlineMs);
+    try {
+      judge(input, await askAgain(wire, input, deadlineMs), { volume });
+      round += 1;
+      await askGolden(wire, golden[round % golden.length], deadlineMs);
+    } catch (error) {
+      first ??= describe(input, error);
+      throw error;
+    }
+    survived();
   });
   try {
     const details = await fc.check(property, { seed, numRuns: Math.ceil(runs / lanes) });
     const [input] = details.counterexample ?? [];
     if (!input) return { tried: details.numRuns, shortfalls: [] };
-    const cause = details.errorInstance instanceof Error ? details.errorInstance.message : 'failed';
-    const sent = JSON.stringify(input.bytes.toString('latin1').slice(0, 300));
-    return { tried: details.numRuns, shortfalls: [`${input.what}: ${cause} (seed ${seed}; sent ${sent})`] };
+    const smallest = describe(input, details.errorInstance);
+    return { tried: details.numRuns, shortfalls: [`${smallest}; seed ${seed}; at first ${first}`] };
   } finally {
     wire.close();
+  }
+}
+
+function describe({ what, bytes }: Input, error: unknown): string {
+  const sent = JSON.stringify(bytes.toString('latin1').slice(0, 300));
+  return `${what}: ${messageOf(error)} (sent ${sent})`;
+}
+
+/** How often an input is sent again to a daemon that says that it is busy with others. */
+const MAX_RETRIES = 20;
+
+/** Sends an input; comes back, as a client should, when it is told that there is no room for it right now. */
+async function askAgain(wire: Wire, input: Input, timeoutMs: number): Promise<Answer | undefined> {
+  for (let retries = 0; ; retries += 1) {
+    const answer = await wire.ask(input.bytes, {
+      timeoutMs,
+      finish: input.unfinished === true,
+      alone: input.alone === true,
+      head: input.head === true,
+    });
+    const seconds = Number(answer?.headers.get('retry-after'));
+    if (answer?.status !== 503 || !(seconds >= 1) || retries === MAX_RETRIES) return answer;
+    await sleep(seconds * 1_000);
   }
 }
 

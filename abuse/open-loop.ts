@@ -18,13 +18,26 @@ export interface LoadResult {
 
 let nextText = 0;
 
-function nextRequest(key: string | undefined): Buffer {
+/** Whom the daemon takes a load for; by default nobody in particular. */
+export interface Client {
+  readonly key?: string;
+  /** The address of this machine that it asks from. */
+  readonly localAddress?: string;
+  /** Whether each of its requests claims another address. */
+  readonly forged?: boolean;
+}
+
+function nextRequest({ key, forged = false }: Client = {}): Buffer {
   nextText += 1;
-  const authorization = key === undefined ? [] : [['Authorization', `Bearer ${key}`] as const];
+  const address = `198.51.${(nextText >> 8) & 255}.${nextText & 255}`;
+  const more: (readonly [string, string])[] = [
+    ...(key === undefined ? [] : [['Authorization', `Bearer ${key}`] as const]),
+    ...(forged ? [['X-Forwarded-For', address] as const, ['X-Real-IP', address] as const] : []),
+  ];
   return requestOf({
     what: 'a text that nobody has seen yet',
     path: '/classify',
-    headers: [JSON_TYPE, ...authorization],
+    headers: [JSON_TYPE, ...more],
     body: JSON.stringify({ text: textOf(nextText) }),
     statuses: [],
   }).bytes;
@@ -63,9 +76,9 @@ export async function openLoop(
   url: string,
   perSecond: number,
   seconds: number,
-  key?: string,
+  client: Client = {},
 ): Promise<LoadResult> {
-  const wire = new Wire(url);
+  const wire = new Wire(url, client.localAddress);
   const tally = new Tally();
   const under = new Set<Promise<void>>();
   const started = performance.now();
@@ -73,7 +86,7 @@ export async function openLoop(
   const total = Math.round(perSecond * seconds);
   const send = async (due: number): Promise<void> => {
     try {
-      const answer = await wire.ask(nextRequest(key), { timeoutMs: 60_000 });
+      const answer = await wire.ask(nextRequest(client), { timeoutMs: 60_000 });
       tally.note(answer, performance.now() - due, performance.now() <= until);
     } catch (error) {
       tally.odd.push(String(error));
@@ -100,7 +113,7 @@ export async function capacityOf(url: string, clients: number, seconds: number):
   const client = async (): Promise<void> => {
     while (performance.now() < until) {
       tally.sent += 1;
-      tally.note(await wire.ask(nextRequest(undefined)), 0, performance.now() <= until);
+      tally.note(await wire.ask(nextRequest()), 0, performance.now() <= until);
     }
   };
   await Promise.all(Array.from({ length: clients }, client));

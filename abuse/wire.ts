@@ -24,10 +24,13 @@ export interface AskOptions {
 /** An HTTP client that sends exactly the bytes it is given, over connections that it keeps while they live. */
 export class Wire {
   readonly #port: number;
+  readonly #localAddress: string | undefined;
   readonly #idle: Socket[] = [];
 
-  constructor(url: string) {
+  /** @param localAddress the address of this machine to ask from; default: the kernel's choice */
+  constructor(url: string, localAddress?: string) {
     this.#port = Number(new URL(url).port);
+    this.#localAddress = localAddress;
   }
 
   /**
@@ -38,7 +41,7 @@ export class Wire {
     const { finish = false, alone = finish, timeoutMs = 15_000, head = false } = options;
     const kept = alone ? undefined : this.#idle.pop();
     kept?.removeAllListeners('end');
-    const socket = kept ?? (await open(this.#port));
+    const socket = kept ?? (await open(this.#port, this.#localAddress));
     const answer = await exchange(socket, bytes, { finish, timeoutMs, head });
     if (answer?.stays && !alone && !socket.readableEnded) this.#keep(socket);
     else socket.destroy();
@@ -62,9 +65,15 @@ export class Wire {
 }
 
 /** Opens a connection to a port of this machine. */
-export function open(port: number): Promise<Socket> {
+export function open(port: number, localAddress?: string): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true });
+    const socket = connect({
+      port,
+      host: '127.0.0.1',
+      ...(localAddress && { localAddress }),
+      noDelay: true,
+      allowHalfOpen: true,
+    });
     socket.once('error', reject);
     socket.once('connect', () => {
       socket.off('error', reject);
@@ -96,7 +105,7 @@ function exchange(
       if (answer) end(answer);
     };
     const onClose = (): void => {
-      const received = Buffer.concat(pieces);
+      const received = afterInterim(Buffer.concat(pieces));
       end(
         received.length === 0
           ? undefined
@@ -110,15 +119,22 @@ function exchange(
   });
 }
 
+/** What was received without the answers that are not final, such as `100 Continue`. */
+function afterInterim(received: Buffer): Buffer {
+  const end = received.indexOf('\r\n\r\n');
+  const interim = end !== -1 && /^HTTP\/1\.1 1\d\d /.test(received.toString('latin1', 0, 13));
+  return interim ? afterInterim(received.subarray(end + 4)) : received;
+}
+
 /** The first final answer in what was received; `undefined` while it is not whole. */
-export function parseAnswer(received: Buffer, head: boolean, closed: boolean): Answer | undefined {
+export function parseAnswer(all: Buffer, head: boolean, closed: boolean): Answer | undefined {
+  const received = afterInterim(all);
   const end = received.indexOf('\r\n\r\n');
   if (end === -1) return undefined;
   const [statusLine = '', ...lines] = received.toString('latin1', 0, end).split('\r\n');
   const status = Number(/^HTTP\/1\.1 (\d{3}) /.exec(statusLine)?.[1]);
   if (!Number.isInteger(status)) throw new Error(`no status line: ${statusLine.slice(0, 100)}`);
   const rest = received.subarray(end + 4);
-  if (status < 200) return parseAnswer(rest, head, closed);
   const headers = new Map(
     lines.map((line) => {
       const colon = line.indexOf(':');

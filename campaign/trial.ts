@@ -71,6 +71,11 @@ export class Trial {
     if (over % 100 === 0) this.#onProgress(over, this.#survived);
   }
 
+  /** Says how far a row is whose injections are told by {@link tally} at its end. */
+  progress(survived: number): void {
+    this.#onProgress(survived, survived);
+  }
+
   /** Many injections at once, of which those failed that are told. */
   tally(tried: number, shortfalls: readonly string[]): void {
     this.#tried += tried;

@@ -44,6 +44,17 @@ describe('the Dockerfile', () => {
     expect(await readFile('docker-entrypoint.sh', 'utf8')).toMatch(/^exec \$drop "\$@"$/m);
   });
 
+  it('is built on images whose digest is pinned', () => {
+    const named = new Map(
+      [...dockerfile.matchAll(/^ARG (\w+)=(\S*)$/gm)].map(([, name = '', value = '']) => [name, value]),
+    );
+    const bases = [...dockerfile.matchAll(/^FROM (?:--\S+ )*(\S+)/gm)].map(([, image = '']) =>
+      image.replace(/\$\{(\w+)\}/g, (_, name: string) => named.get(name) ?? ''),
+    );
+    expect(bases.length).toBeGreaterThan(2);
+    for (const base of bases) expect(base).toMatch(/^[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}$/);
+  });
+
   it('puts the cache where Railway mounts its volume', () => {
     expect(final).toContain(`MODEL_CACHE_DIR=${railway.deploy.requiredMountPath}`);
   });

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { parseRouteSet } from '../../src/classify/routes.js';
+import { OPERATIONS } from './contract.js';
 
 /** One input for the fuzzer: bytes for the wire, and which answers to them are right. */
 export interface Input {
@@ -54,7 +55,6 @@ export function requestOf({
 export const ADMIN_KEY = 'abuse-campaign-admin-key-0123456789';
 
 export const JSON_TYPE = ['Content-Type', 'application/json'] as const;
-export const YAML_TYPE = ['Content-Type', 'application/yaml'] as const;
 export const AUTHORIZED = ['Authorization', `Bearer ${ADMIN_KEY}`] as const;
 /** The routes that the fuzzed daemon serves, so that a change of them gets as far as its body. */
 export const CURRENT_SET = [
@@ -69,14 +69,11 @@ export interface BodyTarget {
   readonly headers: readonly (readonly [string, string])[];
 }
 
-/** Every path that reads a body. */
-export const BODY_TARGETS: readonly BodyTarget[] = [
-  { method: 'POST', path: '/classify', headers: [JSON_TYPE] },
-  { method: 'POST', path: '/classify/batch', headers: [JSON_TYPE] },
-  { method: 'POST', path: '/routes/lint', headers: [JSON_TYPE] },
-  { method: 'POST', path: '/routes/lint', headers: [YAML_TYPE] },
-  { method: 'PUT', path: '/routes', headers: [JSON_TYPE, AUTHORIZED, CURRENT_SET] },
-  { method: 'PUT', path: '/routes', headers: [YAML_TYPE, AUTHORIZED, CURRENT_SET] },
-  { method: 'PUT', path: '/routes/weather', headers: [YAML_TYPE, AUTHORIZED, CURRENT_SET] },
-  { method: 'POST', path: '/routes/rollback', headers: [JSON_TYPE, AUTHORIZED, CURRENT_SET] },
-];
+/** Every path that reads a body, once for each media type that it takes. */
+export const BODY_TARGETS: readonly BodyTarget[] = OPERATIONS.flatMap(({ method, path, bodyTypes, admin }) =>
+  bodyTypes.map((type) => ({
+    method,
+    path,
+    headers: [['Content-Type', type] as const, ...(admin ? [AUTHORIZED, CURRENT_SET] : [])],
+  })),
+);

@@ -12,6 +12,12 @@ const KEYS = [
   'explain',
   'name',
   'utterances',
+  'input',
+  'inputs',
+  'model',
+  'dimensions',
+  'truncate',
+  'normalize',
 ];
 const POLLUTION = ['__proto__', 'constructor', 'prototype', 'toString', 'hasOwnProperty', 'then', 'toJSON'];
 const NUMBERS = [
@@ -65,7 +71,14 @@ const shaped = fc.oneof(
     weight: 1,
     arbitrary: fc
       .tuple(
-        fc.constantFrom('[', '{"texts":[', '{"text":"a","labels":[', '{"text":"a","routes":['),
+        fc.constantFrom(
+          '[',
+          '{"texts":[',
+          '{"text":"a","labels":[',
+          '{"text":"a","routes":[',
+          '{"input":[',
+          '{"inputs":[',
+        ),
         fc.integer({ min: 300, max: 30_000 }),
       )
       .map(([opening, width]) => ({
@@ -98,7 +111,8 @@ export const JSON_INPUTS: fc.Arbitrary<Input> = fc
     requestOf({
       ...target,
       what: `${what} to ${target.method} ${target.path}`,
-      body,
+      // A change that is a good one would be made, and change the golden answers.
+      body: target.method === 'PUT' ? body.replaceAll('"utterances"', '"utterance"') : body,
       statuses: target.method === 'PUT' ? [400, 422] : [200, 400, 404, 409, 422],
     }),
   );

@@ -1,30 +1,19 @@
 import { METHODS } from 'node:http';
 import fc from 'fast-check';
+import { OPERATIONS } from './contract.js';
 import { AUTHORIZED, CURRENT_SET, type Input, requestOf } from './input.js';
 
-const PATHS = [
-  '/',
-  '/classify',
-  '/classify/batch',
-  '/livez',
-  '/readyz',
-  '/health',
-  '/metrics',
-  '/cache/status',
-  '/cache/verify',
-  '/routes',
-  '/routes/weather',
-  '/routes/lint',
-  '/routes/versions',
-  '/routes/rollback',
-  '/openapi.json',
-  '/docs',
-  '/v1/embeddings',
-  '/api/models/Xenova/all-MiniLM-L6-v2',
-  '/api/models/Xenova/all-MiniLM-L6-v2/tree/main',
-  '/Xenova/all-MiniLM-L6-v2/resolve/main/config.json',
-  '/models/Xenova/all-MiniLM-L6-v2/resolve/main/tokenizer.json',
-] as const;
+/** What is served besides what the contract names. */
+const FILES = [
+  '/docs/',
+  '/docs/start.js',
+  '/docs/swagger-ui.css',
+  '/page/main.js',
+  '/page/page.css',
+  '/favicon.ico',
+];
+
+const PATHS = [...new Set(OPERATIONS.map(({ path }) => path)), ...FILES];
 
 const SEGMENTS = [
   '..',
@@ -72,8 +61,19 @@ const QUERIES = [
   '?blobs[]=1',
 ];
 
+const PREFIXES = [
+  '',
+  '/routes',
+  '/models',
+  '/Xenova/all-MiniLM-L6-v2/resolve/main',
+  '/api/models',
+  '/v1/models',
+  '/docs',
+  '/page',
+];
+
 /** What a path without a body may come to: anything but a fault of ours. */
-const CLIENT_STATUSES = [200, 304, 400, 401, 403, 404, 405, 412, 415, 416, 417, 422, 428, 431];
+const CLIENT_STATUSES = [200, 302, 304, 400, 401, 403, 404, 405, 412, 415, 416, 417, 422, 428, 431];
 
 const method = fc.constantFrom(...METHODS.filter((name) => name !== 'CONNECT'));
 const query = fc.constantFrom(...QUERIES);
@@ -113,7 +113,7 @@ export const PATH_INPUTS: fc.Arbitrary<Input> = fc.oneof(
     .tuple(
       fc.constantFrom('GET', 'GET', 'HEAD', 'POST', 'OPTIONS'),
       fc.array(fc.constantFrom(...SEGMENTS), { minLength: 1, maxLength: 5 }),
-      fc.constantFrom('', '/routes', '/models', '/Xenova/all-MiniLM-L6-v2/resolve/main', '/api/models'),
+      fc.constantFrom(...PREFIXES),
       query,
     )
     .map(([verb, segments, prefix, search]) =>

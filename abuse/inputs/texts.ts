@@ -55,37 +55,53 @@ function wellFormed(value: string): boolean {
   return [...value].length <= TEXT_LIMITS.chars && value.trim() !== '';
 }
 
-/** Texts that are odd in themselves: each is either classified or refused by its own rule, never both or neither. */
+/** The paths that take one text, the field that holds it, and the status of a text that is refused. */
+const ONE_TEXT = [
+  { path: '/classify', field: 'text', refused: 422 },
+  { path: '/v1/embeddings', field: 'input', refused: 400 },
+  { path: '/embed', field: 'inputs', refused: 422 },
+] as const;
+
+/** The same for several texts. */
+const TEXTS = [
+  { path: '/classify/batch', field: 'texts', refused: 422 },
+  { path: '/v1/embeddings', field: 'input', refused: 400 },
+  { path: '/', field: 'inputs', refused: 422 },
+] as const;
+
+/** Texts that are odd in themselves: each is either taken or refused by its own rule, never both or neither. */
 export const TEXT_INPUTS: fc.Arbitrary<Input> = fc.oneof(
-  text.map((value) =>
+  fc.tuple(fc.constantFrom(...ONE_TEXT), text).map(([{ path, field, refused }, value]) =>
     requestOf({
-      what: `a text of ${value.length} code units`,
-      path: '/classify',
+      what: `a text of ${value.length} code units to ${path}`,
+      path,
       headers: [JSON_TYPE],
-      body: JSON.stringify({ text: value }),
-      statuses: wellFormed(value) ? [200] : [422],
+      body: JSON.stringify({ [field]: value }),
+      statuses: wellFormed(value) ? [200] : [refused],
     }),
   ),
-  fc.array(text, { maxLength: 3 }).map((texts) =>
-    requestOf({
-      what: `${texts.length} texts`,
-      path: '/classify/batch',
-      headers: [JSON_TYPE],
-      body: JSON.stringify({ texts }),
-      statuses: texts.length > 0 && texts.every(wellFormed) ? [200] : [422],
-    }),
-  ),
+  fc
+    .tuple(fc.constantFrom(...TEXTS), fc.array(text, { maxLength: 3 }))
+    .map(([{ path, field, refused }, texts]) =>
+      requestOf({
+        what: `${texts.length} texts to ${path}`,
+        path,
+        headers: [JSON_TYPE],
+        body: JSON.stringify({ [field]: texts }),
+        statuses: texts.length > 0 && texts.every(wellFormed) ? [200] : [refused],
+      }),
+    ),
 );
 
 /** A million characters: refused before anybody counts their tokens. */
 export const HUGE_TEXTS: fc.Arbitrary<Input> = fc
-  .constantFrom('東', 'が', '\u0301', 'a', '\ud800')
-  .map((unit) =>
+  .tuple(fc.constantFrom(...ONE_TEXT), fc.constantFrom('東', 'が', '\u0301', 'a', '\ud800'))
+  .map(([{ path, field, refused }, unit]) =>
     requestOf({
-      what: `a million times ${JSON.stringify(unit)}`,
-      path: '/classify',
+      what: `a million times ${JSON.stringify(unit)} to ${path}`,
+      path,
       headers: [JSON_TYPE],
-      body: JSON.stringify({ text: unit.repeat(1_000_000) }),
-      statuses: [413, 422],
+      body: JSON.stringify({ [field]: unit.repeat(1_000_000) }),
+      statuses: [413, refused],
     }),
   );

@@ -1,10 +1,19 @@
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import fc from 'fast-check';
-import { type Input, JSON_TYPE, requestOf } from './input.js';
+import { BODY_TARGETS, type Input, JSON_TYPE, requestOf } from './input.js';
 
 const GOOD = JSON.stringify({ text: 'what is the weather in Lisbon tomorrow?' });
 /** 64 MB of zeros in 64 kB. */
 const BOMB = gzipSync(Buffer.alloc(64 * 2 ** 20));
+
+/** Everything that anybody may post a body to. */
+const PATHS = [
+  ...new Set(
+    BODY_TARGETS.filter(({ method, headers }) => method === 'POST' && headers.length === 1).map(
+      ({ path }) => path,
+    ),
+  ),
+];
 
 const token = fc
   .array(fc.constantFrom(...'abcxyz0129!#$&-^_.+/;=,* "'), { minLength: 1, maxLength: 30 })
@@ -32,16 +41,18 @@ const wrongTypes = fc.oneof(
 
 /** Media types that are wrong, missing, or no media types at all. */
 export const TYPE_INPUTS: fc.Arbitrary<Input> = fc.oneof(
-  wrongTypes.map((type) =>
+  fc.tuple(wrongTypes, fc.constantFrom(...PATHS)).map(([type, path]) =>
     requestOf({
-      what: 'a wrong media type',
-      path: '/classify',
+      what: `a wrong media type to ${path}`,
+      path,
       headers: [['Content-Type', type]],
       body: GOOD,
       statuses: [415],
     }),
   ),
-  fc.constant(requestOf({ what: 'no media type', path: '/classify', body: GOOD, statuses: [415] })),
+  fc
+    .constantFrom(...PATHS)
+    .map((path) => requestOf({ what: `no media type to ${path}`, path, body: GOOD, statuses: [415] })),
   fc.constantFrom('utf-8', 'UTF-8', 'utf-16', 'latin1', 'x', '"').map((charset) =>
     requestOf({
       what: 'a charset',
@@ -72,21 +83,21 @@ export const TYPE_INPUTS: fc.Arbitrary<Input> = fc.oneof(
         BOMB,
         '',
       ),
-      fc.constantFrom('/classify', '/classify/batch', '/routes/lint'),
+      fc.constantFrom(...PATHS),
     )
     .map(([encoding, body, path]) =>
       requestOf({
-        what: `Content-Encoding: ${encoding}, true or not`,
+        what: `Content-Encoding: ${encoding} to ${path}, true or not`,
         path,
         headers: [JSON_TYPE, ['Content-Encoding', encoding]],
         body,
         statuses: [415],
       }),
     ),
-  fc.constantFrom(gzipSync(GOOD), BOMB).map((body) =>
+  fc.tuple(fc.constantFrom(gzipSync(GOOD), BOMB), fc.constantFrom(...PATHS)).map(([body, path]) =>
     requestOf({
-      what: 'compressed, and silent about it',
-      path: '/classify',
+      what: `compressed, and silent about it, to ${path}`,
+      path,
       headers: [JSON_TYPE],
       body,
       statuses: [400],

@@ -2,7 +2,6 @@ import { availableParallelism } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Row } from '../../campaign/row.js';
 import { check, type Trial } from '../../campaign/trial.js';
-import { SETTINGS, type Setting } from '../../src/settings.js';
 import { quantile } from '../good-traffic.js';
 import { capacityOf, type LoadResult, Monitor, openLoop } from '../open-loop.js';
 
@@ -118,50 +117,6 @@ async function recovers(trial: Trial, url: string, calmP99: number, ended: numbe
   });
 }
 
-/** The setting that bounds one key's or address's rate, where the daemon has one. */
-function rateSetting(): string | undefined {
-  return Object.values(SETTINGS as Readonly<Record<string, Setting<unknown>>>)
-    .map(({ env }) => env)
-    .find((env) => /^RATE_LIMIT(_|$)/.test(env) && !/BURST|WINDOW/.test(env));
-}
-
-async function starving(trial: Trial): Promise<void> {
-  const setting = rateSetting();
-  if (setting === undefined || !('apiKeys' in SETTINGS)) {
-    trial.skip('the daemon has no rate limit by key yet (no setting RATE_LIMIT…, no API_KEYS)');
-    return;
-  }
-  const keys = ['abuse-campaign-greedy-key', 'abuse-campaign-modest-key'] as const;
-  const daemon = await trial.sandbox.daemon({
-    MODEL_CACHE_DIR: await trial.sandbox.filledVolume(),
-    INFERENCE_WORKERS: String(availableParallelism()),
-    MAX_CONNECTIONS: '100000',
-    API_KEYS: keys.join(','),
-    [setting]: '50',
-  });
-  await daemon.ready(60_000);
-  const seconds = trial.short ? 1 : 10;
-  const alone = await openLoop(daemon.url, 10, seconds, keys[1]);
-  const [greedy, modest] = await Promise.all([
-    openLoop(daemon.url, 400, seconds, keys[0]),
-    openLoop(daemon.url, 10, seconds, keys[1]),
-  ]);
-  const [usual, beside] = [quantile(alone.accepted, 0.99), quantile(modest.accepted, 0.99)];
-  trial.note(
-    `modest key: ${modest.accepted.length} of ${modest.sent} answered, p99 ${usual.toFixed(0)} ms alone and ${beside.toFixed(0)} ms beside a greedy one, of which ${greedy.refused.length} of ${greedy.sent} were refused`,
-  );
-  await trial.attempt('the modest key is not refused', async () =>
-    check(
-      modest.accepted.length === modest.sent,
-      `${modest.sent - modest.accepted.length} were; ${modest.odd[0] ?? ''}`,
-    ),
-  );
-  await trial.attempt('the greedy key is', async () =>
-    check(greedy.refused.length > 0, 'nothing was refused'),
-  );
-}
-
 export const OVERLOAD: readonly Row[] = [
   { number: 10, fault: 'more requests than can be answered', long: true, run: overload },
-  { number: 11, fault: 'one key takes all', run: starving },
 ];

@@ -47,7 +47,7 @@ const BACKOFF_MS = 250;
 export function createTransport(options: ClientOptions): Transport {
   const { url, apiKey, retries = DEFAULTS.retries } = options;
   const { maxRetryWaitMs = DEFAULTS.maxRetryWaitMs } = options;
-  const base = url.replace(/\/+$/, '');
+  const base = url.replace(/(?<!\/)\/+$/, '');
   return async (call) => {
     const headers = new Headers({ accept: 'application/json', ...options.headers, ...call.headers });
     if (apiKey !== undefined) headers.set('authorization', `Bearer ${apiKey}`);

@@ -150,7 +150,7 @@ type TreeEntry = HubTree[number];
 
 /** What the hub lists below `folder`; every file is told as a large one, for these carry their sha256. */
 function treeOf({ files, revision }: Manifest, folder: string, recursive: boolean): TreeEntry[] | undefined {
-  const prefix = folder === '' ? '' : `${folder.replace(/\/+$/, '')}/`;
+  const prefix = folder === '' ? '' : `${folder.replace(/(?<!\/)\/+$/, '')}/`;
   const below = files.filter(({ path }) => path.startsWith(prefix));
   if (below.length === 0) return undefined;
   const entries = new Map<string, TreeEntry>();

@@ -25,6 +25,15 @@ const PRIVATE_V6: readonly (readonly [string, number])[] = [
   ['fec0::', 10],
   ['ff00::', 8],
 ];
+/** Where a machine's own network, and the cloud below it, answer whoever asks from inside: with credentials, too. */
+const METADATA_V4: readonly (readonly [string, number])[] = [
+  ['169.254.0.0', 16],
+  ['100.100.100.200', 32],
+];
+const METADATA_V6: readonly (readonly [string, number])[] = [
+  ['fe80::', 10],
+  ['fd00:ec2::254', 128],
+];
 /** Prefixes whose addresses carry an IPv4 address, and at which of the eight groups it begins. */
 const EMBEDDED: readonly (readonly [string, number, number])[] = [
   ['::ffff:0:0', 96, 6], // mapped
@@ -32,8 +41,13 @@ const EMBEDDED: readonly (readonly [string, number, number])[] = [
   ['2002::', 16, 1], // 6to4
 ];
 
-const blockedV4 = listOf(PRIVATE_V4, 'ipv4');
-const blockedV6 = listOf(PRIVATE_V6, 'ipv6');
+interface Blocked {
+  readonly v4: BlockList;
+  readonly v6: BlockList;
+}
+
+const PRIVATE: Blocked = { v4: listOf(PRIVATE_V4, 'ipv4'), v6: listOf(PRIVATE_V6, 'ipv6') };
+const METADATA: Blocked = { v4: listOf(METADATA_V4, 'ipv4'), v6: listOf(METADATA_V6, 'ipv6') };
 const embedding = EMBEDDED.map(([prefix, bits, group]) => ({
   list: listOf([[prefix, bits]], 'ipv6'),
   group,
@@ -41,13 +55,22 @@ const embedding = EMBEDDED.map(([prefix, bits, group]) => ({
 
 /** Whether `address` (a literal IPv4 or IPv6 address) is not a public one. What is no address counts as private. */
 export function isPrivateAddress(address: string): boolean {
-  const bare = address.replace(/^\[|\]$/g, '').replace(/%.*$/, '');
+  return isAmong(PRIVATE, address);
+}
+
+/** Whether `address` is link-local or a cloud's metadata service, where no redirect leads, whoever sends it. */
+export function isMetadataAddress(address: string): boolean {
+  return isAmong(METADATA, address);
+}
+
+function isAmong({ v4, v6 }: Blocked, address: string): boolean {
+  const bare = address.replace(/^\[|\]$/g, '').replace(/%.*/, '');
   const family = isIP(bare);
-  if (family === 4) return blockedV4.check(bare, 'ipv4');
+  if (family === 4) return v4.check(bare, 'ipv4');
   if (family !== 6) return true;
   const carrier = embedding.find(({ list }) => list.check(bare, 'ipv6'));
-  if (carrier) return blockedV4.check(embeddedV4(bare, carrier.group), 'ipv4');
-  return blockedV6.check(bare, 'ipv6');
+  if (carrier) return v4.check(embeddedV4(bare, carrier.group), 'ipv4');
+  return v6.check(bare, 'ipv6');
 }
 
 /** The error code of a connection that {@link guardedLookup} or a caller of it refused. */

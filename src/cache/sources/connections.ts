@@ -1,12 +1,12 @@
 import { Agent, type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest, Agent as TlsAgent } from 'node:https';
 import { isIP, type LookupFunction, type Socket } from 'node:net';
-import { guardedLookup, isPrivateAddress, privateAddressError } from './address.js';
+import { guardedLookup, isMetadataAddress, isPrivateAddress, privateAddressError } from './address.js';
 import type { WireLimits, WireParts } from './wire.js';
 
 /**
  * Two pools of connections: one to the configured origin, wherever that is, and one to all other hosts, which
- * reaches private addresses only if the origin was reached at one itself.
+ * reaches private addresses only if the origin was reached at one itself, and those of metadata services never.
  */
 export class Connections {
   readonly #connectTimeoutMs: number;
@@ -71,7 +71,7 @@ export class Connections {
   }
 
   #isForbidden(address: string): boolean {
-    return !this.#originIsPrivate && this.#isPrivate(address);
+    return isMetadataAddress(address) || (!this.#originIsPrivate && this.#isPrivate(address));
   }
 
   #connected(request: ClientRequest, socket: Socket, own: boolean): void {

@@ -32,7 +32,7 @@ export function parseBaseUrl(text: string, token?: string): BaseUrl {
   url.password = '';
   url.search = '';
   url.hash = '';
-  url.pathname = url.pathname.replace(/\/+$/, '');
+  url.pathname = url.pathname.replace(/(?<!\/)\/+$/, '');
   return { url, query, authorization };
 }
 

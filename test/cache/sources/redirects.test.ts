@@ -196,6 +196,19 @@ describe('private addresses', () => {
     await fetchOne(sourceAt(origin.url, { isPrivate }), file);
   });
 
+  it.each([
+    ['http://169.254.169.254/latest/meta-data/'],
+    ['http://[::ffff:169.254.169.254]/latest/meta-data/'],
+    ['http://metadata.test/latest/meta-data/'],
+  ])('of metadata services are not reached from there either: %s', async (location) => {
+    const origin = await start({ host: '127.0.0.2' });
+    origin.redirect('/config.json', location);
+    const lookup = resolver({ 'metadata.test': ['169.254.169.254'] });
+    const fault = await faultOf(fetchOne(sourceAt(origin.url, { isPrivate, lookup }), file));
+    expect(fault).toMatchObject({ code: 'source_refused', retryable: false });
+    expect(fault.message).toContain('private address');
+  });
+
   it('do not matter to a public host that redirects to another', async () => {
     const origin = await start();
     const other = await start();

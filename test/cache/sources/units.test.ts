@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { isPrivateAddress } from '../../../src/cache/sources/address.js';
+import { isMetadataAddress, isPrivateAddress } from '../../../src/cache/sources/address.js';
 import { contentRangeOf } from '../../../src/cache/sources/answer.js';
 import { retryAfterMs } from '../../../src/cache/sources/faults.js';
 import { redactUrl, WIRE_DEFAULTS } from '../../../src/cache/sources/index.js';
@@ -54,6 +54,28 @@ describe('private addresses', () => {
   ])('%s is none', (address) => {
     expect(isPrivateAddress(address)).toBe(false);
   });
+});
+
+describe('addresses of metadata services', () => {
+  it.each([
+    '169.254.169.254',
+    '169.254.170.2',
+    '100.100.100.200',
+    '[fe80::a9fe:a9fe%eth0]',
+    'fd00:ec2::254',
+    '::ffff:169.254.169.254',
+    '64:ff9b::a9fe:a9fe',
+    'not an address',
+  ])('%s is one', (address) => {
+    expect(isMetadataAddress(address)).toBe(true);
+  });
+
+  it.each(['127.0.0.1', '10.1.2.3', '100.100.100.201', 'fd12:3456::1', '::1', '8.8.8.8'])(
+    '%s is none',
+    (address) => {
+      expect(isMetadataAddress(address)).toBe(false);
+    },
+  );
 });
 
 describe('URLs', () => {

@@ -1,0 +1,80 @@
+import { availableParallelism } from 'node:os';
+import type { Row } from '../../campaign/row.js';
+import { check, type Trial } from '../../campaign/trial.js';
+import { quantile } from '../good-traffic.js';
+import { type Client, openLoop } from '../open-loop.js';
+
+/** Two clients that the daemon tells apart. */
+interface Pair {
+  readonly greedy: Client;
+  readonly modest: Client;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+const KEYS = { greedy: 'abuse-campaign-greedy-key', modest: 'abuse-campaign-modest-key' } as const;
+const BY_KEY: Pair = {
+  greedy: { key: KEYS.greedy },
+  modest: { key: KEYS.modest },
+  env: { API_KEYS: Object.values(KEYS).join(',') },
+};
+
+const BY_ADDRESS: Pair = {
+  // It says of each request that it comes from elsewhere, which nobody may believe it.
+  greedy: { localAddress: '127.0.0.2', forged: true },
+  modest: { localAddress: '127.0.0.3' },
+  env: { TRUST_PROXY: 'none' },
+};
+
+/** How much each may ask and asks: in the short form a count that no machine's pace changes. */
+const PACES = {
+  short: { limit: { requests: 30, unit: 'day' }, greedy: 120, modest: 10, seconds: 1 },
+  long: { limit: { requests: 50, unit: 'second' }, greedy: 400, modest: 10, seconds: 10 },
+} as const;
+
+async function starving(trial: Trial, { greedy, modest, env }: Pair): Promise<void> {
+  const { limit, ...pace } = PACES[trial.short ? 'short' : 'long'];
+  const daemon = await trial.sandbox.daemon({
+    MODEL_CACHE_DIR: await trial.sandbox.filledVolume(),
+    INFERENCE_WORKERS: String(availableParallelism()),
+    MAX_CONNECTIONS: '100000',
+    MAX_QUEUE_MS: '60000',
+    REQUEST_TIMEOUT_MS: '60000',
+    RATE_LIMIT: `${limit.requests}/${limit.unit}`,
+    ...env,
+  });
+  await daemon.ready(60_000);
+  const usual = trial.short
+    ? undefined
+    : quantile((await openLoop(daemon.url, pace.modest, pace.seconds, modest)).accepted, 0.99);
+  const started = performance.now();
+  const [many, few] = await Promise.all([
+    openLoop(daemon.url, pace.greedy, pace.seconds, greedy),
+    openLoop(daemon.url, pace.modest, pace.seconds, modest),
+  ]);
+  const lasted = (performance.now() - started) / 1_000;
+  const alone = usual === undefined ? '' : `${usual.toFixed(0)} ms alone and `;
+  trial.note(
+    `limit ${limit.requests}/${limit.unit}; modest: ${few.accepted.length} of ${few.sent} answered, ` +
+      `p99 ${alone}${quantile(few.accepted, 0.99).toFixed(0)} ms beside the greedy one; ` +
+      `greedy: ${many.accepted.length} of ${many.sent} answered, ${many.refused.length} refused`,
+  );
+  await trial.attempt('the modest client gets every answer', async () =>
+    check(
+      few.accepted.length === few.sent,
+      `${few.sent - few.accepted.length} of ${few.sent} were refused; ${few.odd[0] ?? ''}`,
+    ),
+  );
+  await trial.attempt('the greedy one gets what its limit allows, and refusals beyond it', async () => {
+    check(many.odd.length === 0, `${many.odd.length} other answers, such as ${many.odd[0]}`);
+    // Windows need not begin when the load does: it touches one more of them than it lasts.
+    const windows = limit.unit === 'day' ? 1 : Math.ceil(lasted) + 1;
+    const allowed = limit.requests * windows;
+    check(many.accepted.length <= allowed, `${many.accepted.length} answered, ${allowed} allowed`);
+    check(many.accepted.length >= limit.requests, `only ${many.accepted.length} were answered`);
+  });
+}
+
+export const STARVING: readonly Row[] = [
+  { number: 11, fault: 'one key takes all', run: (trial) => starving(trial, BY_KEY) },
+  { number: 12, fault: 'one address takes all', run: (trial) => starving(trial, BY_ADDRESS) },
+];

@@ -1,0 +1,86 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { transform } from 'esbuild';
+import { isSafe } from 'redos-detector';
+import { describe, expect, it } from 'vitest';
+import { parseAst } from 'vitest/node';
+
+/**
+ * Expressions of which the count below says that their work may grow faster than what they are applied to, and why
+ * that hurts nobody. It counts the ways to begin or to go back, and takes every text for endless.
+ */
+const BOUNDED: ReadonlyMap<string, string> = new Map([
+  [/^(.+)\.([0-9a-z-]+)\.(part|tmp)$/.source, 'names of files: 255 bytes'],
+  [/^(.*:)(\d+)\.(\d+)\.(\d+)\.(\d+)$/.source, 'valid IPv6 addresses: 45 characters'],
+  [/(?:W\/)?"([^"]*)"/.source, 'only the last of its quotes may lack a second one'],
+  [/(?<!\/)\/+$/.source, 'begins only where a run of slashes does, which the count does not see'],
+  [
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what names may not hold
+    /^[^\S\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$/.source,
+    'its first two parts have no character in common, which the count does not see',
+  ],
+  [/"[^"]*"/.source, 'describes a header in the contract; nothing is matched here'],
+  [/[0-9a-f]{64}/.source, 'what the program itself said'],
+  [/\/\S+\/([0-9a-f]{8})/.source, 'what the program itself said'],
+  [/"sha256":\s*"([0-9a-f]{64})"/.source, 'what the operator gives to a command'],
+  [/<([^>]+)>\s*;\s*rel="next"/.source, 'what the hub answers to a command'],
+  [/utterances\[(\d+)\]$/.source, 'the page reads an answer of its daemon'],
+  [/([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"/.source, 'the page reads an answer of its daemon'],
+  [/(\w+);dur=([\d.]+)/.source, 'the page reads an answer of its daemon'],
+]);
+
+interface Node {
+  readonly type?: string;
+  readonly regex?: { readonly pattern: string; readonly flags: string };
+}
+
+/** Every literal expression below a node of a syntax tree. */
+function* literals(node: unknown): Generator<{ pattern: string; flags: string }> {
+  if (typeof node !== 'object' || node === null) return;
+  const { type, regex } = node as Node;
+  if (type === 'Literal' && regex) yield regex;
+  for (const child of Object.values(node)) yield* literals(child);
+}
+
+async function expressionsOfTheProgram(): Promise<{ file: string; pattern: string; flags: string }[]> {
+  const found: { file: string; pattern: string; flags: string }[] = [];
+  for (const file of readdirSync('src', { recursive: true, encoding: 'utf8' })) {
+    if (!file.endsWith('.ts')) continue;
+    const { code } = await transform(readFileSync(join('src', file), 'utf8'), {
+      loader: 'ts',
+      target: 'es2024',
+    });
+    // Made of text, an expression would escape the look at literals.
+    expect(code, file).not.toMatch(/\bRegExp\(/);
+    for (const { pattern, flags } of literals(parseAst(code))) found.push({ file, pattern, flags });
+  }
+  return found;
+}
+
+/** Whether the work of an expression cannot grow faster than the text. */
+function isLinear(pattern: string, flags: string): boolean {
+  // A sticky expression begins at one place only, which the count does not know.
+  const source = flags.includes('y') ? `^(?:${pattern})` : pattern;
+  return isSafe(new RegExp(source, flags.replace('y', '')), { maxScore: 10 }).safe;
+}
+
+describe('regular expressions', () => {
+  it('do work in proportion to their text, or see short texts only', { timeout: 60_000 }, async () => {
+    const expressions = await expressionsOfTheProgram();
+    expect(expressions.length).toBeGreaterThan(100);
+    const runAway = expressions.filter(
+      ({ pattern, flags }) => !BOUNDED.has(pattern) && !isLinear(pattern, flags),
+    );
+    expect(runAway).toEqual([]);
+    const there = new Set(expressions.map(({ pattern }) => pattern));
+    expect([...BOUNDED.keys()].filter((pattern) => !there.has(pattern))).toEqual([]);
+  });
+
+  it.each([
+    ['(a+)+$', ''],
+    ['\\/+$', ''],
+    ['a*a*b', 'y'],
+  ])('that run away are found: /%s/%s', (pattern, flags) => {
+    expect(isLinear(pattern, flags)).toBe(false);
+  });
+});
