@@ -82,8 +82,12 @@ function modelCheck({ pool }: Parts, { loadError }: State): Check {
   const { ready, workers } = pool.status();
   if (loadError) return { ok: false, code: loadError.code, detail: loadError.message };
   if (!ready) return { ok: false, code: 'not_ready', detail: 'no worker has passed the canary yet' };
-  const fit = workers.filter((worker) => worker.state === 'ready').length;
-  return { ok: fit === workers.length, detail: `${fit} of ${workers.length} workers` };
+  const fit = workers.filter(({ state }) => state === 'ready').length;
+  // The others of a boot follow the first one; a worker that was lost is another matter.
+  const lost = workers.some(
+    ({ state, restarts }) => state === 'restarting' || (state !== 'ready' && restarts > 0),
+  );
+  return { ok: !lost, detail: `${fit} of ${workers.length} workers` };
 }
 
 function routesCheck({ routeFile, catalogue }: Parts): Check {
