@@ -126,8 +126,10 @@ async function identify(context: Context, next: Next, deps: AppDeps): Promise<vo
   const parent = parseTraceparent(context.get('traceparent'));
   const span = tracing?.begin({ method, path, requestId, parent, tracestate: context.get('tracestate') });
   const place = span ?? parent;
-  const ids = { request_id: requestId, ...(place && { trace_id: place.traceId, span_id: place.spanId }) };
-  Object.assign(context.state, { requestId, timings, ids });
+  const ids = { request_id: requestId, trace_id: place?.traceId, span_id: place?.spanId };
+  context.state.requestId = requestId;
+  context.state.timings = timings;
+  context.state.ids = ids;
   context.set('X-Request-Id', requestId);
   metrics.began();
   await next();
@@ -138,13 +140,13 @@ async function identify(context: Context, next: Next, deps: AppDeps): Promise<vo
   metrics.answered(method, route ?? 'unmatched', context.status, timings.total / 1_000);
   span?.end({ route, status: context.status, timings });
   if (health.draining()) context.set('Connection', 'close');
-  const entry = {
-    ...ids,
+  // Where this was a spread, it took longer than writing the line does.
+  const entry = Object.assign(ids, {
     method,
     path,
     status: context.status,
     duration_ms: Math.round(timings.total * 100) / 100,
-  };
+  });
   if (QUIET_PATHS.has(path)) log.debug(entry, 'request');
   else log.info(entry, 'request');
 }
