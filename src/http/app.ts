@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import Router from '@koa/router';
+import type Router from '@koa/router';
 import Koa, { type Context, type Next } from 'koa';
 import type { RequestLimits } from '../contract/limits.js';
 import { AppError, messageOf } from '../errors.js';
@@ -15,6 +15,7 @@ import { sendError } from './error-format.js';
 import { type GateDeps, gate } from './gate.js';
 import { checkHead } from './head.js';
 import { type HealthPort, healthRoutes } from './health.js';
+import { IndexedRouter } from './indexed-router.js';
 import { type MetricsPort, metricsRoutes } from './metrics.js';
 import { type ModelsPort, modelRoutes } from './models.js';
 import { openInferenceHealth } from './open-inference.js';
@@ -90,7 +91,7 @@ export function createApp(deps: AppDeps): Koa {
     return next();
   });
   app.use(gate(deps));
-  const router = new Router();
+  const router = new IndexedRouter();
   healthRoutes(router, deps.health);
   openInferenceHealth(router, deps.health);
   openapiRoutes(router, deps.contract);
