@@ -47,6 +47,12 @@ export interface VolumeFacts {
   readonly totalBytes: number | undefined;
 }
 
+/** Sizes in bytes. */
+export interface VolumeSpace {
+  readonly freeBytes: number;
+  readonly totalBytes: number;
+}
+
 /** What a fresh volume, or an empty folder under version control, may hold. */
 const HARMLESS = /^(lost\+found|README.*|\.git(ignore|keep)|\..*)$/i;
 
@@ -203,9 +209,14 @@ export class ContentStore {
         () => true,
         () => false,
       ),
-      spaceOf(root).catch(() => undefined),
+      this.space(),
     ]);
     return { path: root, mount, writable, freeBytes: space?.freeBytes, totalBytes: space?.totalBytes };
+  }
+
+  /** How large the volume is and how much of it is free; `undefined` when it does not tell. */
+  space(): Promise<VolumeSpace | undefined> {
+    return spaceOf(this.layout.root).catch(() => undefined);
   }
 
   async #checkMount(): Promise<void> {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import Router from '@koa/router';
+import type Router from '@koa/router';
 import Koa, { type Context, type Next } from 'koa';
 import type { RequestLimits } from '../contract/limits.js';
 import { AppError, messageOf } from '../errors.js';
@@ -15,6 +15,7 @@ import { sendError } from './error-format.js';
 import { type GateDeps, gate } from './gate.js';
 import { checkHead } from './head.js';
 import { type HealthPort, healthRoutes } from './health.js';
+import { IndexedRouter } from './indexed-router.js';
 import { type MetricsPort, metricsRoutes } from './metrics.js';
 import { type ModelsPort, modelRoutes } from './models.js';
 import { openInferenceHealth } from './open-inference.js';
@@ -90,7 +91,7 @@ export function createApp(deps: AppDeps): Koa {
     return next();
   });
   app.use(gate(deps));
-  const router = new Router();
+  const router = new IndexedRouter();
   healthRoutes(router, deps.health);
   openInferenceHealth(router, deps.health);
   openapiRoutes(router, deps.contract);
@@ -126,8 +127,10 @@ async function identify(context: Context, next: Next, deps: AppDeps): Promise<vo
   const parent = parseTraceparent(context.get('traceparent'));
   const span = tracing?.begin({ method, path, requestId, parent, tracestate: context.get('tracestate') });
   const place = span ?? parent;
-  const ids = { request_id: requestId, ...(place && { trace_id: place.traceId, span_id: place.spanId }) };
-  Object.assign(context.state, { requestId, timings, ids });
+  const ids = { request_id: requestId, trace_id: place?.traceId, span_id: place?.spanId };
+  context.state.requestId = requestId;
+  context.state.timings = timings;
+  context.state.ids = ids;
   context.set('X-Request-Id', requestId);
   metrics.began();
   await next();
@@ -138,13 +141,13 @@ async function identify(context: Context, next: Next, deps: AppDeps): Promise<vo
   metrics.answered(method, route ?? 'unmatched', context.status, timings.total / 1_000);
   span?.end({ route, status: context.status, timings });
   if (health.draining()) context.set('Connection', 'close');
-  const entry = {
-    ...ids,
+  // Where this was a spread, it took longer than writing the line does.
+  const entry = Object.assign(ids, {
     method,
     path,
     status: context.status,
     duration_ms: Math.round(timings.total * 100) / 100,
-  };
+  });
   if (QUIET_PATHS.has(path)) log.debug(entry, 'request');
   else log.info(entry, 'request');
 }

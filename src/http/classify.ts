@@ -4,6 +4,7 @@ import type { Answered } from '../classify/classifier.js';
 import type { ClassifyOptions, ClassifyRequest, Decision } from '../classify/decision.js';
 import { classifySchemas, type Decisions } from '../contract/classify.js';
 import type { RequestLimits } from '../contract/limits.js';
+import { answerJson } from './answer.js';
 import { readJson } from './body.js';
 import type { DecisionKind, RequestMetrics } from './metrics.js';
 import { noteTimings } from './timings.js';
@@ -44,7 +45,7 @@ export function classifyRoutes(router: Router, deps: ClassifyDeps): void {
     noteTimings(context, timing);
     metrics.read(usage);
     metrics.decided(decision.route, kindOf(request));
-    context.body = decision satisfies Decision;
+    answerJson(context, decision satisfies Decision);
   });
 
   router.post('/classify/batch', async (context: Context) => {
@@ -55,7 +56,7 @@ export function classifyRoutes(router: Router, deps: ClassifyDeps): void {
     noteTimings(context, timing);
     metrics.read(usage);
     for (const { route } of decisions) metrics.decided(route, kindOf(options));
-    context.body = { results: decisions } satisfies Decisions;
+    answerJson(context, { results: decisions } satisfies Decisions);
   });
 }
 

@@ -11,6 +11,7 @@ export function connectionEvents(metrics: RequestMetrics, log: Log): ServerEvent
   let saidAt = Number.NEGATIVE_INFINITY;
   return {
     onRefusal({ requestId, status, code, reason }) {
+      metrics.began();
       metrics.answered('-', 'unreadable', status, 0);
       log.info({ request_id: requestId, status, code, reason }, 'request refused');
     },

@@ -18,18 +18,18 @@ export function policyOf(own: Policy = {}): string {
     .join('; ');
 }
 
-const HEADERS = {
+const HEADERS = Object.entries({
   'Content-Security-Policy': policyOf(),
   'X-Content-Type-Options': 'nosniff',
   'X-Frame-Options': 'DENY',
   'Referrer-Policy': 'no-referrer',
   'Cross-Origin-Opener-Policy': 'same-origin',
   'Cross-Origin-Resource-Policy': 'same-origin',
-};
+});
 
 /** Middleware that sets what keeps browsers from misusing an answer; a route may set other values. */
 export function secureHeaders(context: Context, next: Next): Promise<void> {
-  context.set(HEADERS);
+  for (const [name, value] of HEADERS) context.res.setHeader(name, value);
   // Only what came through TLS may promise it; the proxy that ends it says so.
   if (context.secure) context.set('Strict-Transport-Security', 'max-age=31536000');
   return next();

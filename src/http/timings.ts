@@ -15,7 +15,7 @@ export function noteTimings(context: Context, timing: EmbeddingTiming & { readon
 
 /** The value of `Server-Timing`. */
 export function serverTiming(timings: Timings): string {
-  return Object.entries(timings)
-    .map(([name, ms]) => `${name};dur=${ms.toFixed(2)}`)
-    .join(', ');
+  let value = '';
+  for (const name in timings) value += `${value && ', '}${name};dur=${timings[name]?.toFixed(2)}`;
+  return value;
 }

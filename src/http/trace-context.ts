@@ -12,6 +12,7 @@ const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(
 
 /** Reads a `traceparent` header; a broken one counts as none, as the standard says. */
 export function parseTraceparent(header: string): TraceContext | undefined {
+  if (header === '') return undefined;
   const [, version, traceId, spanId, flags, rest] = TRACEPARENT.exec(header.trim()) ?? [];
   if (version === undefined || traceId === undefined || spanId === undefined || flags === undefined) return;
   // Later versions may say more; this one may not, and ff is none.

@@ -71,8 +71,8 @@ function volumeMetrics({ reconciler, store }: Parts, registers: Registry[]): voi
       help,
       registers,
       async collect() {
-        const bytes = (await store.facts())[`${key}Bytes`];
-        if (bytes !== undefined) this.set(bytes);
+        const space = await store.space();
+        if (space) this.set(space[`${key}Bytes`]);
       },
     });
   }

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { RequestMetrics } from '../http/metrics.js';
+import { allCountedElsewhere } from './counted-elsewhere.js';
 
 /** Upper bounds of the latency buckets, in seconds. */
 const LATENCY_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];
@@ -16,10 +17,14 @@ const LABELS = '(labels)';
 
 /** What requests count. */
 export function requestMetrics(registers: Registry[]): RequestMetrics {
-  const open = new Gauge({
+  let open = 0;
+  new Gauge({
     name: 'ai_router_http_requests_open',
     help: 'Requests that are being answered',
     registers,
+    collect() {
+      this.set(open);
+    },
   });
   const seconds = new Histogram({
     name: 'ai_router_http_request_duration_seconds',
@@ -42,21 +47,13 @@ export function requestMetrics(registers: Registry[]): RequestMetrics {
     buckets: BATCH_BUCKETS,
     registers,
   });
-  const tokens = new Counter({
-    name: 'ai_router_tokens_total',
-    help: 'Tokens of the texts of requests, as the model sees them',
-    registers,
-  });
-  const truncatedTexts = new Counter({
-    name: 'ai_router_truncated_texts_total',
-    help: 'Texts that were longer than the model takes',
-    registers,
-  });
-  const truncatedTokens = new Counter({
-    name: 'ai_router_truncated_tokens_total',
-    help: 'Tokens that were cut off such texts',
-    registers,
-  });
+  const totals = { tokens: 0, truncated_texts: 0, truncated_tokens: 0 };
+  const helps = {
+    tokens: 'Tokens of the texts of requests, as the model sees them',
+    truncated_texts: 'Texts that were longer than the model takes',
+    truncated_tokens: 'Tokens that were cut off such texts',
+  } as const;
+  allCountedElsewhere('ai_router', helps, registers, (key) => totals[key]);
   const decisions = new Counter({
     name: 'ai_router_decisions_total',
     help: `Decisions by route; abstentions have the empty route, and decisions among a request's own labels ${LABELS}`,
@@ -72,17 +69,19 @@ export function requestMetrics(registers: Registry[]): RequestMetrics {
   for (const kind of ['routes', 'labels']) abstentions.inc({ kind }, 0);
   const labels = new Set<string>();
   return {
-    began: () => open.inc(),
+    began() {
+      open += 1;
+    },
     answered(method, route, status, duration) {
-      open.dec();
+      open -= 1;
       seconds.observe({ method, route, status: String(status) }, duration);
     },
     failed: (code) => errors.inc({ code }),
     read(usage) {
       texts.observe(usage.texts);
-      tokens.inc(usage.tokens);
-      truncatedTexts.inc(usage.truncatedTexts);
-      truncatedTokens.inc(usage.truncatedTokens);
+      totals.tokens += usage.tokens;
+      totals.truncated_texts += usage.truncatedTexts;
+      totals.truncated_tokens += usage.truncatedTokens;
     },
     decided(route, kind) {
       if (route === null) abstentions.inc({ kind });
