@@ -78,7 +78,7 @@ export async function openLoop(
   seconds: number,
   client: Client = {},
 ): Promise<LoadResult> {
-  const wire = new Wire(url, client.localAddress);
+  const wire = new Wire(url, { localAddress: client.localAddress });
   const tally = new Tally();
   const under = new Set<Promise<void>>();
   const started = performance.now();

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { untilLetGo } from './let-go.js';
 import { open } from './wire.js';
 
 /** The daemon's own limits under which the rude clients are put, in milliseconds. */
@@ -68,11 +69,10 @@ export const RUDENESS: readonly Rudeness[] = [
   {
     kind: 'never reads its answer',
     closedAfterMs: ({ sendMs }) => sendMs,
-    run: async (socket, { sendMs }) => {
+    run: async (socket) => {
       socket.pause();
       socket.write(`GET ${LARGE} HTTP/1.1\r\nHost: a\r\n\r\n`);
-      // Who does not read does not learn of an end either: it is looked for when it has to have come.
-      await sleep(2 * sendMs + SLACK_MS);
+      await untilLetGo(socket);
       const received = await countUntilClosed(socket);
       if (received >= LARGE_BYTES) throw new Error('got its whole answer: nobody had closed the connection');
       return 'HTTP/1.1 200';
@@ -81,10 +81,10 @@ export const RUDENESS: readonly Rudeness[] = [
   {
     kind: 'asks a thousand times and never reads',
     closedAfterMs: ({ sendMs }) => sendMs,
-    run: async (socket, { sendMs }) => {
+    run: async (socket) => {
       socket.pause();
       socket.write(`GET /routes HTTP/1.1\r\nHost: a\r\n\r\n`.repeat(1_000));
-      await sleep(2 * sendMs + SLACK_MS);
+      await untilLetGo(socket);
       await countUntilClosed(socket);
       return 'HTTP/1.1 200';
     },

@@ -16,8 +16,12 @@ export function tableOf(verdicts: readonly Verdict[]): string[] {
   for (const { row, notes } of verdicts) for (const note of notes) lines.push(`  row ${row}: ${note}`);
   for (const { row, skipped } of verdicts)
     for (const what of skipped) lines.push(`SKIPPED  row ${row}: ${what}`);
-  for (const { row, shortfalls } of verdicts)
-    for (const what of shortfalls) lines.push(`SHORT  row ${row}: ${what}`);
+  for (const { row, shortfalls } of verdicts) {
+    for (const what of new Set(shortfalls)) {
+      const times = shortfalls.filter((one) => one === what).length;
+      lines.push(`SHORT  row ${row}: ${times > 1 ? `${times} times: ` : ''}${what}`);
+    }
+  }
   const sum = (of: (verdict: Verdict) => number): number => verdicts.reduce((all, one) => all + of(one), 0);
   const short = verdicts.filter(({ shortfalls }) => shortfalls.length > 0).length;
   lines.push(

@@ -21,16 +21,29 @@ export interface AskOptions {
   readonly timeoutMs?: number;
 }
 
+/** How {@link Wire} connects. */
+export interface WireOptions {
+  /** The address of this machine to ask from; default: the kernel's choice. */
+  readonly localAddress?: string | undefined;
+  /**
+   * A connection that idled longer is not used again, for the server may close it while a request is on its way.
+   * Default: a second, which is below all limits of idle time.
+   */
+  readonly maxIdleMs?: number;
+}
+
 /** An HTTP client that sends exactly the bytes it is given, over connections that it keeps while they live. */
 export class Wire {
   readonly #port: number;
   readonly #localAddress: string | undefined;
-  readonly #idle: Socket[] = [];
+  readonly #maxIdleMs: number;
+  /** Connections that wait for a request, the one that waits the shortest last; and since when. */
+  readonly #idle: { readonly socket: Socket; readonly since: number }[] = [];
 
-  /** @param localAddress the address of this machine to ask from; default: the kernel's choice */
-  constructor(url: string, localAddress?: string) {
+  constructor(url: string, { localAddress, maxIdleMs = 1_000 }: WireOptions = {}) {
     this.#port = Number(new URL(url).port);
     this.#localAddress = localAddress;
+    this.#maxIdleMs = maxIdleMs;
   }
 
   /**
@@ -39,7 +52,7 @@ export class Wire {
    */
   async ask(bytes: Uint8Array, options: AskOptions = {}): Promise<Answer | undefined> {
     const { finish = false, alone = finish, timeoutMs = 15_000, head = false } = options;
-    const kept = alone ? undefined : this.#idle.pop();
+    const kept = alone ? undefined : this.#takeIdle();
     kept?.removeAllListeners('end');
     const socket = kept ?? (await open(this.#port, this.#localAddress));
     const answer = await exchange(socket, bytes, { finish, timeoutMs, head });
@@ -48,18 +61,27 @@ export class Wire {
     return answer;
   }
 
+  #takeIdle(): Socket | undefined {
+    const last = this.#idle.pop();
+    if (!last || performance.now() - last.since < this.#maxIdleMs) return last?.socket;
+    // Those before it have waited longer.
+    last.socket.destroy();
+    this.close();
+    return undefined;
+  }
+
   /** Keeps a connection for later requests until the server closes it. */
   #keep(socket: Socket): void {
-    this.#idle.push(socket);
+    this.#idle.push({ socket, since: performance.now() });
     socket.once('end', () => {
-      const at = this.#idle.indexOf(socket);
+      const at = this.#idle.findIndex((idle) => idle.socket === socket);
       if (at >= 0) this.#idle.splice(at, 1);
       socket.destroy();
     });
   }
 
   close(): void {
-    for (const socket of this.#idle) socket.destroy();
+    for (const { socket } of this.#idle) socket.destroy();
     this.#idle.length = 0;
   }
 }
