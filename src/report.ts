@@ -83,7 +83,11 @@ function modelCheck({ pool }: Parts, { loadError }: State): Check {
   if (loadError) return { ok: false, code: loadError.code, detail: loadError.message };
   if (!ready) return { ok: false, code: 'not_ready', detail: 'no worker has passed the canary yet' };
   const fit = workers.filter((worker) => worker.state === 'ready').length;
-  return { ok: fit === workers.length, detail: `${fit} of ${workers.length} workers` };
+  // The others start once the first is ready: that needs nobody's care, unlike one that was lost.
+  const lost = workers.some(
+    ({ state, restarts }) => state !== 'ready' && (restarts > 0 || state === 'restarting'),
+  );
+  return { ok: !lost, detail: `${fit} of ${workers.length} workers` };
 }
 
 function routesCheck({ routeFile, catalogue }: Parts): Check {
