@@ -83,7 +83,7 @@ function modelCheck({ pool }: Parts, { loadError }: State): Check {
   if (loadError) return { ok: false, code: loadError.code, detail: loadError.message };
   if (!ready) return { ok: false, code: 'not_ready', detail: 'no worker has passed the canary yet' };
   const fit = workers.filter(({ state }) => state === 'ready').length;
-  // The others of a boot follow the first one; a worker that was lost is another matter.
+  // The others start once the first is ready: that needs nobody's care, unlike one that was lost.
   const lost = workers.some(
     ({ state, restarts }) => state === 'restarting' || (state !== 'ready' && restarts > 0),
   );

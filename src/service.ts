@@ -79,6 +79,8 @@ class Daemon implements Service {
   #loadError: AppError | undefined;
   #warming: { done: number; total: number } | undefined;
   #encoder: Encoder | undefined;
+  /** Rejects where the model of the encoder turns out not to be the one of the manifest. */
+  #proven: Promise<void> | undefined;
   #embeddings: EmbeddingCache | undefined;
   #metrics: Metrics | undefined;
   #tracing: Tracing | undefined;
@@ -243,7 +245,11 @@ class Daemon implements Service {
     const { cacheFault, ...counts } = await classifier.load(set, {
       signal,
       ...(encoder && { encoder }),
-      ...(commit && { commit }),
+      commit: async () => {
+        // Vectors from the volume may be there before the model is: nothing is served without it.
+        await this.#proven;
+        await commit?.();
+      },
       onProgress: (done, total) => {
         this.#warming = { done, total };
       },
@@ -310,8 +316,14 @@ class Daemon implements Service {
     const { pool, manifest, store, routeFile, config } = this.#parts;
     this.#phase = 'loading';
     const { repo: id, revision, variant, digest } = manifest;
-    await pool.load(await this.#read(), async (embedder) => {
-      this.#phase = 'warming';
+    await pool.load(await this.#read(), async (embedder, proven) => {
+      this.#proven = proven;
+      void proven.then(
+        () => {
+          if (this.#phase === 'loading') this.#phase = 'warming';
+        },
+        () => undefined,
+      );
       const caches = routeCaches(store.layout, manifest);
       const observed = new ObservedEmbedder(embedder, (embedding) => this.#metrics?.embedded(embedding));
       this.#embeddings = new EmbeddingCache(observed, config.embeddingCacheBytes);

@@ -44,6 +44,8 @@ export class Crew implements Embedder {
   #model: ModelBytes | undefined;
   /** A load that waits for its verdict. */
   #load: { quorum: number; crashes: LoadCrash[]; resolve(): void; reject(error: AppError): void } | undefined;
+  /** What {@link load} returned. */
+  #verdict: Promise<void> | undefined;
   #accepted = false;
   #draining = false;
   #ending = false;
@@ -52,8 +54,9 @@ export class Crew implements Embedder {
   #willFeed = false;
 
   /**
-   * Starts the first worker, which loads its libraries and waits for the model. The others follow when it is
-   * ready: they would only share the cores with what the first answer waits for.
+   * Starts the first worker, which loads its libraries and waits for the model. The others follow when it is ready
+   * and a text is there to be embedded, or when they are told to ({@link startAll}): they would only share the cores
+   * with what the first answer waits for.
    * @param first a worker that was started ahead
    */
   constructor(settings: PoolSettings, totals: PoolTotals, log: Log, first?: WorkerProcess) {
@@ -66,7 +69,7 @@ export class Crew implements Embedder {
         new Seat(
           settings,
           {
-            ready: () => this.#onReady(),
+            ready: () => this.#checkQuorum(),
             refused: (code, message) => this.#load?.reject(new AppError(code, message)),
             loadCrashed: (crash) => this.#onLoadCrashed(crash),
             roomy: () => this.#feed(),
@@ -128,20 +131,30 @@ export class Crew implements Embedder {
     const verdict = new Promise<void>((resolve, reject) => {
       this.#load = { quorum, crashes: [], resolve, reject };
     });
-    for (const seat of this.#seats) seat.setModel(model);
-    // A model that takes another's place has to wait for all of its workers anyway.
-    if (quorum > 1) this.#startAll();
-    this.#checkQuorum();
-    return verdict.finally(() => {
+    this.#verdict = verdict.finally(() => {
       this.#load = undefined;
     });
+    for (const seat of this.#seats) seat.setModel(model);
+    // A model that takes another's place has to wait for all of its workers anyway.
+    if (quorum > 1) this.startAll();
+    this.#checkQuorum();
+    return this.#verdict;
   }
 
+  /** Starts the workers that are not started yet. */
+  startAll(): void {
+    for (const seat of this.#seats) seat.start();
+  }
+
+  /** As the port says; while the model is being loaded, a text waits for the verdict. */
   embed(text: string, options: EmbedOptions = {}): Promise<Embedding> {
+    const verdict = this.#verdict;
+    if (this.#load && verdict !== undefined) return verdict.then(() => this.embed(text, options));
     const refusal = this.#refusal(options);
     if (refusal) return Promise.reject(refusal);
     const job = new Job(text, workOf(text, this.#model?.spec.max_tokens ?? 0));
     this.#enqueue(job, 'last');
+    this.startAll();
     this.#feedSoon();
     const { signal } = options;
     if (!signal) return job.promise;
@@ -271,15 +284,6 @@ export class Crew implements Embedder {
       if (seat.hasRoom && (!best || seat.inFlight < best.inFlight)) best = seat;
     }
     return best;
-  }
-
-  #startAll(): void {
-    for (const seat of this.#seats) seat.start();
-  }
-
-  #onReady(): void {
-    this.#startAll();
-    this.#checkQuorum();
   }
 
   #checkQuorum(): void {

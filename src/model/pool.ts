@@ -28,8 +28,11 @@ export interface PoolStatus {
   readonly totals: Readonly<PoolTotals>;
 }
 
-/** Runs before a newly loaded model serves, with an embedder that is bound to that model. */
-export type Prepare = (embedder: Embedder) => Promise<void> | void;
+/**
+ * Runs before a newly loaded model serves, with an embedder that is bound to that model.
+ * @param proven resolves when the model is loaded and passed its canary, and rejects when it is not to be had
+ */
+export type Prepare = (embedder: Embedder, proven: Promise<void>) => Promise<void> | void;
 
 /** An {@link Embedder} over worker processes, and its life. */
 export interface Pool extends Embedder {
@@ -44,8 +47,9 @@ export interface Pool extends Embedder {
    * all have, while the old workers go on; texts that the old ones have are finished by them. The pool keeps
    * `model` to start replacements from. When loading or `prepare` fails, whatever served before goes on.
    *
-   * `prepare` is the place for what depends on the model, such as the vectors of the routes. Its embedder stays
-   * valid as long as the model serves, so that whoever keeps the two together never mixes models.
+   * `prepare` is the place for what depends on the model, such as the vectors of the routes. It runs while workers
+   * load the model: its embedder waits for them, and what must not exist without a proven model waits for `proven`.
+   * The embedder stays valid as long as the model serves, so that whoever keeps the two together never mixes models.
    * @throws AppError `model_unloadable`, `canary_mismatch`: another attempt with these bytes is pointless;
    *   `worker_failed`, `draining`; whatever `prepare` throws
    */
@@ -132,8 +136,10 @@ class ProcessPool implements Pool {
     const crew = this.#crewFor(model);
     this.#incoming = crew;
     try {
-      await crew.load(model, this.#serving ? this.#settings.workers : 1);
-      await prepare?.(crew);
+      const proven = crew.load(model, this.#serving ? this.#settings.workers : 1);
+      // A rejection of either is looked at once both have come to an end.
+      const ends = await Promise.allSettled([proven, runPrepare(prepare, crew, proven)]);
+      for (const end of ends) if (end.status === 'rejected') throw end.reason;
       if (this.#closing) throw closing();
     } catch (error) {
       this.#log.error({ err: error }, 'the model was not taken into service');
@@ -144,6 +150,7 @@ class ProcessPool implements Pool {
     }
     const old = this.#serving;
     this.#serving = crew;
+    crew.startAll();
     if (old) this.#retire(old);
   }
 
@@ -174,6 +181,14 @@ class ProcessPool implements Pool {
   #newCrew(first?: WorkerProcess): Crew {
     return new Crew(this.#settings, this.#totals, this.#log, first);
   }
+}
+
+async function runPrepare(
+  prepare: Prepare | undefined,
+  crew: Embedder,
+  proven: Promise<void>,
+): Promise<void> {
+  await prepare?.(crew, proven);
 }
 
 function closing(): AppError {

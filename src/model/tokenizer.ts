@@ -46,7 +46,9 @@ export function createTokenizer(
 type Json = Record<string, unknown>;
 
 function build(json: Json, config: Json, maxTokens: number): Tokenizer {
+  const vocabulary = takeVocabulary(json);
   const library = new PreTrainedTokenizer(json, config);
+  if (vocabulary) giveVocabulary(library, vocabulary);
   mendNormalizer(library, json);
   mendWordPiece(library, json);
 
@@ -56,7 +58,7 @@ function build(json: Json, config: Json, maxTokens: number): Tokenizer {
   if (room < 1) throw new Error(`max_tokens ${maxTokens} leaves no room beside the special tokens`);
 
   return {
-    padId: library.pad_token_id ?? 0,
+    padId: library.model.tokens_to_ids.get(library.pad_token ?? '') ?? 0,
     encode(text) {
       // The library's own truncation would cut the closing special token off.
       const ids = body(text);
@@ -93,6 +95,28 @@ function mendNormalizer(library: PreTrainedTokenizer, json: Json): void {
   });
 }
 
+/**
+ * Takes the vocabulary out of a WordPiece model, if it has one. The library makes an array of each token, a list of
+ * all and only then its map, and another list to decode with: half of the time that a tokenizer takes to be built.
+ */
+function takeVocabulary({ model }: Json): Json | undefined {
+  if (!isObject(model) || model.type !== 'WordPiece' || !isObject(model.vocab)) return undefined;
+  const { vocab } = model;
+  model.vocab = {};
+  return vocab;
+}
+
+/** Fills the library's own map; added tokens, which it holds already, win over the vocabulary. */
+function giveVocabulary({ model }: PreTrainedTokenizer, vocabulary: Json): void {
+  const { tokens_to_ids: ids } = model;
+  for (const token in vocabulary) {
+    const id = vocabulary[token];
+    if (typeof id !== 'number') throw new Error(`the token ${JSON.stringify(token)} has no number`);
+    if (!ids.has(token)) ids.set(token, id);
+  }
+  model.unk_token_id = ids.get(model.unk_token ?? '');
+}
+
 function mendWordPiece(library: PreTrainedTokenizer, json: Json): void {
   const { model } = json;
   if (!isObject(model) || model.type !== 'WordPiece') return;
@@ -102,8 +126,6 @@ function mendWordPiece(library: PreTrainedTokenizer, json: Json): void {
     continuation: String(model.continuing_subword_prefix),
     maxWordChars: maxWordCharsOf(model),
   });
-  // The parsed vocabulary lives on in `tokens_to_ids`; a second copy in every worker is megabytes.
-  delete library.model.config.vocab;
 }
 
 function maxWordCharsOf(model: unknown): number {

@@ -7,12 +7,12 @@ declare module '@xenova/transformers/src/tokenizers.js' {
     constructor(tokenizer: unknown, config: unknown);
     normalizer: ((text: string) => string) | null;
     readonly model: {
-      readonly config: { vocab?: unknown };
       readonly tokens_to_ids: Map<string, number>;
       readonly unk_token: string | undefined;
+      unk_token_id: number | undefined;
       encode(words: readonly string[]): string[];
     };
-    readonly pad_token_id: number | undefined;
+    readonly pad_token: string | null | undefined;
     encode(text: string, pair: null, options: { add_special_tokens: boolean }): number[];
   }
 }

@@ -1,7 +1,12 @@
-import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { ModelBytes } from '../../src/model/model-bytes.js';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import type { ModelBytes, PlacedFile } from '../../src/model/model-bytes.js';
 import { createPool, type Pool, type PoolOptions } from '../../src/model/pool.js';
-import { bundledModel, cosine, goldenCases, workerEntry } from '../support/model.js';
+import { bundledModel, cosine, goldenCases, modelFile, workerEntry } from '../support/model.js';
 import { isAlive, pidsOf, until } from './processes.js';
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
@@ -256,6 +261,81 @@ describe('a model at fault', () => {
     await expect(pool.load(garbage)).rejects.toMatchObject({ code: 'model_unloadable' });
     await pool.load(bundledModel);
     expect((await pool.embed('hi')).vector).toEqual(alone.get('hi'));
+  });
+});
+
+describe('a model that the first worker begins with by itself', () => {
+  const { spec, canary } = bundledModel;
+  const digest = 'sha256:bundled';
+  const place = (path: string, ...before: string[]): PlacedFile => ({
+    paths: [...before, fileURLToPath(new URL(`../../model/${path}`, import.meta.url))],
+    size: modelFile(path).length,
+    sha256: createHash('sha256').update(modelFile(path)).digest('hex'),
+  });
+  const others = [place(spec.tokenizer), place(spec.tokenizer_config)];
+
+  it.each([
+    ['where it lies', () => []],
+    ['behind a link, a folder, a file that rotted and one that was cut', rotten],
+  ])('is read %s, and no byte of it through the daemon', async (_, before) => {
+    const pool = start({ workers: 1 });
+    pool.begin({ digest, spec, canary, files: [place(spec.model, ...before()), ...others] });
+    await pool.load({ ...garbage, digest });
+    expect((await pool.embed('hi')).vector).toEqual(alone.get('hi'));
+    expect(pool.status().totals.restarts).toBe(0);
+  });
+
+  it('waits for the bytes where there are none', async () => {
+    const pool = start({ workers: 1 });
+    const [weights] = [place(spec.model)];
+    pool.begin({ digest, spec, canary, files: [{ ...weights, paths: rotten() }, ...others] });
+    await pool.load({ ...bundledModel, digest });
+    expect((await pool.embed('hi')).vector).toEqual(alone.get('hi'));
+    expect(pool.status().totals.restarts).toBe(0);
+  });
+
+  it('is not taken for another one', async () => {
+    const pool = start({ workers: 1 });
+    pool.begin({ digest, spec, canary, files: [place(spec.model), ...others] });
+    await expect(pool.load({ ...garbage, digest: 'sha256:garbage' })).rejects.toMatchObject({
+      code: 'model_unloadable',
+    });
+  });
+
+  /** Paths where other bytes lie than the pinned ones. */
+  function rotten(): string[] {
+    const folder = mkdtempSync(join(tmpdir(), 'ai-router-places-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const bytes = modelFile(spec.model);
+    writeFileSync(join(folder, 'cut'), bytes.subarray(1));
+    bytes[bytes.length >> 1] = ~(bytes[bytes.length >> 1] ?? 0);
+    writeFileSync(join(folder, 'rotted'), bytes);
+    symlinkSync(fileURLToPath(new URL(`../../model/${spec.model}`, import.meta.url)), join(folder, 'link'));
+    return ['missing', 'link', '', 'rotted', 'cut'].map((name) => join(folder, name));
+  }
+});
+
+describe('what is prepared while a model is loaded', () => {
+  it('has an embedder that waits for the model', async () => {
+    const pool = start({ workers: 1 });
+    let ready: boolean | undefined;
+    await pool.load(bundledModel, async (embedder, proven) => {
+      ready = pool.status().ready;
+      expect((await embedder.embed('hi')).vector).toEqual(alone.get('hi'));
+      await proven;
+    });
+    expect([ready, pool.status().ready]).toEqual([false, true]);
+  });
+
+  it('learns that there will be none', async () => {
+    const pool = start({ workers: 1 });
+    const learned: unknown[] = [];
+    const load = pool.load(garbage, async (embedder, proven) => {
+      learned.push(...(await Promise.allSettled([embedder.embed('hi'), proven])));
+    });
+    await expect(load).rejects.toMatchObject({ code: 'model_unloadable' });
+    const refusal = { status: 'rejected', reason: { code: 'model_unloadable' } };
+    expect(learned).toMatchObject([refusal, refusal]);
   });
 });
 
