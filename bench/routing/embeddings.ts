@@ -53,6 +53,7 @@ export async function embedAll(texts: readonly string[], folder?: string): Promi
   }
   return {
     dimension,
+    admit() {},
     async embed(text) {
       const vector = vectors.get(text);
       if (!vector) throw new AppError('internal', `not embedded: ${text}`);

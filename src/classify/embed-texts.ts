@@ -10,9 +10,11 @@ export interface TextsUsage {
   readonly truncatedTokens: number;
 }
 
-/** How work can be stopped from outside, such as an `AbortController`. */
+/** How and when work is to stop. */
 export interface Stop {
   readonly signal?: AbortSignal;
+  /** When its result is worth nothing any more, on the clock of `performance.now()`. */
+  readonly deadline?: number;
 }
 
 /** The texts of one request, embedded. */
@@ -58,11 +60,12 @@ export async function embedTexts<Result>(
     });
     return { results: [take(embedding, 0)], usage, timing };
   }
+  // Refused later, all the work done so far would be lost.
+  embedder.admit(texts, stop);
   const results = await mapConcurrent(
     texts,
     concurrency,
-    // A request is let in or refused by its first text; refused later, all its work would be lost.
-    async (text, signal, index) => take(await embedder.embed(text, { signal, admitted: index > 0 }), index),
+    async (text, signal, index) => take(await embedder.embed(text, { signal, admitted: true }), index),
     stop.signal,
   );
   return { results, usage, timing };

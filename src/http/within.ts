@@ -1,4 +1,5 @@
 import type { Context } from 'koa';
+import type { Stop } from '../classify/embed-texts.js';
 import { AppError } from '../errors.js';
 
 /**
@@ -8,7 +9,7 @@ import { AppError } from '../errors.js';
 export async function within<T>(
   context: Context,
   requestTimeoutMs: number,
-  work: (stop: { readonly signal: AbortSignal }) => Promise<T>,
+  work: (stop: Required<Stop>) => Promise<T>,
 ): Promise<T> {
   const controller = new AbortController();
   const timer = setTimeout(() => {
@@ -18,7 +19,12 @@ export async function within<T>(
   const onClose = (): void => controller.abort(new AppError('aborted', 'the client went away'));
   context.res.on('close', onClose);
   try {
-    return await work(controller);
+    return await work({
+      deadline: performance.now() + requestTimeoutMs,
+      get signal() {
+        return controller.signal;
+      },
+    });
   } catch (error) {
     // Whatever form the abort took on its way down, its reason is what happened.
     throw controller.signal.aborted ? controller.signal.reason : error;

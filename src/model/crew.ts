@@ -146,17 +146,24 @@ export class Crew implements Embedder {
     for (const seat of this.#seats) seat.start();
   }
 
+  admit(texts: readonly string[], { deadline }: EmbedOptions = {}): void {
+    const work = texts.reduce((sum, text) => sum + this.#workOf(text), 0);
+    const refusal = this.#unavailable() ?? this.#overload(work, deadline);
+    if (refusal) throw refusal;
+  }
+
   /** As the port says; while the model is being loaded, a text waits for the verdict. */
   embed(text: string, options: EmbedOptions = {}): Promise<Embedding> {
     const verdict = this.#verdict;
     if (this.#load && verdict !== undefined) return verdict.then(() => this.embed(text, options));
-    const refusal = this.#refusal(options);
+    const { signal, admitted, deadline } = options;
+    if (signal?.aborted) return Promise.reject(aborted(signal));
+    const job = new Job(text, this.#workOf(text));
+    const refusal = this.#unavailable() ?? (admitted ? undefined : this.#overload(job.work, deadline));
     if (refusal) return Promise.reject(refusal);
-    const job = new Job(text, workOf(text, this.#model?.spec.max_tokens ?? 0));
     this.#enqueue(job, 'last');
     this.startAll();
     this.#feedSoon();
-    const { signal } = options;
     if (!signal) return job.promise;
     const onAbort = () => {
       this.#dequeue(job);
@@ -198,21 +205,32 @@ export class Crew implements Embedder {
     await Promise.all(this.#seats.map((seat) => seat.end(busy || !this.#accepted ? 'kill' : 'finish')));
   }
 
-  #refusal({ signal, admitted }: EmbedOptions): AppError | undefined {
-    if (signal?.aborted) return aborted(signal);
+  #workOf(text: string): number {
+    return workOf(text, this.#model?.spec.max_tokens ?? 0);
+  }
+
+  #unavailable(): AppError | undefined {
     if (this.#draining) return draining();
     if (!this.#accepted) return new AppError('not_ready', 'no model is loaded yet', { retryable: true });
-    if (admitted || this.#queue.size === 0) return undefined;
+    return undefined;
+  }
+
+  /** Why texts of so much work are not let in, if they are not. */
+  #overload(work: number, deadline = Number.POSITIVE_INFINITY): AppError | undefined {
+    const doneMs = this.#admission.waitMs(this.#queuedWork + work, this.#seats.length);
+    const leftMs = deadline - performance.now();
+    if (doneMs > leftMs) {
+      const message = `these texts would take about ${Math.ceil(doneMs)} ms with what waits before them, longer than the ${Math.floor(leftMs)} ms that are left (REQUEST_TIMEOUT_MS); fewer at once have a chance`;
+      return overloaded(message, doneMs - leftMs);
+    }
+    if (this.#queue.size === 0) return undefined;
     const { maxQueue } = this.#settings;
     // What arrived in this turn is not waiting for a worker yet.
     if (this.#willFeed && this.#queue.size >= maxQueue) this.#feed();
     const waitMs = this.#admission.waitMs(this.#queuedWork, this.#seats.length);
     if (this.#queue.size < maxQueue && !this.#admission.refuses(waitMs)) return undefined;
     const message = `${this.#queue.size} texts are waiting already, for about ${Math.ceil(waitMs)} ms (MAX_QUEUE, MAX_QUEUE_MS)`;
-    return new AppError('overloaded', message, {
-      retryable: true,
-      retryAfterMs: Math.round(Math.min(MAX_RETRY_AFTER_MS, Math.max(MIN_RETRY_AFTER_MS, waitMs))),
-    });
+    return overloaded(message, waitMs);
   }
 
   /** Hands a text to an idle worker at once; else waits for what else arrives in this turn of the event loop. */
@@ -343,6 +361,13 @@ export class Crew implements Embedder {
 
 function draining(): AppError {
   return new AppError('draining', 'shutting down: no more texts', { retryable: true });
+}
+
+function overloaded(message: string, retryMs: number): AppError {
+  return new AppError('overloaded', message, {
+    retryable: true,
+    retryAfterMs: Math.round(Math.min(MAX_RETRY_AFTER_MS, Math.max(MIN_RETRY_AFTER_MS, retryMs))),
+  });
 }
 
 function aborted(signal: AbortSignal): AppError {

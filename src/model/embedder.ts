@@ -20,7 +20,9 @@ export interface EmbeddingTiming {
 export interface EmbedOptions {
   /** Drops the text if it is still waiting, with an `aborted` error. */
   readonly signal?: AbortSignal;
-  /** The text belongs to a request that was let in already, so that it waits rather than being refused. */
+  /** When the vector is worth nothing any more, on the clock of `performance.now()`. */
+  readonly deadline?: number;
+  /** The text was let in by {@link Embedder.admit}, so that it waits rather than being refused. */
   readonly admitted?: boolean;
 }
 
@@ -30,6 +32,12 @@ export interface EmbedOptions {
 export interface Embedder {
   /** Length of the vectors. */
   readonly dimension: number;
+  /**
+   * Lets the texts of one request in, all or none, by the work that they make and that waits before them. A text
+   * that comes alone need not ask: `embed` does.
+   * @throws AppError `not_ready`, `overloaded`, `draining`
+   */
+  admit(texts: readonly string[], options?: Pick<EmbedOptions, 'deadline'>): void;
   /**
    * Embeds one text.
    * @throws AppError `not_ready`, `overloaded`, `aborted`, `worker_failed`, `draining`

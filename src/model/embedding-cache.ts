@@ -38,6 +38,11 @@ export class EmbeddingCache implements Embedder {
     return { hits: this.#hits, misses: this.#misses, entries: this.#entries.size, bytes: this.#bytes };
   }
 
+  admit(texts: readonly string[], options?: EmbedOptions): void {
+    const unknown = texts.filter((text) => !this.#entries.has(text));
+    if (unknown.length > 0) this.#embedder.admit(unknown, options);
+  }
+
   async embed(text: string, options?: EmbedOptions): Promise<Embedding> {
     const known = this.#entries.get(text);
     if (known) {

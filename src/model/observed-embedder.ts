@@ -14,6 +14,10 @@ export class ObservedEmbedder implements Embedder {
     return this.#embedder.dimension;
   }
 
+  admit(texts: readonly string[], options?: EmbedOptions): void {
+    this.#embedder.admit(texts, options);
+  }
+
   async embed(text: string, options?: EmbedOptions): Promise<Embedding> {
     const embedding = await this.#embedder.embed(text, options);
     this.#observe(embedding);

@@ -95,10 +95,16 @@ class ProcessPool implements Pool {
     return this.#serving?.dimension ?? 0;
   }
 
+  admit(texts: readonly string[], options?: EmbedOptions): void {
+    if (this.#closing) throw closing();
+    if (!this.#serving) throw notReady();
+    this.#serving.admit(texts, options);
+  }
+
   embed(text: string, options?: EmbedOptions): Promise<Embedding> {
     if (this.#closing) return Promise.reject(closing());
     if (this.#serving) return this.#serving.embed(text, options);
-    return Promise.reject(new AppError('not_ready', 'no model is loaded yet', { retryable: true }));
+    return Promise.reject(notReady());
   }
 
   begin(places: ModelPlaces): void {
@@ -189,6 +195,10 @@ async function runPrepare(
   proven: Promise<void>,
 ): Promise<void> {
   await prepare?.(crew, proven);
+}
+
+function notReady(): AppError {
+  return new AppError('not_ready', 'no model is loaded yet', { retryable: true });
 }
 
 function closing(): AppError {

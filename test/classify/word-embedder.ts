@@ -29,6 +29,8 @@ export class WordEmbedder implements Embedder {
     this.dimension = dimension;
   }
 
+  admit(): void {}
+
   async embed(text: string, { signal }: EmbedOptions = {}): Promise<Embedding> {
     this.asked.push(text);
     this.underway += 1;

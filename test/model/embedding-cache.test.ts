@@ -7,6 +7,9 @@ function counting(): Embedder & { asked: string[] } {
   return {
     dimension: 2,
     asked,
+    admit(texts) {
+      if (texts.length > 1) throw new Error(`too many: ${texts}`);
+    },
     async embed(text) {
       asked.push(text);
       if (text === 'bad') throw new Error('no');
@@ -39,6 +42,14 @@ describe('EmbeddingCache', () => {
     expect(embedder.asked).toEqual([]);
     await cache.embed('b');
     expect(embedder.asked).toEqual(['b']);
+  });
+
+  it('asks for those texts of a request to be let in that it does not know', async () => {
+    const cache = new EmbeddingCache(counting(), 10_000);
+    await cache.embed('known');
+    expect(() => cache.admit(['known', 'known'])).not.toThrow();
+    expect(() => cache.admit(['known', 'new'])).not.toThrow();
+    expect(() => cache.admit(['new', 'known', 'newer'])).toThrow('too many: new,newer');
   });
 
   it('remembers neither failures nor what is too large, nor anything when it may not', async () => {

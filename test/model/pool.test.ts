@@ -201,6 +201,18 @@ describe('the queue', () => {
     await expect(pool.embed('hi')).resolves.toBeDefined();
   });
 
+  it('refuses at once what would come after its deadline, a request of many texts as a whole', async () => {
+    const pool = await serving({ workers: 1 });
+    const deadline = performance.now() + 2_000;
+    const long = 'word '.repeat(300);
+    expect(() => pool.admit([long], { deadline })).not.toThrow();
+    const tooMany = Array.from({ length: 10_000 }, () => long);
+    const refused = { code: 'overloaded', retryable: true, retryAfterMs: expect.any(Number) };
+    expect(() => pool.admit(tooMany, { deadline })).toThrow(expect.objectContaining(refused));
+    await expect(pool.embed(long, { deadline: performance.now() + 1 })).rejects.toMatchObject(refused);
+    expect(pool.status()).toMatchObject({ waiting: 0, executing: 0 });
+  });
+
   it('drops a text that is given up while it waits', async () => {
     const pool = await serving({ workers: 1 });
     const busy = [slowText, 'hi'].map((text) => pool.embed(text));

@@ -29,7 +29,7 @@ export const scoring: Part = async ({ samples }) => {
     const vector = vectors.matrix.row(utterances).slice();
     for (const method of methods) {
       const model = { id: 'bench', revision: '', variant: 'q8', digest: '' };
-      const embedder = { dimension: DIMENSION, embed: async () => stray() };
+      const embedder = { dimension: DIMENSION, admit() {}, embed: async () => stray() };
       const scorer = await METHODS[method]?.(set, vectors, { encoder: { embedder, model } });
       const times: number[] = [];
       for (let n = 0; n < WARM_UP + CALLS; n += 1) {
