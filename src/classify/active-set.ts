@@ -99,8 +99,11 @@ export class ActiveSet {
       }
       const last = top[topK - 1];
       if (last !== undefined && this.#compare(route, last) > 0) continue;
-      const place = top.findIndex((other) => this.#compare(route, other) < 0);
-      top.splice(place < 0 ? top.length : place, 0, route);
+      top.push(route);
+      for (let at = top.length - 1; at > 0 && this.#compare(route, top[at - 1] as number) < 0; at -= 1) {
+        top[at] = top[at - 1] as number;
+        top[at - 1] = route;
+      }
       if (top.length > topK) top.pop();
     }
     const first = chosen ?? top[0];

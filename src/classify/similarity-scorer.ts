@@ -1,6 +1,7 @@
 import { setImmediate as yieldToOthers } from 'node:timers/promises';
 import { compareText } from './closest.js';
 import { throwIfAborted } from './concurrent.js';
+import { exponential } from './exponential.js';
 import type { RouteSet } from './route-set.js';
 import {
   type CreateScorer,
@@ -187,20 +188,21 @@ function writeEvidence(
   const { products } = matrix;
   const { similarity, score } = out;
   let highest = Number.NEGATIVE_INFINITY;
+  // Whatever it was: it takes no part in the maximum and adds nothing to the sum.
+  if (without >= 0) products[without] = Number.NEGATIVE_INFINITY;
   for (const route of among) {
-    const from = offsets[route] ?? 0;
-    const to = offsets[route + 1] ?? 0;
+    const from = offsets[route] as number;
+    const to = offsets[route + 1] as number;
     let best = -1;
     for (let row = from; row < to; row += 1) {
-      if (row !== without) best = Math.max(best, products[row] as number);
+      const cosine = products[row] as number;
+      if (cosine > best) best = cosine;
     }
     let sum = 0;
-    let count = 0;
     for (let row = from; row < to; row += 1) {
-      if (row === without) continue;
-      sum += Math.exp(((products[row] as number) - best) / poolingTemperature);
-      count += 1;
+      sum += exponential(((products[row] as number) - best) / poolingTemperature);
     }
+    const count = to - from - (without >= from && without < to ? 1 : 0);
     // Rounding can take the cosine of a text to itself a little above 1.
     similarity[route] = Math.min(best, 1);
     // A route whose only utterance does not count is as unlike as can be.

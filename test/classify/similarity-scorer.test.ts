@@ -146,6 +146,42 @@ describe('the similarity scorer', () => {
     await expect(work).rejects.toMatchObject({ code: 'aborted' });
   });
 
+  it('scores as its formulas say in double precision, to nine digits, whatever the cosines', () => {
+    const { poolingTemperature: t, shareTemperature, shareWeight, scale } = SIMILARITY_DEFAULTS;
+    const random = randomNumbers(11);
+    const shapes: ((row: number) => number)[] = [
+      () => 2 * random() - 1,
+      () => 1,
+      () => -1,
+      (row) => (row % 2 === 0 ? 1 : -1),
+      (row) => (row === 3 ? 1 : -0.99),
+      (row) => 0.5 + row * 1e-7,
+    ];
+    for (const cosineOf of shapes) {
+      const offsets = Uint32Array.of(0, 1, 3, 20, 64);
+      const matrix = new RowMatrix(64, 2);
+      for (let row = 0; row < 64; row += 1) {
+        const cosine = cosineOf(row);
+        matrix.row(row).set([cosine, Math.sqrt(1 - cosine * cosine)]);
+      }
+      const out = createRouteScores(4);
+      new SimilarityScorer({ matrix, offsets, rowOf: new Map() }).score(
+        Float32Array.of(1, 0),
+        undefined,
+        out,
+      );
+      const evidence = Array.from({ length: 4 }, (_, route) => {
+        const cosines = Array.from(matrix.products.subarray(offsets[route], offsets[route + 1]));
+        return t * Math.log(cosines.reduce((sum, cosine) => sum + Math.exp(cosine / t), 0) / cosines.length);
+      });
+      const total = evidence.reduce((sum, value) => sum + Math.exp(value / shareTemperature), 0);
+      for (const [route, value] of evidence.entries()) {
+        const share = value / shareTemperature - Math.log(total);
+        expect(out.score[route]).toBeCloseTo(1 / (1 + Math.exp(-(value + shareWeight * share) / scale)), 9);
+      }
+    }
+  });
+
   it('takes 0.3 ms at most for 150 routes of 10 utterances', () => {
     const scorer = new SimilarityScorer(vectors);
     const out = createRouteScores(150);
