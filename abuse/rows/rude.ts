@@ -68,6 +68,8 @@ async function rudeClients(trial: Trial): Promise<void> {
     sizes.push(sizeOf(pidOf(daemon)));
   }
   await traffic.stop();
+  await sleep(1_000);
+  const { descriptors } = sizeOf(pidOf(daemon));
   trial.requests({
     sent: baseline.length + beside.length,
     failed: traffic.faults.length,
@@ -82,10 +84,9 @@ async function rudeClients(trial: Trial): Promise<void> {
       check(worst < 2 * SLACK_MS, `${Math.round(worst)} ms late`),
     );
   }
-  const after = sizes.at(-1) ?? before;
-  trial.note(`descriptors ${before.descriptors} before, ${after.descriptors} after`);
+  trial.note(`descriptors ${before.descriptors} before, ${descriptors} after`);
   await trial.attempt('descriptors are given back', async () =>
-    check(after.descriptors <= before.descriptors + 3, `${before.descriptors} → ${after.descriptors}`),
+    check(descriptors <= before.descriptors + 3, `${before.descriptors} → ${descriptors}`),
   );
   if (short) return;
   const [usual, slowed] = [quantile(baseline, 0.99), quantile(beside, 0.99)];
