@@ -14,6 +14,9 @@ export const QUIET_MS = 150;
 /** However long changes go on, they are looked at after this time, in milliseconds. */
 export const PATIENCE_MS = 2_000;
 
+/** The clock may wait, in milliseconds: what it needs to know of time zones is looked up for longer than a boot should take. */
+const SCHEDULE_AFTER_MS = 500;
+
 /** Whether `expression` is a schedule that the triggers understand. */
 export function isSchedule(expression: string): boolean {
   return validate(expression);
@@ -36,7 +39,8 @@ export interface TriggersOptions {
  */
 export class Triggers {
   readonly #options: TriggersOptions;
-  readonly #task: ScheduledTask;
+  #task: ScheduledTask | undefined;
+  readonly #scheduling: NodeJS.Timeout;
   #watcher: FSWatcher | undefined;
   #watched: string | undefined;
   #renewing: Promise<void> = Promise.resolve();
@@ -46,12 +50,7 @@ export class Triggers {
 
   constructor(options: TriggersOptions) {
     this.#options = options;
-    this.#task = schedule(options.cron, () => this.#request('schedule'), {
-      name: 'verify',
-      noOverlap: true,
-      // A late run is made up for by the next one; the library would print it to stdout.
-      suppressMissedWarning: true,
-    });
+    this.#scheduling = setTimeout(() => this.#schedule(), SCHEDULE_AFTER_MS).unref();
     options.reconciler.onRun(() => {
       this.#renewing = this.#renewing.then(() => this.#renewWatch());
     });
@@ -59,7 +58,7 @@ export class Triggers {
 
   /** When the next scheduled verification is due. */
   get nextRun(): Date | undefined {
-    return this.#closed ? undefined : (this.#task.getNextRun() ?? undefined);
+    return this.#closed ? undefined : (this.#schedule().getNextRun() ?? undefined);
   }
 
   /** Whether the volume is being watched for changes. */
@@ -71,10 +70,21 @@ export class Triggers {
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#quiet);
-    await this.#task.destroy();
+    clearTimeout(this.#scheduling);
+    await this.#task?.destroy();
     await this.#renewing;
     await this.#watcher?.close();
     this.#watcher = undefined;
+  }
+
+  #schedule(): ScheduledTask {
+    this.#task ??= schedule(this.#options.cron, () => this.#request('schedule'), {
+      name: 'verify',
+      noOverlap: true,
+      // A late run is made up for by the next one; the library would print it to stdout.
+      suppressMissedWarning: true,
+    });
+    return this.#task;
   }
 
   #request(reason: string): void {

@@ -34,11 +34,11 @@ export function decodeBackground(
   if (!bytes.subarray(-DIGEST_BYTES).equals(sha256(bytes.subarray(0, -DIGEST_BYTES)))) return undefined;
   const vectors = new Float32Array(BACKGROUND.length * dimension);
   for (let row = 0; row < BACKGROUND.length; row += 1) {
-    const at = DIGEST_BYTES + row * dimension;
+    const values = new Int8Array(bytes.buffer, bytes.byteOffset + DIGEST_BYTES + row * dimension, dimension);
     let squares = 0;
-    for (let i = 0; i < dimension; i += 1) squares += bytes.readInt8(at + i) ** 2;
+    for (let i = 0; i < dimension; i += 1) squares += (values[i] ?? 0) ** 2;
     const length = Math.sqrt(squares);
-    for (let i = 0; i < dimension; i += 1) vectors[row * dimension + i] = bytes.readInt8(at + i) / length;
+    for (let i = 0; i < dimension; i += 1) vectors[row * dimension + i] = (values[i] ?? 0) / length;
   }
   return vectors;
 }
