@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { chmod, readFile, truncate } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { parse } from 'yaml';
@@ -35,6 +37,16 @@ async function scrape(): Promise<string> {
 }
 
 describe('GET /metrics', () => {
+  it('counts a request that could not be read, and no longer as open', async () => {
+    const socket = connect(Number(new URL(daemon.url).port), '127.0.0.1');
+    socket.resume().write('this is no HTTP\r\n\r\n');
+    await once(socket, 'close');
+    const metrics = await scrape();
+    expect(metrics).toContain('duration_seconds_count{method="-",route="unreadable",status="400"} 1');
+    // The one that asks.
+    expect(metrics).toContain('ai_router_http_requests_open 1');
+  });
+
   it('tells requests, decisions and texts', async () => {
     await daemon.post('/classify', { text: 'turn on the lights' });
     await daemon.post('/classify', { text: 'refund '.repeat(300), threshold: 1 });
