@@ -28,6 +28,8 @@ function daemonOf(trial: Trial, volume: string, limits: RudeLimits): Promise<Tes
     BODY_TIMEOUT_MS: String(limits.bodyMs),
     KEEP_ALIVE_MS: String(limits.idleMs),
     SEND_TIMEOUT_MS: String(limits.sendMs),
+    // Good clients are slowed where the machine is slow, and not turned away: how much is what is measured.
+    MAX_QUEUE_MS: '30000',
   });
 }
 
@@ -70,12 +72,6 @@ async function rudeClients(trial: Trial): Promise<void> {
   await traffic.stop();
   await sleep(1_000);
   const { descriptors } = sizeOf(pidOf(daemon));
-  trial.requests({
-    sent: baseline.length + beside.length,
-    failed: traffic.faults.length,
-    faults: traffic.faults,
-  });
-
   for (const [kind, ms] of late) {
     const worst = Math.max(...ms);
     trial.note(`${kind}: closed at most ${Math.round(worst)} ms after its limit`);
@@ -87,6 +83,13 @@ async function rudeClients(trial: Trial): Promise<void> {
   trial.note(`descriptors ${before.descriptors} before, ${descriptors} after`);
   await trial.attempt('descriptors are given back', async () =>
     check(descriptors <= before.descriptors + 3, `${before.descriptors} → ${descriptors}`),
+  );
+  await trial.attempt('good clients get their answers', async () =>
+    trial.requests({
+      sent: baseline.length + beside.length,
+      failed: traffic.faults.length,
+      faults: traffic.faults,
+    }),
   );
   if (short) return;
   const [usual, slowed] = [quantile(baseline, 0.99), quantile(beside, 0.99)];
