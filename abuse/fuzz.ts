@@ -80,7 +80,7 @@ function describe({ what, bytes }: Input, error: unknown): string {
 }
 
 /** How often an input is sent again to a daemon that says that it is busy with others. */
-const MAX_RETRIES = 20;
+const MAX_RETRIES = 300;
 
 /** Sends an input; comes back, as a client should, when it is told that there is no room for it right now. */
 async function askAgain(wire: Wire, input: Input, timeoutMs: number): Promise<Answer | undefined> {
