@@ -10,8 +10,10 @@ export interface TextsUsage {
   readonly truncatedTokens: number;
 }
 
-/** How and when work is to stop. */
+/** For whom work is done, and how and when it is to stop. */
 export interface Stop {
+  /** Clients take turns at the model. */
+  readonly client?: string;
   readonly signal?: AbortSignal;
   /** When its result is worth nothing any more, on the clock of `performance.now()`. */
   readonly deadline?: number;
@@ -60,12 +62,14 @@ export async function embedTexts<Result>(
     });
     return { results: [take(embedding, 0)], usage, timing };
   }
+  const { client } = stop;
   // Refused later, all the work done so far would be lost.
   embedder.admit(texts, stop);
   const results = await mapConcurrent(
     texts,
     concurrency,
-    async (text, signal, index) => take(await embedder.embed(text, { signal, admitted: true }), index),
+    async (text, signal, index) =>
+      take(await embedder.embed(text, { client, signal, admitted: true }), index),
     stop.signal,
   );
   return { results, usage, timing };

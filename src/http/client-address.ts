@@ -1,5 +1,6 @@
 import { isIPv6 } from 'node:net';
 import type Koa from 'koa';
+import type { Context } from 'koa';
 
 /** Whose word counts about where a request comes from. */
 export type TrustedProxy =
@@ -17,6 +18,11 @@ export function trustProxy(app: Koa, trusted: TrustedProxy): void {
   // What stands further to the left was written by the client, who may write anything.
   app.maxIpsCount = trusted.kind === 'forwarded' ? trusted.proxies : 1;
   if (trusted.kind === 'real-ip') app.proxyIpHeader = 'X-Real-IP';
+}
+
+/** Who asks: the key that the gate has found, or the network of the address. */
+export function clientOf({ state, ip }: Context): string {
+  return typeof state.key === 'string' ? state.key : networkOf(ip);
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { Context, Next } from 'koa';
-import { networkOf } from './client-address.js';
+import { clientOf } from './client-address.js';
 import { bearerOf, type KeyDigests, unauthorized } from './keys.js';
 import { createMeter, type RateLimit } from './rate-limit.js';
 
@@ -38,6 +38,6 @@ export function gate(deps: GateDeps): (context: Context, next: Next) => Promise<
       if (key === undefined && apiKeys.length > 0) throw unauthorized(context, 'API_KEYS');
       return next();
     };
-    return meter ? meter(context, key ?? networkOf(context.ip)).then(enter) : enter();
+    return meter ? meter(context, clientOf(context)).then(enter) : enter();
   };
 }

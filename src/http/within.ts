@@ -1,6 +1,7 @@
 import type { Context } from 'koa';
 import type { Stop } from '../classify/embed-texts.js';
 import { AppError } from '../errors.js';
+import { clientOf } from './client-address.js';
 
 /**
  * Runs `work` until it ends, its time is up, or the client goes away; what still waits is then dropped. Node makes a
@@ -20,6 +21,7 @@ export async function within<T>(
   context.res.on('close', onClose);
   try {
     return await work({
+      client: clientOf(context),
       deadline: performance.now() + requestTimeoutMs,
       get signal() {
         return controller.signal;

@@ -2,7 +2,7 @@ import { AppError } from '../errors.js';
 import type { Log } from '../log.js';
 import { Admission, workOf } from './admission.js';
 import type { Embedder, Embedding, EmbedOptions } from './embedder.js';
-import { Fifo } from './fifo.js';
+import { FairQueue } from './fair-queue.js';
 import { Job, MAX_ATTEMPTS } from './job.js';
 import type { ModelBytes, ModelPlaces } from './model-bytes.js';
 import type { PoolSettings } from './pool-settings.js';
@@ -37,10 +37,8 @@ export class Crew implements Embedder {
   readonly #settings: PoolSettings;
   readonly #totals: PoolTotals;
   readonly #seats: readonly Seat[];
-  readonly #queue = new Fifo<Job>();
+  readonly #queue = new FairQueue<Job>();
   readonly #admission: Admission;
-  /** Of the texts in the queue. */
-  #queuedWork = 0;
   #model: ModelBytes | undefined;
   /** A load that waits for its verdict. */
   #load: { quorum: number; crashes: LoadCrash[]; resolve(): void; reject(error: AppError): void } | undefined;
@@ -146,9 +144,9 @@ export class Crew implements Embedder {
     for (const seat of this.#seats) seat.start();
   }
 
-  admit(texts: readonly string[], { deadline }: EmbedOptions = {}): void {
+  admit(texts: readonly string[], options: EmbedOptions = {}): void {
     const work = texts.reduce((sum, text) => sum + this.#workOf(text), 0);
-    const refusal = this.#unavailable() ?? this.#overload(work, deadline);
+    const refusal = this.#unavailable() ?? this.#overload(work, options);
     if (refusal) throw refusal;
   }
 
@@ -156,17 +154,17 @@ export class Crew implements Embedder {
   embed(text: string, options: EmbedOptions = {}): Promise<Embedding> {
     const verdict = this.#verdict;
     if (this.#load && verdict !== undefined) return verdict.then(() => this.embed(text, options));
-    const { signal, admitted, deadline } = options;
+    const { signal, client } = options;
     if (signal?.aborted) return Promise.reject(aborted(signal));
-    const job = new Job(text, this.#workOf(text));
-    const refusal = this.#unavailable() ?? (admitted ? undefined : this.#overload(job.work, deadline));
+    const job = new Job(text, this.#workOf(text), client);
+    const refusal = this.#unavailable() ?? (options.admitted ? undefined : this.#overload(job.work, options));
     if (refusal) return Promise.reject(refusal);
-    this.#enqueue(job, 'last');
+    this.#queue.push(job);
     this.startAll();
     this.#feedSoon();
     if (!signal) return job.promise;
     const onAbort = () => {
-      this.#dequeue(job);
+      this.#queue.remove(job);
       job.reject(aborted(signal));
       this.#checkIdle();
     };
@@ -201,7 +199,7 @@ export class Crew implements Embedder {
     this.#draining = true;
     this.#load?.reject(draining());
     const busy = this.#isBusy();
-    for (let job = this.#next(); job; job = this.#next()) job.reject(draining());
+    for (let job = this.#queue.shift(); job; job = this.#queue.shift()) job.reject(draining());
     await Promise.all(this.#seats.map((seat) => seat.end(busy || !this.#accepted ? 'kill' : 'finish')));
   }
 
@@ -216,21 +214,28 @@ export class Crew implements Embedder {
   }
 
   /** Why texts of so much work are not let in, if they are not. */
-  #overload(work: number, deadline = Number.POSITIVE_INFINITY): AppError | undefined {
-    const doneMs = this.#admission.waitMs(this.#queuedWork + work, this.#seats.length);
-    const leftMs = deadline - performance.now();
+  #overload(work: number, { client = '', deadline }: EmbedOptions): AppError | undefined {
+    // What arrived in this turn is not waiting for a worker yet.
+    if (this.#willFeed && this.#queue.size >= this.#settings.maxQueue) this.#feed();
+    const before = this.#queue.workBefore(client);
+    const doneMs = this.#admission.waitMs(before + work, this.#seats.length);
+    const leftMs = (deadline ?? Number.POSITIVE_INFINITY) - performance.now();
     if (doneMs > leftMs) {
       const message = `these texts would take about ${Math.ceil(doneMs)} ms with what waits before them, longer than the ${Math.floor(leftMs)} ms that are left (REQUEST_TIMEOUT_MS); fewer at once have a chance`;
       return overloaded(message, doneMs - leftMs);
     }
     if (this.#queue.size === 0) return undefined;
-    const { maxQueue } = this.#settings;
-    // What arrived in this turn is not waiting for a worker yet.
-    if (this.#willFeed && this.#queue.size >= maxQueue) this.#feed();
-    const waitMs = this.#admission.waitMs(this.#queuedWork, this.#seats.length);
-    if (this.#queue.size < maxQueue && !this.#admission.refuses(waitMs)) return undefined;
+    const waitMs = this.#admission.waitMs(before, this.#seats.length);
+    if (!this.#isFull(client) && !this.#admission.refuses(waitMs)) return undefined;
     const message = `${this.#queue.size} texts are waiting already, for about ${Math.ceil(waitMs)} ms (MAX_QUEUE, MAX_QUEUE_MS)`;
     return overloaded(message, waitMs);
+  }
+
+  /** Whether there is no place for one more text of this client, which has a place as long as it has few of them. */
+  #isFull(client: string): boolean {
+    const { maxQueue } = this.#settings;
+    const { size } = this.#queue;
+    return size >= maxQueue && (size >= 2 * maxQueue || this.#queue.hasItsShare(client, maxQueue));
   }
 
   /** Hands a text to an idle worker at once; else waits for what else arrives in this turn of the event loop. */
@@ -267,33 +272,11 @@ export class Crew implements Embedder {
       work += job.work;
       const fits = !job.suspect && this.#admission.waitMs(work, 1) <= mostMs;
       if (group.length > 0 && !fits) break;
-      this.#next();
+      this.#queue.shift();
       group.push(job);
       if (job.suspect) break;
     }
     return group;
-  }
-
-  #enqueue(job: Job, place: 'first' | 'last'): void {
-    job.node = place === 'last' ? this.#queue.push(job) : this.#queue.unshift(job);
-    this.#queuedWork += job.work;
-  }
-
-  #dequeue(job: Job): void {
-    if (!job.node) return;
-    this.#queue.remove(job.node);
-    this.#left(job);
-  }
-
-  #left(job: Job): void {
-    job.node = undefined;
-    this.#queuedWork -= job.work;
-  }
-
-  #next(): Job | undefined {
-    const job = this.#queue.shift();
-    if (job) this.#left(job);
-    return job;
   }
 
   #roomiest(): Seat | undefined {
@@ -343,7 +326,7 @@ export class Crew implements Embedder {
     for (const job of jobs.toReversed()) {
       if (job.settled) continue;
       if (this.#ending) job.reject(draining());
-      else this.#enqueue(job, 'first');
+      else this.#queue.unshift(job);
     }
     this.#feed();
     this.#checkIdle();

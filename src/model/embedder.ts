@@ -20,6 +20,8 @@ export interface EmbeddingTiming {
 export interface EmbedOptions {
   /** Drops the text if it is still waiting, with an `aborted` error. */
   readonly signal?: AbortSignal;
+  /** Who asks; clients take turns. Whoever says nothing is one and the same. */
+  readonly client?: string | undefined;
   /** When the vector is worth nothing any more, on the clock of `performance.now()`. */
   readonly deadline?: number;
   /** The text was let in by {@link Embedder.admit}, so that it waits rather than being refused. */
@@ -37,7 +39,7 @@ export interface Embedder {
    * that comes alone need not ask: `embed` does.
    * @throws AppError `not_ready`, `overloaded`, `draining`
    */
-  admit(texts: readonly string[], options?: Pick<EmbedOptions, 'deadline'>): void;
+  admit(texts: readonly string[], options?: Pick<EmbedOptions, 'client' | 'deadline'>): void;
   /**
    * Embeds one text.
    * @throws AppError `not_ready`, `overloaded`, `aborted`, `worker_failed`, `draining`

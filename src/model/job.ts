@@ -1,6 +1,5 @@
 import { AppError } from '../errors.js';
 import type { Embedding } from './embedder.js';
-import type { FifoNode } from './fifo.js';
 import type { WorkerEmbedding } from './protocol.js';
 
 /** A text that kills this many workers, or fails on as many, is given up. */
@@ -12,8 +11,6 @@ export class Job {
   attempts = 0;
   /** A worker died of this text or of another one of its group: it is tried alone, which will tell. */
   suspect = false;
-  /** The place in the queue, while the text waits there. */
-  node: FifoNode<Job> | undefined;
   readonly promise: Promise<Embedding>;
   readonly #enqueuedAt = performance.now();
   #settle: { resolve(embedding: Embedding): void; reject(error: AppError): void } | undefined;
@@ -22,6 +19,8 @@ export class Job {
     readonly text: string,
     /** See `workOf`. */
     readonly work: number,
+    /** For whom it is: clients take turns. */
+    readonly client = '',
   ) {
     this.promise = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };

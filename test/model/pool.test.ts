@@ -213,6 +213,26 @@ describe('the queue', () => {
     expect(pool.status()).toMatchObject({ waiting: 0, executing: 0 });
   });
 
+  it('lets one client have its turn and its place, whatever another one asks for', async () => {
+    const pool = await serving({ workers: 1, maxQueue: 20 });
+    const order: string[] = [];
+    const ask = (client: string) =>
+      pool.embed(`asked by ${client}`, { client }).then(
+        () => order.push(client),
+        () => order.push(`${client} refused`),
+      );
+    const busy = pool.embed(slowText, { client: 'greedy' });
+    const greedy = Array.from({ length: 100 }, () => ask('greedy'));
+    const modest = Array.from({ length: 3 }, () => ask('modest'));
+    await Promise.all([busy, ...greedy, ...modest]);
+    const served = order.filter((who) => !who.includes('refused'));
+    expect(served.filter((who) => who === 'modest')).toHaveLength(3);
+    expect(served.length).toBeLessThan(60);
+    // Behind those that a worker had already, they come by turns.
+    const last = served.lastIndexOf('modest');
+    expect(served.slice(last).filter((who) => who === 'greedy').length).toBeGreaterThan(5);
+  });
+
   it('drops a text that is given up while it waits', async () => {
     const pool = await serving({ workers: 1 });
     const busy = [slowText, 'hi'].map((text) => pool.embed(text));
