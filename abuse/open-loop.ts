@@ -106,14 +106,19 @@ export async function openLoop(
 }
 
 /** Sends requests as fast as some clients get answers: what the daemon can do. @returns answers per second */
-export async function capacityOf(url: string, clients: number, seconds: number): Promise<number> {
-  const wire = new Wire(url);
+export async function capacityOf(
+  url: string,
+  clients: number,
+  seconds: number,
+  as: Client = {},
+): Promise<number> {
+  const wire = new Wire(url, { localAddress: as.localAddress });
   const tally = new Tally();
   const until = performance.now() + seconds * 1_000;
   const client = async (): Promise<void> => {
     while (performance.now() < until) {
       tally.sent += 1;
-      tally.note(await wire.ask(nextRequest()), 0, performance.now() <= until);
+      tally.note(await wire.ask(nextRequest(as)), 0, performance.now() <= until);
     }
   };
   await Promise.all(Array.from({ length: clients }, client));
