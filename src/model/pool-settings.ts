@@ -44,6 +44,6 @@ export function defaultPoolSettings(): PoolSettings {
     loadTimeoutMs: 60_000,
     backoffMinMs: 100,
     backoffMaxMs: 30_000,
-    healthyAfterMs: 60_000,
+    healthyAfterMs: 10_000,
   };
 }

@@ -177,6 +177,21 @@ describe('a worker lost', () => {
     ]);
   });
 
+  it('now and then: its successor does not wait longer, for it had served a while', async () => {
+    const delays: unknown[] = [];
+    const log = { ...silent, error: ({ delayMs }: { delayMs?: number }) => delays.push(delayMs) };
+    const pool = await serving({ workers: 1, backoffMinMs: 20, healthyAfterMs: 100, log });
+    for (let deaths = 1; deaths <= 3; deaths += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 150));
+      for (const pid of pidsOf(pool)) process.kill(pid, 'SIGKILL');
+      await until(
+        () => pool.status().totals.restarts === deaths && pool.status().ready,
+        'the successor ready',
+      );
+    }
+    expect(delays).toEqual([20, 20, 20]);
+  });
+
   it('is not ready while no worker lives, and keeps texts that come meanwhile', async () => {
     const pool = await serving({ workers: 1, backoffMinMs: 100 });
     for (const pid of pidsOf(pool)) process.kill(pid, 'SIGKILL');
