@@ -6,9 +6,8 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
-import Koa from 'koa';
-import rawBody from 'raw-body';
 import type { FromBareWorker } from './bare-worker.js';
+import { servePlainly } from './plain-server.js';
 
 /** So that a worker need not wait for its next text. */
 const IN_FLIGHT = 2;
@@ -43,18 +42,10 @@ function feed(): void {
   }
 }
 
-const app = new Koa();
-app.use(async (context) => {
-  if (context.path === '/health') {
-    context.body = { status: 'ready' };
-    return;
-  }
-  const { text } = JSON.parse((await rawBody(context.req)).toString('utf8')) as { text: string };
+servePlainly(async (text) => {
   const { vector } = await new Promise<FromBareWorker>((resolve) => {
     queue.push({ text, resolve });
     feed();
   });
-  context.body = { first: vector[0] };
+  return { first: vector[0] };
 });
-const server = app.listen(Number(process.env.PORT), '127.0.0.1', () => process.send?.('ready'));
-process.on('disconnect', () => server.close(() => process.exit(0)));
