@@ -25,16 +25,30 @@ export function workOf(text: string, maxTokens: number): number {
   return tokens + TOKENS_PER_PASS;
 }
 
+/** What is asked for a text that would have to wait. */
+export interface Applicant {
+  readonly client: string;
+  /** Whether the client has something waiting already. */
+  readonly waits: boolean;
+  /** How long this text would wait, in milliseconds. */
+  readonly waitMs: number;
+}
+
 /**
  * Decides whether a text may wait, by the time that the work before it will take. A burst may make a long queue.
  * Where work keeps coming faster than it is done, a long queue would only make everyone wait: from the first
  * refusal on the queue is kept short, until nothing had to be refused for a while. (The idea of a standing queue
  * as the sign of overload is that of CoDel, RFC 8289.)
+ *
+ * It is kept short for the client who made it long. Where the one that is refused has nothing waiting, it is the
+ * many who made it long, and it is kept short for all.
  */
 export class Admission {
   readonly #maxWaitMs: number;
   #msPerUnit = FIRST_MS_PER_UNIT;
-  #strictUntil = Number.NEGATIVE_INFINITY;
+  /** When it ends for each client, the nearest first. */
+  readonly #strictUntil = new Map<string, number>();
+  #strictForAllUntil = Number.NEGATIVE_INFINITY;
 
   /** @param maxWaitMs longest wait that a burst may cause */
   constructor(maxWaitMs: number) {
@@ -51,11 +65,22 @@ export class Admission {
     return (work * this.#msPerUnit) / Math.max(1, workers);
   }
 
-  /** Whether a text that would wait this long is turned away. */
-  refuses(waitMs: number, now = performance.now()): boolean {
-    const limit = now < this.#strictUntil ? this.#maxWaitMs / STRICTNESS : this.#maxWaitMs;
-    if (waitMs <= limit) return false;
-    this.#strictUntil = now + CALM_MS;
+  /** Whether a text is turned away. */
+  refuses({ client, waits, waitMs }: Applicant, now = performance.now()): boolean {
+    const strictWithIt = now < (this.#strictUntil.get(client) ?? now);
+    const strict = strictWithIt || now < this.#strictForAllUntil;
+    if (waitMs <= (strict ? this.#maxWaitMs / STRICTNESS : this.#maxWaitMs)) return false;
+    if (waits || strictWithIt) this.#beStrictWith(client, now);
+    else this.#strictForAllUntil = now + CALM_MS;
     return true;
+  }
+
+  #beStrictWith(client: string, now: number): void {
+    this.#strictUntil.delete(client);
+    this.#strictUntil.set(client, now + CALM_MS);
+    for (const [other, until] of this.#strictUntil) {
+      if (until > now) break;
+      this.#strictUntil.delete(other);
+    }
   }
 }

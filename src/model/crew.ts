@@ -226,7 +226,8 @@ export class Crew implements Embedder {
     }
     if (this.#queue.size === 0) return undefined;
     const waitMs = this.#admission.waitMs(before, this.#seats.length);
-    if (!this.#isFull(client) && !this.#admission.refuses(waitMs)) return undefined;
+    const applicant = { client, waits: this.#queue.has(client), waitMs };
+    if (!this.#isFull(client) && !this.#admission.refuses(applicant)) return undefined;
     const message = `${this.#queue.size} texts are waiting already, for about ${Math.ceil(waitMs)} ms (MAX_QUEUE, MAX_QUEUE_MS)`;
     return overloaded(message, waitMs);
   }

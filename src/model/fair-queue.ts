@@ -98,6 +98,11 @@ export class FairQueue<T extends Waiting> {
     if (lane.turn) this.#turns.remove(lane.turn);
   }
 
+  /** Whether this client has something waiting. */
+  has(client: string): boolean {
+    return this.#lanes.has(client);
+  }
+
   /** The work that is done before a next value of this client, as far as can be told: others come and go. */
   workBefore(client: string): number {
     const own = this.#lanes.get(client)?.work ?? 0;

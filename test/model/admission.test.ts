@@ -23,13 +23,31 @@ describe('admission', () => {
     expect(admission.waitMs(100, 2)).toBeCloseTo(100, 0);
   });
 
+  const asks = (waitMs: number, client = 'one', waits = true) => ({ client, waits, waitMs });
+
   it('lets a burst wait, keeps the queue short from the first refusal on, and forgets it', () => {
     const admission = new Admission(1_000);
-    expect(admission.refuses(999, 0)).toBe(false);
-    expect(admission.refuses(1_001, 10)).toBe(true);
-    expect(admission.refuses(26, 500)).toBe(true);
-    expect(admission.refuses(24, 600)).toBe(false);
-    expect(admission.refuses(999, 1_499)).toBe(true);
-    expect(admission.refuses(999, 2_500)).toBe(false);
+    expect(admission.refuses(asks(999), 0)).toBe(false);
+    expect(admission.refuses(asks(1_001), 10)).toBe(true);
+    expect(admission.refuses(asks(26), 500)).toBe(true);
+    expect(admission.refuses(asks(24), 600)).toBe(false);
+    expect(admission.refuses(asks(999), 1_499)).toBe(true);
+    expect(admission.refuses(asks(999), 2_500)).toBe(false);
+  });
+
+  it('keeps it short for the client who made it long, also when nothing of his waits any more', () => {
+    const admission = new Admission(1_000);
+    expect(admission.refuses(asks(1_001, 'greedy'), 0)).toBe(true);
+    expect(admission.refuses(asks(900, 'modest', false), 10)).toBe(false);
+    expect(admission.refuses(asks(26, 'greedy', false), 20)).toBe(true);
+    expect(admission.refuses(asks(900, 'modest'), 30)).toBe(false);
+  });
+
+  it('keeps it short for all where many made it long, each with little', () => {
+    const admission = new Admission(1_000);
+    expect(admission.refuses(asks(1_001, 'one', false), 0)).toBe(true);
+    expect(admission.refuses(asks(26, 'another', false), 10)).toBe(true);
+    expect(admission.refuses(asks(24, 'another', false), 20)).toBe(false);
+    expect(admission.refuses(asks(999, 'another', false), 1_100)).toBe(false);
   });
 });
