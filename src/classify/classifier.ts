@@ -178,7 +178,7 @@ export class Classifier {
   ): Promise<{ readonly decisions: readonly Decision[] } & Answered> {
     validateOptions(options);
     // Taken before the first await: a reload in between must not mix two sets in one answer.
-    const active = options.labels ? await this.#labelSet(options.labels, stop?.signal) : this.#active;
+    const active = options.labels ? await this.#labelSet(options.labels, stop) : this.#active;
     if (!active) throw new AppError('not_ready', 'no route set is loaded yet', { retryable: true });
     const candidates = options.routes && active.candidatesOf(options.routes);
     let scoreMs = 0;
@@ -198,7 +198,7 @@ export class Classifier {
     return { decisions: results, usage, timing: { queueMs, tokenizeMs, inferenceMs, scoreMs } };
   }
 
-  async #labelSet(labels: readonly Label[], signal?: AbortSignal): Promise<ActiveSet> {
+  async #labelSet(labels: readonly Label[], { client, signal }: Stop = {}): Promise<ActiveSet> {
     const encoder = this.#encoder;
     if (!encoder) throw new AppError('not_ready', 'no model is loaded yet', { retryable: true });
     const { set, named } = labelSetOf(labels);
@@ -206,7 +206,8 @@ export class Classifier {
       `${encoder.model.digest} ${set.digest}`,
       set.utteranceCount,
       async (stop) => {
-        const { vectors } = await embedRoutes(set, encoder.embedder, { signal: stop, passing: true });
+        const options = { client, signal: stop, passing: true };
+        const { vectors } = await embedRoutes(set, encoder.embedder, options);
         // Sentences made of one name are too much alike to learn anything from leaving one out.
         const scorer = named
           ? new SimilarityScorer(vectors, NAMED_CENTRE)

@@ -1,6 +1,7 @@
 import { AppError } from '../errors.js';
 import type { ActiveSet } from './active-set.js';
 import { type DraftText, parseDraft } from './draft-parser.js';
+import type { Stop } from './embed-texts.js';
 import { COMPARISON_DEFAULTS } from './lint/comparison.js';
 import { type LintOptions, type LintReport, lintRoutes } from './lint.js';
 import type { RouteSet, RouteWarning } from './route-set.js';
@@ -20,6 +21,11 @@ export interface LintedDraft {
   readonly warnings: readonly RouteWarning[];
 }
 
+/** Who sent a set, and until when its report is wanted. */
+export type DraftAsker = Pick<Stop, 'client'> & { readonly signal: AbortSignal };
+
+/** From this many utterances on, what the kernel saves is worth the memory that it reserves (see `RowMatrix`). */
+const KERNEL_MIN_UTTERANCES = 1_000;
 /** Comparisons of two utterances that one report may cost: some seconds. A larger set is sampled. */
 const MAX_COMPARISONS = 40_000_000;
 
@@ -45,21 +51,21 @@ export class Linter {
    * Reads a set, embeds what the served one does not have, and keeps nothing.
    * @throws AppError `routes_invalid`, `validation_failed` when it is too large, `overloaded`, `not_ready`, `aborted`
    */
-  async draft(text: DraftText, signal: AbortSignal): Promise<LintedDraft> {
+  async draft(text: DraftText, asker: DraftAsker): Promise<LintedDraft> {
     this.#required();
     if (this.#drafts >= DRAFT_LIMITS.concurrent) {
       throw new AppError('overloaded', 'other sets are being looked over', { retryable: true });
     }
     this.#drafts += 1;
     try {
-      const set = await parseDraft(text, signal);
-      return { report: await this.#lookOver(set, signal), warnings: set.warnings };
+      const set = await parseDraft(text, asker.signal);
+      return { report: await this.#lookOver(set, asker), warnings: set.warnings };
     } finally {
       this.#drafts -= 1;
     }
   }
 
-  async #lookOver(set: RouteSet, signal: AbortSignal): Promise<LintReport> {
+  async #lookOver(set: RouteSet, { client, signal }: DraftAsker): Promise<LintReport> {
     const { encoder, vectors: previous } = this.#required();
     if (set.utteranceCount > DRAFT_LIMITS.utterances) {
       const message = `has ${set.utteranceCount} utterances; at most ${DRAFT_LIMITS.utterances} are looked over here, "ai-router lint" takes any number`;
@@ -68,7 +74,14 @@ export class Linter {
       });
     }
     // One text at a time: requests for answers go first.
-    const { vectors } = await embedRoutes(set, encoder.embedder, { signal, previous, concurrency: 1 });
+    const options = {
+      client,
+      signal,
+      previous,
+      concurrency: 1,
+      passing: set.utteranceCount < KERNEL_MIN_UTTERANCES,
+    };
+    const { vectors } = await embedRoutes(set, encoder.embedder, options);
     return lintRoutes(set, vectors, boundsOf(set, signal));
   }
 

@@ -32,6 +32,8 @@ export function multiplyRoutes(
 /** Options of {@link embedRoutes}. */
 export interface EmbedRoutesOptions {
   readonly signal?: AbortSignal;
+  /** Who waits for it; clients take turns at the model. */
+  readonly client?: string | undefined;
   /** Called after every utterance that had to be embedded. */
   readonly onProgress?: (done: number, total: number) => void;
   /** Vectors of an earlier set made by the same embedder; its utterances are not embedded again. */
@@ -102,7 +104,7 @@ export async function embedRoutes(
     missing,
     options.concurrency ?? 2 * availableParallelism(),
     async (text, stop) => {
-      known.set(text, await embedPatiently(embedder, text, stop));
+      known.set(text, await embedPatiently(embedder, text, { client: options.client, signal: stop }));
       done += 1;
       options.onProgress?.(done, missing.length);
     },
@@ -121,11 +123,16 @@ export async function embedRoutes(
   return { vectors, report: { embedded: missing.length, reused, cached, cacheFault } };
 }
 
-async function embedPatiently(embedder: Embedder, text: string, signal: AbortSignal): Promise<Float32Array> {
+async function embedPatiently(
+  embedder: Embedder,
+  text: string,
+  asker: { readonly client: string | undefined; readonly signal: AbortSignal },
+): Promise<Float32Array> {
+  const { signal } = asker;
   let wait: number = BUSY_WAIT_MS.first;
   for (let failures = 0; ; ) {
     try {
-      const { vector } = await embedder.embed(text, { signal });
+      const { vector } = await embedder.embed(text, asker);
       if (vector.length !== embedder.dimension || !vector.every(Number.isFinite)) {
         throw new AppError('worker_failed', `an utterance was embedded as something else than a vector`);
       }

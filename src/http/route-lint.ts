@@ -13,7 +13,7 @@ export interface LintPort {
   /** Reads and looks over a set that is not served. */
   draft(
     text: RouteText,
-    signal: AbortSignal,
+    asker: { readonly client: string; readonly signal: AbortSignal },
   ): Promise<{ readonly report: LintReport; readonly warnings: readonly FieldIssue[] }>;
 }
 
@@ -33,8 +33,8 @@ export function lintPaths(router: Router, { lint, limits, requestTimeoutMs }: Li
 
   router.post('/routes/lint', async (context: Context) => {
     const body = await readRouteText(context, limits.maxBodyBytes);
-    const { report, warnings } = await within(context, requestTimeoutMs, ({ signal }) =>
-      lint.draft(body, signal).catch((error: unknown) => {
+    const { report, warnings } = await within(context, requestTimeoutMs, (stop) =>
+      lint.draft(body, stop).catch((error: unknown) => {
         throw faultOfRequest(error, body);
       }),
     );

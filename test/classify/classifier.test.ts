@@ -285,6 +285,13 @@ describe('labels', () => {
     ]);
   });
 
+  it('are embedded for who asks for them', async () => {
+    const { classifier, embedder } = await ready();
+    embedder.clients.clear();
+    await classifier.classify({ text: 'x', labels: ['a', 'b'] }, { client: 'somebody' });
+    expect([...embedder.clients]).toEqual(['somebody']);
+  });
+
   it('are given up only when nobody waits for them any more', async () => {
     const { classifier, embedder } = await ready();
     embedder.before = (_text, signal) => waitOr(40, signal);

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
+import { Classifier } from '../../src/classify/classifier.js';
 import { type LintReport, lintRoutes } from '../../src/classify/lint.js';
 import { Linter } from '../../src/classify/linter.js';
 import { parseRouteSet } from '../../src/classify/routes.js';
 import { embedRoutes } from '../../src/classify/vectors.js';
-import { WordEmbedder } from './word-embedder.js';
+import { MODEL, WordEmbedder } from './word-embedder.js';
 
 async function lint(routes: Record<string, readonly string[]>): Promise<LintReport> {
   const list = Object.entries(routes).map(([name, utterances]) => ({ name, utterances }));
@@ -144,7 +145,19 @@ describe('drafts', () => {
   it('are bounded, and wait for a set that serves', async () => {
     const { signal } = new AbortController();
     await expect(
-      new Linter(() => undefined).draft({ text: '[]', options: { origin: 'body' } }, signal),
+      new Linter(() => undefined).draft({ text: '[]', options: { origin: 'body' } }, { signal }),
     ).rejects.toMatchObject({ code: 'not_ready' });
+  });
+
+  it('are embedded for who sent them', async () => {
+    const embedder = new WordEmbedder();
+    const classifier = new Classifier({ encoder: { embedder, model: MODEL } });
+    await classifier.load(parseRouteSet('[{ name: red, utterances: [red] }]', { origin: 'x.yaml' }));
+    embedder.clients.clear();
+    const asker = { client: 'somebody', signal: new AbortController().signal };
+    const draft = { text: '[{ name: blue, utterances: [blue, sky] }]', options: { origin: 'x.yaml' } };
+    const { report } = await new Linter(() => classifier.active).draft(draft, asker);
+    expect(report.by_route[0]).toMatchObject({ name: 'blue', utterances: 2 });
+    expect([...embedder.clients]).toEqual(['somebody']);
   });
 });

@@ -19,6 +19,8 @@ export const MODEL: ModelIdentity = {
 export class WordEmbedder implements Embedder {
   readonly dimension: number;
   readonly asked: string[] = [];
+  /** For whom. */
+  readonly clients = new Set<string | undefined>();
   /** Called before each answer; may wait or throw. */
   before: ((text: string, signal: AbortSignal | undefined) => Promise<void> | void) | undefined;
   readonly #words = new Map<string, Float32Array>();
@@ -31,8 +33,9 @@ export class WordEmbedder implements Embedder {
 
   admit(): void {}
 
-  async embed(text: string, { signal }: EmbedOptions = {}): Promise<Embedding> {
+  async embed(text: string, { signal, client }: EmbedOptions = {}): Promise<Embedding> {
     this.asked.push(text);
+    this.clients.add(client);
     this.underway += 1;
     this.mostUnderway = Math.max(this.mostUnderway, this.underway);
     try {
