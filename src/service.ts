@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { readSmall } from './cache/disk.js';
 import { gather } from './cache/gather.js';
 import type { Manifest } from './cache/manifest.js';
 import { BlobOpener } from './cache/open-blob.js';
@@ -30,6 +31,7 @@ import type { Pool } from './model/pool.js';
 import { modelFiles, readModel } from './read-model.js';
 import { cacheStatusOf, healthOf, type Parts, reportBody, type State } from './report.js';
 import { routeCaches } from './route-caches.js';
+import { compiledRoutesFile } from './settings.js';
 import { closeSources, createSources } from './sources.js';
 import { StaticFiles } from './static-files.js';
 import { startTracing, type Tracing } from './tracing.js';
@@ -120,6 +122,7 @@ class Daemon implements Service {
       routeFile: new RouteFile({
         path: config.routesFile,
         log,
+        compiled: async (digest) => (await readSmall(compiledRoutesFile(digest)))?.toString(),
         apply: (set, { signal }) => catalogue.follow(set, { signal }),
       }),
     };

@@ -55,6 +55,11 @@ export function defaultRoutesFile(variant: Variant, what: 'vectors' | 'heads'): 
   return resolve(PACKAGE_ROOT, `model/default-routes.${variant}.${what}.bin`);
 }
 
+/** Where the build puts the JSON of a route file that comes with the program; `digest` is the sha256 of that file. */
+export function compiledRoutesFile(digest: string): string {
+  return resolve(PACKAGE_ROOT, `dist/routes/${digest}.json`);
+}
+
 function integer(min: number, max: number): (text: string) => number {
   return (text) => {
     const value = Number(text);

@@ -27,6 +27,11 @@ export interface RouteFileOptions {
   /** Makes a set the active one, such as `Classifier.load`. Called once at a time. */
   readonly apply: (set: RouteSet, options: { readonly signal: AbortSignal }) => Promise<unknown>;
   readonly log: Log;
+  /**
+   * The JSON of a set whose file has this digest, where it is known: it is read in a tenth of the time that YAML
+   * takes. Of the same set, and of one without warnings, for their lines would be the JSON's.
+   */
+  readonly compiled?: (digest: string) => Promise<string | undefined>;
   readonly debounceMs?: number;
   readonly pollMs?: number;
   readonly retryMs?: number;
@@ -208,7 +213,7 @@ export class RouteFile {
     }
     let set: RouteSet;
     try {
-      set = this.#parse(text, digest);
+      set = await this.#parse(text, digest);
     } catch (error) {
       this.#settled = { digest, fault: faultOf(error) };
       throw error;
@@ -225,11 +230,16 @@ export class RouteFile {
     log.info(counts, 'route file: loaded');
   }
 
-  #parse(text: string, digest: string): RouteSet {
-    if (this.#parsed?.digest !== digest) {
-      this.#parsed = { digest, set: parseRouteSet(text, { origin: basename(this.#path) }) };
-    }
-    return this.#parsed.set;
+  async #parse(text: string, digest: string): Promise<RouteSet> {
+    const known = this.#parsed;
+    if (known?.digest === digest) return known.set;
+    const compiled = await this.#options.compiled?.(digest);
+    const set =
+      compiled === undefined
+        ? parseRouteSet(text, { origin: basename(this.#path) })
+        : parseRouteSet(compiled, { origin: basename(this.#path), format: 'json' });
+    this.#parsed = { digest, set };
+    return set;
   }
 
   #refuse(error: unknown): void {

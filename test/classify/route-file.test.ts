@@ -1,10 +1,14 @@
-import { mkdir, mkdtemp, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { mkdir, mkdtemp, readFile, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { RouteFile, type RouteFileOptions } from '../../src/classify/route-file.js';
 import type { RouteSet } from '../../src/classify/route-set.js';
+import { parseRouteSet } from '../../src/classify/routes.js';
+import { readTextFile } from '../../src/classify/text-file.js';
 import { AppError } from '../../src/errors.js';
+import { compiledRoutesFile } from '../../src/settings.js';
 import { waitOr } from './word-embedder.js';
 
 const yaml = (name: string) => `- { name: ${name}, utterances: [hello] }\n`;
@@ -68,6 +72,30 @@ describe('a route file', () => {
       error: undefined,
     });
   });
+
+  it('is read from its compiled form where its digest has one', async () => {
+    const asked: string[] = [];
+    const compiled = async (digest: string) => {
+      asked.push(digest);
+      return asked.length === 1 ? '[{ "name": "compiled", "utterances": ["hello"] }]' : undefined;
+    };
+    const routes = await follow({ ...EVENTS_ONLY, compiled });
+    const bytes = yaml('second');
+    await writeFile(path, bytes);
+    await routes.reload();
+    expect(applied).toEqual(['compiled', 'second']);
+    expect(asked[1]).toBe(createHash('sha256').update(bytes).digest('hex'));
+  });
+
+  it.each(['default.yaml', 'support-desk.yaml'])(
+    'has a compiled form that says the same: %s',
+    async (name) => {
+      const { text, digest } = await readTextFile(join('routes', name), 1e6);
+      const json = await readFile(compiledRoutesFile(digest), 'utf8');
+      const set = parseRouteSet(json, { origin: 'compiled.json' });
+      expect(set).toEqual(parseRouteSet(text, { origin: name }));
+    },
+  );
 
   it('fails at the start when it is broken, missing, a folder or not text', async () => {
     const start = () =>
