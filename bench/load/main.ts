@@ -12,7 +12,7 @@ import type { Bench, Goal, Part } from './bench.js';
 import { closedLoop } from './closed-loop.js';
 import { batch, batchGoals } from './parts/batch.js';
 import { boot, bootGoals } from './parts/boot.js';
-import { closed, closedGoals, closeRaw } from './parts/closed.js';
+import { closed, closedGoals, closeMeters } from './parts/closed.js';
 import { memory, memoryGoals } from './parts/memory.js';
 import { open, openGoals } from './parts/open.js';
 import { scoring, scoringGoals } from './parts/scoring.js';
@@ -105,7 +105,7 @@ try {
     }
   }
 } finally {
-  await closeRaw();
+  await closeMeters();
   for (const server of servers.values()) await (await server).stop();
   await Promise.all(folders.map((folder) => rm(folder, { recursive: true, force: true })));
 }

@@ -7,7 +7,7 @@ import { type Passes, runTogether, startPasses } from '../../raw/passes-process.
 import { modelPath, type Row } from '../../raw/runtime.js';
 import type { Bench, Goal, Part } from '../bench.js';
 import { type ClosedLoop, closedLoop, freshText } from '../closed-loop.js';
-import { openLoop } from '../open-loop.js';
+import { type Prober, startProber } from '../prober-process.js';
 
 const CONNECTIONS = [1, 8, 32] as const;
 /** The client's own timers are this exact. */
@@ -47,7 +47,7 @@ export const closed: Part = async (bench) => {
     const spent = { main: cpuTimeOf(main), workers: sum(workers.map(cpuTimeOf)) };
     const [ours, health] = await Promise.all([
       closedLoop(url, { connections, seconds, timings: connections === 1 }),
-      connections === 32 ? probe(`${url}/health`, seconds) : Promise.resolve(Number.NaN),
+      connections === 32 ? probe(bench, `${url}/health`) : Promise.resolve(Number.NaN),
     ]);
     const lag = await lagOf(url);
     const requests = ours.rate * seconds;
@@ -86,14 +86,18 @@ export const closed: Part = async (bench) => {
   // On its own, for every scrape empties the histogram of the event loop's delay.
   const [, metrics] = await Promise.all([
     closedLoop(url, { connections: 32, seconds }),
-    probe(`${url}/metrics`, seconds),
+    probe(bench, `${url}/metrics`),
   ]);
   samples.note('/metrics beside 32 connections, p99 ms', metrics);
 };
 
 /** p99 of a path asked beside the load, in milliseconds. */
-async function probe(url: string, seconds: number): Promise<number> {
-  const { acceptedP99, refusals } = await openLoop({ url }, PROBES_PER_SECOND, seconds);
+async function probe(bench: Bench, url: string): Promise<number> {
+  const { acceptedP99, refusals } = await (await meters(bench)).prober.probe(
+    url,
+    PROBES_PER_SECOND,
+    bench.seconds,
+  );
   if (refusals.size > 0) throw new Error(`${url} was refused: ${[...refusals.keys()].join()}`);
   return acceptedP99;
 }
@@ -112,11 +116,17 @@ function noteTimings({ samples }: Bench, { timings }: ClosedLoop): void {
 }
 
 let rows: (readonly Row[])[] | undefined;
-let sessions: { readonly narrow: readonly Passes[]; readonly wide: Passes } | undefined;
+/** Processes that measure, started with the first round. */
+interface Meters {
+  readonly narrow: readonly Passes[];
+  readonly wide: Passes;
+  readonly prober: Prober;
+}
+let started: Promise<Meters> | undefined;
 
 /** Forward passes of such texts, tokenized beforehand, without HTTP, on one single-threaded session per core: texts/s. */
 async function rawRate(bench: Bench): Promise<number> {
-  const { narrow } = await sessionsFor(bench);
+  const { narrow } = await meters(bench);
   const { rate } = await runTogether(narrow, tokenized(), bench.seconds);
   bench.samples.note('raw limit, texts/s', rate);
   return rate;
@@ -124,7 +134,7 @@ async function rawRate(bench: Bench): Promise<number> {
 
 /** Median of one forward pass at a time, with one thread and with all cores, in milliseconds. */
 async function rawPasses(bench: Bench): Promise<{ narrowP50: number; wideP50: number }> {
-  const { narrow, wide } = await sessionsFor(bench);
+  const { narrow, wide } = await meters(bench);
   const { p50: narrowP50 } = await runTogether(narrow.slice(0, 1), tokenized(), bench.seconds);
   const { p50: wideP50 } = await runTogether([wide], tokenized(), bench.seconds);
   bench.samples.note('raw pass with one thread, p50 ms', narrowP50);
@@ -132,18 +142,26 @@ async function rawPasses(bench: Bench): Promise<{ narrowP50: number; wideP50: nu
   return { narrowP50, wideP50 };
 }
 
-async function sessionsFor({ cores }: Bench): Promise<NonNullable<typeof sessions>> {
-  const model = modelPath('q8') ?? '';
-  sessions ??= {
-    narrow: await Promise.all(Array.from({ length: cores }, () => startPasses({ model, threads: 1 }))),
-    wide: await startPasses({ model, threads: cores }),
-  };
-  return sessions;
+function meters(bench: Bench): Promise<Meters> {
+  started ??= start(bench);
+  return started;
 }
 
-/** Ends what the raw limit was measured with. */
-export async function closeRaw(): Promise<void> {
-  if (sessions) await Promise.all([...sessions.narrow, sessions.wide].map((passes) => passes.stop()));
+async function start({ cores }: Bench): Promise<Meters> {
+  const model = modelPath('q8') ?? '';
+  return {
+    narrow: await Promise.all(Array.from({ length: cores }, () => startPasses({ model, threads: 1 }))),
+    wide: await startPasses({ model, threads: cores }),
+    prober: await startProber(),
+  };
+}
+
+/** Ends the processes that measure. */
+export async function closeMeters(): Promise<void> {
+  if (!started) return;
+  const { narrow, wide, prober } = await started;
+  prober.stop();
+  await Promise.all([...narrow, wide].map((passes) => passes.stop()));
 }
 
 function tokenized(): (readonly Row[])[] {
