@@ -35,7 +35,8 @@ export async function startDaemon(
   });
   while (!(await answers(`${url}/health`))) {
     if (child.exitCode !== null) throw new Error(`the daemon ended with ${child.exitCode}`);
-    await sleep(2);
+    // Often enough for what is measured in hundreds; each question costs the cores that boot.
+    await sleep(5);
   }
   return serverOf(child, url, began);
 }

@@ -1,6 +1,7 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
 import type { Health } from '../contract/health.js';
+import { answerJson } from './answer.js';
 
 /** The body of `/health`, and whether a classification would succeed now. */
 export interface HealthReport extends Health {
@@ -18,14 +19,14 @@ export interface HealthPort {
 export function healthRoutes(router: Router, health: HealthPort): void {
   router.get('/livez', (context) => {
     context.set('Cache-Control', 'no-store');
-    context.body = { status: 'alive' };
+    answerJson(context, { status: 'alive' });
   });
   const answer = (context: Context): void => {
     const { ready, ...body } = health.report();
     context.set('Cache-Control', 'no-store');
     context.status = ready ? 200 : 503;
     if (!ready) context.set('Retry-After', '1');
-    context.body = body;
+    answerJson(context, body);
   };
   router.get('/readyz', answer);
   router.get('/health', answer);

@@ -1,5 +1,6 @@
 import type Router from '@koa/router';
 import type { OpenInferenceLive, OpenInferenceReady } from '../contract/open-inference.js';
+import { answerJson } from './answer.js';
 import type { HealthPort } from './health.js';
 
 /**
@@ -9,13 +10,13 @@ import type { HealthPort } from './health.js';
 export function openInferenceHealth(router: Router, health: HealthPort): void {
   router.get('/v2/health/live', (context) => {
     context.set('Cache-Control', 'no-store');
-    context.body = { live: true } satisfies OpenInferenceLive;
+    answerJson(context, { live: true } satisfies OpenInferenceLive);
   });
   router.get('/v2/health/ready', (context) => {
     const { ready } = health.report();
     context.set('Cache-Control', 'no-store');
     context.status = ready ? 200 : 503;
     if (!ready) context.set('Retry-After', '1');
-    context.body = { ready } satisfies OpenInferenceReady;
+    answerJson(context, { ready } satisfies OpenInferenceReady);
   });
 }
