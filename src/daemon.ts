@@ -5,6 +5,9 @@ import { WorkerProcess } from './model/worker-process.js';
 /** Exit codes of a daemon; 2 (wrong settings) is what an error before `start` becomes. */
 const EXIT = { stopped: 0, failed: 1 } as const;
 
+/** No worker counts as hanging sooner, however little time requests have: a busy machine is no dead worker. */
+const LEAST_HANG_MS = 1_000;
+
 /** The daemon as the process sees it. */
 export interface Daemon {
   /** Listens and begins to fill the volume. */
@@ -40,8 +43,11 @@ export async function startDaemon(
     maxQueue: config.maxQueue,
     // Who cannot be answered in time is told at once.
     maxQueueMs: Math.min(config.maxQueueMs, config.requestTimeoutMs),
-    // Early enough that a text whose worker hangs is answered by another one in time.
-    hangTimeoutMs: Math.min(defaultPoolSettings().hangTimeoutMs, Math.ceil(config.requestTimeoutMs / 3)),
+    // Early enough, as a rule, that a text whose worker hangs is answered by another one in time.
+    hangTimeoutMs: Math.min(
+      defaultPoolSettings().hangTimeoutMs,
+      Math.max(LEAST_HANG_MS, Math.ceil(config.requestTimeoutMs / 3)),
+    ),
     log,
   });
   const [{ loadManifest }, { placesOf }] = await Promise.all([

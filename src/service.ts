@@ -226,9 +226,14 @@ class Daemon implements Service {
     this.#phase = 'draining';
     this.#stop.abort();
     catalogue.close();
-    await Promise.all([triggers.close(), routeFile.close(), reconciler.close()]);
-    // A pool that serves nothing yet has nothing to finish; ending it frees a boot that waits for it.
-    if (!pool.status().ready) await pool.close(0);
+    await Promise.all([
+      // A pool that serves nothing yet has nothing to finish; ending it frees what waits for it: the boot, and the
+      // routes, which are not served before their model has proved itself.
+      pool.status().ready ? undefined : pool.close(0),
+      triggers.close(),
+      routeFile.close(),
+      reconciler.close(),
+    ]);
     await this.#server?.close(left());
     await Promise.all([pool.close(left()), this.#tracing?.close(left())]);
     classifier.close();

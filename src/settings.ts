@@ -235,7 +235,7 @@ export const SETTINGS = {
   }),
   maxQueue: setting({
     env: 'MAX_QUEUE',
-    help: 'texts that may wait for inference; beyond it requests get 503',
+    help: 'texts that may wait for inference, the last bound after MAX_QUEUE_MS; beyond it requests get 503',
     fallback: () => 2_048,
     parse: integer(1, 1_000_000),
   }),

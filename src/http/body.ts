@@ -17,8 +17,10 @@ const DRAINED = 16;
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
 
+const JSON_TYPE = 'application/json';
+
 /** Media types of JSON, as Koa matches them. */
-export const JSON_TYPES = ['application/json', '+json'] as const;
+export const JSON_TYPES = [JSON_TYPE, '+json'] as const;
 
 /**
  * Reads, decodes and validates a JSON body.
@@ -72,11 +74,13 @@ function requireIdentity(context: Context): void {
 }
 
 function requireType(context: Context, types: readonly string[], wanted: string): string {
-  const given = context.get('content-type');
-  // What clients send most often needs no parsing.
-  const type = types.includes(given) ? given : context.is([...types]);
+  const { 'content-type': given = '', 'content-length': length } = context.req.headers;
+  // What clients send most often, with a body, needs no parsing.
+  if (given === JSON_TYPE && length !== undefined && types.includes(given)) return given;
+  const type = context.is([...types]);
   if (type) return type;
-  throw new AppError('unsupported_media_type', `send ${wanted}${given && `, not "${brief(given)}"`}`);
+  const instead = type === null ? '; there is no body' : given && `, not "${brief(given)}"`;
+  throw new AppError('unsupported_media_type', `send ${wanted}${instead}`);
 }
 
 /** The beginning of what a client sent, for a message to that client. */

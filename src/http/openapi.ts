@@ -67,8 +67,10 @@ answers 405 with \`Allow\`; what does not arrive in time 408, and heads that are
 met 431 and 417.
 
 Limits of this daemon, by setting: a text may have ${maxTextChars} characters (\`MAX_TEXT_CHARS\`), a batch
-${maxBatch} texts (\`MAX_BATCH\`), a body ${maxBodyBytes} bytes (\`MAX_BODY_BYTES\`); ${maxQueue} texts may wait
-(\`MAX_QUEUE\`), and whoever comes later gets 503 with \`Retry-After\`;
+${maxBatch} texts (\`MAX_BATCH\`), a body ${maxBodyBytes} bytes (\`MAX_BODY_BYTES\`). Clients (a key, or an
+address without one) take turns at the model. What would wait longer than \`MAX_QUEUE_MS\`, by the work before it, or
+come after \`REQUEST_TIMEOUT_MS\`, gets 503 with \`Retry-After\`; so does what finds ${maxQueue} texts waiting
+(\`MAX_QUEUE\`), unless its client has few of them.
 ${maxConnections} connections may be open (\`MAX_CONNECTIONS\`), and a request may have ${maxHeaders} headers
 (\`MAX_HEADERS\`). Texts longer than ${model.maxTokens} tokens are cut, and
 \`usage.truncated_tokens\` says by how much. It takes ${rate} (\`RATE_LIMIT\`); where there is a limit, answers

@@ -7,6 +7,12 @@ const FIRST_UNSPACED = 0x2e80;
 const FIRST_MS_PER_UNIT = 0.1;
 /** Weight of the newest text in the average. */
 const AVERAGE_WEIGHT = 0.02;
+/**
+ * One text counts as this many times slower than the average at most. A process that was stopped in mid-pass (a
+ * container that was paused, a machine that slept) took hours for a text; were that learned, all texts would be
+ * refused from then on, and none would ever teach better.
+ */
+const MOST_TIMES_SLOWER = 10;
 /** While there is more work than capacity, the queue is kept this much shorter than a burst may make it. */
 const STRICTNESS = 40;
 /** Overload is over when nothing had to be refused for this long. */
@@ -57,7 +63,8 @@ export class Admission {
 
   /** Learns from a text that was embedded what work takes on this machine. */
   observe(tokens: number, ms: number): void {
-    this.#msPerUnit += AVERAGE_WEIGHT * (ms / (tokens + TOKENS_PER_PASS) - this.#msPerUnit);
+    const msPerUnit = Math.min(ms / (tokens + TOKENS_PER_PASS), MOST_TIMES_SLOWER * this.#msPerUnit);
+    this.#msPerUnit += AVERAGE_WEIGHT * (msPerUnit - this.#msPerUnit);
   }
 
   /** How long this much work keeps so many workers busy, in milliseconds. */

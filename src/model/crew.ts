@@ -339,7 +339,11 @@ export class Crew implements Embedder {
 
   #checkIdle(): void {
     if (this.#whenIdle.length === 0 || this.#isBusy()) return;
-    for (const resolve of this.#whenIdle.splice(0)) resolve();
+    // A worker's texts come back one after the other: those that are to be tried again may be among the next.
+    queueMicrotask(() => {
+      if (this.#isBusy()) return;
+      for (const resolve of this.#whenIdle.splice(0)) resolve();
+    });
   }
 }
 

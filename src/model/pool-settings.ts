@@ -19,7 +19,7 @@ export interface PoolSettings {
   readonly groupMs: number;
   /** The same where texts of a group may share forward passes: the more there are, the more find their like. */
   readonly batchGroupMs: number;
-  /** A worker that has not answered a text after this long is killed and replaced. */
+  /** A worker that has not answered a group of texts after this long is killed and replaced. */
   readonly hangTimeoutMs: number;
   /** The same for loading a model, libraries and canary included. */
   readonly loadTimeoutMs: number;

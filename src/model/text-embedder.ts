@@ -50,7 +50,14 @@ export class TextEmbedder {
   /** Embeds texts that came together. Never fails: what went wrong with a text is its result. */
   async embed(texts: readonly string[]): Promise<WorkerResult[]> {
     const results: WorkerResult[] = new Array(texts.length);
-    const rows = texts.map((text, index) => this.#encode(text, index));
+    const rows: Row[] = [];
+    for (const [index, text] of texts.entries()) {
+      try {
+        rows.push(this.#encode(text, index));
+      } catch (error) {
+        results[index] = { failure: messageOf(error) };
+      }
+    }
     for (const batch of this.#batches ? batchesOf(rows) : rows.map((row) => [row])) {
       await this.#pass(batch, results);
     }

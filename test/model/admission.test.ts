@@ -23,6 +23,15 @@ describe('admission', () => {
     expect(admission.waitMs(100, 2)).toBeCloseTo(100, 0);
   });
 
+  it('makes little of a text that took hours, and learns of a machine that is a thousand times slower', () => {
+    const admission = new Admission(1_000);
+    for (let text = 0; text < 1_000; text += 1) admission.observe(15, 2);
+    admission.observe(15, 3_600_000);
+    expect(admission.waitMs(20, 1)).toBeLessThan(3);
+    for (let text = 0; text < 1_000; text += 1) admission.observe(15, 2_000);
+    expect(admission.waitMs(20, 1)).toBeCloseTo(2_000, 0);
+  });
+
   const asks = (waitMs: number, client = 'one', waits = true) => ({ client, waits, waitMs });
 
   it('lets a burst wait, keeps the queue short from the first refusal on, and forgets it', () => {

@@ -448,6 +448,17 @@ describe('closing', () => {
     await expect(pool.load(bundledModel)).rejects.toMatchObject({ code: 'draining' });
   });
 
+  it('tries a text again whose worker dies meanwhile', async () => {
+    const pool = await serving({ workers: 1 });
+    const slow = pool.embed(slowText);
+    await until(() => pool.status().executing === 1, 'the text at work');
+    const closed = pool.close();
+    for (const pid of pidsOf(pool)) process.kill(pid, 'SIGKILL');
+    expect((await slow).truncatedTokens).toBeGreaterThan(0);
+    await closed;
+    expect(pool.status().totals).toEqual({ embedded: 1, failed: 0, restarts: 1 });
+  });
+
   it('gives up at its deadline, on a stopped worker too', async () => {
     const pool = await serving({ workers: 1 });
     const pids = pidsOf(pool);

@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import type { WorkerResult } from '../../src/model/protocol.js';
 import { createSession, type Session } from '../../src/model/session.js';
 import { TextEmbedder } from '../../src/model/text-embedder.js';
-import { createTokenizer } from '../../src/model/tokenizer.js';
+import { createTokenizer, type Tokenizer } from '../../src/model/tokenizer.js';
 import { bundledModel, fp32Model, goldenCases } from '../support/model.js';
 
 const { spec, model } = bundledModel;
@@ -49,6 +49,22 @@ describe('q8', () => {
       expect(vector).toEqual(alone);
       expect(results[index]).toMatchObject({ tokens: goldenCases[index]?.input_ids.length });
     }
+  });
+
+  it('lets a text fail alone that the tokenizer cannot take', async () => {
+    const failing: Tokenizer = {
+      ...tokenizer,
+      encode(text) {
+        if (text === 'a poisoned text') throw new Error('cannot');
+        return tokenizer.encode(text);
+      },
+    };
+    const results = await new TextEmbedder(failing, session).embed(['before', 'a poisoned text', 'behind']);
+    const alone = await new TextEmbedder(tokenizer, session).embed(['before', 'behind']);
+    expect(results[1]).toEqual({ failure: 'cannot' });
+    expect(vectorsOf([results[0], results[2]].filter((result) => result !== undefined))).toEqual(
+      vectorsOf(alone),
+    );
   });
 
   it('lets a text fail alone, be it in a batch', async () => {

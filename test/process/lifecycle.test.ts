@@ -236,6 +236,24 @@ describe('a daemon', () => {
     for (const answer of await Promise.all(pending)) expect(answer.status).toBe(200);
   });
 
+  it('whose requests have little time does not take a worker at work for one that hangs', async () => {
+    const daemon = await startDaemon({
+      MODEL_CACHE_DIR: await temporaryFolder(),
+      REQUEST_TIMEOUT_MS: '30',
+      INFERENCE_WORKERS: '1',
+      ...OFFLINE,
+    });
+    await daemon.ready();
+    // A pass of 256 tokens takes longer than a third of that time.
+    const long = await daemon.post<{ code?: string }>('/classify', { text: 'some words '.repeat(300) });
+    expect(long.body.code).not.toBe('overloaded');
+    await vi.waitFor(
+      async () => expect((await daemon.post('/classify', { text: 'hello' })).status).toBe(200),
+      { timeout: 15_000, interval: 20 },
+    );
+    expect(daemon.lines.filter(({ msg }) => msg.startsWith('inference worker lost'))).toEqual([]);
+  });
+
   it('whose stdout is closed goes on', async () => {
     const daemon = await startDaemon({ MODEL_CACHE_DIR: await temporaryFolder(), ...OFFLINE });
     await daemon.ready();

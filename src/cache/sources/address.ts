@@ -28,11 +28,14 @@ const PRIVATE_V6: readonly (readonly [string, number])[] = [
 /** Where a machine's own network, and the cloud below it, answer whoever asks from inside: with credentials, too. */
 const METADATA_V4: readonly (readonly [string, number])[] = [
   ['169.254.0.0', 16],
-  ['100.100.100.200', 32],
+  ['100.100.100.200', 32], // Alibaba
+  ['168.63.129.16', 32], // Azure's wire server, a public address that is answered from inside
 ];
 const METADATA_V6: readonly (readonly [string, number])[] = [
   ['fe80::', 10],
-  ['fd00:ec2::254', 128],
+  ['fd00:ec2::', 32], // AWS, containers' credentials included
+  ['fd20:ce::', 48], // Google
+  ['fd00:c1::a9fe:a9fe', 128], // Oracle
 ];
 /** Prefixes whose addresses carry an IPv4 address, and at which of the eight groups it begins. */
 const EMBEDDED: readonly (readonly [string, number, number])[] = [

@@ -199,6 +199,8 @@ describe('private addresses', () => {
   it.each([
     ['http://169.254.169.254/latest/meta-data/'],
     ['http://[::ffff:169.254.169.254]/latest/meta-data/'],
+    ['http://[fd20:ce::254]/computeMetadata/v1/'],
+    ['http://168.63.129.16/machine/?comp=goalstate'],
     ['http://metadata.test/latest/meta-data/'],
   ])('of metadata services are not reached from there either: %s', async (location) => {
     const origin = await start({ host: '127.0.0.2' });

@@ -61,21 +61,35 @@ describe('addresses of metadata services', () => {
     '169.254.169.254',
     '169.254.170.2',
     '100.100.100.200',
+    '168.63.129.16',
     '[fe80::a9fe:a9fe%eth0]',
     'fd00:ec2::254',
+    'fd00:ec2::23',
+    '[fd20:ce::254]',
+    'fd00:c1::a9fe:a9fe',
     '::ffff:169.254.169.254',
+    '::ffff:a9fe:a9fe',
+    '::ffff:168.63.129.16',
     '64:ff9b::a9fe:a9fe',
     'not an address',
   ])('%s is one', (address) => {
     expect(isMetadataAddress(address)).toBe(true);
   });
 
-  it.each(['127.0.0.1', '10.1.2.3', '100.100.100.201', 'fd12:3456::1', '::1', '8.8.8.8'])(
-    '%s is none',
-    (address) => {
-      expect(isMetadataAddress(address)).toBe(false);
-    },
-  );
+  it.each([
+    '127.0.0.1',
+    '10.1.2.3',
+    '100.100.100.201',
+    '168.63.129.17',
+    '::ffff:10.1.2.3',
+    'fd12:3456::1',
+    'fd00:ec3::254',
+    'fd20:ce:1::254',
+    '::1',
+    '8.8.8.8',
+  ])('%s is none', (address) => {
+    expect(isMetadataAddress(address)).toBe(false);
+  });
 });
 
 describe('URLs', () => {
