@@ -16,6 +16,15 @@ export interface Daemon {
   stop(signal: NodeJS.Signals): void;
 }
 
+/** A worker for the pool, which tries again where there was no memory or no place for a process. */
+function startAhead(): WorkerProcess | undefined {
+  try {
+    return new WorkerProcess(defaultPoolSettings().workerEntry);
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * Makes a daemon out of the environment.
  * @throws AppError `config_invalid`, `manifest_invalid`, `routes_invalid`: nothing listens yet
@@ -27,7 +36,7 @@ export async function startDaemon(
 ): Promise<Daemon> {
   // A worker that loads the model is the longest part of a boot: it overlaps with the loading of all the rest, which
   // is why nothing is imported before that could be imported later.
-  const first = new WorkerProcess(defaultPoolSettings().workerEntry);
+  const first = startAhead();
   const [{ readConfig }, { createLogger }, { createPool }] = await Promise.all([
     import('./config.js'),
     import('./logger.js'),

@@ -10,7 +10,7 @@ import type { WorkerProcess } from './worker-process.js';
 export type PoolOptions = Partial<PoolSettings> & {
   readonly log: Log;
   /** A worker that was started ahead of the pool, which ends it like those that it starts itself. */
-  readonly first?: WorkerProcess;
+  readonly first?: WorkerProcess | undefined;
 };
 
 /** A pool as it is now. */
