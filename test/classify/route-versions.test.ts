@@ -119,7 +119,7 @@ const WRITER = `
 `;
 
 describe('kill -9', () => {
-  it('at any point leaves a whole history of whole documents', async () => {
+  it('at any point leaves a whole history of whole documents', { timeout: 120_000 }, async () => {
     const { layout } = await volume();
     const ROUNDS = 7;
     let most = 0;
