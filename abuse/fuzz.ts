@@ -79,12 +79,12 @@ function describe({ what, bytes }: Input, error: unknown): string {
   return `${what}: ${messageOf(error)} (sent ${sent})`;
 }
 
-/** How often an input is sent again to a daemon that says that it is busy with others. */
-const MAX_RETRIES = 300;
+/** How long an input is sent again to a daemon that says that it is busy with others, in milliseconds. */
+const PATIENCE_MS = 60_000;
 
 /** Sends an input; comes back, as a client should, when it is told that there is no room for it right now. */
 async function askAgain(wire: Wire, input: Input, timeoutMs: number): Promise<Answer | undefined> {
-  for (let retries = 0; ; retries += 1) {
+  for (const since = performance.now(); ; ) {
     const answer = await wire.ask(input.bytes, {
       timeoutMs,
       finish: input.unfinished === true,
@@ -92,7 +92,8 @@ async function askAgain(wire: Wire, input: Input, timeoutMs: number): Promise<An
       head: input.head === true,
     });
     const seconds = Number(answer?.headers.get('retry-after'));
-    if (answer?.status !== 503 || !(seconds >= 1) || retries === MAX_RETRIES) return answer;
+    if (answer?.status !== 503 || !(seconds >= 1)) return answer;
+    if (performance.now() - since + seconds * 1_000 > PATIENCE_MS) return answer;
     await sleep(seconds * 1_000);
   }
 }

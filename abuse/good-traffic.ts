@@ -9,6 +9,8 @@ export class GoodTraffic {
   readonly #wire: Wire;
   readonly #golden: readonly Golden[];
   readonly #asked: Promise<void>;
+  /** How late these clients themselves were in sending, in milliseconds: all latencies include it. */
+  readonly late: number[] = [];
   #latencies: number[] = [];
   #going = true;
 
@@ -42,6 +44,7 @@ export class GoodTraffic {
     for (let n = 0; this.#going; n += 1) {
       const due = started + n * everyMs;
       await sleep(Math.max(0, due - performance.now()));
+      this.late.push(performance.now() - due);
       const one = this.#ask(n, due).finally(() => under.delete(one));
       under.add(one);
     }

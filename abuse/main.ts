@@ -11,8 +11,8 @@ Does to the real daemon what a hostile internet does (docs/abuse.md) and prints 
   --jobs N    rows at a time; default: 1. Figures of time hold for one at a time
   --json      the verdicts as JSON on stdout
 
-Exit status: 0 when every row passed, 1 when one fell short, 2 for wrong usage. A row for which the daemon lacks what it
-tests says SKIPPED and does not count as fallen short.
+Exit status: 0 when every row passed, 1 when one fell short, 2 for wrong usage. A row for which the machine or the
+daemon lacks something says SKIPPED and does not count as fallen short.
 `;
 
 await runCampaignCommand({

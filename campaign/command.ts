@@ -56,7 +56,7 @@ export async function runCampaignCommand({
     onShortfall: (row, shortfall) => say(`row ${row} SHORT: ${shortfall}`),
     onProgress: (row, tried, survived) => say(`row ${row}: ${survived} of ${tried} so far`),
     onVerdict: ({ row, fault, tried, survived, shortfalls, ms }) => {
-      const verdict = shortfalls.length > 0 ? 'SHORT' : 'ok';
+      const verdict = shortfalls.length > 0 ? 'SHORT' : tried === 0 ? 'SKIPPED' : 'ok';
       say(`row ${row} ${verdict} ${survived}/${tried} in ${Math.round(ms)} ms: ${fault}`);
     },
   });

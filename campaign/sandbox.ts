@@ -76,7 +76,7 @@ export class Sandbox {
   async daemon(env: Readonly<Record<string, string>>, options: SpawnOptions = {}): Promise<TestDaemon> {
     const daemon = await spawnDaemon(
       { ...QUIET_ENV, ...env },
-      { ...options, onSpawn: (child) => this.#own(child) },
+      { ...options, onSpawn: (child) => this.own(child) },
     );
     const pid = pidOf(daemon);
     if (pid !== daemon.child.pid) this.#below.set(pid, startOf(pid));
@@ -99,7 +99,7 @@ export class Sandbox {
       env: { PATH: process.env.PATH, HOME: process.env.HOME, HF_HUB_OFFLINE: '1', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    this.#own(child);
+    this.own(child);
     let stdout = '';
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -125,7 +125,8 @@ export class Sandbox {
     return origin;
   }
 
-  #own(child: ChildProcess): void {
+  /** Lets a process end with the row. */
+  own(child: ChildProcess): void {
     this.#children.push(child);
     const { pid } = child;
     if (pid === undefined) return;

@@ -1,7 +1,19 @@
 import { spawnSync } from 'node:child_process';
 
 /** What an injector needs of the machine besides Node.js. */
-export type Tool = 'root' | 'strace' | 'mounts' | 'setpriv' | 'prlimit' | 'python3' | 'proc';
+export type Tool =
+  | 'root'
+  | 'strace'
+  | 'mounts'
+  | 'setpriv'
+  | 'prlimit'
+  | 'python3'
+  | 'proc'
+  /** Addresses of this machine besides 127.0.0.1. */
+  | '127.0.0.x';
+
+/** Ends with an error where nobody can listen at an address. */
+const LISTENS = `require('net').createServer().listen(0, process.argv[1], () => process.exit())`;
 
 const PROBES: Readonly<Record<Tool, () => boolean>> = {
   root: () => process.getuid?.() === 0,
@@ -14,6 +26,8 @@ const PROBES: Readonly<Record<Tool, () => boolean>> = {
   prlimit: () => runs('prlimit', '--nofile'),
   python3: () => runs('python3', '-c', 'import mmap'),
   proc: () => process.platform === 'linux',
+  '127.0.0.x': () =>
+    ['127.0.0.2', '127.0.0.3'].every((address) => runs(process.execPath, '-e', LISTENS, address)),
 };
 
 const known = new Map<Tool, boolean>();

@@ -91,9 +91,19 @@ export class Trial {
 
   /** The same as {@link attempt}, where the machine has what it takes; otherwise says aloud that it was skipped. */
   async attemptWith(tools: readonly Tool[], what: string, work: () => Promise<void>): Promise<void> {
+    if (!this.#skips(tools, what)) await this.attempt(what, work);
+  }
+
+  /** Whether the machine lacks what the whole row takes; if so, says aloud that it is skipped. */
+  lacks(...tools: readonly Tool[]): boolean {
+    return this.#skips(tools, 'the whole row');
+  }
+
+  #skips(tools: readonly Tool[], what: string): boolean {
     const lacking = tools.filter((tool) => !has(tool));
-    if (lacking.length > 0) this.#skipped.push(`${what}: no ${lacking.join(', no ')}`);
-    else await this.attempt(what, work);
+    if (lacking.length === 0) return false;
+    this.skip(`${what}: no ${lacking.join(', no ')}`);
+    return true;
   }
 
   healed(ms: number): void {

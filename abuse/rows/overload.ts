@@ -2,8 +2,10 @@ import { availableParallelism } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Row } from '../../campaign/row.js';
 import { check, type Trial } from '../../campaign/trial.js';
+import { Crowd } from '../crowd.js';
 import { quantile } from '../good-traffic.js';
-import { capacityOf, type LoadResult, Monitor, openLoop } from '../open-loop.js';
+import { Monitor } from '../monitor.js';
+import { type OpenLoop, openLoop } from '../open-loop.js';
 
 /** Offered load as a share of what was measured to be possible. */
 const SHARES = [0.5, 0.8, 1.2, 2, 4] as const;
@@ -27,15 +29,16 @@ async function overload(trial: Trial): Promise<void> {
     EMBEDDING_CACHE_BYTES: '0',
   });
   await daemon.ready(60_000);
-  await capacityOf(daemon.url, CAPACITY_CLIENTS, short ? 0.5 : 3);
-  const capacity = await capacityOf(daemon.url, CAPACITY_CLIENTS, seconds);
+  const crowd = await Crowd.start(trial.sandbox);
+  await crowd.do('capacityOf', daemon.url, CAPACITY_CLIENTS, short ? 0.5 : 3);
+  const capacity = await crowd.do('capacityOf', daemon.url, CAPACITY_CLIENTS, seconds);
   trial.note(
     `capacity ${capacity.toFixed(0)} answers a second (${CAPACITY_CLIENTS} clients in a closed loop)`,
   );
   let calmP99 = Number.NaN;
   for (const share of short ? [0.5, 4] : SHARES) {
     const monitor = new Monitor(daemon.url);
-    const result = await openLoop(daemon.url, share * capacity, seconds);
+    const result = await crowd.do('openLoop', daemon.url, share * capacity, seconds);
     const ended = performance.now();
     await monitor.stop();
     const p99 = quantile(result.accepted, 0.99);
@@ -48,19 +51,20 @@ async function overload(trial: Trial): Promise<void> {
   }
 }
 
-function figures(percent: string, result: LoadResult, monitor: Monitor, capacity: number): string {
+function figures(percent: string, result: OpenLoop, monitor: Monitor, capacity: number): string {
   const ms = (values: readonly number[], share: number): string =>
     values.length === 0 ? '-' : `${quantile(values, share).toFixed(0)} ms`;
   return [
     `${percent}: ${result.sent} sent, goodput ${result.goodput.toFixed(0)}/s (${Math.round((100 * result.goodput) / capacity)} % of capacity)`,
     `accepted p50 ${ms(result.accepted, 0.5)} p99 ${ms(result.accepted, 0.99)}`,
     `${result.refused.length} refused, p99 ${ms(result.refused, 0.99)}`,
-    `/livez and /health p99 ${ms(monitor.latencies, 0.99)}`,
+    `the clients were themselves late by ${ms(result.late, 0.99)}`,
+    `/livez and /health p99 ${ms(monitor.latencies, 0.99)}, asked by who was late by ${ms(monitor.late, 0.99)}`,
   ].join('; ');
 }
 
 interface ShareFacts {
-  readonly result: LoadResult;
+  readonly result: OpenLoop;
   readonly monitor: Monitor;
   readonly p99: number;
   readonly calmP99: number;

@@ -5,6 +5,7 @@
  */
 import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
+import { has } from '../../campaign/tools.js';
 import { reportPage } from './report.js';
 import { soak } from './soak.js';
 
@@ -27,6 +28,10 @@ const minutes = Number(values.minutes);
 if (values.help || !(minutes > 0)) {
   (values.help ? process.stdout : process.stderr).write(HELP);
   process.exit(values.help ? 0 : 2);
+}
+if (!has('proc')) {
+  process.stderr.write('SKIPPED: no proc, which says how large the daemon is\n');
+  process.exit(2);
 }
 const result = await soak(minutes, (line) => void process.stderr.write(`${line}\n`));
 await writeFile(values.report, reportPage(result));

@@ -25,10 +25,14 @@ set -eu
 mount --make-rprivate /
 mount --bind "$MODEL_CACHE_DIR" "$MODEL_CACHE_DIR"
 sed 's/^[^ ]* \\([^ ]*\\) .*/\\1/' /proc/self/mounts | sort -u | while read -r at; do
-  [ "$at" = "$MODEL_CACHE_DIR" ] || mount -o remount,bind,ro "$at" || true
+  [ "$at" = "$MODEL_CACHE_DIR" ] || mount -o remount,bind,ro "$at" 2>/dev/null || true
 done
 for at in . /tmp /dev/shm /var/tmp; do
-  if [ -d "$at" ] && ( : > "$at/writable-$$" ) 2>/dev/null; then echo "$at is writable" >&2; exit 9; fi
+  if [ -d "$at" ] && ( : > "$at/writable-$$" ) 2>/dev/null; then
+    rm -f "$at/writable-$$"
+    echo "$at is writable" >&2
+    exit 9
+  fi
 done
 unset HOME TMPDIR
 exec setpriv --reuid ${NOBODY} --regid ${NOBODY} --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs "$@"

@@ -8,7 +8,7 @@ import {
 import { type Content, generated, pin, sha256Of, sizeOf, sliceOf } from '../../support/content.js';
 import { type Fault, Origin, type ServeOptions } from '../../support/origin.js';
 import { type TarInput, tar, tarOf } from '../../support/tar.js';
-import { collect, FAST, faultOf, fetchOne, never, wanted } from './collect.js';
+import { collect, FAST, faultOf, fetchOne, never, SILENT_ONCE, wanted } from './collect.js';
 import { describeSource } from './contract.js';
 
 const PATH = '/models/minilm.tar.gz';
@@ -163,7 +163,9 @@ describe('an archive on its way', () => {
     ['a busy server', { kind: 'status', status: 503 }],
   ])('is read again after %s', async (_, fault) => {
     for (const pack of [gzipSync, (archive: Buffer) => archive]) {
-      const { origin, source, events } = await setup(pack(tar(honest)));
+      const { origin, source, events } = await setup(pack(tar(honest)), {
+        limits: fault.kind === 'stall' ? SILENT_ONCE : FAST,
+      });
       origin.fault(PATH, fault);
       const arrived = await collect(source, wanted(...files));
       expect(arrived.map(({ path }) => path)).toEqual(['config.json', 'onnx/model.onnx']);

@@ -3,12 +3,12 @@ import type { Source, WantedFile } from '../../../src/cache/source.js';
 import type { WireLimits } from '../../../src/cache/sources/index.js';
 import { AppError } from '../../../src/errors.js';
 
-/** Bounds that make a test short. */
+/** Pauses that make a test short, and patience for as long as a busy machine may make both ends wait. */
 export const FAST: Partial<WireLimits> = {
-  connectTimeoutMs: 2_000,
-  headersTimeoutMs: 500,
-  idleTimeoutMs: 300,
-  fileDeadlineMs: 10_000,
+  connectTimeoutMs: 20_000,
+  headersTimeoutMs: 20_000,
+  idleTimeoutMs: 20_000,
+  fileDeadlineMs: 60_000,
   minBytesPerSecond: 0,
   rateWindowMs: 250,
   attempts: 3,
@@ -16,6 +16,12 @@ export const FAST: Partial<WireLimits> = {
   backoffCapMs: 40,
   retryAfterCapMs: 1_500,
 };
+
+/** For a server that falls silent once and then answers, which it has to be given the time for. */
+export const SILENT_ONCE: Partial<WireLimits> = { ...FAST, headersTimeoutMs: 2_000, idleTimeoutMs: 2_000 };
+
+/** For a server that is silent for good. */
+export const IMPATIENT: Partial<WireLimits> = { ...FAST, headersTimeoutMs: 500, idleTimeoutMs: 300 };
 
 /** What arrived of one file. */
 export interface Arrived {

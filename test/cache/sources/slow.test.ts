@@ -1,7 +1,7 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { createMirrorSource } from '../../../src/cache/sources/index.js';
 import type { Fault } from '../../support/origin.js';
-import { FAST, faultOf, fetchOne, never } from './collect.js';
+import { FAST, faultOf, fetchOne, IMPATIENT, never } from './collect.js';
 import { file, PATH, SIZE, useServer } from './server.js';
 
 const server = useServer();
@@ -13,7 +13,10 @@ describe('a slow server', () => {
   ])('that falls silent %s is left, as stalled', async (_, afterBytes) => {
     server.origin.faultAlways(PATH, { kind: 'stall', ...(afterBytes === undefined ? {} : { afterBytes }) });
     const began = performance.now();
-    expect(await server.fail({ attempts: 2 })).toMatchObject({ code: 'source_stalled', retryable: true });
+    expect(await server.fail({ ...IMPATIENT, attempts: 2 })).toMatchObject({
+      code: 'source_stalled',
+      retryable: true,
+    });
     expect(performance.now() - began).toBeLessThan(2_000);
     expect(server.origin.requests).toHaveLength(2);
   });
