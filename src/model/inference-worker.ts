@@ -1,5 +1,5 @@
 import { readSync, writeFileSync } from 'node:fs';
-import { setPriority } from 'node:os';
+import { constants, getPriority, setPriority } from 'node:os';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { AppError, messageOf } from '../errors.js';
 import { BYTES_FD, type FromWorker, type ToWorker } from './protocol.js';
@@ -7,6 +7,7 @@ import type { TextEmbedder } from './text-embedder.js';
 
 /** Measured under full load: the event loop's delay (p99) falls from 14 to 6 ms, and the rate stays. */
 const NICENESS = 5;
+const LEAST_PRIORITY = constants.priority.PRIORITY_LOW;
 
 // The entry of a child process. A crash in native code ends this process and not the daemon.
 
@@ -130,7 +131,7 @@ function send(message: FromWorker): Promise<void> {
  */
 function standBackForTheDaemon(): void {
   try {
-    setPriority(NICENESS);
+    setPriority(Math.min(LEAST_PRIORITY, getPriority() + NICENESS));
     writeFileSync('/proc/self/oom_score_adj', '500');
   } catch {
     // Not Linux, or not allowed: then the kernel chooses.
