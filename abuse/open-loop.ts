@@ -5,9 +5,20 @@ import { type Answers, Asker, type Client } from './asker.js';
 export interface OpenLoop extends Answers {
   /** Answered with 200 within the load's time, each second. */
   readonly goodput: number;
+  /**
+   * Of `accepted`, what was answered {@link SETTLE_MS} after the first refusal or later; all of it where nothing was
+   * refused.
+   */
+  readonly settled: readonly number[];
   /** How late this client itself was in sending, in milliseconds: all latencies include it. */
   readonly late: readonly number[];
 }
+
+/**
+ * A burst may make a queue of `MAX_QUEUE_MS`, a second unless told otherwise: an overload takes this long from its
+ * first refusal until no answer comes from that queue any more.
+ */
+const SETTLE_MS = 2_000;
 
 /**
  * Sends requests at a rate whatever becomes of them, as a crowd does that does not know of each other. A connection
@@ -25,6 +36,8 @@ export async function openLoop(
   const started = performance.now();
   const total = Math.round(perSecond * seconds);
   let timely: number | undefined;
+  let settlesAt = Number.POSITIVE_INFINITY;
+  let beforeSettled: number | undefined;
   const timer = setTimeout(() => {
     timely = asker.accepted.length;
   }, seconds * 1_000);
@@ -37,9 +50,18 @@ export async function openLoop(
       under.add(one);
     }
     await sleep(2);
+    const now = performance.now();
+    if (settlesAt === Number.POSITIVE_INFINITY && asker.refused.length > 0) settlesAt = now + SETTLE_MS;
+    if (now >= settlesAt) beforeSettled ??= asker.accepted.length;
   }
   await Promise.all(under);
   clearTimeout(timer);
   const answers = asker.end();
-  return { ...answers, goodput: (timely ?? answers.accepted.length) / seconds, late };
+  const unsettled = beforeSettled ?? (answers.refused.length > 0 ? answers.accepted.length : 0);
+  return {
+    ...answers,
+    settled: answers.accepted.slice(unsettled),
+    goodput: (timely ?? answers.accepted.length) / seconds,
+    late,
+  };
 }
