@@ -64,6 +64,8 @@ export async function soak(minutes: number, say: (line: string) => void): Promis
       ROUTES_FILE: routesFile,
       INFERENCE_WORKERS: String(availableParallelism()),
       SERVE_MODEL: 'true',
+      // Full before the warm-up ends: of what grows then, this is none.
+      EMBEDDING_CACHE_BYTES: String(2 ** 21),
       HEADERS_TIMEOUT_MS: String(LIMITS.headersMs),
       BODY_TIMEOUT_MS: String(LIMITS.bodyMs),
       KEEP_ALIVE_MS: String(LIMITS.idleMs),
