@@ -13,15 +13,19 @@ export interface Server {
 
 let nextPort = 21_000 + (process.pid % 1_000) * 20;
 
-/** Starts the compiled daemon and waits for 200 of `/health`. */
+/**
+ * Starts the compiled daemon and waits for 200 of `/health`.
+ * @param nodeOptions Node's own, for its process
+ */
 export async function startDaemon(
   volume: string,
   env: Readonly<Record<string, string>> = {},
+  nodeOptions: readonly string[] = [],
 ): Promise<Server> {
   nextPort += 1;
   const url = `http://127.0.0.1:${nextPort}`;
   const began = performance.now();
-  const child = spawn(process.execPath, ['dist/main.js', 'serve'], {
+  const child = spawn(process.execPath, [...nodeOptions, 'dist/main.js', 'serve'], {
     env: {
       PATH: process.env.PATH,
       PORT: String(nextPort),

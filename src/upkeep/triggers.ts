@@ -15,7 +15,7 @@ export const QUIET_MS = 150;
 export const PATIENCE_MS = 2_000;
 
 /** The clock may wait, in milliseconds: what it needs to know of time zones is looked up for longer than a boot should take. */
-const SCHEDULE_AFTER_MS = 500;
+const SCHEDULE_AFTER_MS = 2_000;
 
 /** Whether `expression` is a schedule that the triggers understand. */
 export function isSchedule(expression: string): boolean {
