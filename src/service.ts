@@ -6,6 +6,7 @@ import { gather } from './cache/gather.js';
 import type { Manifest } from './cache/manifest.js';
 import { BlobOpener } from './cache/open-blob.js';
 import { ContentStore } from './cache/store.js';
+import { VerifiedBytes } from './cache/verified-bytes.js';
 import type { Encoder } from './classify/encoder.js';
 import { requireScorable } from './classify/head/head-scoring.js';
 import { Linter } from './classify/linter.js';
@@ -77,6 +78,7 @@ class Daemon implements Service {
   readonly #sources: ReturnType<typeof createSources>;
   readonly #startedAt = performance.now();
   readonly #stop = new AbortController();
+  readonly #verified: VerifiedBytes;
   #phase: Phase = 'verifying';
   #loadError: AppError | undefined;
   #warming: { done: number; total: number } | undefined;
@@ -95,7 +97,14 @@ class Daemon implements Service {
     this.#sources = createSources(config, manifest, {
       onEvent: (event) => log.warn({ ...event }, 'source: trying again'),
     });
-    const reconciler = new Reconciler({ manifest, store, sources: this.#sources, log });
+    this.#verified = new VerifiedBytes(modelFiles(manifest));
+    const reconciler = new Reconciler({
+      manifest,
+      store,
+      sources: this.#sources,
+      verified: this.#verified,
+      log,
+    });
     const { layout } = store;
     const classifier = createClassifier({
       method: config.classifyMethod,
@@ -339,6 +348,7 @@ class Daemon implements Service {
       await routeFile.start({ signal: this.#stop.signal });
     });
     if (this.#stop.signal.aborted) return;
+    this.#verified.close();
     this.#loadError = undefined;
     this.#phase = 'ready';
     this.#log.info({ boot_ms: Math.round(performance.now() - this.#startedAt) }, 'ready');
@@ -347,7 +357,8 @@ class Daemon implements Service {
   /** The verified bytes: from the volume, or, while that is unusable and may be done without, from a source. */
   async #read(): Promise<ModelBytes> {
     const { manifest, store, reconciler } = this.#parts;
-    if (reconciler.ledger.whole) return readModel(manifest, (file) => store.read(file));
+    if (reconciler.ledger.whole)
+      return readModel(manifest, async (file) => this.#verified.take(file) ?? store.read(file));
     this.#log.warn({ code: reconciler.volumeProblem?.code }, 'the volume is unusable: serving from memory');
     const gathered = await gather(this.#sources, modelFiles(manifest), this.#stop.signal);
     return readModel(manifest, async ({ path }) => gathered.get(path) ?? Buffer.alloc(0));

@@ -108,10 +108,16 @@ export class ContentStore {
 
   /**
    * Reads the whole blob and compares it with its pin.
+   * @param keep is given the very buffer that was hashed, where that is the pinned one
    * @throws AppError `volume_unavailable` when the volume itself cannot be asked
    */
-  async verify(file: PinnedFile): Promise<Verdict> {
+  async verify(file: PinnedFile, keep?: (bytes: Buffer) => void): Promise<Verdict> {
     return this.#examine(file, async (handle) => {
+      if (keep) {
+        const { bytes, sha256 } = await readHashed(handle, file.size);
+        if (sha256 === file.sha256) keep(bytes);
+        return sha256;
+      }
       const hash = createHash('sha256');
       await hashInto(hash, handle, 0, file.size);
       return hash.digest('hex');
@@ -124,10 +130,8 @@ export class ContentStore {
    */
   async read(file: PinnedFile): Promise<Buffer> {
     let bytes: Buffer = Buffer.alloc(0);
-    const verdict = await this.#examine(file, async (handle) => {
-      const read = await readHashed(handle, file.size);
-      bytes = read.bytes;
-      return read.sha256;
+    const verdict = await this.verify(file, (verified) => {
+      bytes = verified;
     });
     if (verdict.state === 'missing') throw new AppError('blob_missing', `${file.path}: not on the volume`);
     if (verdict.state === 'corrupt') throw new AppError('blob_corrupt', `${file.path}: ${verdict.reason}`);

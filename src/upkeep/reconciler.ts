@@ -1,6 +1,7 @@
 import type { Manifest, PinnedFile } from '../cache/manifest.js';
 import type { Source } from '../cache/source.js';
 import type { ContentStore } from '../cache/store.js';
+import type { VerifiedBytes } from '../cache/verified-bytes.js';
 import { AppError } from '../errors.js';
 import type { Log } from '../log.js';
 import { CureWatch } from './cure-watch.js';
@@ -32,6 +33,8 @@ export interface ReconcilerOptions {
   /** The nearest first. */
   readonly sources: readonly Source[];
   readonly log: Log;
+  /** Gets the bytes that were verified and are wanted. */
+  readonly verified?: VerifiedBytes;
   readonly timing?: Partial<ReconcilerTiming>;
 }
 

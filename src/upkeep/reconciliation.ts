@@ -3,6 +3,7 @@ import { asVolumeError } from '../cache/disk.js';
 import type { Manifest, PinnedFile } from '../cache/manifest.js';
 import type { Source } from '../cache/source.js';
 import type { ContentStore } from '../cache/store.js';
+import type { VerifiedBytes } from '../cache/verified-bytes.js';
 import { AppError, messageOf } from '../errors.js';
 import type { Log } from '../log.js';
 import { readNotes, writeNotes } from './notes.js';
@@ -19,6 +20,8 @@ export interface ReconciliationParts {
   readonly sources: readonly Source[];
   readonly ledger: Ledger;
   readonly log: Log;
+  /** Gets the bytes that were verified and are wanted. */
+  readonly verified?: VerifiedBytes;
   /** Stops it between two steps, and a download at once; a partial file stays for later. */
   readonly signal: AbortSignal;
 }
@@ -95,13 +98,13 @@ export class Reconciliation {
   }
 
   async #verifyAll(): Promise<PinnedFile[]> {
-    const { store, manifest, log } = this.#parts;
+    const { store, manifest, verified, log } = this.#parts;
     const wanted: PinnedFile[] = [];
     this.#parts.ledger.counters.verifications += 1;
     for (const file of manifest.files) {
       this.#parts.signal.throwIfAborted();
       const status = this.#parts.ledger.file(file);
-      const verdict = await store.verify(file);
+      const verdict = await store.verify(file, verified?.keeperOf(file));
       const hadIt = status.state === 'verified';
       this.#found[verdict.state].push(file.path);
       status.state = verdict.state;
@@ -184,7 +187,8 @@ export class Reconciliation {
   /** Reads a fetched blob back from the disk. */
   async #recheck(file: PinnedFile, wasCorrupt: boolean): Promise<void> {
     const status = this.#parts.ledger.file(file);
-    const verdict = await this.#parts.store.verify(file);
+    const { store, verified } = this.#parts;
+    const verdict = await store.verify(file, verified?.keeperOf(file));
     status.state = verdict.state === 'missing' && wasCorrupt ? 'corrupt' : verdict.state;
     if (verdict.state !== 'verified') {
       status.reason ??= verdict.state === 'corrupt' ? verdict.reason : undefined;

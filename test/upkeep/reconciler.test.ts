@@ -5,6 +5,7 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { blobPath } from '../../src/cache/layout.js';
 import type { Source } from '../../src/cache/source.js';
 import { ContentStore } from '../../src/cache/store.js';
+import { VerifiedBytes } from '../../src/cache/verified-bytes.js';
 import { AppError } from '../../src/errors.js';
 import { Reconciler, type ReconcilerOptions } from '../../src/upkeep/reconciler.js';
 import { memorySource, recordingLog, smallModel, temporaryFolder } from '../support/volume.js';
@@ -61,6 +62,26 @@ describe('Reconciler', () => {
       'quarantined',
       'corrupt',
     ]);
+  });
+
+  it('hands over the bytes that it verified, rotten ones never', async () => {
+    const { manifest, files } = smallModel();
+    const [model, ...others] = manifest.files;
+    if (!model) throw new Error('no files');
+    const verified = new VerifiedBytes([model]);
+    const source = memorySource(files);
+    const { reconciler, store } = await setup({ manifest, sources: [source], verified });
+    const blob = blobPath(store.layout, model.sha256);
+    await reconciler.request('boot');
+    expect(verified.take(model)?.equals(files.get(model.path) as Buffer)).toBe(true);
+    for (const other of others) expect(verified.take(other)).toBeUndefined();
+    await chmod(blob, 0o644);
+    await writeFile(blob, randomBytes(model.size));
+    source.deliver = () => {
+      throw new AppError('source_unreachable', 'away');
+    };
+    await reconciler.request('schedule');
+    expect(verified.take(model)).toBeUndefined();
   });
 
   it('runs one at a time and queues at most one more', async () => {
