@@ -25,6 +25,12 @@ export interface ConnectionLimits {
 const CHECK_INTERVAL_MS = 500;
 
 /**
+ * Connections that the kernel keeps for us until we look; it keeps as many as its own bound allows. One that it drops
+ * instead is tried again by its client after a second, and Node's 511 come together while other work holds this thread.
+ */
+const BACKLOG = 4_096;
+
+/**
  * Requests of one connection whose answers may be open at once. Two thousand fit into one read, and their answers would
  * all wait in memory for a client that does not take them.
  */
@@ -131,7 +137,7 @@ function boundedServer(answer: RequestListener, limits: ConnectionLimits, events
 function bind(server: Server, port: number, host: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen({ port, host }, () => {
+    server.listen({ port, host, backlog: BACKLOG }, () => {
       server.off('error', reject);
       resolve();
     });
