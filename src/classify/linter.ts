@@ -24,8 +24,6 @@ export interface LintedDraft {
 /** Who sent a set, and until when its report is wanted. */
 export type DraftAsker = Pick<Stop, 'client'> & { readonly signal: AbortSignal };
 
-/** From this many utterances on, what the kernel saves is worth the memory that it reserves (see `RowMatrix`). */
-const KERNEL_MIN_UTTERANCES = 1_000;
 /** Comparisons of two utterances that one report may cost: some seconds. A larger set is sampled. */
 const MAX_COMPARISONS = 40_000_000;
 
@@ -74,13 +72,7 @@ export class Linter {
       });
     }
     // One text at a time: requests for answers go first.
-    const options = {
-      client,
-      signal,
-      previous,
-      concurrency: 1,
-      passing: set.utteranceCount < KERNEL_MIN_UTTERANCES,
-    };
+    const options = { client, signal, previous, concurrency: 1, passing: true };
     const { vectors } = await embedRoutes(set, encoder.embedder, options);
     return lintRoutes(set, vectors, boundsOf(set, signal));
   }

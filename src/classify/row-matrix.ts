@@ -2,6 +2,8 @@ import { createDotKernel, type DotKernel, STREAMS } from './dot-kernel.js';
 
 /** From this many rows on the WebAssembly kernel is worth its call and its memory. */
 const KERNEL_MIN_ROWS = 16;
+/** The same for a matrix that soon goes away again; the labels of a request are fewer. */
+const KERNEL_MIN_PASSING_ROWS = 1_024;
 /** Floats that the kernel takes in one step. */
 const STEP = 8;
 
@@ -23,7 +25,7 @@ export class RowMatrix {
   readonly #kernel: DotKernel | undefined;
 
   /**
-   * @param options.passing whether it is one of many that come and go, as label sets do. Those are multiplied in
+   * @param options.passing whether it is one of many that come and go, as label sets do. Small ones are multiplied in
    *   a plain loop, eight times as slow: each WebAssembly memory reserves gigabytes of address space until it is
    *   collected, and where that is short, V8 tries for tenths of a second before it gives up.
    */
@@ -33,7 +35,8 @@ export class RowMatrix {
     this.stride = Math.ceil(dimension / STEP) * STEP;
     // Laid out as: the vector, the rows, the products.
     const floats = this.stride + rows * this.stride + rows;
-    const kernel = !passing && rows >= KERNEL_MIN_ROWS ? createDotKernel(floats * 4) : undefined;
+    const kernelRows = passing ? KERNEL_MIN_PASSING_ROWS : KERNEL_MIN_ROWS;
+    const kernel = rows >= kernelRows ? createDotKernel(floats * 4) : undefined;
     const memory = kernel?.memory ?? new ArrayBuffer(floats * 4);
     this.#kernel = kernel?.dot;
     this.#vector = new Float32Array(memory, 0, this.stride);
