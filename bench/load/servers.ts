@@ -57,11 +57,17 @@ export async function startYardstick(name: 'naive' | 'bare'): Promise<Server> {
   return serverOf(child, `http://127.0.0.1:${nextPort}`, began);
 }
 
+/** A bench that fails leaves nobody behind. */
+const running = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
 function serverOf(child: ChildProcess, url: string, began: number): Server {
   const readyMs = performance.now() - began;
   const ended = once(child, 'exit');
-  // A bench that fails leaves nobody behind.
-  process.once('exit', () => child.kill('SIGKILL'));
+  running.add(child);
+  child.once('exit', () => running.delete(child));
   return {
     url,
     pid: child.pid ?? 0,
