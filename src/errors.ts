@@ -78,6 +78,12 @@ export interface FieldIssue {
 }
 
 /**
+ * Said to clients a thousand times a second in a flood. Where in the program that was helps nobody, and to find it out
+ * takes longer than all else about such an error.
+ */
+const REFUSALS: ReadonlySet<ErrorCode> = new Set(['overloaded', 'rate_limited']);
+
+/**
  * The one error class of the project. It knows no HTTP; whether a failure may be retried is written on it,
  * and the original error is kept as `cause`.
  */
@@ -89,7 +95,10 @@ export class AppError extends Error {
   readonly issues: readonly FieldIssue[];
 
   constructor(code: ErrorCode, message: string, options: AppErrorOptions = {}) {
+    const { stackTraceLimit } = Error;
+    if (REFUSALS.has(code)) Error.stackTraceLimit = 0;
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    Error.stackTraceLimit = stackTraceLimit;
     this.code = code;
     this.retryable = options.retryable ?? false;
     this.retryAfterMs = options.retryAfterMs;

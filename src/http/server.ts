@@ -109,6 +109,7 @@ function boundedServer(answer: RequestListener, limits: ConnectionLimits, events
     answer(request, response);
   };
   server.on('request', onRequest).on('checkExpectation', onRequest);
+  server.on('connection', stopParsingWhenCut);
   // Node sets this time anew with each request, and `keepAliveMs` in its place between two.
   server.setTimeout(limits.sendTimeoutMs, (socket) => {
     const open = answers.get(socket);
@@ -132,6 +133,26 @@ function boundedServer(answer: RequestListener, limits: ConnectionLimits, events
     events.onRefusal(refuse(socket, new AppError('bad_request', 'this is no proxy'), 'CONNECT'));
   });
   return server;
+}
+
+/** A part of Node's parser that its documentation leaves out. */
+interface Parser {
+  /** Called with the headers of each request; see {@link UPGRADE}. */
+  onIncoming?: (...args: unknown[]) => number;
+}
+
+/** Answered to a parser, this means that what follows is no HTTP, and the parser stops there. */
+const UPGRADE = 2;
+
+/**
+ * Lets the parser of a connection stop where the connection is cut. It would go on to the end of what was read at once,
+ * two thousand requests of 30 µs each. Where Node's parser has changed, that is what happens again.
+ */
+function stopParsingWhenCut(socket: Duplex & { readonly parser?: Parser | null }): void {
+  const { parser } = socket;
+  const { onIncoming } = parser ?? {};
+  if (!parser || !onIncoming) return;
+  parser.onIncoming = (...args) => (socket.destroyed ? UPGRADE : onIncoming.apply(parser, args));
 }
 
 function bind(server: Server, port: number, host: string): Promise<void> {
