@@ -6,10 +6,10 @@ export interface OpenLoop extends Answers {
   /** Answered with 200 within the load's time, each second. */
   readonly goodput: number;
   /**
-   * Of `accepted`, what was answered {@link SETTLE_MS} after the first refusal or later; all of it where nothing was
-   * refused.
+   * Of `accepted` and `refused`, what was answered {@link SETTLE_MS} after the first refusal or later; all of it where
+   * nothing was refused.
    */
-  readonly settled: readonly number[];
+  readonly settled: Pick<Answers, 'accepted' | 'refused'>;
   /** How late this client itself was in sending, in milliseconds: all latencies include it. */
   readonly late: readonly number[];
 }
@@ -37,7 +37,7 @@ export async function openLoop(
   const total = Math.round(perSecond * seconds);
   let timely: number | undefined;
   let settlesAt = Number.POSITIVE_INFINITY;
-  let beforeSettled: number | undefined;
+  let before: { readonly accepted: number; readonly refused: number } | undefined;
   const timer = setTimeout(() => {
     timely = asker.accepted.length;
   }, seconds * 1_000);
@@ -52,16 +52,17 @@ export async function openLoop(
     await sleep(2);
     const now = performance.now();
     if (settlesAt === Number.POSITIVE_INFINITY && asker.refused.length > 0) settlesAt = now + SETTLE_MS;
-    if (now >= settlesAt) beforeSettled ??= asker.accepted.length;
+    if (now >= settlesAt) before ??= { accepted: asker.accepted.length, refused: asker.refused.length };
   }
   await Promise.all(under);
   clearTimeout(timer);
   const answers = asker.end();
-  const unsettled = beforeSettled ?? (answers.refused.length > 0 ? answers.accepted.length : 0);
+  const { accepted, refused } = answers;
+  const skipped = before ?? { accepted: refused.length > 0 ? accepted.length : 0, refused: refused.length };
   return {
     ...answers,
-    settled: answers.accepted.slice(unsettled),
-    goodput: (timely ?? answers.accepted.length) / seconds,
+    settled: { accepted: accepted.slice(skipped.accepted), refused: refused.slice(skipped.refused) },
+    goodput: (timely ?? accepted.length) / seconds,
     late,
   };
 }

@@ -154,11 +154,13 @@ export class Crew implements Embedder {
   embed(text: string, options: EmbedOptions = {}): Promise<Embedding> {
     const verdict = this.#verdict;
     if (this.#load && verdict !== undefined) return verdict.then(() => this.embed(text, options));
-    const { signal, client } = options;
-    if (signal?.aborted) return Promise.reject(aborted(signal));
-    const job = new Job(text, this.#workOf(text), client);
-    const refusal = this.#unavailable() ?? (options.admitted ? undefined : this.#overload(job.work, options));
+    const work = this.#workOf(text);
+    const refusal = this.#unavailable() ?? (options.admitted ? undefined : this.#overload(work, options));
     if (refusal) return Promise.reject(refusal);
+    // Asked for only now: a request makes its signal when somebody wants it, which a refused one need not.
+    const { signal } = options;
+    if (signal?.aborted) return Promise.reject(aborted(signal));
+    const job = new Job(text, work, options.client);
     this.#queue.push(job);
     this.startAll();
     this.#feedSoon();
