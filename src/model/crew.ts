@@ -219,7 +219,7 @@ export class Crew implements Embedder {
   #overload(work: number, { client = '', deadline }: EmbedOptions): AppError | undefined {
     // What arrived in this turn is not waiting for a worker yet.
     if (this.#willFeed && this.#queue.size >= this.#settings.maxQueue) this.#feed();
-    const before = this.#queue.workBefore(client);
+    const before = this.#queue.workBefore(client) + this.#seats.reduce((sum, seat) => sum + seat.work, 0);
     const doneMs = this.#admission.waitMs(before + work, this.#seats.length);
     const leftMs = (deadline ?? Number.POSITIVE_INFINITY) - performance.now();
     if (doneMs > leftMs) {

@@ -67,6 +67,7 @@ export class Seat {
   /** What is at the process, in order: it executes the first. */
   #groups: Group[] = [];
   #inFlight = 0;
+  #work = 0;
   #nextId = 0;
   #killedBecause: string | undefined;
   #watchdog: NodeJS.Timeout | undefined;
@@ -97,6 +98,11 @@ export class Seat {
     return this.#inFlight;
   }
 
+  /** The work of the texts at the process, as `workOf` estimates it. */
+  get work(): number {
+    return this.#work;
+  }
+
   get hasRoom(): boolean {
     return this.#state === 'ready' && this.#groups.length < this.#settings.groupsPerWorker;
   }
@@ -121,6 +127,7 @@ export class Seat {
     const group = { id: this.#nextId++, jobs };
     this.#groups.push(group);
     this.#inFlight += jobs.length;
+    this.#work += workOf(jobs);
     if (this.#groups.length === 1) this.#watch('hung', this.#settings.hangTimeoutMs);
     this.#process?.embed(
       group.id,
@@ -216,6 +223,7 @@ export class Seat {
     }
     this.#groups.shift();
     this.#inFlight -= group.jobs.length;
+    this.#work -= workOf(group.jobs);
     if (this.#groups.length > 0) this.#watch('hung', this.#settings.hangTimeoutMs);
     else clearTimeout(this.#watchdog);
     // The process first, which would idle soon; the answers take longer to write.
@@ -235,6 +243,7 @@ export class Seat {
     const [executing, ...waiting] = this.#groups;
     this.#groups = [];
     this.#inFlight = 0;
+    this.#work = 0;
     const behind = waiting.flatMap(({ jobs }) => jobs);
     if (this.#state === 'ended') {
       this.#listener.returned([...(executing?.jobs ?? []), ...behind]);
@@ -278,6 +287,10 @@ export class Seat {
     this.#killedBecause = reason;
     this.#process?.kill();
   }
+}
+
+function workOf(jobs: readonly Job[]): number {
+  return jobs.reduce((sum, { work }) => sum + work, 0);
 }
 
 function describe({ code, signal }: WorkerExit): string {
