@@ -11,7 +11,8 @@ export interface Server {
   stop(): Promise<void>;
 }
 
-let nextPort = 21_000 + (process.pid % 1_000) * 20;
+// Below the ports that systems give to outgoing connections.
+let nextPort = 21_000 + (process.pid % 500) * 20;
 
 /**
  * Starts the compiled daemon and waits for 200 of `/health`.
