@@ -34,7 +34,7 @@ const BACKLOG = 4_096;
  * Requests of one connection whose answers may be open at once. Two thousand fit into one read, and their answers would
  * all wait in memory for a client that does not take them.
  */
-const MAX_PIPELINED = 32;
+const MAX_PIPELINED = 16;
 
 /** Told of what never came to be a request of the application. */
 export interface ServerEvents {
