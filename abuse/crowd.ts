@@ -1,5 +1,5 @@
 import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
+import { answerOf } from '../bench/answer-of.js';
 import type { Sandbox } from '../campaign/sandbox.js';
 import type { CrowdWork } from './crowd-process.js';
 
@@ -47,12 +47,7 @@ export class Crowd {
       serialization: 'advanced',
     });
     sandbox.own(child);
-    const ended = once(child, 'exit').then(([code, signal]) => {
-      throw new Error(`the crowd does not start: ${signal ?? code}`);
-    });
-    await Promise.race([once(child, 'message'), ended]);
-    // From now on its end is for those to know who wait for it.
-    ended.catch(() => undefined);
+    await answerOf(child, 'the crowd');
     return new Crowd(child);
   }
 

@@ -1,9 +1,9 @@
 import { availableParallelism } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { quantile } from '../../bench/samples.js';
 import type { Row } from '../../campaign/row.js';
 import { check, type Trial } from '../../campaign/trial.js';
 import { Crowd } from '../crowd.js';
-import { quantile } from '../good-traffic.js';
 import { Monitor } from '../monitor.js';
 import { type OpenLoop, openLoop } from '../open-loop.js';
 

@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { quantile } from '../../bench/samples.js';
 import type { Row } from '../../campaign/row.js';
 import { pidOf } from '../../campaign/sandbox.js';
 import { check, type Trial } from '../../campaign/trial.js';
 import type { TestDaemon } from '../../test/support/daemon-process.js';
 import { Crowd } from '../crowd.js';
 import { askGolden } from '../fuzz.js';
-import { GoodTraffic, quantile } from '../good-traffic.js';
+import { GoodTraffic } from '../good-traffic.js';
 import { type ProcessSize, sizeOf } from '../process-size.js';
 import { beRude, RUDENESS, type RudeLimits, SLACK_MS } from '../rude-clients.js';
 import { Wire } from '../wire.js';

@@ -1,8 +1,8 @@
 import { availableParallelism } from 'node:os';
+import { quantile } from '../../bench/samples.js';
 import type { Row } from '../../campaign/row.js';
 import { check, type Trial } from '../../campaign/trial.js';
 import { Crowd } from '../crowd.js';
-import { quantile } from '../good-traffic.js';
 import { openLoop } from '../open-loop.js';
 import { BY_ADDRESS, BY_KEY, type Pair } from '../pair.js';
 

@@ -1,11 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { SourceMap } from 'node:module';
+import { dirname, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** A function on the stack, with everything that it called there. */
 export interface Frame {
   readonly name: string;
-  /** Path of our own source, a package's name, `node`, or `native` for what is not JavaScript. */
+  /** Path within the project, a package's name, `node`, or `native` for what is not JavaScript. */
   readonly source: string;
   /** Time in it and in what it called, in microseconds. */
   total: number;
@@ -76,13 +77,13 @@ class SourceNames {
     const path = fileURLToPath(url);
     const original = /\/dist\/[^/]*$/.test(path) ? this.#original(path, lineNumber, columnNumber) : path;
     const [, ofPackage] = /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(original) ?? [];
-    return { name, source: ofPackage ?? original.replace(/^.*\/(?=src\/)/, '') };
+    return { name, source: ofPackage ?? relative('.', original) };
   }
 
   #original(path: string, line: number, column: number): string {
     const map = this.#maps.get(path) ?? new SourceMap(JSON.parse(readFileSync(`${path}.map`, 'utf8')));
     this.#maps.set(path, map);
     const entry = map.findEntry(line, column);
-    return 'originalSource' in entry ? entry.originalSource : path;
+    return 'originalSource' in entry ? resolve(dirname(path), entry.originalSource) : path;
   }
 }

@@ -1,5 +1,5 @@
 import { fork } from 'node:child_process';
-import { once } from 'node:events';
+import { answerOf } from '../answer-of.js';
 import type { OpenLoop } from './open-loop.js';
 
 /** See {@link Prober}. */
@@ -18,11 +18,12 @@ export interface Prober {
 /** Starts a process that can probe. */
 export async function startProber(): Promise<Prober> {
   const child = fork('bench/load/prober.ts', { execArgv: ['--import', 'tsx'], serialization: 'advanced' });
-  await once(child, 'message');
+  const answer = () => answerOf(child, 'the prober');
+  await answer();
   return {
     async probe(url, rate, seconds) {
       child.send({ url, rate, seconds } satisfies ToProber);
-      return ((await once(child, 'message')) as [OpenLoop])[0];
+      return (await answer()) as OpenLoop;
     },
     stop: () => child.disconnect(),
   };

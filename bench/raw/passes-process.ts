@@ -1,5 +1,6 @@
-import { type ChildProcess, fork } from 'node:child_process';
+import { fork } from 'node:child_process';
 import { once } from 'node:events';
+import { answerOf } from '../answer-of.js';
 import type { Row } from './runtime.js';
 
 /** What a process of forward passes runs. */
@@ -44,10 +45,10 @@ export async function startPasses(options: PassesOptions): Promise<Passes> {
     execArgv: ['--import', 'tsx', '--expose-gc'],
     serialization: 'advanced',
   });
-  await answerOf(child);
+  await answerOf(child, 'the process of forward passes');
   const ask = async <Kind extends FromPasses['kind']>(message: ToPasses) => {
     child.send(message);
-    return (await answerOf(child)) as Extract<FromPasses, { kind: Kind }>;
+    return (await answerOf(child, 'the process of forward passes')) as Extract<FromPasses, { kind: Kind }>;
   };
   return {
     run: (batches, seconds) => ask<'ran'>({ kind: 'run', batches, seconds }),
@@ -72,17 +73,4 @@ export async function runTogether(
     rate: answers.reduce((sum, { rate }) => sum + rate, 0),
     p50: Math.max(...answers.map(({ p50 }) => p50)),
   };
-}
-
-async function answerOf(child: ChildProcess): Promise<unknown> {
-  const gone = new AbortController();
-  const died = once(child, 'exit', { signal: gone.signal }).then(([code, signal]) => {
-    throw new Error(`the process of forward passes ended with ${signal ?? code}`);
-  });
-  try {
-    return ((await Promise.race([once(child, 'message', { signal: gone.signal }), died])) as unknown[])[0];
-  } finally {
-    died.catch(() => {});
-    gone.abort();
-  }
 }

@@ -46,6 +46,8 @@ const LATE_MS = 1_000;
 interface Group {
   readonly id: number;
   readonly jobs: readonly Job[];
+  /** Of all of them together. */
+  readonly work: number;
 }
 
 /** One worker's place: keeps a process in it, kills one that hangs, and starts successors at a bounded rate. */
@@ -66,8 +68,6 @@ export class Seat {
   #readyAt: number | undefined;
   /** What is at the process, in order: it executes the first. */
   #groups: Group[] = [];
-  #inFlight = 0;
-  #work = 0;
   #nextId = 0;
   #killedBecause: string | undefined;
   #watchdog: NodeJS.Timeout | undefined;
@@ -95,12 +95,12 @@ export class Seat {
 
   /** Texts at the process; one of them is being executed, the others wait there. */
   get inFlight(): number {
-    return this.#inFlight;
+    return this.#groups.reduce((sum, { jobs }) => sum + jobs.length, 0);
   }
 
   /** The work of the texts at the process, as `workOf` estimates it. */
   get work(): number {
-    return this.#work;
+    return this.#groups.reduce((sum, { work }) => sum + work, 0);
   }
 
   get hasRoom(): boolean {
@@ -124,10 +124,8 @@ export class Seat {
 
   /** Sends texts that are to be answered together. The seat must have room. */
   take(jobs: readonly Job[]): void {
-    const group = { id: this.#nextId++, jobs };
+    const group = { id: this.#nextId++, jobs, work: jobs.reduce((sum, { work }) => sum + work, 0) };
     this.#groups.push(group);
-    this.#inFlight += jobs.length;
-    this.#work += workOf(jobs);
     if (this.#groups.length === 1) this.#watch('hung', this.#settings.hangTimeoutMs);
     this.#process?.embed(
       group.id,
@@ -222,8 +220,6 @@ export class Seat {
       return;
     }
     this.#groups.shift();
-    this.#inFlight -= group.jobs.length;
-    this.#work -= workOf(group.jobs);
     if (this.#groups.length > 0) this.#watch('hung', this.#settings.hangTimeoutMs);
     else clearTimeout(this.#watchdog);
     // The process first, which would idle soon; the answers take longer to write.
@@ -242,8 +238,6 @@ export class Seat {
     this.#process = undefined;
     const [executing, ...waiting] = this.#groups;
     this.#groups = [];
-    this.#inFlight = 0;
-    this.#work = 0;
     const behind = waiting.flatMap(({ jobs }) => jobs);
     if (this.#state === 'ended') {
       this.#listener.returned([...(executing?.jobs ?? []), ...behind]);
@@ -287,10 +281,6 @@ export class Seat {
     this.#killedBecause = reason;
     this.#process?.kill();
   }
-}
-
-function workOf(jobs: readonly Job[]): number {
-  return jobs.reduce((sum, { work }) => sum + work, 0);
 }
 
 function describe({ code, signal }: WorkerExit): string {

@@ -31,9 +31,9 @@ export const open: Part = async ({ samples, seconds, daemon }) => {
     samples.note(`${name}, client late p99 ms`, seen.lateP99);
     for (const [status, count] of seen.refusals)
       samples.note(`${name}, answers ${status || 'broken off'}`, count);
+    if (seen.refusals.size > 0) samples.note(`${name}, refused p99 ms`, seen.refusedP99);
     // So that the next share finds the admission as a calm daemon has it.
     await sleep(CALM_MS);
-    if (seen.refusals.size > 0) samples.note(`${name}, refused p99 ms`, seen.refusedP99);
   }
   samples.note(
     'open loop, settled p99 at 200 % ÷ at 80 %',
