@@ -158,7 +158,7 @@ class Daemon implements Service {
   }
 
   async start(): Promise<void> {
-    const { config, version, manifest, store, reconciler, classifier, catalogue } = this.#parts;
+    const { config, version, manifest, store, reconciler, classifier, catalogue, pool } = this.#parts;
     // Loaded only now, while the workers start: it takes 50 ms that nobody should wait for.
     const { createMetrics } = await import('./metrics.js');
     const blobs = new BlobOpener(store.layout);
@@ -176,6 +176,7 @@ class Daemon implements Service {
         model: embeddingModelOf(manifest),
         embed: (texts, each, options) => classifier.embed(texts, each, options),
       },
+      queue: pool,
       limits: config,
       contract: contractSettings(config, manifest, version),
       maxHeaders: config.maxHeaders,

@@ -1,18 +1,18 @@
-import { randomUUID } from 'node:crypto';
+import type { RequestListener } from 'node:http';
 import type Router from '@koa/router';
 import Koa, { type Context, type Next } from 'koa';
 import type { RequestLimits } from '../contract/limits.js';
 import { AppError, messageOf } from '../errors.js';
-import type { Log } from '../log.js';
 import { brief } from './body.js';
 import { type CachePort, cacheRoutes } from './cache.js';
 import { type ClassifierPort, classifyRoutes } from './classify.js';
 import { type TrustedProxy, trustProxy } from './client-address.js';
 import { crossOrigin } from './cross-origin.js';
 import { docsRoutes } from './docs.js';
+import { EarlyRefusal, type EarlyRefusalDeps } from './early-refusal.js';
 import type { EmbeddingsPort } from './embeddings.js';
 import { sendError } from './error-format.js';
-import { type GateDeps, gate } from './gate.js';
+import { gate } from './gate.js';
 import { checkHead } from './head.js';
 import { type HealthPort, healthRoutes } from './health.js';
 import { IndexedRouter } from './indexed-router.js';
@@ -23,17 +23,15 @@ import { openAiEmbeddings } from './openai/embeddings.js';
 import { openAiModels } from './openai/models.js';
 import { type ContractSettings, openapiRoutes } from './openapi.js';
 import { type PagePort, pageRoutes } from './page.js';
+import { RequestRecord } from './request-record.js';
 import { type LintPort, lintPaths } from './route-lint.js';
 import { type RoutesPort, routeSetRoutes } from './routes.js';
 import { secureHeaders } from './secure-headers.js';
 import { teiEmbed } from './tei/embed.js';
 import { teiInfo } from './tei/info.js';
-import { serverTiming, type Timings } from './timings.js';
-import { parseTraceparent } from './trace-context.js';
-import type { TracingPort } from './tracing.js';
 
 /** What the HTTP surface is given; it constructs nothing itself. */
-export interface AppDeps extends GateDeps {
+export interface AppDeps extends EarlyRefusalDeps {
   readonly classifier: ClassifierPort;
   readonly embeddings: EmbeddingsPort;
   readonly health: HealthPort;
@@ -49,8 +47,6 @@ export interface AppDeps extends GateDeps {
   readonly limits: RequestLimits;
   /** What the contract says of this daemon. */
   readonly contract: ContractSettings;
-  /** Origins of pages that may ask, or `*`; none lets browsers ask from the daemon's own pages only. */
-  readonly corsOrigins: readonly string[];
   readonly trustedProxy: TrustedProxy;
   /** Most headers of one request. */
   readonly maxHeaders: number;
@@ -58,34 +54,19 @@ export interface AppDeps extends GateDeps {
   readonly maxQueue: number;
   readonly workers: number;
   readonly version: string;
-  /** Where spans go; `undefined` makes none. */
-  readonly tracing: TracingPort | undefined;
   /** Time for one classification, waiting included, in milliseconds. */
   readonly requestTimeoutMs: number;
-  readonly log: Log;
 }
 
-const REQUEST_ID = /^[\w.:-]{1,128}$/;
-
-/** Paths that monitors and the page ask all the time; they are logged at debug level. */
-const QUIET_PATHS = new Set([
-  '/livez',
-  '/readyz',
-  '/health',
-  '/metrics',
-  '/cache/status',
-  '/v2/health/live',
-  '/v2/health/ready',
-]);
-
-/** Builds the Koa application: identity and timing, then errors, then the resources. */
-export function createApp(deps: AppDeps): Koa {
+/** Builds the application: identity and timing, then errors, then the resources; before all, refusals in a flood. */
+export function createApp(deps: AppDeps): RequestListener {
   const app = new Koa();
   trustProxy(app, deps.trustedProxy);
   app.use((context, next) => identify(context, next, deps));
   app.use(secureHeaders);
   if (deps.corsOrigins.length > 0) app.use(crossOrigin(deps.corsOrigins));
-  app.use((context, next) => answerErrors(context, next, deps));
+  const early = new EarlyRefusal(app, deps);
+  app.use((context, next) => answerErrors(context, next, deps, early));
   app.use((context, next) => {
     checkHead(context.req, deps.maxHeaders);
     return next();
@@ -112,54 +93,36 @@ export function createApp(deps: AppDeps): Koa {
   app.use((context) => refuse(context, router));
   // A connection that broke while we wrote is the client's affair; everything else was answered above.
   app.on('error', (error) => deps.log.debug({ err: error }, 'response not delivered'));
-  return app;
+  return early.before(app.callback());
 }
 
 async function identify(context: Context, next: Next, deps: AppDeps): Promise<void> {
-  const { log, health, metrics, tracing } = deps;
-  const { method } = context;
-  // Of a target that is no URL, Koa knows no path, whatever its type says.
-  const path = brief(context.path ?? '');
-  const started = performance.now();
-  const given = context.get('x-request-id');
-  const requestId = REQUEST_ID.test(given) ? given : randomUUID();
-  const timings: Timings = {};
-  const parent = parseTraceparent(context.get('traceparent'));
-  const span = tracing?.begin({ method, path, requestId, parent, tracestate: context.get('tracestate') });
-  const place = span ?? parent;
-  const ids = { request_id: requestId, trace_id: place?.traceId, span_id: place?.spanId };
-  context.state.requestId = requestId;
-  context.state.timings = timings;
-  context.state.ids = ids;
-  context.set('X-Request-Id', requestId);
-  metrics.began();
+  const record = new RequestRecord(context, deps);
+  const { ids, timings } = record;
+  Object.assign(context.state, { requestId: ids.request_id, timings, ids });
+  context.set('X-Request-Id', ids.request_id);
   await next();
-  timings.total = performance.now() - started;
-  context.set('Server-Timing', serverTiming(timings));
+  context.set('Server-Timing', record.stop());
+  if (deps.health.draining()) context.set('Connection', 'close');
   const template: unknown = context._matchedRoute;
-  const route = typeof template === 'string' ? template : undefined;
-  metrics.answered(method, route ?? 'unmatched', context.status, timings.total / 1_000);
-  span?.end({ route, status: context.status, timings });
-  if (health.draining()) context.set('Connection', 'close');
-  // Where this was a spread, it took longer than writing the line does.
-  const entry = Object.assign(ids, {
-    method,
-    path,
-    status: context.status,
-    duration_ms: Math.round(timings.total * 100) / 100,
-  });
-  if (QUIET_PATHS.has(path)) log.debug(entry, 'request');
-  else log.info(entry, 'request');
+  record.end(context.status, typeof template === 'string' ? template : undefined);
 }
 
-async function answerErrors(context: Context, next: Next, { log, metrics }: AppDeps): Promise<void> {
+async function answerErrors(
+  context: Context,
+  next: Next,
+  { log, metrics }: AppDeps,
+  early: EarlyRefusal,
+): Promise<void> {
   try {
     await next();
+    early.answered(context, false);
   } catch (thrown) {
     const error =
       thrown instanceof AppError ? thrown : new AppError('internal', messageOf(thrown), { cause: thrown });
     if (error.code === 'internal') log.error({ err: thrown, ...context.state.ids }, 'request failed');
     metrics.failed(error.code);
+    early.answered(context, error.code === 'overloaded');
     sendError(context, error);
   }
 }

@@ -1,6 +1,6 @@
 import type { Context, Next } from 'koa';
 import { clientOf } from './client-address.js';
-import { bearerOf, type KeyDigests, unauthorized } from './keys.js';
+import { bearerOf, type KeyDigests, type KeyReader, unauthorized } from './keys.js';
 import { createMeter, type RateLimit } from './rate-limit.js';
 
 /** Who may come in, and how often. */
@@ -25,10 +25,15 @@ export function isOpen(method: string, path: string): boolean {
   return OPEN_PATH.test(path.length > 1 ? path.replace(/\/$/, '') : path);
 }
 
+/** The reader of any key that may come in. */
+export function keyReaderOf({ apiKeys, adminKeys }: GateDeps): KeyReader {
+  return bearerOf([...apiKeys, ...adminKeys]);
+}
+
 /** Middleware that counts requests by key, or by address without one, and asks for a key where keys are set. */
 export function gate(deps: GateDeps): (context: Context, next: Next) => Promise<void> {
-  const { apiKeys, adminKeys, rateLimit } = deps;
-  const keyOf = bearerOf([...apiKeys, ...adminKeys]);
+  const { apiKeys, rateLimit } = deps;
+  const keyOf = keyReaderOf(deps);
   const meter = rateLimit && createMeter(rateLimit);
   return (context, next) => {
     if (isOpen(context.method, context.path)) return next();

@@ -1,4 +1,3 @@
-import type { Context } from 'koa';
 import type { ProblemBody } from '../contract/problem.js';
 import type { AppError, ErrorCode } from '../errors.js';
 
@@ -74,17 +73,15 @@ export function problemOf(error: AppError, requestId: string): ProblemBody {
   };
 }
 
-/** Answers with a problem document, and with `Retry-After` where waiting helps. */
-export function sendProblem(context: Context, error: AppError): void {
-  const body = problemOf(error, context.state.requestId);
-  context.status = body.status;
-  context.body = JSON.stringify(body);
-  context.type = 'application/problem+json';
-  setRetryAfter(context, error);
+/** An error as it is answered. */
+export interface ErrorAnswer {
+  readonly status: number;
+  readonly type: string;
+  readonly body: string;
 }
 
-/** Sets `Retry-After` (seconds) on an answer whose status says that waiting helps. */
-export function setRetryAfter(context: Context, { retryAfterMs }: AppError): void {
-  if (context.status !== 503 && context.status !== 429) return;
-  context.set('Retry-After', String(Math.ceil(Math.max(1_000, retryAfterMs ?? 1_000) / 1_000)));
+/** An error as a problem document. */
+export function problemAnswer(error: AppError, requestId: string): ErrorAnswer {
+  const body = problemOf(error, requestId);
+  return { status: body.status, type: 'application/problem+json', body: JSON.stringify(body) };
 }

@@ -1,7 +1,6 @@
 import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type Koa from 'koa';
 import { AppError, errnoOf, messageOf } from '../errors.js';
 import { parserFault, type Refusal, refuse } from './refusal.js';
 
@@ -57,13 +56,13 @@ export interface HttpServer {
  * @throws AppError `config_invalid` when the address is taken, forbidden or not of this machine
  */
 export async function listen(
-  app: Koa,
+  answer: RequestListener,
   port: number,
   host: string | undefined,
   limits: ConnectionLimits,
   events: ServerEvents,
 ): Promise<HttpServer> {
-  const server = boundedServer(app.callback(), limits, events);
+  const server = boundedServer(answer, limits, events);
   try {
     await bind(server, port, host ?? '::').catch((error: unknown) => {
       const errno = errnoOf(error);

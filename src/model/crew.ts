@@ -217,15 +217,30 @@ export class Crew implements Embedder {
 
   /** Why texts of so much work are not let in, if they are not. */
   #overload(work: number, { client = '', deadline }: EmbedOptions): AppError | undefined {
-    // What arrived in this turn is not waiting for a worker yet.
-    if (this.#willFeed && this.#queue.size >= this.#settings.maxQueue) this.#feed();
-    const before = this.#queue.workBefore(client) + this.#seats.reduce((sum, seat) => sum + seat.work, 0);
+    const before = this.#workBefore(client);
     const doneMs = this.#admission.waitMs(before + work, this.#seats.length);
     const leftMs = (deadline ?? Number.POSITIVE_INFINITY) - performance.now();
     if (doneMs > leftMs) {
       const message = `these texts would take about ${Math.ceil(doneMs)} ms with what waits before them, longer than the ${Math.floor(leftMs)} ms that are left (REQUEST_TIMEOUT_MS); fewer at once have a chance`;
       return overloaded(message, doneMs - leftMs);
     }
+    return this.#noRoom(client, before);
+  }
+
+  /** Why not even a short text of this client is let in now, which may be asked before its request is read. */
+  refusal(client: string): AppError | undefined {
+    return this.#unavailable() ? undefined : this.#noRoom(client, this.#workBefore(client));
+  }
+
+  /** What is done before a next text of this client. */
+  #workBefore(client: string): number {
+    return this.#queue.workBefore(client) + this.#seats.reduce((sum, seat) => sum + seat.work, 0);
+  }
+
+  /** Why a text before which so much work is done may not wait. */
+  #noRoom(client: string, before: number): AppError | undefined {
+    // What arrived in this turn is not waiting for a worker yet.
+    if (this.#willFeed && this.#queue.size >= this.#settings.maxQueue) this.#feed();
     if (this.#queue.size === 0) return undefined;
     const waitMs = this.#admission.waitMs(before, this.#seats.length);
     const applicant = { client, waits: this.#queue.has(client), waitMs };

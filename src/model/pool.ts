@@ -55,6 +55,8 @@ export interface Pool extends Embedder {
    */
   load(model: ModelBytes, prepare?: Prepare): Promise<void>;
   status(): PoolStatus;
+  /** Why not even a short text of this client would be let in now; `undefined` when one would, or nobody's would. */
+  refusal(client: string): AppError | undefined;
   /**
    * Takes no more texts, finishes those it has within `deadlineMs` (default 10 s), rejects the rest with
    * `draining`, and ends every worker. Afterwards no process is left and nothing keeps the event loop alive.
@@ -129,6 +131,10 @@ class ProcessPool implements Pool {
       executing: main?.executing ?? 0,
       totals: { ...this.#totals },
     };
+  }
+
+  refusal(client: string): AppError | undefined {
+    return this.#closing ? undefined : this.#serving?.refusal(client);
   }
 
   close(deadlineMs = DEFAULT_CLOSE_DEADLINE_MS): Promise<void> {

@@ -13,8 +13,8 @@ import { createMirrorSource } from '../../src/cache/sources/index.js';
 import { ContentStore } from '../../src/cache/store.js';
 import { readConfig } from '../../src/config.js';
 import { AppError } from '../../src/errors.js';
+import { sendError } from '../../src/http/error-format.js';
 import { modelRoutes } from '../../src/http/models.js';
-import { sendProblem } from '../../src/http/problem.js';
 import { listen } from '../../src/http/server.js';
 import { describeSource } from '../cache/sources/contract.js';
 import { type Content, pin, sizeOf, sliceOf } from '../support/content.js';
@@ -45,14 +45,17 @@ async function serve(
     try {
       await next();
     } catch (error) {
-      sendProblem(context, error instanceof AppError ? error : new AppError('internal', String(error)));
+      sendError(context, error instanceof AppError ? error : new AppError('internal', String(error)));
     }
   });
   const router = new Router();
   modelRoutes(router, { manifest: of, open: (file) => opener.open(file) });
   app.use(router.routes());
   app.on('error', () => undefined);
-  const server = await listen(app, 0, '127.0.0.1', readConfig({}), { onRefusal() {}, onFull() {} });
+  const server = await listen(app.callback(), 0, '127.0.0.1', readConfig({}), {
+    onRefusal() {},
+    onFull() {},
+  });
   return { url: server.url, layout: layoutOf(folder), close: () => server.close(0) };
 }
 

@@ -10,7 +10,7 @@ it('stops reading requests where a connection is cut, also those that came in th
   const never = new Promise<void>(() => {});
   app.use(() => never);
   const server = await listen(
-    app,
+    app.callback(),
     0,
     '127.0.0.1',
     {

@@ -1,7 +1,7 @@
-import type { Context } from 'koa';
 import type { OpenAiError } from '../../contract/openai.js';
 import type { AppError } from '../../errors.js';
-import { problemOf, setRetryAfter } from '../problem.js';
+import { JSON_UTF8 } from '../answer.js';
+import { type ErrorAnswer, problemOf } from '../problem.js';
 
 /** Where OpenAI has a word of its own for one of our codes. */
 const CODES: Readonly<Record<string, string>> = {
@@ -9,9 +9,9 @@ const CODES: Readonly<Record<string, string>> = {
   not_found: 'unknown_url',
 };
 
-/** Answers an error as OpenAI's clients expect it; a wrong field is 400 there. */
-export function sendOpenAiError(context: Context, error: AppError): void {
-  const { status, detail, code } = problemOf(error, context.state.requestId);
+/** An error as OpenAI's clients expect it; a wrong field is 400 there. */
+export function openAiAnswer(error: AppError, requestId: string): ErrorAnswer {
+  const { status, detail, code } = problemOf(error, requestId);
   const param = error.issues[0]?.path || null;
   const body: OpenAiError = {
     error: {
@@ -21,9 +21,7 @@ export function sendOpenAiError(context: Context, error: AppError): void {
       code: code === 'not_found' && param === 'model' ? 'model_not_found' : (CODES[code] ?? code),
     },
   };
-  context.status = status === 422 ? 400 : status;
-  context.body = body;
-  setRetryAfter(context, error);
+  return { status: status === 422 ? 400 : status, type: JSON_UTF8, body: JSON.stringify(body) };
 }
 
 function typeOf(status: number): string {

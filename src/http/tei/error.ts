@@ -1,7 +1,7 @@
-import type { Context } from 'koa';
 import type { TeiError } from '../../contract/tei.js';
 import type { AppError, ErrorCode } from '../../errors.js';
-import { problemOf, setRetryAfter } from '../problem.js';
+import { JSON_UTF8 } from '../answer.js';
+import { type ErrorAnswer, problemOf } from '../problem.js';
 
 /** The codes that this API answers with a status of its own. */
 const ANSWERS: Readonly<Partial<Record<ErrorCode, readonly [number, TeiError['error_type']]>>> = {
@@ -10,12 +10,10 @@ const ANSWERS: Readonly<Partial<Record<ErrorCode, readonly [number, TeiError['er
   worker_failed: [424, 'Backend'],
 };
 
-/** Answers an error as clients of Text Embeddings Inference expect it. */
-export function sendTeiError(context: Context, error: AppError): void {
-  const { status, detail } = problemOf(error, context.state.requestId);
-  const [teiStatus, type] = ANSWERS[error.code] ?? [status, status >= 500 ? 'Unhealthy' : 'Validation'];
+/** An error as clients of Text Embeddings Inference expect it. */
+export function teiAnswer(error: AppError, requestId: string): ErrorAnswer {
+  const { status: usual, detail } = problemOf(error, requestId);
+  const [status, type] = ANSWERS[error.code] ?? [usual, usual >= 500 ? 'Unhealthy' : 'Validation'];
   const body: TeiError = { error: detail, error_type: type };
-  context.status = teiStatus;
-  context.body = body;
-  setRetryAfter(context, error);
+  return { status, type: JSON_UTF8, body: JSON.stringify(body) };
 }

@@ -1,0 +1,146 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { suiteEnd } from '../support/suite.js';
+import { temporaryFolder } from '../support/volume.js';
+
+const atEnd = suiteEnd();
+const GREEDY = 'the-key-of-a-greedy-client';
+const MODEST = 'the-key-of-a-modest-client';
+/** Greedy requests that are open at any time, of which the queue holds two. */
+const AT_ONCE = 40;
+
+let daemon: TestDaemon;
+let texts = 0;
+/** Answers of the flood by status. */
+const answers = new Map<number, number>();
+
+interface Sent {
+  readonly key: string;
+  readonly path?: string;
+  readonly body?: string;
+  readonly headers?: Record<string, string>;
+}
+
+/** Asks; a body that says nothing else is one that nobody can read. */
+function ask({ key, path = '/classify', body = 'not JSON', headers = {} }: Sent): Promise<Response> {
+  return fetch(daemon.url + path, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', authorization: `Bearer ${key}`, ...headers },
+    body,
+  });
+}
+
+/** Asks until the answer has this status; a flood takes its time to begin, and breathes. */
+async function until(status: number, sent: Sent): Promise<Response> {
+  for (;;) {
+    const response = await ask(sent);
+    if (response.status === status) return response;
+    await response.body?.cancel();
+    await sleep(1);
+  }
+}
+
+beforeAll(async () => {
+  daemon = await startDaemon(
+    {
+      MODEL_CACHE_DIR: await temporaryFolder(atEnd),
+      HF_HUB_OFFLINE: '1',
+      API_KEYS: `${GREEDY},${MODEST}`,
+      INFERENCE_WORKERS: '1',
+      MAX_QUEUE: '2',
+      CORS_ORIGINS: 'https://app.example.org',
+    },
+    { atEnd },
+  );
+  await daemon.ready();
+  let flooding = true;
+  atEnd(() => {
+    flooding = false;
+  });
+  for (let one = 0; one < AT_ONCE; one += 1) {
+    void (async () => {
+      while (flooding) {
+        texts += 1;
+        const text = `${'a long text that takes its time, '.repeat(20)} ${texts}`;
+        const { status, body } = await ask({ key: GREEDY, body: JSON.stringify({ text }) });
+        await body?.cancel();
+        answers.set(status, (answers.get(status) ?? 0) + 1);
+      }
+    })().catch(() => undefined);
+  }
+});
+
+describe('a client that floods', () => {
+  it('is refused before its request is read, as it is afterwards', async () => {
+    const early = await until(503, { key: GREEDY, headers: { 'x-request-id': 'my-own' } });
+    const body = await early.json();
+    expect(body).toEqual({
+      type: 'about:blank',
+      title: 'Overloaded',
+      status: 503,
+      detail: expect.stringMatching(/texts are waiting already/),
+      instance: 'my-own',
+      code: 'overloaded',
+    });
+    expect(early.headers.get('content-type')).toBe('application/problem+json');
+    expect(Number(early.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
+    expect(early.headers.get('x-request-id')).toBe('my-own');
+    expect(early.headers.get('server-timing')).toMatch(/^total;dur=\d+\.\d\d$/);
+    // Pages are told in the way that takes longer; it has the same headers, and two of its own.
+    const origin = 'https://app.example.org';
+    const body2 = JSON.stringify({ text: 'one more' });
+    const usual = await until(503, { key: GREEDY, body: body2, headers: { origin } });
+    expect(usual.headers.get('access-control-allow-origin')).toBe(origin);
+    const names = [...usual.headers.keys()].filter((name) => !/^(access-control-|vary$)/.test(name));
+    expect([...early.headers.keys()].sort()).toEqual(names.sort());
+  });
+
+  it('is told so in the words of the API that it speaks', async () => {
+    const openAi = await until(503, { key: GREEDY, path: '/v1/embeddings' });
+    expect(await openAi.json()).toMatchObject({ error: { type: 'server_error', code: 'overloaded' } });
+    const tei = await until(429, { key: GREEDY, path: '/embed' });
+    expect(await tei.json()).toMatchObject({ error_type: 'Overloaded' });
+    expect(tei.headers.get('retry-after')).toMatch(/^\d+$/);
+  });
+
+  it('gets answers all the same', async () => {
+    const before = answers.get(200) ?? 0;
+    await expect.poll(() => (answers.get(200) ?? 0) - before, { timeout: 20_000 }).toBeGreaterThan(5);
+    expect([...answers.keys()].sort()).toEqual([200, 503]);
+  });
+
+  it('is logged and counted', async () => {
+    const early = await until(503, { key: GREEDY, headers: { 'x-request-id': 'to-be-found' } });
+    await early.body?.cancel();
+    await expect
+      .poll(() => daemon.lines.find((line) => line.request_id === 'to-be-found'), { timeout: 5_000 })
+      .toMatchObject({ msg: 'request', method: 'POST', path: '/classify', status: 503 });
+    const response = await fetch(`${daemon.url}/metrics`, { headers: { authorization: `Bearer ${MODEST}` } });
+    const metrics = await response.text();
+    const count = (pattern: RegExp): number => Number(pattern.exec(metrics)?.[1]);
+    expect(count(/^ai_router_errors_total\{code="overloaded"\} (\d+)$/m)).toBeGreaterThan(10);
+    // What is open are the flood, this one, and no refusal of before.
+    expect(count(/^ai_router_http_requests_open (\d+)$/m)).toBeLessThanOrEqual(AT_ONCE + 1);
+  });
+});
+
+describe('beside a client that floods', () => {
+  it('another one is read and answered', async () => {
+    for (let time = 0; time < 8; time += 1) {
+      const unreadable = await ask({ key: MODEST });
+      expect(unreadable.status).toBe(400);
+      await unreadable.body?.cancel();
+      const text = `a modest text, the ${time}th`;
+      const answered = await ask({ key: MODEST, body: JSON.stringify({ text }) });
+      expect(answered.status).toBe(200);
+      await answered.body?.cancel();
+    }
+  });
+
+  it('nobody without a key learns of it', async () => {
+    const response = await ask({ key: 'no-key-at-all' });
+    expect(response.status).toBe(401);
+    await response.body?.cancel();
+  });
+});
