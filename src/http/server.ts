@@ -33,7 +33,10 @@ const BACKLOG = 4_096;
  * Requests of one connection whose answers may be open at once. Two thousand fit into one read, and their answers would
  * all wait in memory for a client that does not take them.
  */
-const MAX_PIPELINED = 16;
+const MAX_PIPELINED = 32;
+
+/** Those of them that are worked on at once: answers leave in their order, so that a later one would only wait. */
+const PIPELINED_AT_ONCE = 4;
 
 /** Told of what never came to be a request of the application. */
 export interface ServerEvents {
@@ -93,38 +96,32 @@ function boundedServer(answer: RequestListener, limits: ConnectionLimits, events
   server.maxConnections = limits.maxConnections;
   server.on('drop', () => events.onFull());
 
-  /** What each connection that has asked is being answered, the latest last. */
-  const answers = new WeakMap<Duplex, Set<ServerResponse>>();
+  const pipelines = new WeakMap<Duplex, Pipeline>();
   const onRequest: RequestListener = (request, response) => {
     const { socket } = request;
-    const open = answers.get(socket) ?? new Set();
-    if (open.size === 0) answers.set(socket, open);
-    open.add(response);
-    response.on('close', () => open.delete(response));
-    if (open.size > MAX_PIPELINED) {
-      socket.destroy();
-      return;
+    let pipeline = pipelines.get(socket);
+    if (!pipeline) {
+      pipeline = new Pipeline();
+      pipelines.set(socket, pipeline);
     }
-    answer(request, response);
+    if (pipeline.size === MAX_PIPELINED) socket.destroy();
+    else pipeline.take(response, () => answer(request, response));
   };
   server.on('request', onRequest).on('checkExpectation', onRequest);
   server.on('connection', stopParsingWhenCut);
   // Node sets this time anew with each request, and `keepAliveMs` in its place between two.
   server.setTimeout(limits.sendTimeoutMs, (socket) => {
-    const open = answers.get(socket);
-    const idle = open?.size === 0;
+    const pipeline = pipelines.get(socket);
+    const idle = pipeline?.size === 0;
     // A client that stops reading its answer is cut off. While there is nothing to read, it may wait.
-    if (idle || (open && socket.writableLength > 0)) socket.destroy();
+    if (idle || (pipeline && socket.writableLength > 0)) socket.destroy();
     else socket.setTimeout(limits.sendTimeoutMs);
   });
   server.on('clientError', (error, socket) => {
     if (socket.writableEnded) return;
     const fault = parserFault(error);
     // In the middle of an answer, another one would be taken for a part of it.
-    const begun = [...(answers.get(socket) ?? [])].some(
-      ({ headersSent, writableFinished }) => headersSent && !writableFinished,
-    );
-    if (!fault || begun || !socket.writable) socket.destroy();
+    if (!fault || pipelines.get(socket)?.begun || !socket.writable) socket.destroy();
     else events.onRefusal(refuse(socket, fault, errnoOf(error) ?? ''));
   });
   server.on('connect', (_, socket: Duplex) => {
@@ -132,6 +129,34 @@ function boundedServer(answer: RequestListener, limits: ConnectionLimits, events
     events.onRefusal(refuse(socket, new AppError('bad_request', 'this is no proxy'), 'CONNECT'));
   });
   return server;
+}
+
+/** The requests of a connection that are not answered yet, in their order. */
+class Pipeline {
+  readonly #open = new Set<ServerResponse>();
+  readonly #waiting: (() => void)[] = [];
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** Whether a part of an answer has been sent, and not yet all of it. */
+  get begun(): boolean {
+    return [...this.#open].some(({ headersSent, writableFinished }) => headersSent && !writableFinished);
+  }
+
+  /** Answers a request, at once or after those before it. */
+  take(response: ServerResponse, answer: () => void): void {
+    this.#open.add(response);
+    response.on('close', () => {
+      this.#open.delete(response);
+      if (response.writableFinished) this.#waiting.shift()?.();
+      // The connection is gone, and nobody wants the others.
+      else this.#waiting.length = 0;
+    });
+    if (this.#open.size <= PIPELINED_AT_ONCE) answer();
+    else this.#waiting.push(answer);
+  }
 }
 
 /** A part of Node's parser that its documentation leaves out. */

@@ -1,14 +1,13 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import Koa from 'koa';
 import { expect, it, onTestFinished } from 'vitest';
 import { listen } from '../../src/http/server.js';
 
-it('stops reading requests where a connection is cut, also those that came in the same read', async () => {
-  const app = new Koa();
-  const never = new Promise<void>(() => {});
-  app.use(() => never);
+async function serve(app: Koa): Promise<number> {
   const server = await listen(
     app.callback(),
     0,
@@ -24,15 +23,60 @@ it('stops reading requests where a connection is cut, also those that came in th
     { onRefusal: () => undefined, onFull: () => undefined },
   );
   onTestFinished(() => server.close(0));
+  return server.port;
+}
+
+it('stops reading requests where a connection is cut, also those that came in the same read', async () => {
+  const app = new Koa();
+  let begun = 0;
+  app.use(() => {
+    begun += 1;
+    return new Promise<void>(() => {});
+  });
+  const port = await serve(app);
   let parsed = 0;
   const count = (): void => {
     parsed += 1;
   };
   subscribe('http.server.request.start', count);
   onTestFinished(() => void unsubscribe('http.server.request.start', count));
-  const socket = connect(server.port, '127.0.0.1');
+  const socket = connect(port, '127.0.0.1');
   socket.on('error', () => undefined).resume();
   socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(1_000));
   await once(socket, 'close');
-  expect(parsed).toBe(17);
+  expect(parsed).toBe(33);
+  // Whoever waited for its turn never got it.
+  await sleep(50);
+  expect(begun).toBe(4);
+});
+
+it('answers pipelined requests in their order, four at once, with their bodies', async () => {
+  const app = new Koa();
+  let under = 0;
+  let most = 0;
+  app.use(async (context) => {
+    under += 1;
+    most = Math.max(most, under);
+    const body = await text(context.req);
+    // The first of them takes the longest.
+    await sleep(Math.max(1, 20 - 5 * Number(body.length)));
+    under -= 1;
+    context.body = body;
+  });
+  const port = await serve(app);
+  const socket = connect(port, '127.0.0.1');
+  onTestFinished(() => void socket.destroy());
+  const bodies = Array.from({ length: 20 }, (_, n) => 'x'.repeat(n + 1));
+  socket.write(
+    bodies
+      .map((body) => `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n${body}`)
+      .join(''),
+  );
+  let received = '';
+  for await (const piece of socket.setEncoding('latin1')) {
+    received += piece;
+    if (received.endsWith(bodies.at(-1) as string)) break;
+  }
+  expect([...received.matchAll(/\r\n\r\n(x+)/g)].map(([, body]) => body)).toEqual(bodies);
+  expect(most).toBe(4);
 });
