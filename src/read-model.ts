@@ -28,6 +28,15 @@ export async function readModel(
   return { digest, spec, canary, model, tokenizer, tokenizerConfig };
 }
 
+/** The files of a model that is in memory, each with its bytes. */
+export function bytesByFile(
+  manifest: Manifest,
+  { model, tokenizer, tokenizerConfig }: ModelBytes,
+): [file: PinnedFile, bytes: Uint8Array][] {
+  const bytes = [model, tokenizer, tokenizerConfig] as const;
+  return modelFiles(manifest).map((file, index) => [file, bytes[index] as Uint8Array]);
+}
+
 /** Where the files of a model may lie on this machine: on the volume, or where the program's own copy is. */
 export function placesOf(
   manifest: Manifest,

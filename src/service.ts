@@ -29,7 +29,7 @@ import { EmbeddingCache } from './model/embedding-cache.js';
 import type { ModelBytes } from './model/model-bytes.js';
 import { ObservedEmbedder } from './model/observed-embedder.js';
 import type { Pool } from './model/pool.js';
-import { modelFiles, readModel } from './read-model.js';
+import { bytesByFile, modelFiles, readModel } from './read-model.js';
 import { cacheStatusOf, healthOf, type Parts, reportBody, type State } from './report.js';
 import { routeCaches } from './route-caches.js';
 import { compiledRoutesFile } from './settings.js';
@@ -82,6 +82,7 @@ class Daemon implements Service {
   #phase: Phase = 'verifying';
   #loadError: AppError | undefined;
   #warming: { done: number; total: number } | undefined;
+  readonly #blobs: BlobOpener;
   #encoder: Encoder | undefined;
   /** Rejects where the model of the encoder turns out not to be the one of the manifest. */
   #proven: Promise<void> | undefined;
@@ -106,6 +107,7 @@ class Daemon implements Service {
       log,
     });
     const { layout } = store;
+    this.#blobs = new BlobOpener(layout);
     const classifier = createClassifier({
       method: config.classifyMethod,
       onReport: ({ cacheFault, ...report }) => {
@@ -161,7 +163,6 @@ class Daemon implements Service {
     const { config, version, manifest, store, reconciler, classifier, catalogue, pool } = this.#parts;
     // Loaded only now, while the workers start: it takes 50 ms that nobody should wait for.
     const { createMetrics } = await import('./metrics.js');
-    const blobs = new BlobOpener(store.layout);
     this.#tracing = await startTracing(config, version, this.#log);
     const report = () => healthOf(this.#parts, this.#state());
     const metrics = createMetrics({
@@ -191,7 +192,7 @@ class Daemon implements Service {
       corsOrigins: config.corsOrigins,
       trustedProxy: config.trustedProxy,
       log: this.#log,
-      models: config.serveModel ? { manifest, open: (file) => blobs.open(file) } : undefined,
+      models: config.serveModel ? { manifest, open: (file) => this.#blobs.open(file) } : undefined,
       metrics,
       health: {
         report,
@@ -334,7 +335,8 @@ class Daemon implements Service {
     const { pool, manifest, store, routeFile, config } = this.#parts;
     this.#phase = 'loading';
     const { repo: id, revision, variant, digest } = manifest;
-    await pool.load(await this.#read(), async (embedder, proven) => {
+    const model = await this.#read();
+    await pool.load(model, async (embedder, proven) => {
       this.#proven = proven;
       void proven.then(
         () => {
@@ -350,6 +352,8 @@ class Daemon implements Service {
     });
     if (this.#stop.signal.aborted) return;
     this.#verified.close();
+    // The pool keeps them for its next workers.
+    for (const [file, bytes] of bytesByFile(manifest, model)) this.#blobs.keep(file, bytes);
     this.#loadError = undefined;
     this.#phase = 'ready';
     this.#log.info({ boot_ms: Math.round(performance.now() - this.#startedAt) }, 'ready');

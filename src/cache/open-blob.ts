@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError, errnoOf } from '../errors.js';
 import { asVolumeError, type Fingerprint, fingerprintOf, hashInto, openRegular } from './disk.js';
 import { blobPath, type Layout } from './layout.js';
@@ -10,36 +11,50 @@ import type { PinnedFile } from './manifest.js';
 const PIECE_BYTES = 256 * 1_024;
 
 /**
- * A blob that is open and was verified through this very descriptor: whatever is renamed to its name meanwhile,
- * its bytes stay those of one file.
+ * Time between the beginnings of two pieces, whoever they are for, in milliseconds. A piece takes about one of the
+ * process, and a client that never reads takes sixteen of them before the kernel's buffers are full: what is served
+ * beside requests must leave room for them. All downloads together get some 80 MB a second.
  */
+const PIECE_EVERY_MS = 3;
+
+/** A blob whose bytes were verified, and stay those of one file whatever is renamed to its name meanwhile. */
 export interface OpenBlob {
   readonly size: number;
   /**
-   * The bytes from `start` to before `end`. The stream owns the descriptor and closes it at its end or when it is
+   * The bytes from `start` to before `end`. The stream owns the blob and closes it at its end or when it is
    * destroyed. It fails instead of ending when the file was written to under it.
    */
   stream(start: number, end: number): Readable;
-  /** Closes the descriptor, where no stream was asked for. */
+  /** Closes the blob, where no stream was asked for. */
   close(): Promise<void>;
 }
 
 /**
- * Opens blobs for serving. Each is read whole and its digest compared before it is handed out; one that looks as
- * it did then is not read again. One at a time is verified per blob, however many ask.
+ * Opens blobs for serving. Each is read whole and its digest compared before it is handed out, through the descriptor
+ * that is handed out; one that looks as it did then is not read again. One at a time is verified per blob, however many
+ * ask. What is in memory, verified, is not looked for on the disk.
  */
 export class BlobOpener {
   readonly #layout: Layout;
   /** What each blob looked like when its digest was right. */
   readonly #verified = new Map<string, Fingerprint>();
   readonly #verifying = new Map<string, Promise<void>>();
+  readonly #inMemory = new Map<string, Uint8Array>();
+  readonly #pace = new Pace(PIECE_EVERY_MS);
 
   constructor(layout: Layout) {
     this.#layout = layout;
   }
 
+  /** Serves a file from now on out of its verified bytes, which are in memory anyway and must not change. */
+  keep({ sha256 }: PinnedFile, bytes: Uint8Array): void {
+    this.#inMemory.set(sha256, bytes);
+  }
+
   /** @throws AppError `blob_missing`, `blob_corrupt`, `volume_unavailable` */
   async open(file: PinnedFile): Promise<OpenBlob> {
+    const bytes = this.#inMemory.get(file.sha256);
+    if (bytes) return new BlobInMemory(bytes, this.#pace);
     const path = blobPath(this.#layout, file.sha256);
     let opened: Awaited<ReturnType<typeof openRegular>>;
     try {
@@ -55,7 +70,7 @@ export class BlobOpener {
         const others = this.#verifying.get(file.sha256)?.catch(() => undefined);
         await (others ?? this.#verify(file, handle, fingerprint));
       }
-      return new VerifiedBlob(handle, file.size, fingerprint);
+      return new BlobOnDisk(handle, file.size, fingerprint, this.#pace);
     } catch (error) {
       await handle.close();
       throw error instanceof AppError ? error : asVolumeError(error, `cannot read ${file.path}`);
@@ -89,44 +104,99 @@ async function compare(file: PinnedFile, handle: FileHandle, fingerprint: Finger
   });
 }
 
-class VerifiedBlob implements OpenBlob {
+class BlobOnDisk implements OpenBlob {
   readonly size: number;
   readonly #handle: FileHandle;
   readonly #fingerprint: Fingerprint;
+  readonly #pace: Pace;
 
-  constructor(handle: FileHandle, size: number, fingerprint: Fingerprint) {
+  constructor(handle: FileHandle, size: number, fingerprint: Fingerprint, pace: Pace) {
     this.#handle = handle;
     this.size = size;
     this.#fingerprint = fingerprint;
+    this.#pace = pace;
   }
 
   stream(start: number, end: number): Readable {
-    const handle = this.#handle;
-    const fingerprint = this.#fingerprint;
-    let position = start;
-    // Not made of a generator: one that was never begun does not run its `finally`, and the descriptor would leak.
-    return new Readable({
-      highWaterMark: PIECE_BYTES,
-      read() {
-        readPiece(handle, position, end, fingerprint).then(
-          (piece) => {
-            position += piece.length;
-            this.push(piece.length === 0 ? null : piece);
-          },
-          (error: unknown) => this.destroy(asVolumeError(error, 'cannot read a blob')),
-        );
-      },
-      destroy(error, callback) {
-        handle.close().then(
-          () => callback(error),
-          () => callback(error),
-        );
-      },
-    });
+    const read = (position: number): Promise<Buffer> =>
+      readPiece(this.#handle, position, end, this.#fingerprint);
+    return piecesOf(start, end, read, this.#pace, () => this.close());
   }
 
   async close(): Promise<void> {
     await this.#handle.close();
+  }
+}
+
+class BlobInMemory implements OpenBlob {
+  readonly #bytes: Uint8Array;
+  readonly #pace: Pace;
+
+  constructor(bytes: Uint8Array, pace: Pace) {
+    this.#bytes = bytes;
+    this.#pace = pace;
+  }
+
+  get size(): number {
+    return this.#bytes.length;
+  }
+
+  stream(start: number, end: number): Readable {
+    const read = async (position: number): Promise<Uint8Array> =>
+      this.#bytes.subarray(position, Math.min(position + PIECE_BYTES, end));
+    return piecesOf(start, end, read, this.#pace, this.close);
+  }
+
+  async close(): Promise<void> {}
+}
+
+/**
+ * A stream of what `read` gives from `start` to before `end`. Not made of a generator: one that was never
+ * begun does not run its `finally`, and a descriptor would leak.
+ */
+function piecesOf(
+  start: number,
+  end: number,
+  read: (position: number) => Promise<Uint8Array>,
+  pace: Pace,
+  close: () => Promise<void>,
+): Readable {
+  let position = start;
+  return new Readable({
+    highWaterMark: PIECE_BYTES,
+    read() {
+      const next = async (): Promise<void> => {
+        await pace.turn();
+        if (this.destroyed) return;
+        const piece = await read(position);
+        position += piece.length;
+        if (piece.length > 0) this.push(piece);
+        if (position >= end) this.push(null);
+      };
+      next().catch((error: unknown) => this.destroy(asVolumeError(error, 'cannot read a blob')));
+    },
+    destroy(error, callback) {
+      close().then(
+        () => callback(error),
+        () => callback(error),
+      );
+    },
+  });
+}
+
+/** Lets one after the other begin, some time apart. */
+class Pace {
+  readonly #everyMs: number;
+  #last: Promise<void> = Promise.resolve();
+
+  constructor(everyMs: number) {
+    this.#everyMs = everyMs;
+  }
+
+  turn(): Promise<void> {
+    const turn = this.#last;
+    this.#last = turn.then(() => sleep(this.#everyMs));
+    return turn;
   }
 }
 
