@@ -2,6 +2,7 @@ import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { Parts } from '../report.js';
 import type { FileState } from '../upkeep/status.js';
 import { allCountedElsewhere } from './counted-elsewhere.js';
+import { VolumeWatch } from './volume-watch.js';
 
 const FILE_STATES: readonly FileState[] = [
   'unknown',
@@ -64,15 +65,17 @@ function volumeMetrics({ reconciler, store }: Parts, registers: Registry[]): voi
       if (reconciler.volumeProblem) this.set({ code: reconciler.volumeProblem.code }, 1);
     },
   });
-  const facts = { free: 'Free space on the volume', total: 'Size of the volume' } as const;
-  for (const [key, help] of Object.entries(facts) as [keyof typeof facts, string][]) {
+  const watch = new VolumeWatch(store);
+  reconciler.onRun(() => void watch.look());
+  const spaces = { free: 'Free space on the volume', total: 'Size of the volume' } as const;
+  for (const [key, help] of Object.entries(spaces) as [keyof typeof spaces, string][]) {
     new Gauge({
       name: `ai_router_volume_${key}_bytes`,
       help,
       registers,
-      async collect() {
-        const space = await store.space();
-        if (space) this.set(space[`${key}Bytes`]);
+      collect() {
+        if (watch.space) this.set(watch.space[`${key}Bytes`]);
+        else this.remove();
       },
     });
   }
@@ -80,8 +83,8 @@ function volumeMetrics({ reconciler, store }: Parts, registers: Registry[]): voi
     name: 'ai_router_cache_quarantined_blobs',
     help: 'Bad blobs that are kept as evidence',
     registers,
-    async collect() {
-      this.set((await store.quarantined().catch(() => [])).length);
+    collect() {
+      this.set(watch.quarantined);
     },
   });
 }

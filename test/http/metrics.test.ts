@@ -110,7 +110,8 @@ describe('GET /metrics', () => {
     const metrics = await scrape();
     expect(metrics).toContain('ai_router_cache_corruptions_total 1');
     expect(metrics).toContain('ai_router_cache_repairs_total 1');
-    expect(metrics).toContain('ai_router_cache_quarantined_blobs 1');
+    const quarantined = 'ai_router_cache_quarantined_blobs 1';
+    await vi.waitFor(async () => expect(await scrape()).toContain(quarantined), { timeout: 10_000 });
   });
 });
 
