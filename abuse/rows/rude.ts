@@ -18,9 +18,10 @@ const LIMITS: Readonly<Record<'short' | 'long', RudeLimits>> = {
 const GOOD_PER_SECOND = 40;
 /** Good p99 beside rude clients, as a multiple of what it is without them. */
 const MAX_SLOWER = 1.5;
-/** Memory after a second round of rude clients, as a multiple of what it was after the first. */
+/** Memory after the last round of rude clients, as a multiple of what it was after the one before. */
 const MAX_MEMORY = 1.1;
-const ROUNDS = 2;
+/** The first one meets code that has not run yet; it is told, and judged for all but latency. */
+const ROUNDS = 3;
 
 function daemonOf(trial: Trial, volume: string, limits: RudeLimits): Promise<TestDaemon> {
   return trial.sandbox.daemon({
@@ -49,6 +50,7 @@ async function rudeClients(trial: Trial): Promise<void> {
   await sleep(short ? 300 : 2_000);
   traffic.take();
   const baseline: number[] = [];
+  const cold: number[] = [];
   const beside: number[] = [];
   const late = new Map<string, number[]>();
   const sizes: ProcessSize[] = [];
@@ -70,7 +72,7 @@ async function rudeClients(trial: Trial): Promise<void> {
         });
       }),
     );
-    beside.push(...traffic.take());
+    (round === 0 ? cold : beside).push(...traffic.take());
     await sleep(1_000);
     sizes.push(sizeOf(pidOf(daemon)));
   }
@@ -91,7 +93,7 @@ async function rudeClients(trial: Trial): Promise<void> {
   );
   await trial.attempt('good clients get their answers', async () =>
     trial.requests({
-      sent: baseline.length + beside.length,
+      sent: baseline.length + cold.length + beside.length,
       failed: traffic.faults.length,
       faults: traffic.faults,
     }),
@@ -99,16 +101,17 @@ async function rudeClients(trial: Trial): Promise<void> {
   if (short) return;
   const [usual, slowed] = [quantile(baseline, 0.99), quantile(beside, 0.99)];
   trial.note(
-    `good p99 ${usual.toFixed(1)} ms alone, ${slowed.toFixed(1)} ms beside ${clients} rude clients ` +
+    `good p99 ${usual.toFixed(1)} ms alone, ${slowed.toFixed(1)} ms beside ${clients} rude clients, ` +
+      `${quantile(cold, 0.99).toFixed(1)} ms beside the first of them ` +
       `(they were themselves late by ${quantile(traffic.late, 0.99).toFixed(1)} ms)`,
   );
   await trial.attempt('good clients are not slowed', async () =>
     check(slowed <= MAX_SLOWER * usual, `p99 ${usual.toFixed(1)} → ${slowed.toFixed(1)} ms`),
   );
-  const [first, second] = sizes.map(({ rssBytes }) => rssBytes / 2 ** 20);
+  const [first, second] = sizes.slice(-2).map(({ rssBytes }) => rssBytes / 2 ** 20);
   if (first === undefined || second === undefined) return;
   trial.note(
-    `memory ${Math.round(before.rssBytes / 2 ** 20)} MB before, ${Math.round(first)} and ${Math.round(second)} MB after each round`,
+    `memory ${Math.round(before.rssBytes / 2 ** 20)} MB before, ${Math.round(first)} and ${Math.round(second)} MB after the last two rounds`,
   );
   await trial.attempt('memory does not grow', async () =>
     check(second <= MAX_MEMORY * first, `${Math.round(first)} → ${Math.round(second)} MB`),
