@@ -33,9 +33,40 @@ export const wasm = {
   multiplyLanes: [VECTOR, 0xe6, 0x01],
   lane: (index: number): number[] => [VECTOR, 0x1f, index],
   addFloats: [0x92],
+  multiplyFloats: [0x94],
+  maxFloats: [0x97],
+  /** Loads a float from the address on the stack. */
+  loadFloat: [0x2a, 0x02, 0x00],
   /** Stores a float at the address below it on the stack + `offset`. */
   storeFloat: (offset: number): number[] => [0x38, 0x02, offset],
+  isAbove: [0x4a],
+  /** A signed number as a float. */
+  toFloat: [0xb2],
+  /** Loads eight signed bytes from the address on the stack + `offset`, as eight i16. */
+  loadBytes: (offset: number): number[] => [VECTOR, 0x01, 0x00, offset],
+  /** Products of eight i16 with eight others, each even one added to the odd one after it: four i32. */
+  dotPairs: [VECTOR, 0xba, 0x01],
+  /** The same operations on four i32. */
+  addWords: [VECTOR, 0xae, 0x01],
+  subtractWords: [VECTOR, 0xb1, 0x01],
+  shiftWords: [VECTOR, 0xab, 0x01],
+  splatWord: [VECTOR, 0x11],
+  /** All bits of a lane where the first of two is below the second, none where not. */
+  isBelowWords: [VECTOR, 0x39],
+  word: (index: number): number[] => [VECTOR, 0x1b, index],
+  subtractLanes: [VECTOR, 0xe5, 0x01],
+  maxLanes: [VECTOR, 0xeb, 0x01],
+  and: [VECTOR, 0x4e],
+  /** The bits of the first where the third has ones, of the second elsewhere. */
+  select: [VECTOR, 0x52],
+  /** The same float in each lane. */
+  lanes: (value: number): number[] => [VECTOR, 0x0c, ...bytesOf(Float32Array.of(value, value, value, value))],
+  words: (...values: number[]): number[] => [VECTOR, 0x0c, ...bytesOf(Int32Array.from(values))],
 } as const;
+
+function bytesOf({ buffer }: Float32Array | Int32Array): number[] {
+  return [...new Uint8Array(buffer)];
+}
 
 /** The four lanes of a local added up, always in the same order. */
 export function sumOfLanes(local: number): number[] {
@@ -71,17 +102,34 @@ export class Kernel {
    * The function over a new memory of `bytes`, or nothing where this machine cannot give one (no vector unit, or
    * no address space for the memory).
    */
-  over(bytes: number): { memory: ArrayBuffer; run: (...args: number[]) => void } | undefined {
-    try {
-      this.#compiled ??= new WebAssembly.Module(this.#bytes);
-      const pages = Math.ceil(bytes / PAGE_BYTES);
-      const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-      const { f } = new WebAssembly.Instance(this.#compiled, { m: { m: memory } }).exports;
-      return typeof f === 'function' ? { memory: memory.buffer, run: f as () => void } : undefined;
-    } catch (error) {
-      if (error instanceof WebAssembly.CompileError || error instanceof RangeError) return undefined;
-      throw error;
-    }
+  over(bytes: number): { memory: ArrayBuffer; run: Run } | undefined {
+    const made = together(bytes, [this]);
+    return made && { memory: made.memory, run: made.runs[0] };
+  }
+
+  /** The function over this memory. */
+  on(memory: object): Run {
+    this.#compiled ??= new WebAssembly.Module(this.#bytes);
+    return new WebAssembly.Instance(this.#compiled, { m: { m: memory } }).exports.f as Run;
+  }
+}
+
+/** A kernel's function. */
+export type Run = (...args: number[]) => void;
+
+/** Several functions over one new memory of `bytes`, or nothing, as in {@link Kernel.over}. */
+export function together<Kernels extends readonly Kernel[]>(
+  bytes: number,
+  kernels: readonly [...Kernels],
+): { memory: ArrayBuffer; runs: { [Index in keyof Kernels]: Run } } | undefined {
+  try {
+    const pages = Math.ceil(bytes / PAGE_BYTES);
+    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+    const runs = kernels.map((kernel) => kernel.on(memory)) as { [Index in keyof Kernels]: Run };
+    return { memory: memory.buffer, runs };
+  } catch (error) {
+    if (error instanceof WebAssembly.CompileError || error instanceof RangeError) return undefined;
+    throw error;
   }
 }
 
