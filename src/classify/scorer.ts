@@ -21,16 +21,29 @@ export interface Scorer {
   /**
    * Scores the candidates. Allocates nothing and does not await. The same vector and candidates give the
    * same numbers. Within one call, `score` orders the candidates; scores of different candidate lists
-   * are comparable but not equal, as confidence is shared among the candidates.
+   * are comparable but not equal, as confidence is shared among the candidates. Of a scorer with
+   * `estimates`, what is shown or decides has to be settled first.
    * @param vector of length 1
    * @param candidates indexes of routes, none twice; `undefined`: all
    */
   score(vector: Float32Array, candidates: Uint32Array | undefined, out: RouteScores): void;
+  /** Where `score` writes estimates: how far they can be trusted, and the way to exact numbers. */
+  readonly estimates?: Estimates;
   /**
    * What the score of a candidate of the last call is made of, where there is more to it than similarity.
    * @param scores what that call wrote
    */
   explain?(route: number, scores: RouteScores): Contribution;
+}
+
+/** Bounds of what `score` last wrote for a candidate. All of it allocates nothing and does not await. */
+export interface Estimates {
+  /** Most that the exact score can be; at least what was written. */
+  scoreAtMost(route: number, scores: RouteScores): number;
+  /** Most that the exact similarity can be; at least what was written. */
+  similarityAtMost(route: number, scores: RouteScores): number;
+  /** Replaces what was written for a candidate by the exact numbers. */
+  settle(route: number, scores: RouteScores): void;
 }
 
 /** Makes the scorer of a set, which may take long (training) and can be aborted through `signal`. */

@@ -8,22 +8,7 @@ import {
   similarityScoring,
 } from '../../src/classify/similarity-scorer.js';
 import type { RouteVectors } from '../../src/classify/vectors.js';
-
-/** Numbers that look random and are the same in every run (mulberry32). */
-function randomNumbers(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-function unit(values: Float32Array): Float32Array {
-  const length = Math.hypot(...values);
-  return values.map((value) => value / length);
-}
+import { randomNumbers, unit } from './unit-vectors.js';
 
 /** Routes whose utterances lie around a centre of their own. */
 function clusters(routes: number, each: number, spread: number, dimension = 384): RouteVectors {
