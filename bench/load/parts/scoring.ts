@@ -1,6 +1,6 @@
+import { ActiveSet } from '../../../src/classify/active-set.js';
 import { createRouteSet } from '../../../src/classify/route-set.js';
 import { RowMatrix } from '../../../src/classify/row-matrix.js';
-import { createRouteScores } from '../../../src/classify/scorer.js';
 import type { RouteVectors } from '../../../src/classify/vectors.js';
 import { METHODS } from '../../routing/methods.js';
 import { quantile } from '../../samples.js';
@@ -21,20 +21,25 @@ export const scoringGoals: readonly Goal[] = [
   { name: 'scoring 1000 × 100 by nearest (CLASSIFY_METHOD), median ms', atMost: 5 },
 ];
 
-/** What scoring adds to a request, in this process: all routes, vectors in clusters as those of a route are. */
+/**
+ * What scoring adds to a request, in this process: all routes are scored, and the best are chosen and, where a scorer
+ * writes estimates, made exact. Vectors are in clusters as those of a route are.
+ */
 export const scoring: Part = async ({ samples }) => {
   for (const { routes, utterances, methods } of SIZES) {
     const { set, vectors } = clustered(routes, utterances);
-    const out = createRouteScores(routes);
     const vector = vectors.matrix.row(utterances).slice();
     for (const method of methods) {
       const model = { id: 'bench', revision: '', variant: 'q8', digest: '' };
       const embedder = { dimension: DIMENSION, admit() {}, embed: async () => stray() };
-      const scorer = await METHODS[method]?.(set, vectors, { encoder: { embedder, model } });
+      const encoder = { embedder, model };
+      const scorer = await METHODS[method]?.(set, vectors, { encoder });
+      if (!scorer) throw new Error(`there is no method ${method}`);
+      const active = new ActiveSet(encoder, set, vectors, scorer);
       const times: number[] = [];
       for (let n = 0; n < WARM_UP + CALLS; n += 1) {
         const began = performance.now();
-        scorer?.score(vector, undefined, out);
+        active.judge(vector, undefined, {});
         if (n >= WARM_UP) times.push(performance.now() - began);
       }
       samples.note(`scoring ${routes} × ${utterances} by ${method}, median ms`, quantile(times, 0.5));
