@@ -70,11 +70,11 @@ const YIELD_AFTER_MS = 5;
  * fitted to the set: leaving out one utterance at a time, 95 % of them must reach the threshold.
  *
  * Of a large set, evidence is first estimated by {@link QuantizedRows}, which read a quarter of the memory. A route
- * whose error could change the sum of the softmax by more than 0.1 % is made exact then and there, and `settle` makes
- * exact whatever may be shown. What stays estimated is the part that all the other routes have in that sum: with an
- * error of δ in cosine (proven: 0.01 for embeddings of 384 dimensions), its logarithm is off by δ / 0.08 at most, and
- * a score by 0.42 times that (w / 4 · scale), 0.05, if all errors are as large as can be and point one way. They do
- * not: with 100,000 random rows, scores are off by 10⁻⁵ at most.
+ * whose error could change the sum of the softmax by more than 0.1 % is made exact before that sum is taken, and
+ * `settle` makes exact whatever may be shown. What stays estimated is the part that all the other routes have in the
+ * sum: where their cosines are off by δ at most (0.014 for embeddings of 384 dimensions), its logarithm is off by
+ * δ / 0.08 at most, and a score by 0.42 times that (w / (4 · scale)), 0.07, if all errors are as large as can be and
+ * of one sign. Measured on sets of 30,000 and 100,000 rows: 4·10⁻⁵ at most.
  */
 export class SimilarityScorer implements Scorer, Estimates {
   readonly identity: ScorerIdentity = { method: 'nearest', version: 1 };
