@@ -16,7 +16,7 @@ const FORGET_BELOW = 0.05;
 const MAX_CLIENTS = 10_000;
 
 /**
- * Refuses requests before they are read, which costs a third of reading them first: in a flood, refusals take the
+ * Refuses requests before they are read, which costs half of reading them first: in a flood, refusals take the
  * processor from the answers. Only of a client most of whose requests are refused anyway, and only while nothing more
  * of this client has room: its texts that need no inference, because their embeddings are cached, are refused
  * with the others.
