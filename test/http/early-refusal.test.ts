@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { Agent, type IncomingMessage, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
@@ -102,6 +104,27 @@ describe('a client that floods', () => {
     const tei = await until(429, { key: GREEDY, path: '/embed' });
     expect(await tei.json()).toMatchObject({ error_type: 'Overloaded' });
     expect(tei.headers.get('retry-after')).toMatch(/^\d+$/);
+  });
+
+  it('keeps its connection, however much of a body is still to come', async () => {
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    atEnd(() => agent.destroy());
+    const headers = { 'content-type': 'application/json', authorization: `Bearer ${GREEDY}` };
+    const send = async (method: string, path: string, body = ''): Promise<[number | undefined, number]> => {
+      const outgoing = request(daemon.url + path, { agent, method, headers });
+      outgoing.end(body);
+      const [response] = (await once(outgoing, 'response')) as [IncomingMessage];
+      const { localPort = 0 } = response.socket;
+      response.resume();
+      await once(response, 'end');
+      return [response.statusCode, localPort];
+    };
+    const long = JSON.stringify({ texts: ['much '.repeat(200_000)] });
+    let refused = await send('POST', '/classify/batch', long);
+    // What is read has a text that is too long.
+    while (refused[0] === 422) refused = await send('POST', '/classify/batch', long);
+    expect(refused[0]).toBe(503);
+    expect(await send('GET', '/livez')).toEqual([200, refused[1]]);
   });
 
   it('gets answers all the same', async () => {
