@@ -1,4 +1,10 @@
-import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { AppError, errnoOf, messageOf } from '../errors.js';
@@ -105,7 +111,7 @@ function boundedServer(answer: RequestListener, limits: ConnectionLimits, events
       pipelines.set(socket, pipeline);
     }
     if (pipeline.size === MAX_PIPELINED) socket.destroy();
-    else pipeline.take(response, () => answer(request, response));
+    else pipeline.take(request, response, () => answer(request, response));
   };
   server.on('request', onRequest).on('checkExpectation', onRequest);
   server.on('connection', stopParsingWhenCut);
@@ -120,9 +126,15 @@ function boundedServer(answer: RequestListener, limits: ConnectionLimits, events
   server.on('clientError', (error, socket) => {
     if (socket.writableEnded) return;
     const fault = parserFault(error);
-    // In the middle of an answer, another one would be taken for a part of it.
-    if (!fault || pipelines.get(socket)?.begun || !socket.writable) socket.destroy();
-    else events.onRefusal(refuse(socket, fault, errnoOf(error) ?? ''));
+    const pipeline = pipelines.get(socket);
+    const say = (): void => {
+      // In the middle of an answer, another one would be taken for a part of it.
+      if (!fault || pipeline?.begun || !socket.writable) socket.destroy();
+      else events.onRefusal(refuse(socket, fault, errnoOf(error) ?? ''));
+    };
+    // Said sooner, it would be taken for the answer to a request before this one.
+    if (fault && pipeline) pipeline.afterWhole(say);
+    else say();
   });
   server.on('connect', (_, socket: Duplex) => {
     socket.on('error', () => undefined);
@@ -133,8 +145,9 @@ function boundedServer(answer: RequestListener, limits: ConnectionLimits, events
 
 /** The requests of a connection that are not answered yet, in their order. */
 class Pipeline {
-  readonly #open = new Set<ServerResponse>();
-  readonly #waiting: (() => void)[] = [];
+  readonly #open = new Map<ServerResponse, IncomingMessage>();
+  readonly #waiting = new Set<() => void>();
+  #afterWhole: (() => void) | undefined;
 
   get size(): number {
     return this.#open.size;
@@ -142,20 +155,47 @@ class Pipeline {
 
   /** Whether a part of an answer has been sent, and not yet all of it. */
   get begun(): boolean {
-    return [...this.#open].some(({ headersSent, writableFinished }) => headersSent && !writableFinished);
+    return [...this.#open.keys()].some(
+      ({ headersSent, writableFinished }) => headersSent && !writableFinished,
+    );
   }
 
-  /** Answers a request, at once or after those before it. */
-  take(response: ServerResponse, answer: () => void): void {
-    this.#open.add(response);
+  /** Answers a request, at once or after those before it; its time begins with its turn. */
+  take(request: IncomingMessage, response: ServerResponse, answer: () => void): void {
+    const { socket } = request;
+    this.#open.set(response, request);
     response.on('close', () => {
       this.#open.delete(response);
-      if (response.writableFinished) this.#waiting.shift()?.();
-      // The connection is gone, and nobody wants the others.
-      else this.#waiting.length = 0;
+      // On a connection that has ended nobody wants the others.
+      if (!response.writableFinished || socket.writableEnded) this.#waiting.clear();
+      this.#begin(this.#waiting.values().next().value);
+      if (!this.#hasWhole) this.#afterWhole?.();
     });
-    if (this.#open.size <= PIPELINED_AT_ONCE) answer();
-    else this.#waiting.push(answer);
+    if (this.#open.size <= PIPELINED_AT_ONCE) {
+      answer();
+      return;
+    }
+    this.#waiting.add(answer);
+    // Once all that came with it has been parsed, it is known whether the body has. While nobody reads one that is still
+    // to come, nothing more comes, and it would be late. There is one such request at most, the last.
+    setImmediate(() => {
+      if (!request.complete) this.#begin(answer);
+    });
+  }
+
+  #begin(answer: (() => void) | undefined): void {
+    if (answer && this.#waiting.delete(answer)) answer();
+  }
+
+  /** Calls back when no request is left that had come whole: at once, or when they are answered. */
+  afterWhole(callback: () => void): void {
+    if (this.#hasWhole) this.#afterWhole ??= callback;
+    else callback();
+  }
+
+  get #hasWhole(): boolean {
+    for (const { complete } of this.#open.values()) if (complete) return true;
+    return false;
   }
 }
 
