@@ -5,6 +5,7 @@ import type { AppError } from '../errors.js';
 import { clientOf } from './client-address.js';
 import { errorAnswer, retryAfterOf } from './error-format.js';
 import { type GateDeps, keyReaderOf } from './gate.js';
+import type { HealthPort } from './health.js';
 import type { KeyReader } from './keys.js';
 import { LoadShedder, type QueuePort } from './load-shedder.js';
 import { type RecordDeps, RequestRecord } from './request-record.js';
@@ -13,12 +14,13 @@ import { SECURE_HEADERS, STRICT_TRANSPORT } from './secure-headers.js';
 /** What refusing early takes. */
 export interface EarlyRefusalDeps extends GateDeps, RecordDeps {
   readonly queue: QueuePort;
+  readonly health: Pick<HealthPort, 'draining'>;
   /** Origins of pages that may ask, or `*`; none lets browsers ask from the daemon's own pages only. */
   readonly corsOrigins: readonly string[];
 }
 
 /** Paths whose `POST` asks for inference; of others nothing is refused early. */
-const INFERENCE_PATHS: ReadonlySet<unknown> = new Set([
+const INFERENCE_PATHS: ReadonlySet<string> = new Set([
   '/classify',
   '/classify/batch',
   '/v1/embeddings',
@@ -48,6 +50,8 @@ export class EarlyRefusal {
 
   /** The application's listener, with this one before it. */
   before(answer: RequestListener): RequestListener {
+    // Each request of a client counts where that is limited; and its refusal costs as little.
+    if (this.#deps.rateLimit) return answer;
     return (request, response) => {
       if (this.#shedder.calm || !this.#concerns(request) || !this.#refuse(request, response)) {
         answer(request, response);
@@ -55,21 +59,21 @@ export class EarlyRefusal {
     };
   }
 
-  #concerns({ method, url, headers }: IncomingMessage): boolean {
-    if (method !== 'POST' || !INFERENCE_PATHS.has(url)) return false;
+  #concerns(request: IncomingMessage): boolean {
+    if (request.method !== 'POST' || !INFERENCE_PATHS.has(pathOf(request))) return false;
     // A browser shows its page only answers with headers that are worked out elsewhere.
-    return headers.origin === undefined || this.#deps.corsOrigins.length === 0;
+    return request.headers.origin === undefined || this.#deps.corsOrigins.length === 0;
   }
 
   #refuse(request: IncomingMessage, response: ServerResponse): boolean {
+    // Its answers end their connections.
+    if (this.#deps.health.draining()) return false;
     // Knows whose word counts about the client's address.
     const context = this.#app.createContext(request, response) as unknown as Context;
     context.state.key = this.#keyOf(context);
     if (context.state.key === undefined && this.#deps.apiKeys.length > 0) return false;
-    const client = clientOf(context);
-    const error = this.#shedder.refusal(client);
+    const error = this.#shedder.refuse(clientOf(context));
     if (!error) return false;
-    this.#shedder.answered(client, true);
     this.#write(context, error);
     return true;
   }
@@ -89,6 +93,13 @@ export class EarlyRefusal {
       ...['X-Request-Id', requestId, 'Server-Timing', record.stop()],
     ]);
     context.res.end(body);
-    record.end(status, path);
+    record.end(status, pathOf(context.req));
   }
+}
+
+/** The path of a request as the router takes it, which makes nothing of case and of a slash at its end. */
+function pathOf({ url = '' }: IncomingMessage): string {
+  if (INFERENCE_PATHS.has(url)) return url;
+  const path = url.replace(/\?.*/s, '').toLowerCase();
+  return path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path;
 }

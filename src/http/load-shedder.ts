@@ -2,8 +2,11 @@ import type { AppError } from '../errors.js';
 
 /** What is asked about the queue before inference. */
 export interface QueuePort {
-  /** Why not even a short text of this client would be let in now; `undefined` when one would. */
-  refusal(client: string): AppError | undefined;
+  /**
+   * Refuses a text of this client that nobody has read: says why not even a short one is let in now, or `undefined` where
+   * one would be. Counts as a refusal like any other.
+   */
+  refuse(client: string): AppError | undefined;
 }
 
 /** Weight of the newest request in a client's share of refusals. */
@@ -12,8 +15,18 @@ const WEIGHT = 1 / 32;
 const SHED_ABOVE = 0.5;
 /** Share of refusals below which a client is forgotten. */
 const FORGET_BELOW = 0.05;
-/** Clients that are remembered at most; the others' requests are read before they are refused. */
+/** A client is forgotten when it asked for nothing for this long, in milliseconds. */
+const FORGET_AFTER_MS = 10_000;
+/** Clients that are remembered at most; the one that asked the longest ago gives way. */
 const MAX_CLIENTS = 10_000;
+
+/** What is known of a client that was refused. */
+interface Refused {
+  /** Share of its requests that were refused, as a moving average. */
+  readonly share: number;
+  /** When it asked last, on the clock of `performance.now()`. */
+  readonly at: number;
+}
 
 /**
  * Refuses requests before they are read, which costs half of reading them first: in a flood, refusals take the
@@ -23,8 +36,8 @@ const MAX_CLIENTS = 10_000;
  */
 export class LoadShedder {
   readonly #queue: QueuePort;
-  /** By client, as a moving average; only of those who were refused lately. */
-  readonly #refusedShare = new Map<string, number>();
+  /** In the order in which they asked last, the latest last. */
+  readonly #clients = new Map<string, Refused>();
 
   constructor(queue: QueuePort) {
     this.#queue = queue;
@@ -32,21 +45,32 @@ export class LoadShedder {
 
   /** Whether nobody was refused lately. */
   get calm(): boolean {
-    return this.#refusedShare.size === 0;
+    return this.#clients.size === 0;
   }
 
   /** Learns what came of a request for inference. */
-  answered(client: string, refused: boolean): void {
-    const share = this.#refusedShare.get(client);
-    if (share === undefined && (!refused || this.#refusedShare.size >= MAX_CLIENTS)) return;
-    const next = (share ?? FORGET_BELOW) * (1 - WEIGHT) + (refused ? WEIGHT : 0);
-    if (next < FORGET_BELOW) this.#refusedShare.delete(client);
-    else this.#refusedShare.set(client, next);
+  answered(client: string, refused: boolean, now = performance.now()): void {
+    this.#forget(now);
+    const known = this.#clients.get(client);
+    if (!known && !refused) return;
+    const share = (known?.share ?? FORGET_BELOW) * (1 - WEIGHT) + (refused ? WEIGHT : 0);
+    this.#clients.delete(client);
+    if (share >= FORGET_BELOW) this.#clients.set(client, { share, at: now });
   }
 
   /** Why this client's request is refused before it is read; `undefined` when it is to be read. */
-  refusal(client: string): AppError | undefined {
-    if ((this.#refusedShare.get(client) ?? 0) <= SHED_ABOVE) return undefined;
-    return this.#queue.refusal(client);
+  refuse(client: string, now = performance.now()): AppError | undefined {
+    this.#forget(now);
+    if ((this.#clients.get(client)?.share ?? 0) <= SHED_ABOVE) return undefined;
+    const error = this.#queue.refuse(client);
+    if (error) this.answered(client, true, now);
+    return error;
+  }
+
+  #forget(now: number): void {
+    for (const [client, { at }] of this.#clients) {
+      if (now - at < FORGET_AFTER_MS && this.#clients.size < MAX_CLIENTS) break;
+      this.#clients.delete(client);
+    }
   }
 }

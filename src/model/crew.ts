@@ -227,8 +227,8 @@ export class Crew implements Embedder {
     return this.#noRoom(client, before);
   }
 
-  /** Why not even a short text of this client is let in now, which may be asked before its request is read. */
-  refusal(client: string): AppError | undefined {
+  /** As the pool says. */
+  refuse(client: string): AppError | undefined {
     return this.#unavailable() ? undefined : this.#noRoom(client, this.#workBefore(client));
   }
 

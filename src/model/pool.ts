@@ -55,8 +55,11 @@ export interface Pool extends Embedder {
    */
   load(model: ModelBytes, prepare?: Prepare): Promise<void>;
   status(): PoolStatus;
-  /** Why not even a short text of this client would be let in now; `undefined` when one would, or nobody's would. */
-  refusal(client: string): AppError | undefined;
+  /**
+   * Refuses a text of this client that nobody has read: says why not even a short one is let in now, or `undefined` where
+   * one would be, or where nobody's would. Counts as a refusal like any other.
+   */
+  refuse(client: string): AppError | undefined;
   /**
    * Takes no more texts, finishes those it has within `deadlineMs` (default 10 s), rejects the rest with
    * `draining`, and ends every worker. Afterwards no process is left and nothing keeps the event loop alive.
@@ -133,8 +136,8 @@ class ProcessPool implements Pool {
     };
   }
 
-  refusal(client: string): AppError | undefined {
-    return this.#closing ? undefined : this.#serving?.refusal(client);
+  refuse(client: string): AppError | undefined {
+    return this.#closing ? undefined : this.#serving?.refuse(client);
   }
 
   close(deadlineMs = DEFAULT_CLOSE_DEADLINE_MS): Promise<void> {

@@ -106,6 +106,10 @@ describe('a client that floods', () => {
     expect(tei.headers.get('retry-after')).toMatch(/^\d+$/);
   });
 
+  it.each(['/classify?again', '/Classify', '/classify/'])('is told so at %s, too', async (path) => {
+    expect(await (await until(503, { key: GREEDY, path })).json()).toMatchObject({ code: 'overloaded' });
+  });
+
   it('keeps its connection, however much of a body is still to come', async () => {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     atEnd(() => agent.destroy());

@@ -6,7 +6,7 @@ import { LoadShedder } from '../../src/http/load-shedder.js';
 const full = new AppError('overloaded', 'no room', { retryable: true });
 
 function shedder({ room = () => false }: { readonly room?: (client: string) => boolean } = {}): LoadShedder {
-  return new LoadShedder({ refusal: (client) => (room(client) ? undefined : full) });
+  return new LoadShedder({ refuse: (client) => (room(client) ? undefined : full) });
 }
 
 function repeat(times: number, work: () => void): void {
@@ -19,9 +19,9 @@ describe('a load shedder', () => {
     expect(shed.calm).toBe(true);
     shed.answered('one', true);
     expect(shed.calm).toBe(false);
-    expect(shed.refusal('one')).toBeUndefined();
+    expect(shed.refuse('one')).toBeUndefined();
     repeat(100, () => shed.answered('one', true));
-    expect(shed.refusal('one')).toBe(full);
+    expect(shed.refuse('one')).toBe(full);
   });
 
   it('reads the requests of a client that is refused now and then', () => {
@@ -31,44 +31,49 @@ describe('a load shedder', () => {
       shed.answered('one', false);
       shed.answered('one', false);
     });
-    expect(shed.refusal('one')).toBeUndefined();
+    expect(shed.refuse('one')).toBeUndefined();
   });
 
   it('takes one client for no other', () => {
     const shed = shedder();
     repeat(100, () => shed.answered('greedy', true));
-    expect(shed.refusal('modest')).toBeUndefined();
+    expect(shed.refuse('modest')).toBeUndefined();
   });
 
   it('refuses nothing while there is room', () => {
     let room = false;
     const shed = shedder({ room: () => room });
     repeat(100, () => shed.answered('one', true));
-    expect(shed.refusal('one')).toBe(full);
+    expect(shed.refuse('one')).toBe(full);
     room = true;
-    expect(shed.refusal('one')).toBeUndefined();
+    expect(shed.refuse('one')).toBeUndefined();
   });
 
   it('forgets who is answered again', () => {
     const shed = shedder();
     repeat(100, () => shed.answered('one', true));
     repeat(40, () => shed.answered('one', false));
-    expect(shed.refusal('one')).toBeUndefined();
+    expect(shed.refuse('one')).toBeUndefined();
     repeat(100, () => shed.answered('one', false));
     expect(shed.calm).toBe(true);
   });
 
-  it('remembers no more than ten thousand clients', () => {
-    const asked: string[] = [];
-    const shed = shedder({
-      room: (client) => {
-        asked.push(client);
-        return false;
-      },
-    });
-    for (let client = 0; client < 10_001; client += 1) repeat(100, () => shed.answered(`${client}`, true));
-    expect(shed.refusal('9999')).toBe(full);
-    expect(shed.refusal('10000')).toBeUndefined();
-    expect(asked).toEqual(['9999']);
+  it('forgets who asks no more', () => {
+    const shed = shedder();
+    repeat(100, () => shed.answered('one', true, 0));
+    expect(shed.refuse('one', 9_000)).toBe(full);
+    expect(shed.refuse('one', 18_000)).toBe(full);
+    expect(shed.refuse('one', 28_001)).toBeUndefined();
+    expect(shed.calm).toBe(true);
+  });
+
+  it('remembers ten thousand clients, and forgets the one that asked the longest ago', () => {
+    const shed = shedder();
+    for (let client = 0; client <= 10_000; client += 1) {
+      repeat(100, () => shed.answered(`${client}`, true, client / 10_000));
+    }
+    expect(shed.refuse('10000', 2)).toBe(full);
+    expect(shed.refuse('9999', 2)).toBe(full);
+    expect(shed.refuse('0', 2)).toBeUndefined();
   });
 });
