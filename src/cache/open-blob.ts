@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { Readable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError, errnoOf } from '../errors.js';
 import { asVolumeError, type Fingerprint, fingerprintOf, hashInto, openRegular } from './disk.js';
 import { blobPath, type Layout } from './layout.js';
@@ -11,9 +10,9 @@ import type { PinnedFile } from './manifest.js';
 const PIECE_BYTES = 512 * 1_024;
 
 /**
- * Time between the beginnings of two pieces, whoever they are for, in milliseconds. A piece takes up to one of the
- * process, and a client that never reads takes eight of them before the kernel's buffers are full: downloads must leave
- * room for requests. All of them together get up to 170 MB a second.
+ * Time from the beginning of a piece to that of the next, whoever they are for, in milliseconds; for a smaller piece less.
+ * A piece takes up to one of the process, and a client that never reads takes eight of them before the kernel's buffers
+ * are full: downloads must leave room for requests. All of them together get up to 170 MB a second.
  */
 const PIECE_EVERY_MS = 3;
 
@@ -40,7 +39,7 @@ export class BlobOpener {
   readonly #verified = new Map<string, Fingerprint>();
   readonly #verifying = new Map<string, Promise<void>>();
   readonly #inMemory = new Map<string, Uint8Array>();
-  readonly #pace = new Pace(PIECE_EVERY_MS);
+  readonly #pace = new Pace();
 
   constructor(layout: Layout) {
     this.#layout = layout;
@@ -162,20 +161,22 @@ function piecesOf(
   close: () => Promise<void>,
 ): Readable {
   let position = start;
+  let leave = (): void => undefined;
   return new Readable({
     highWaterMark: PIECE_BYTES,
     read() {
       const next = async (): Promise<void> => {
-        await pace.turn();
-        if (this.destroyed) return;
         const piece = await read(position);
         position += piece.length;
         if (piece.length > 0) this.push(piece);
         if (position >= end) this.push(null);
       };
-      next().catch((error: unknown) => this.destroy(asVolumeError(error, 'cannot read a blob')));
+      leave = pace.enter(end - position, () => {
+        next().catch((error: unknown) => this.destroy(asVolumeError(error, 'cannot read a blob')));
+      });
     },
     destroy(error, callback) {
+      leave();
       close().then(
         () => callback(error),
         () => callback(error),
@@ -184,19 +185,36 @@ function piecesOf(
   });
 }
 
-/** Lets one after the other begin, some time apart. */
+/** Lets pieces be read one after the other, some time apart. */
 class Pace {
-  readonly #everyMs: number;
-  #last: Promise<void> = Promise.resolve();
+  readonly #waiting = new Map<() => void, number>();
+  #timer: NodeJS.Timeout | undefined;
+  /** When the next one may begin, on the clock of `performance.now()`. */
+  #next = 0;
 
-  constructor(everyMs: number) {
-    this.#everyMs = everyMs;
+  /**
+   * Calls `begin` when its turn has come.
+   * @param bytes that are to be read, of which a piece is read at most
+   * @returns gives the turn up, if it has not come yet
+   */
+  enter(bytes: number, begin: () => void): () => void {
+    this.#waiting.set(begin, (PIECE_EVERY_MS * Math.min(bytes, PIECE_BYTES)) / PIECE_BYTES);
+    if (!this.#timer) this.#run();
+    return () => void this.#waiting.delete(begin);
   }
 
-  turn(): Promise<void> {
-    const turn = this.#last;
-    this.#last = turn.then(() => sleep(this.#everyMs));
-    return turn;
+  #run(): void {
+    this.#timer = undefined;
+    for (const [begin, takesMs] of this.#waiting) {
+      const now = performance.now();
+      if (now < this.#next) {
+        this.#timer = setTimeout(() => this.#run(), this.#next - now);
+        return;
+      }
+      this.#waiting.delete(begin);
+      this.#next = now + takesMs;
+      begin();
+    }
   }
 }
 
