@@ -84,7 +84,8 @@ function volumeMetrics({ reconciler, store }: Parts, registers: Registry[]): voi
     help: 'Bad blobs that are kept as evidence',
     registers,
     collect() {
-      this.set(watch.quarantined);
+      if (watch.quarantined === undefined) this.remove();
+      else this.set(watch.quarantined);
     },
   });
 }

@@ -7,39 +7,59 @@ export interface VolumePort extends Pick<ContentStore, 'space'> {
 
 /** How often the volume is looked at, in milliseconds. */
 const EVERY_MS = 5_000;
+/** What was seen is forgotten when the volume has not answered for this long, in milliseconds. */
+const FORGET_AFTER_MS = 15_000;
+
+/** What was seen of the volume. */
+interface Sight {
+  readonly space: Awaited<ReturnType<VolumePort['space']>>;
+  readonly quarantined: number | undefined;
+}
+
+const NOTHING: Sight = { space: undefined, quarantined: undefined };
 
 /**
  * What only the volume itself can tell, looked at now and then rather than when somebody asks: a volume that hangs must
  * not take `/metrics` along.
  */
 export class VolumeWatch {
-  readonly #store: VolumePort;
-  #looking = false;
-  #space: Awaited<ReturnType<ContentStore['space']>>;
-  #quarantined = 0;
+  readonly #volume: VolumePort;
+  /** Since when a look has been under way, on the clock of `performance.now()`. */
+  #lookingSince: number | undefined;
+  #seen = NOTHING;
 
-  constructor(store: VolumePort) {
-    this.#store = store;
+  constructor(volume: VolumePort) {
+    this.#volume = volume;
     void this.look();
     setInterval(() => void this.look(), EVERY_MS).unref();
   }
 
   /** Size and free space as of the last look; `undefined` while the volume does not tell. */
-  get space(): Awaited<ReturnType<ContentStore['space']>> {
-    return this.#space;
+  get space(): Sight['space'] {
+    return this.#seen.space;
   }
 
-  /** Bad blobs that are kept as evidence, as of the last look. */
-  get quarantined(): number {
-    return this.#quarantined;
+  /** Bad blobs that are kept as evidence, as of the last look; `undefined` while the volume does not tell. */
+  get quarantined(): number | undefined {
+    return this.#seen.quarantined;
   }
 
   /** Looks now, unless a look is under way. */
   async look(): Promise<void> {
-    if (this.#looking) return;
-    this.#looking = true;
-    this.#space = await this.#store.space();
-    this.#quarantined = (await this.#store.quarantined().catch(() => [])).length;
-    this.#looking = false;
+    const now = performance.now();
+    if (this.#lookingSince !== undefined) {
+      if (now - this.#lookingSince > FORGET_AFTER_MS) this.#seen = NOTHING;
+      return;
+    }
+    this.#lookingSince = now;
+    const [space, quarantined] = await Promise.all([
+      this.#volume.space().catch(() => undefined),
+      this.#volume.quarantined().then(
+        ({ length }) => length,
+        () => undefined,
+      ),
+    ]);
+    this.#seen = { space, quarantined };
+    this.#lookingSince = undefined;
   }
 }

@@ -4,7 +4,7 @@ import { VolumeWatch } from '../../src/metrics/volume-watch.js';
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-it('tells what it saw last while the volume hangs, and looks no second time until it has an answer', async () => {
+it('tells what it saw last while the volume hangs, for a while, and looks no second time until it has an answer', async () => {
   const space = { freeBytes: 1, totalBytes: 2 };
   let answer: (() => void) | undefined;
   let looks = 0;
@@ -19,9 +19,13 @@ it('tells what it saw last while the volume hangs, and looks no second time unti
   await vi.advanceTimersByTimeAsync(0);
   expect(watch.space).toEqual(space);
   expect(watch.quarantined).toBe(1);
-  await vi.advanceTimersByTimeAsync(60_000);
+  await vi.advanceTimersByTimeAsync(15_000);
   expect(looks).toBe(2);
   expect(watch.space).toEqual(space);
+  await vi.advanceTimersByTimeAsync(15_000);
+  expect(looks).toBe(2);
+  expect(watch.space).toBeUndefined();
+  expect(watch.quarantined).toBeUndefined();
   answer?.();
   await vi.advanceTimersByTimeAsync(0);
   expect(watch.space?.freeBytes).toBe(2);
