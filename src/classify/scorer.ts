@@ -27,7 +27,7 @@ export interface Scorer {
    * @param candidates indexes of routes, none twice; `undefined`: all
    */
   score(vector: Float32Array, candidates: Uint32Array | undefined, out: RouteScores): void;
-  /** Where `score` writes estimates: how far they can be trusted, and the way to exact numbers. */
+  /** Where `score` writes estimates: how far they can be trusted, and the way to better numbers. */
   readonly estimates?: Estimates;
   /**
    * What the score of a candidate of the last call is made of, where there is more to it than similarity.
@@ -38,11 +38,14 @@ export interface Scorer {
 
 /** Bounds of what `score` last wrote for a candidate. All of it allocates nothing and does not await. */
 export interface Estimates {
-  /** Most that the exact score can be; at least what was written. */
+  /** Most that the score can be once it is settled; at least what was written. */
   scoreAtMost(route: number, scores: RouteScores): number;
-  /** Most that the exact similarity can be; at least what was written. */
+  /** Most that the similarity can be once it is settled; at least what was written. */
   similarityAtMost(route: number, scores: RouteScores): number;
-  /** Replaces what was written for a candidate by the exact numbers. */
+  /**
+   * Makes a candidate's similarity exact, and its score as good as it gets: of that, the share which the other candidates
+   * take stays an estimate.
+   */
   settle(route: number, scores: RouteScores): void;
 }
 
