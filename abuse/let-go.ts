@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** How old what is known of the connections of this machine may be, in milliseconds. */
-const FRESH_MS = 100;
+/** How old what is known of the connections of this machine may be, in milliseconds: to learn it takes five. */
+const FRESH_MS = 250;
 
 /** States of a connection whose process has not closed it: established, and closed by the other side only. */
 const HELD = new Set(['01', '08']);

@@ -3,11 +3,27 @@ import { connect, type Socket } from 'node:net';
 /** An answer as it came over the wire. */
 export interface Answer {
   readonly status: number;
-  /** Names in lower case; of repeated ones the last. */
-  readonly headers: ReadonlyMap<string, string>;
+  readonly headers: HeaderLines;
   readonly body: Buffer;
   /** Whether the server keeps the connection open. */
   readonly stays: boolean;
+}
+
+/** The headers of an answer, looked for when they are asked for: a flood of answers is cheap to take. */
+export class HeaderLines {
+  readonly #lines: string;
+
+  constructor(lines: string) {
+    this.#lines = `${lines}\r\n`;
+  }
+
+  /** @param name in lower case; of repeated headers the first counts */
+  get(name: string): string | undefined {
+    const colon = new RegExp(`\r\n${name}:`, 'i').exec(this.#lines);
+    if (!colon) return undefined;
+    const from = colon.index + colon[0].length;
+    return this.#lines.slice(from, this.#lines.indexOf('\r\n', from)).trim();
+  }
 }
 
 /** How {@link Wire.ask} sends. */
@@ -153,27 +169,18 @@ export function parseAnswer(all: Buffer, head: boolean, closed: boolean): Answer
   const received = afterInterim(all);
   const end = received.indexOf('\r\n\r\n');
   if (end === -1) return undefined;
-  const [statusLine = '', ...lines] = received.toString('latin1', 0, end).split('\r\n');
+  const text = received.toString('latin1', 0, end);
+  const [statusLine = ''] = text.split('\r\n', 1);
   const status = Number(/^HTTP\/1\.1 (\d{3}) /.exec(statusLine)?.[1]);
   if (!Number.isInteger(status)) throw new Error(`no status line: ${statusLine.slice(0, 100)}`);
   const rest = received.subarray(end + 4);
-  const headers = new Map(
-    lines.map((line) => {
-      const colon = line.indexOf(':');
-      return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()] as const;
-    }),
-  );
+  const headers = new HeaderLines(text);
   const body = bodyOf(rest, headers, head || status === 204 || status === 304, closed);
   const stays = headers.get('connection')?.toLowerCase() !== 'close';
   return body && { status, headers, body, stays };
 }
 
-function bodyOf(
-  rest: Buffer,
-  headers: ReadonlyMap<string, string>,
-  none: boolean,
-  closed: boolean,
-): Buffer | undefined {
+function bodyOf(rest: Buffer, headers: HeaderLines, none: boolean, closed: boolean): Buffer | undefined {
   if (none) return Buffer.alloc(0);
   const length = headers.get('content-length');
   if (length !== undefined)

@@ -6,7 +6,6 @@ import { check, type Trial } from '../../campaign/trial.js';
 import type { TestDaemon } from '../../test/support/daemon-process.js';
 import { Crowd } from '../crowd.js';
 import { askGolden } from '../fuzz.js';
-import { GoodTraffic } from '../good-traffic.js';
 import { type ProcessSize, sizeOf } from '../process-size.js';
 import { beRude, RUDENESS, type RudeLimits, SLACK_MS } from '../rude-clients.js';
 import { Wire } from '../wire.js';
@@ -46,9 +45,10 @@ async function rudeClients(trial: Trial): Promise<void> {
   await daemon.ready(60_000);
   const port = Number(new URL(daemon.url).port);
   const crowd = await Crowd.start(trial.sandbox);
-  const traffic = new GoodTraffic(daemon.url, trial.sandbox.golden, short ? 20 : GOOD_PER_SECOND);
+  const good = await Crowd.start(trial.sandbox);
+  await good.do('beginGood', daemon.url, trial.sandbox.golden, short ? 20 : GOOD_PER_SECOND);
   await sleep(short ? 300 : 2_000);
-  traffic.take();
+  await good.do('takeGood');
   const baseline: number[] = [];
   const cold: number[] = [];
   const beside: number[] = [];
@@ -58,7 +58,7 @@ async function rudeClients(trial: Trial): Promise<void> {
   for (let round = 0; round < (short ? 1 : ROUNDS); round += 1) {
     // The baseline belongs to the same minute as what is compared with it.
     await sleep(short ? 200 : 10_000);
-    baseline.push(...traffic.take());
+    baseline.push(...(await good.do('takeGood')));
     before = round === 0 ? sizeOf(pidOf(daemon)) : before;
     await Promise.all(
       Array.from({ length: clients }, async (_, index) => {
@@ -72,11 +72,11 @@ async function rudeClients(trial: Trial): Promise<void> {
         });
       }),
     );
-    (round === 0 ? cold : beside).push(...traffic.take());
+    (round === 0 ? cold : beside).push(...(await good.do('takeGood')));
     await sleep(1_000);
     sizes.push(sizeOf(pidOf(daemon)));
   }
-  await traffic.stop();
+  const { faults, late: lateMs } = await good.do('endGood');
   await sleep(1_000);
   const { descriptors } = sizeOf(pidOf(daemon));
   for (const [kind, ms] of late) {
@@ -94,8 +94,8 @@ async function rudeClients(trial: Trial): Promise<void> {
   await trial.attempt('good clients get their answers', async () =>
     trial.requests({
       sent: baseline.length + cold.length + beside.length,
-      failed: traffic.faults.length,
-      faults: traffic.faults,
+      failed: faults.length,
+      faults,
     }),
   );
   if (short) return;
@@ -103,7 +103,7 @@ async function rudeClients(trial: Trial): Promise<void> {
   trial.note(
     `good p99 ${usual.toFixed(1)} ms alone, ${slowed.toFixed(1)} ms beside ${clients} rude clients, ` +
       `${quantile(cold, 0.99).toFixed(1)} ms beside the first of them ` +
-      `(they were themselves late by ${quantile(traffic.late, 0.99).toFixed(1)} ms)`,
+      `(they were themselves late by ${quantile(lateMs, 0.99).toFixed(1)} ms)`,
   );
   await trial.attempt('good clients are not slowed', async () =>
     check(slowed <= MAX_SLOWER * usual, `p99 ${usual.toFixed(1)} → ${slowed.toFixed(1)} ms`),
