@@ -5,7 +5,7 @@ import { capacityOf } from './closed-loop.js';
 import type { CrowdReport, CrowdTask } from './crowd.js';
 import { GoodTraffic } from './good-traffic.js';
 import { openLoop } from './open-loop.js';
-import { beRude, RUDENESS, type RudeLimits } from './rude-clients.js';
+import { beRudeTogether } from './rude-clients.js';
 
 let good: GoodTraffic | undefined;
 
@@ -23,11 +23,7 @@ const WORK = {
     await good?.stop();
     return { faults: good?.faults ?? [], late: good?.late ?? [] };
   },
-  beRude: (port: number, kind: string, limits: RudeLimits): Promise<number> => {
-    const rudeness = RUDENESS.find((one) => one.kind === kind);
-    if (!rudeness) throw new Error(`nobody is rude like that: ${kind}`);
-    return beRude(port, rudeness, limits);
-  },
+  beRudeTogether,
 };
 
 /** What a crowd can do. */

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../src/errors.js';
 import { untilLetGo } from './let-go.js';
 import { open } from './wire.js';
 
@@ -150,6 +151,30 @@ export async function beRude(port: number, rudeness: Rudeness, limits: RudeLimit
     clearTimeout(timer);
     socket.destroy();
   }
+}
+
+/** What came of a rude client. */
+export interface RudeEnd {
+  readonly kind: string;
+  /** How late after its limit it was closed, in milliseconds. */
+  readonly lateMs?: number;
+  /** What was wrong with its end, if something was. */
+  readonly fault?: string;
+}
+
+/** Rude clients of every kind in turn, who arrive within a second, as clients do. */
+export function beRudeTogether(port: number, clients: number, limits: RudeLimits): Promise<RudeEnd[]> {
+  return Promise.all(
+    Array.from({ length: clients }, async (_, index) => {
+      const rudeness = RUDENESS[index % RUDENESS.length] as Rudeness;
+      await sleep((index / clients) * 1_000);
+      const { kind } = rudeness;
+      return beRude(port, rudeness, limits).then(
+        (lateMs): RudeEnd => ({ kind, lateMs }),
+        (error: unknown): RudeEnd => ({ kind, fault: messageOf(error) }),
+      );
+    }),
+  );
 }
 
 /** Sends a byte now and then until the server closes. */

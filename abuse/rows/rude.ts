@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { quantile } from '../../bench/samples.js';
 import type { Row } from '../../campaign/row.js';
@@ -26,6 +27,7 @@ function daemonOf(trial: Trial, volume: string, limits: RudeLimits): Promise<Tes
   return trial.sandbox.daemon({
     MODEL_CACHE_DIR: volume,
     SERVE_MODEL: 'true',
+    INFERENCE_WORKERS: String(availableParallelism()),
     HEADERS_TIMEOUT_MS: String(limits.headersMs),
     BODY_TIMEOUT_MS: String(limits.bodyMs),
     KEEP_ALIVE_MS: String(limits.idleMs),
@@ -60,23 +62,16 @@ async function rudeClients(trial: Trial): Promise<void> {
     await sleep(short ? 200 : 10_000);
     baseline.push(...(await good.do('takeGood')));
     before = round === 0 ? sizeOf(pidOf(daemon)) : before;
-    await Promise.all(
-      Array.from({ length: clients }, async (_, index) => {
-        const rudeness = RUDENESS[index % RUDENESS.length];
-        if (!rudeness) return;
-        // They arrive within a second, as clients do.
-        await sleep((index / clients) * 1_000);
-        await trial.attempt(rudeness.kind, async () => {
-          const lateMs = await crowd.do('beRude', port, rudeness.kind, limits);
-          late.set(rudeness.kind, [...(late.get(rudeness.kind) ?? []), lateMs]);
-        });
-      }),
-    );
+    const ends = await crowd.do('beRudeTogether', port, clients, limits);
     (round === 0 ? cold : beside).push(...(await good.do('takeGood')));
+    for (const { kind, lateMs, fault } of ends) {
+      await trial.attempt(kind, async () => check(fault === undefined, fault ?? ''));
+      if (lateMs !== undefined) late.set(kind, [...(late.get(kind) ?? []), lateMs]);
+    }
     await sleep(1_000);
     sizes.push(sizeOf(pidOf(daemon)));
   }
-  const { faults, late: lateMs } = await good.do('endGood');
+  const { faults, late: lateGood } = await good.do('endGood');
   await sleep(1_000);
   const { descriptors } = sizeOf(pidOf(daemon));
   for (const [kind, ms] of late) {
@@ -103,7 +98,7 @@ async function rudeClients(trial: Trial): Promise<void> {
   trial.note(
     `good p99 ${usual.toFixed(1)} ms alone, ${slowed.toFixed(1)} ms beside ${clients} rude clients, ` +
       `${quantile(cold, 0.99).toFixed(1)} ms beside the first of them ` +
-      `(they were themselves late by ${quantile(lateMs, 0.99).toFixed(1)} ms)`,
+      `(they were themselves late by ${quantile(lateGood, 0.99).toFixed(1)} ms)`,
   );
   await trial.attempt('good clients are not slowed', async () =>
     check(slowed <= MAX_SLOWER * usual, `p99 ${usual.toFixed(1)} → ${slowed.toFixed(1)} ms`),
