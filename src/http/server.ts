@@ -169,7 +169,9 @@ class Pipeline {
       // On a connection that has ended nobody wants the others.
       if (!response.writableFinished || socket.writableEnded) this.#waiting.clear();
       this.#begin(this.#waiting.values().next().value);
-      if (!this.#hasWhole) this.#afterWhole?.();
+      if (!this.#afterWhole || this.#hasWhole) return;
+      this.#afterWhole();
+      this.#afterWhole = undefined;
     });
     if (this.#open.size <= PIPELINED_AT_ONCE) {
       answer();
