@@ -1,4 +1,5 @@
 import { type ChildProcess, fork } from 'node:child_process';
+import { setPriority } from 'node:os';
 import { answerOf } from '../bench/answer-of.js';
 import type { Sandbox } from '../campaign/sandbox.js';
 import type { CrowdWork } from './crowd-process.js';
@@ -40,14 +41,18 @@ export class Crowd {
     });
   }
 
-  /** Starts a crowd, which ends with its sandbox. */
-  static async start(sandbox: Sandbox): Promise<Crowd> {
+  /**
+   * Starts a crowd, which ends with its sandbox.
+   * @param niceness above 0 leaves the processor to the daemon, as clients do that have a machine of their own
+   */
+  static async start(sandbox: Sandbox, niceness = 0): Promise<Crowd> {
     const child = fork('abuse/crowd-process.ts', {
       execArgv: ['--import', 'tsx'],
       serialization: 'advanced',
     });
     sandbox.own(child);
     await answerOf(child, 'the crowd');
+    if (niceness > 0 && child.pid !== undefined) setPriority(child.pid, niceness);
     return new Crowd(child);
   }
 
