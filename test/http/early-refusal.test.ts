@@ -141,7 +141,7 @@ describe('a client that floods', () => {
     const early = await until(503, { key: GREEDY, headers: { 'x-request-id': 'to-be-found' } });
     await early.body?.cancel();
     await expect
-      .poll(() => daemon.lines.find((line) => line.request_id === 'to-be-found'), { timeout: 5_000 })
+      .poll(() => daemon.lines.findLast((line) => line.request_id === 'to-be-found'), { timeout: 5_000 })
       .toMatchObject({ msg: 'request', method: 'POST', path: '/classify', status: 503 });
     const response = await fetch(`${daemon.url}/metrics`, { headers: { authorization: `Bearer ${MODEST}` } });
     const metrics = await response.text();
