@@ -3,6 +3,7 @@
  * [--vectors FOLDER]`. `--vectors` keeps the embeddings for the next run. Takes some minutes without.
  */
 import { availableParallelism, cpus } from 'node:os';
+import { Random } from '../campaign/random.js';
 import { BACKGROUND } from '../src/classify/head/background.js';
 import { sentencesOf } from '../src/classify/labels.js';
 import { NAMED_CENTRE, similarityScoring } from '../src/classify/similarity-scorer.js';
@@ -11,7 +12,6 @@ import {
   banking77Folder,
   drawUtterances,
   type Labelled,
-  randomNumbers,
   readBanking77,
   shuffle,
 } from './routing/banking77.js';
@@ -102,7 +102,7 @@ async function inProcess(): Promise<void> {
   for (const [method, create] of Object.entries(METHODS)) {
     const runs = [];
     for (const seed of SEEDS) {
-      const out = new Set(shuffle([...data.routes], randomNumbers(100 + seed)).slice(0, 19));
+      const out = new Set(shuffle([...data.routes], new Random(100 + seed)).slice(0, 19));
       const utterances = drawUtterances(data, 10, seed);
       for (const name of out) utterances.delete(name);
       const made = await make(create, utterances, embedder);
@@ -181,12 +181,11 @@ async function overHttp(): Promise<void> {
 
 /** Texts that ask for two things, made of two test texts of different routes. */
 function twoIntents({ test }: Banking77): { text: string; routes: string[] }[] {
-  const random = randomNumbers(7);
+  const random = new Random(7);
   const made: { text: string; routes: string[] }[] = [];
   while (made.length < PAIRS) {
-    const one = test[Math.floor(random() * test.length)];
-    const two = test[Math.floor(random() * test.length)];
-    if (!one || !two || one.route === two.route) continue;
+    const [one, two] = [random.pick(test), random.pick(test)];
+    if (one.route === two.route) continue;
     const joint = [' and also, ', ' ', '. Another thing: '][made.length % 3] ?? ' ';
     made.push({ text: one.text + joint + two.text, routes: [one.route, two.route] });
   }

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { Random } from '../../campaign/random.js';
 
 /** A text and the route that it belongs to. */
 export interface Labelled {
@@ -36,7 +37,7 @@ export function drawUtterances(
   perRoute: number | undefined,
   seed: number,
 ): Map<string, string[]> {
-  const random = randomNumbers(seed);
+  const random = new Random(seed);
   return new Map(
     data.routes.map((name) => {
       const texts = data.train.filter(({ route }) => route === name).map(({ text }) => text.trim());
@@ -46,21 +47,10 @@ export function drawUtterances(
   );
 }
 
-/** Numbers in 0..1 that look random and are the same in every run (mulberry32). */
-export function randomNumbers(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 /** Fisher and Yates' shuffle, in place. */
-export function shuffle<T>(items: T[], random: () => number): T[] {
+export function shuffle<T>(items: T[], random: Random): T[] {
   for (let i = items.length - 1; i > 0; i -= 1) {
-    const j = Math.floor(random() * (i + 1));
+    const j = Math.floor(random.next() * (i + 1));
     [items[i], items[j]] = [items[j] as T, items[i] as T];
   }
   return items;

@@ -1,3 +1,4 @@
+import { setImmediate as yieldToOthers } from 'node:timers/promises';
 import { AppError } from '../errors.js';
 
 /**
@@ -48,4 +49,32 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   throw reason instanceof AppError
     ? reason
     : new AppError('aborted', 'the work was aborted', { cause: reason });
+}
+
+/** Long work on the event loop gives way to other work after this many milliseconds. */
+const SLICE_MS = 5;
+
+/** Parts long work into slices, between which other work gets its turn. */
+export class Slices {
+  readonly #signal: AbortSignal | undefined;
+  #since = performance.now();
+
+  constructor(signal?: AbortSignal) {
+    this.#signal = signal;
+  }
+
+  /** Whether it is time to give way. */
+  get over(): boolean {
+    return performance.now() - this.#since > SLICE_MS;
+  }
+
+  /**
+   * Lets other work run, and begins the next slice.
+   * @throws as {@link throwIfAborted}
+   */
+  async giveWay(): Promise<void> {
+    await yieldToOthers();
+    throwIfAborted(this.#signal);
+    this.#since = performance.now();
+  }
 }

@@ -1,5 +1,4 @@
-import { setImmediate as yieldToOthers } from 'node:timers/promises';
-import { throwIfAborted } from './concurrent.js';
+import { Slices } from './concurrent.js';
 import { INT8, INT8_STEP, INT8_STREAMS, type Int8Kernel } from './int8-kernel.js';
 import { EXPONENTIAL_ERROR, type PoolingKernel, plainPooling, poolingKernel } from './pooling-kernel.js';
 import type { RowMatrix } from './row-matrix.js';
@@ -15,8 +14,6 @@ const MOST_SUM = 2 ** 30;
 const LEAST = 1e-30;
 /** Relative error of one operation in single precision. */
 const SINGLE = 2 ** -24;
-/** Making the copy gives way to other work after this long. */
-const YIELD_AFTER_MS = 5;
 /** Rows between two looks at the clock. */
 const ROWS_AT_ONCE = 64;
 
@@ -89,13 +86,10 @@ export class QuantizedRows {
   static async of(matrix: RowMatrix, temperature: number, signal?: AbortSignal): Promise<QuantizedRows> {
     const { rows, dimension } = matrix;
     const copy = new QuantizedRows(rows, dimension, temperature);
-    let since = performance.now();
+    const slices = new Slices(signal);
     for (let from = 0; from < rows; from += ROWS_AT_ONCE) {
       for (let row = from; row < Math.min(rows, from + ROWS_AT_ONCE); row += 1) copy.#round(matrix, row);
-      if (performance.now() - since <= YIELD_AFTER_MS) continue;
-      await yieldToOthers();
-      throwIfAborted(signal);
-      since = performance.now();
+      if (slices.over) await slices.giveWay();
     }
     return copy;
   }

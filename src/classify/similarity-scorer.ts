@@ -1,46 +1,9 @@
-import { setImmediate as yieldToOthers } from 'node:timers/promises';
-import { compareText } from './closest.js';
-import { throwIfAborted } from './concurrent.js';
-import { exponential } from './exponential.js';
+import { evidenceOf, highestOf, SIMILARITY_DEFAULTS, totalOf, withShare } from './evidence.js';
+import { leaveOneOutEvidence } from './leave-one-out.js';
 import { QuantizedRows } from './quantized-rows.js';
 import type { RouteSet } from './route-set.js';
-import {
-  type CreateScorer,
-  createRouteScores,
-  type Estimates,
-  type RouteScores,
-  type Scorer,
-  type ScorerIdentity,
-} from './scorer.js';
+import type { CreateScorer, Estimates, RouteScores, Scorer, ScorerIdentity } from './scorer.js';
 import { multiplyRoutes, type RouteVectors } from './vectors.js';
-
-/**
- * Constants of the similarity scorer, chosen by measurement: on the default route set by leave-one-out with
- * out-of-scope texts beside it, and on a public intent data set of 77 routes with 10 utterances each.
- */
-export const SIMILARITY_DEFAULTS = {
-  /**
-   * Temperature of the soft maximum over a route's utterances, in cosine. Towards 0 only the nearest
-   * utterance counts, towards infinity the mean of all; in between, several near ones outweigh a single one.
-   */
-  poolingTemperature: 0.08,
-  /** Temperature of the share that a route has among all candidates, in cosine. */
-  shareTemperature: 0.08,
-  /** How much a close runner-up takes away: cosine per natural logarithm of that share. */
-  shareWeight: 0.15,
-  /** Width of the logistic curve from evidence to score, in cosine. */
-  scale: 0.09,
-  /** Lowest score with which a route is chosen. */
-  threshold: 0.3,
-  /** Which part of the set's own utterances should reach the threshold when each is left out in turn. */
-  keepInScope: 0.95,
-  /** Evidence at score 0.5 where a set has too few utterances to tell. */
-  centre: 0,
-  /** As many utterances as `centre` is worth when the set's own are weighed against it. */
-  centreWeight: 20,
-  /** Utterances that are left out in turn, at most; spread evenly over the set. */
-  leaveOneOutSample: 300,
-} as const;
 
 /**
  * The centre for labels that are known by name or description only, at which 95 % of the default set's
@@ -55,9 +18,6 @@ export const ESTIMATE_DEFAULTS = {
   /** A route is made exact at once where its error could change the candidates' total by more than this part of it. */
   ofTotal: 1 / 1_000,
 } as const;
-
-/** Leave-one-out gives way to other work after this long. */
-const YIELD_AFTER_MS = 5;
 
 /**
  * Scores by similarity to the utterances, with nothing to train:
@@ -239,125 +199,4 @@ function centreOf(evidence: Float64Array, prior: number): number {
   if (lowest === undefined) return prior;
   const fitted = lowest - scale * Math.log(threshold / (1 - threshold));
   return (evidence.length * fitted + centreWeight * prior) / (evidence.length + centreWeight);
-}
-
-/** The best route's evidence for utterances of the set, each compared with all the others. */
-async function leaveOneOutEvidence(
-  set: RouteSet,
-  vectors: RouteVectors,
-  signal?: AbortSignal,
-): Promise<Float64Array> {
-  const { offsets } = vectors;
-  const rows: { readonly row: number; readonly key: string }[] = [];
-  for (const [route, { name, utterances }] of set.routes.entries()) {
-    // A route's only utterance has nothing to be compared with.
-    if (utterances.length < 2) continue;
-    const from = offsets[route] ?? 0;
-    for (const [index, text] of utterances.entries())
-      rows.push({ row: from + index, key: `${name}\n${text}` });
-  }
-  // The digest of a set does not tell the order in its file, so the sample must not depend on it.
-  rows.sort((a, b) => compareText(a.key, b.key));
-  const size = Math.min(rows.length, SIMILARITY_DEFAULTS.leaveOneOutSample);
-  const sample = Array.from({ length: size }, (_, i) => rows[Math.floor((i * rows.length) / size)]?.row ?? 0);
-  const evidence = new Float64Array(size);
-  await leaveOut(vectors, sample, signal, (index, { score }) => {
-    evidence[index] = score.reduce((best, value) => Math.max(best, value), Number.NEGATIVE_INFINITY);
-  });
-  return evidence;
-}
-
-/**
- * For each utterance of a set the index of the route that would take it if the set did not contain it, in
- * the order of the rows: the raw material of a confusion table.
- * @throws AppError `aborted`
- */
-export async function leaveOneOutRoutes(vectors: RouteVectors, signal?: AbortSignal): Promise<Uint32Array> {
-  const taken = new Uint32Array(vectors.matrix.rows);
-  const rows = Array.from(taken.keys());
-  await leaveOut(vectors, rows, signal, (row, { score }) => {
-    let best = 0;
-    for (let route = 1; route < score.length; route += 1) {
-      if ((score[route] ?? 0) > (score[best] ?? 0)) best = route;
-    }
-    taken[row] = best;
-  });
-  return taken;
-}
-
-/** Compares each of `rows` with all the others, giving way to other work now and then. */
-async function leaveOut(
-  vectors: RouteVectors,
-  rows: readonly number[],
-  signal: AbortSignal | undefined,
-  visit: (index: number, evidence: RouteScores) => void,
-): Promise<void> {
-  const routes = vectors.offsets.length - 1;
-  const all = Uint32Array.from({ length: routes }, (_, index) => index);
-  const out = createRouteScores(routes);
-  let since = performance.now();
-  for (const [index, row] of rows.entries()) {
-    multiplyRoutes(vectors, vectors.matrix.row(row));
-    // Whatever it was: it takes no part in the maximum and adds nothing to the sum.
-    vectors.matrix.products[row] = Number.NEGATIVE_INFINITY;
-    for (const route of all) out.score[route] = evidenceOf(vectors, route, out.similarity, row);
-    const highest = highestOf(all, out.score);
-    const logTotal = Math.log(totalOf(all, out.score, highest));
-    for (const route of all) out.score[route] = withShare(out.score[route] as number, highest, logTotal);
-    visit(index, out);
-    if (performance.now() - since <= YIELD_AFTER_MS) continue;
-    await yieldToOthers();
-    throwIfAborted(signal);
-    since = performance.now();
-  }
-}
-
-/**
- * Evidence of a route whose cosines are known; writes the best of them.
- * @param without a row that does not count, and whose product is -Infinity
- */
-function evidenceOf(
-  { matrix, offsets }: RouteVectors,
-  route: number,
-  similarity: Float64Array,
-  without = -1,
-): number {
-  const { poolingTemperature } = SIMILARITY_DEFAULTS;
-  const { products } = matrix;
-  const from = offsets[route] as number;
-  const to = offsets[route + 1] as number;
-  let best = -1;
-  for (let row = from; row < to; row += 1) {
-    const cosine = products[row] as number;
-    if (cosine > best) best = cosine;
-  }
-  let sum = 0;
-  for (let row = from; row < to; row += 1) {
-    sum += exponential(((products[row] as number) - best) / poolingTemperature);
-  }
-  const count = to - from - (without >= from && without < to ? 1 : 0);
-  // Rounding can take the cosine of a text to itself a little above 1.
-  similarity[route] = Math.min(best, 1);
-  // A route whose only utterance does not count is as unlike as can be.
-  return count === 0 ? best : best + poolingTemperature * Math.log(sum / count);
-}
-
-function highestOf(among: Uint32Array, evidence: Float64Array): number {
-  let highest = Number.NEGATIVE_INFINITY;
-  for (const route of among) highest = Math.max(highest, evidence[route] as number);
-  return highest;
-}
-
-/** The sum of the softmax of the evidence, where the highest counts as 1. */
-function totalOf(among: Uint32Array, evidence: Float64Array, highest: number): number {
-  const { shareTemperature } = SIMILARITY_DEFAULTS;
-  let total = 0;
-  for (const route of among) total += Math.exp(((evidence[route] as number) - highest) / shareTemperature);
-  return total;
-}
-
-/** Evidence and what a close runner-up takes away. */
-function withShare(evidence: number, highest: number, logTotal: number): number {
-  const { shareTemperature, shareWeight } = SIMILARITY_DEFAULTS;
-  return evidence + shareWeight * ((evidence - highest) / shareTemperature - logTotal);
 }

@@ -2,13 +2,13 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { ActiveSet, type Verdict } from '../../src/classify/active-set.js';
 import type { Candidate, ClassifyOptions } from '../../src/classify/decision.js';
 import type { Encoder } from '../../src/classify/encoder.js';
+import { SIMILARITY_DEFAULTS } from '../../src/classify/evidence.js';
 import { QuantizedRows } from '../../src/classify/quantized-rows.js';
 import { createRouteSet, type RouteSet } from '../../src/classify/route-set.js';
 import { RowMatrix } from '../../src/classify/row-matrix.js';
 import { createRouteScores, type RouteScores } from '../../src/classify/scorer.js';
 import {
   ESTIMATE_DEFAULTS,
-  SIMILARITY_DEFAULTS,
   SimilarityScorer,
   similarityScoring,
 } from '../../src/classify/similarity-scorer.js';

@@ -1,19 +1,17 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { Random } from '../../campaign/random.js';
+import { SIMILARITY_DEFAULTS } from '../../src/classify/evidence.js';
 import { createRouteSet, type RouteSet } from '../../src/classify/route-set.js';
 import { RowMatrix } from '../../src/classify/row-matrix.js';
 import { createRouteScores } from '../../src/classify/scorer.js';
-import {
-  SIMILARITY_DEFAULTS,
-  SimilarityScorer,
-  similarityScoring,
-} from '../../src/classify/similarity-scorer.js';
+import { SimilarityScorer, similarityScoring } from '../../src/classify/similarity-scorer.js';
 import type { RouteVectors } from '../../src/classify/vectors.js';
-import { randomNumbers, unit } from './unit-vectors.js';
+import { unit } from './unit-vectors.js';
 
 /** Routes whose utterances lie around a centre of their own. */
 function clusters(routes: number, each: number, spread: number, dimension = 384): RouteVectors {
-  const random = randomNumbers(7);
-  const noise = () => Float32Array.from({ length: dimension }, () => random() - 0.5);
+  const random = new Random(7);
+  const noise = () => Float32Array.from({ length: dimension }, () => random.next() - 0.5);
   const matrix = new RowMatrix(routes * each, dimension);
   for (let route = 0; route < routes; route += 1) {
     const centre = unit(noise());
@@ -133,9 +131,9 @@ describe('the similarity scorer', () => {
 
   it('scores as its formulas say in double precision, to nine digits, whatever the cosines', () => {
     const { poolingTemperature: t, shareTemperature, shareWeight, scale } = SIMILARITY_DEFAULTS;
-    const random = randomNumbers(11);
+    const random = new Random(11);
     const shapes: ((row: number) => number)[] = [
-      () => 2 * random() - 1,
+      () => 2 * random.next() - 1,
       () => 1,
       () => -1,
       (row) => (row % 2 === 0 ? 1 : -1),

@@ -254,22 +254,6 @@ describe('a file that is in memory', () => {
     const part = await fetch(url + WEIGHTS, { headers: { range: 'bytes=300000-899999' } });
     expect((await bytesOf(part)).equals(weights.subarray(300_000, 900_000))).toBe(true);
   });
-
-  it('gives each reader its turns', async () => {
-    const opener = new BlobOpener(layoutOf(await temporaryFolder()));
-    opener.keep(pinnedWeights, weights);
-    const order: number[] = [];
-    await Promise.all(
-      [0, 1, 2].map(async (reader) => {
-        const blob = await opener.open(pinnedWeights);
-        for await (const piece of blob.stream(0, blob.size)) {
-          expect(piece.length).toBeGreaterThan(0);
-          order.push(reader);
-        }
-      }),
-    );
-    expect(order).toEqual(Array.from(order.keys(), (turn) => turn % 3));
-  });
 });
 
 describe('a client that goes away', () => {

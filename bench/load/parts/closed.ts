@@ -7,6 +7,7 @@ import { type Passes, runTogether, startPasses } from '../../raw/passes-process.
 import { modelPath, type Row } from '../../raw/runtime.js';
 import type { Bench, Goal, Part } from '../bench.js';
 import { type ClosedLoop, closedLoop, freshText } from '../closed-loop.js';
+import { metricOf } from '../metric.js';
 import { type Prober, startProber } from '../prober-process.js';
 
 const CONNECTIONS = [1, 8, 32] as const;
@@ -103,8 +104,7 @@ async function probe(bench: Bench, url: string, seconds: number): Promise<number
 
 /** p99 of the HTTP thread's event-loop delay since the last call, in milliseconds. */
 async function lagOf(url: string): Promise<number> {
-  const text = await (await fetch(`${url}/metrics`)).text();
-  const seconds = Number(/^nodejs_eventloop_lag_p99_seconds (\S+)/m.exec(text)?.[1]);
+  const seconds = await metricOf(url, 'nodejs_eventloop_lag_p99_seconds');
   return Math.max(0, seconds * 1_000 - LAG_INTERVAL_MS);
 }
 

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { familyOf, memoryOf } from '../../memory.js';
 import type { Goal, Part } from '../bench.js';
 import { closedLoop } from '../closed-loop.js';
+import { metricOf } from '../metric.js';
 import { startDaemon } from '../servers.js';
 
 /**
@@ -27,7 +28,7 @@ export const memory: Part = async ({ samples, folder, memorySeconds }) => {
   for (let at = 0; at < memorySeconds; at += 10) {
     await closedLoop(daemon.url, { connections: 32, seconds: Math.min(10, memorySeconds - at) });
     seen.push(pss());
-    const bytes = await cacheBytesOf(daemon.url);
+    const bytes = await metricOf(daemon.url, 'ai_router_embedding_cache_bytes');
     if (bytes > cached * 1.001) filling = seen.length;
     cached = bytes;
   }
@@ -50,11 +51,6 @@ export const memory: Part = async ({ samples, folder, memorySeconds }) => {
   samples.note('memory of all processes (PSS), 5 s after the load, MB', pss());
   await daemon.stop();
 };
-
-async function cacheBytesOf(url: string): Promise<number> {
-  const metrics = await (await fetch(`${url}/metrics`)).text();
-  return Number(/^ai_router_embedding_cache_bytes (\S+)$/m.exec(metrics)?.[1]);
-}
 
 function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;

@@ -1,6 +1,5 @@
-import { setImmediate as yieldToOthers } from 'node:timers/promises';
-import { throwIfAborted } from '../concurrent.js';
-import { SIMILARITY_DEFAULTS } from '../similarity-scorer.js';
+import { Slices } from '../concurrent.js';
+import { SIMILARITY_DEFAULTS } from '../evidence.js';
 import type { RouteVectors } from '../vectors.js';
 
 /** What is compared, at most and from which cosine on. */
@@ -12,9 +11,6 @@ export const COMPARISON_DEFAULTS = {
   /** Pairs of nearly the same texts that are kept, at most. */
   pairs: 2_000,
 } as const;
-
-/** Other work gets its turn after this many milliseconds. */
-const YIELD_AFTER_MS = 5;
 
 /** An utterance compared with all the others of its set. */
 export interface Compared {
@@ -68,7 +64,7 @@ export async function compareUtterances(
   const size = Math.min(rows, maxExamined);
   const compared: Compared[] = [];
   const pairs: NearPair[] = [];
-  let since = performance.now();
+  const slices = new Slices(signal);
   for (let index = 0; index < size; index += 1) {
     const row = Math.floor((index * rows) / size);
     matrix.load(matrix.row(row));
@@ -82,11 +78,9 @@ export async function compareUtterances(
         pairs.push({ a: row, b: other, similarity: Math.min(1, similarity) });
       }
     }
-    if (performance.now() - since <= YIELD_AFTER_MS) continue;
+    if (!slices.over) continue;
     onProgress(index + 1, size);
-    await yieldToOthers();
-    throwIfAborted(signal);
-    since = performance.now();
+    await slices.giveWay();
   }
   return { compared, pairs, routeOf };
 }

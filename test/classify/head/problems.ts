@@ -1,20 +1,11 @@
+import { Random } from '../../../campaign/random.js';
 import type { HeadProblem } from '../../../src/classify/head/fit-head.js';
+import { unit } from '../unit-vectors.js';
 
-/** Numbers in -0.5..0.5 that look random and are the same in every run (mulberry32). */
+/** Numbers in -0.5..0.5 that look random and are the same in every run. */
 export function noiseNumbers(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32 - 0.5;
-  };
-}
-
-/** The same at length 1. */
-export function unit(values: Float32Array): Float32Array {
-  const length = Math.hypot(...values);
-  return values.map((value) => value / length);
+  const random = new Random(seed);
+  return () => random.next() - 0.5;
 }
 
 /** A problem whose routes lie around centres of their own, and more texts of them that it does not hold. */
