@@ -1,4 +1,4 @@
-import { Kernel, sumOfLanes, wasm } from './wasm.js';
+import { addTo, Kernel, sumOfLanes, wasm } from './wasm.js';
 
 /**
  * Multiplies rows with a vector, all inside one WebAssembly memory: `count` rows each from `rows`, from
@@ -42,7 +42,6 @@ export const STREAMS = 4;
 const [VECTOR, ROWS, COUNT, BYTES, DISTANCE, OUT, OUT_DISTANCE] = [0, 1, 2, 3, 4, 5, 6];
 const [I, P, LOW, HIGH, SUMS] = [7, 8, 9, 10, 11];
 const { get, set, constant, add } = wasm;
-const addTo = (local: number, value: number[]): number[] => [...get(local), ...value, ...add, ...set(local)];
 const streams = Array.from({ length: STREAMS }, (_, stream) => ({
   a: SUMS + 2 * stream,
   b: SUMS + 2 * stream + 1,

@@ -1,4 +1,4 @@
-import { Kernel, wasm } from './wasm.js';
+import { addTo, foldLanes, Kernel, wasm } from './wasm.js';
 
 /**
  * Multiplies rows of int8 with a vector of int16, all inside one WebAssembly memory, and each product with the scale
@@ -51,8 +51,6 @@ const [I, Q, P, PARTS] = [9, 10, 11, 12];
 const { get, set, constant, add } = wasm;
 const parts = Array.from({ length: INT8_STEP / LANES }, (_, part) => ({ local: PARTS + part, part }));
 const sums = Array.from({ length: INT8_STREAMS }, (_, stream) => PARTS + parts.length + stream);
-const addTo = (local: number, value: number[]): number[] => [...get(local), ...value, ...add, ...set(local)];
-const word = (local: number, index: number): number[] => [...get(local), ...wasm.word(index)];
 
 export const INT8 = new Kernel(9, { i32: 3, v128: parts.length + sums.length }, [
   ...[...wasm.block, ...wasm.loop],
@@ -74,7 +72,7 @@ export const INT8 = new Kernel(9, { i32: 3, v128: parts.length + sums.length }, 
   ...sums.flatMap((sum, stream) => [
     ...(stream === 0 ? [] : addTo(P, get(OUT_DISTANCE))),
     ...get(P),
-    ...[...word(sum, 0), ...word(sum, 1), ...add, ...word(sum, 2), ...word(sum, 3), ...add, ...add],
+    ...foldLanes(sum, wasm.word, add),
     ...[...wasm.toFloat, ...get(P), ...get(SCALES), ...add, ...wasm.loadFloat, ...wasm.multiplyFloats],
     ...[...get(SCALE), ...wasm.loadFloat, ...wasm.multiplyFloats, ...wasm.storeFloat(0)],
   ]),

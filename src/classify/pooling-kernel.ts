@@ -1,4 +1,4 @@
-import { Kernel, sumOfLanes, wasm } from './wasm.js';
+import { addTo, foldLanes, Kernel, sumOfLanes, wasm } from './wasm.js';
 
 /**
  * Of `count` cosines (float32, one after the other from `cosines` on; at least one) writes the highest to `out` and
@@ -38,7 +38,7 @@ const SERIES = [120, 24, 6, 2, 1, 1].map((factorial, at) => Math.LN2 ** (5 - at)
 //   f32[$out] = the highest lane of $best; f32[$out + 4] = lanes of $sum added up
 const [COSINES, COUNT, OUT] = [0, 1, 2];
 const [BEST, SUM, LEFT, MASK, X, N] = [3, 4, 5, 6, 7, 8];
-const { get, set, constant, add } = wasm;
+const { get, set, constant } = wasm;
 
 /** The kernel for one temperature, in cosine; at least 0.075. */
 export function poolingKernel(temperature: number): Kernel {
@@ -65,19 +65,13 @@ export function poolingKernel(temperature: number): Kernel {
     ]),
     ...[...get(N), ...constant(FRACTION_BITS), ...wasm.shiftWords, ...wasm.addWords],
     ...[...get(MASK), ...wasm.and, ...get(SUM), ...wasm.addLanes, ...set(SUM)],
-    ...[...get(COSINES), ...constant(16), ...add, ...set(COSINES)],
+    ...addTo(COSINES, constant(16)),
     ...[...get(LEFT), ...wasm.words(4, 4, 4, 4), ...wasm.subtractWords, ...set(LEFT)],
     ...[...get(COUNT), ...constant(4), ...wasm.subtract, ...set(COUNT)],
     ...[...get(COUNT), ...constant(0), ...wasm.isAbove, ...wasm.branchIf(0), ...wasm.end],
-    ...[...get(OUT), ...maxOfLanes(BEST), ...wasm.storeFloat(0)],
+    ...[...get(OUT), ...foldLanes(BEST, wasm.lane, wasm.maxFloats), ...wasm.storeFloat(0)],
     ...[...get(OUT), ...sumOfLanes(SUM), ...wasm.storeFloat(4)],
   ]);
-}
-
-function maxOfLanes(local: number): number[] {
-  const laneAt = (index: number): number[] => [...get(local), ...wasm.lane(index)];
-  const max = wasm.maxFloats;
-  return [...laneAt(0), ...laneAt(1), ...max, ...laneAt(2), ...laneAt(3), ...max, ...max];
 }
 
 /** The same in a plain loop, in single precision and in the kernel's order: to the bit what the kernel writes. */

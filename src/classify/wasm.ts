@@ -68,13 +68,24 @@ function bytesOf({ buffer }: Float32Array | Int32Array): number[] {
   return [...new Uint8Array(buffer)];
 }
 
-/** The four lanes of a local added up, always in the same order. */
+/** Adds a value to a local. */
+export function addTo(local: number, value: number[]): number[] {
+  return [...wasm.get(local), ...value, ...wasm.add, ...wasm.set(local)];
+}
+
+/** The four lanes of a local made one, always in the same order: `combine` of the first two and of the last two. */
+export function foldLanes(
+  local: number,
+  lane: (index: number) => number[],
+  combine: readonly number[],
+): number[] {
+  const laneAt = (index: number): number[] => [...wasm.get(local), ...lane(index)];
+  return [...laneAt(0), ...laneAt(1), ...combine, ...laneAt(2), ...laneAt(3), ...combine, ...combine];
+}
+
+/** The four floats of a local added up. */
 export function sumOfLanes(local: number): number[] {
-  const laneAt = (index: number): number[] => [...wasm.get(local), ...wasm.lane(index)];
-  return [
-    ...[...laneAt(0), ...laneAt(1), ...wasm.addFloats],
-    ...[...laneAt(2), ...laneAt(3), ...wasm.addFloats, ...wasm.addFloats],
-  ];
+  return foldLanes(local, wasm.lane, wasm.addFloats);
 }
 
 /** One function over one memory, as it is compiled once and made for each memory. */

@@ -1,4 +1,4 @@
-import { Kernel, sumOfLanes, wasm } from '../wasm.js';
+import { addTo, Kernel, sumOfLanes, wasm } from '../wasm.js';
 
 /**
  * Multiplies every vector with every row (a product of matrices, the second one transposed), all inside one
@@ -44,7 +44,6 @@ const [AT, LEFT, TO, I, P] = [7, 8, 9, 10, 11];
 const [FIRST, SECOND, VECTOR, SUMS] = [12, 13, 16, 17];
 const { get, set, constant, add } = wasm;
 const sum = (vector: number, row: number): number => SUMS + vector * ROWS_AT_ONCE + row;
-const addTo = (local: number, value: number[]): number[] => [...get(local), ...value, ...add, ...set(local)];
 const take = (local: number, count: number): number[] => [
   ...[...get(local), ...constant(count), ...wasm.subtract, ...set(local)],
 ];
