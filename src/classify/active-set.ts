@@ -93,11 +93,8 @@ export class ActiveSet {
       if (this.#matters(route, bar, chosen, options)) {
         this.scorer.estimates?.settle(route, scores);
       }
-      // Rounded before anything is compared: what the answer shows must explain the answer.
-      const score = round(scores.score[route]);
-      scores.score[route] = score;
-      scores.similarity[route] = round(scores.similarity[route]);
-      if (score >= this.#thresholdOf(route, options)) {
+      this.#round(route);
+      if (this.#numberOf(scores.score, route) >= this.#thresholdOf(route, options)) {
         if (chosen === undefined || this.#compare(route, chosen) < 0) chosen = route;
         if (options.multi === true) reached.push(route);
       }
@@ -124,6 +121,13 @@ export class ActiveSet {
     };
   }
 
+  /** Rounded before anything is compared: what the answer shows must explain the answer. */
+  #round(route: number): void {
+    const { score, similarity } = this.#scores;
+    score[route] = round(score[route]);
+    similarity[route] = round(similarity[route]);
+  }
+
   /** Puts a route into its place among the best so far, of which `topK` are kept. */
   #insert(route: number, top: number[], topK: number): void {
     const last = top[topK - 1];
@@ -143,13 +147,11 @@ export class ActiveSet {
   #bar(among: Uint32Array, topK: number): number | undefined {
     const { estimates } = this.scorer;
     if (!estimates || among.length <= topK) return undefined;
-    const scores = this.#scores;
     const best: number[] = [];
     for (const route of among) this.#insert(route, best, topK);
     for (const route of best) {
-      estimates.settle(route, scores);
-      scores.score[route] = round(scores.score[route]);
-      scores.similarity[route] = round(scores.similarity[route]);
+      estimates.settle(route, this.#scores);
+      this.#round(route);
     }
     return best.reduce((last, route) => (this.#compare(route, last) > 0 ? route : last));
   }

@@ -50,8 +50,6 @@ export class EarlyRefusal {
 
   /** The application's listener, with this one before it. */
   before(answer: RequestListener): RequestListener {
-    // Each request of a client counts where that is limited; and its refusal costs as little.
-    if (this.#deps.rateLimit) return answer;
     return (request, response) => {
       if (this.#shedder.calm || !this.#concerns(request) || !this.#refuse(request, response)) {
         answer(request, response);
@@ -60,6 +58,8 @@ export class EarlyRefusal {
   }
 
   #concerns(request: IncomingMessage): boolean {
+    // Where requests are limited, each one counts; and refusing it there costs as little.
+    if (this.#deps.rateLimit) return false;
     if (request.method !== 'POST' || !INFERENCE_PATHS.has(pathOf(request))) return false;
     // A browser shows its page only answers with headers that are worked out elsewhere.
     return request.headers.origin === undefined || this.#deps.corsOrigins.length === 0;

@@ -52,11 +52,16 @@ export class RequestRecord {
     const given = context.get('x-request-id');
     const requestId = REQUEST_ID.test(given) ? given : randomUUID();
     const parent = parseTraceparent(context.get('traceparent'));
-    const tracestate = context.get('tracestate');
     this.#deps = deps;
     this.#method = method;
     this.#path = path;
-    this.#span = deps.tracing?.begin({ method, path, requestId, parent, tracestate });
+    this.#span = deps.tracing?.begin({
+      method,
+      path,
+      requestId,
+      parent,
+      tracestate: context.get('tracestate'),
+    });
     const place = this.#span ?? parent;
     this.ids = { request_id: requestId, trace_id: place?.traceId, span_id: place?.spanId };
     deps.metrics.began();
