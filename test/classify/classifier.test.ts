@@ -244,11 +244,10 @@ describe('a batch', () => {
     const { classifier, embedder } = await ready();
     embedder.before = async (text, signal) => {
       if (text === 'bad') throw new AppError('worker_failed', 'died');
-      await waitOr(1_000, signal);
+      // Longer than a test may take.
+      await waitOr(600_000, signal);
     };
-    const started = performance.now();
     expect((await code(classifier.classifyBatch(['good', 'bad', 'good too']))).code).toBe('worker_failed');
-    expect(performance.now() - started).toBeLessThan(500);
     expect(embedder.underway).toBe(0);
   });
 });

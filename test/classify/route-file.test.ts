@@ -57,7 +57,7 @@ describe('a route file', () => {
   }
 
   async function until(what: () => boolean): Promise<void> {
-    for (let i = 0; i < 200 && !what(); i += 1) await waitOr(25, undefined);
+    for (let i = 0; i < 800 && !what(); i += 1) await waitOr(25, undefined);
     expect(what()).toBe(true);
   }
 

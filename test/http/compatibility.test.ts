@@ -4,6 +4,7 @@ import { embeddingResponse, modelList, modelObject, openAiError } from '../../sr
 import { embedResponse, infoResponse, teiError } from '../../src/contract/tei.js';
 import { type Collector, startCollector } from '../support/collector.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { eventually } from '../support/eventually.js';
 import { cosine, goldenCases } from '../support/model.js';
 import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
@@ -216,7 +217,7 @@ describe('a trace', () => {
       'service.name': 'ai-router',
       'deployment.environment.name': 'test',
     });
-    await vi.waitFor(() => {
+    await eventually(() => {
       const line = daemon.lines.find(({ request_id }) => request_id === headers.get('x-request-id'));
       expect(line).toMatchObject({ trace_id: TRACE, span_id: span.spanId });
     });
@@ -233,7 +234,7 @@ describe('a trace', () => {
     const headers = { traceparent, 'x-request-id': 'mine' };
     expect((await empty.post('/classify', { text: 'a' }, headers)).status).toBe(503);
     await empty.post('/classify', { text: 'a' }, { 'x-request-id': 'without' });
-    await vi.waitFor(() => expect(empty.lines.some((line) => line.request_id === 'without')).toBe(true));
+    await eventually(() => expect(empty.lines.some((line) => line.request_id === 'without')).toBe(true));
     const line = (id: string) => empty.lines.find(({ request_id }) => request_id === id);
     expect(line('mine')).toMatchObject({ trace_id: TRACE, span_id: PARENT });
     expect(line('without')).not.toHaveProperty('trace_id');

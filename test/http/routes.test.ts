@@ -6,6 +6,7 @@ import type { Decision } from '../../src/classify/decision.js';
 import type { LintReport } from '../../src/classify/lint.js';
 import type { ProblemBody } from '../../src/contract/problem.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { eventually } from '../support/eventually.js';
 import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
 
@@ -242,7 +243,7 @@ describe('a change', () => {
       },
       { timeout: 10_000, interval: 50 },
     );
-    await vi.waitFor(() =>
+    await eventually(() =>
       expect(daemon.lines.some(({ msg }) => /file was edited and is served again/.test(msg))).toBe(true),
     );
     const back = await edit.change('POST', '/routes/rollback');

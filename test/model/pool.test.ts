@@ -206,11 +206,10 @@ describe('the queue', () => {
     const pool = await serving({ workers: 1, maxQueue: 3 });
     // One at work, three waiting at the worker as one group, three in the queue.
     const taken = [slowText, ...Array.from({ length: 6 }, () => 'hi')].map((text) => pool.embed(text));
-    const start = performance.now();
     const refused = await pool.embed('hi').catch((error: unknown) => error);
-    expect(performance.now() - start).toBeLessThan(200);
     expect(refused).toMatchObject({ code: 'overloaded', retryable: true });
     expect(refused).toHaveProperty('retryAfterMs', expect.any(Number));
+    // At once: the first text is still at work.
     expect(pool.status()).toMatchObject({ waiting: 6, executing: 1 });
     await Promise.all(taken);
     await expect(pool.embed('hi')).resolves.toBeDefined();

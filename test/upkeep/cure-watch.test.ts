@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { layoutOf } from '../../src/cache/layout.js';
 import { CureWatch } from '../../src/upkeep/cure-watch.js';
+import { eventually } from '../support/eventually.js';
 import { temporaryFolder } from '../support/volume.js';
 
 function watchOn(root: string) {
@@ -23,7 +24,7 @@ describe('CureWatch', () => {
     expect(onCured).not.toHaveBeenCalled();
     const { rm } = await import('node:fs/promises');
     await rm(join(folder, 'plain'));
-    await vi.waitFor(() => expect(onCured).toHaveBeenCalledTimes(1));
+    await eventually(() => expect(onCured).toHaveBeenCalledTimes(1));
     await sleep(80);
     expect(onCured).toHaveBeenCalledTimes(1);
   });

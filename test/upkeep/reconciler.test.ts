@@ -1,13 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { blobPath } from '../../src/cache/layout.js';
 import type { Source } from '../../src/cache/source.js';
 import { ContentStore } from '../../src/cache/store.js';
 import { VerifiedBytes } from '../../src/cache/verified-bytes.js';
 import { AppError } from '../../src/errors.js';
 import { Reconciler, type ReconcilerOptions } from '../../src/upkeep/reconciler.js';
+import { eventually } from '../support/eventually.js';
 import { memorySource, recordingLog, smallModel, temporaryFolder } from '../support/volume.js';
 
 async function setup(options: Partial<ReconcilerOptions> & { root?: string } = {}) {
@@ -223,7 +224,7 @@ describe('Reconciler', () => {
       file.path === 'onnx/model.onnx' ? { state: 'corrupt', reason: 'rotten' } : verify(file);
     const first = await reconciler.request('schedule');
     expect(first).toMatchObject({ whole: false, error: undefined });
-    await vi.waitFor(() => expect(reconciler.volumeProblem).toMatchObject({ code: 'volume_unstable' }));
+    await eventually(() => expect(reconciler.volumeProblem).toMatchObject({ code: 'volume_unstable' }));
     expect(reconciler.holdOffMs).toBe(60_000);
     const { verifications } = reconciler.ledger.counters;
     await sleep(200);

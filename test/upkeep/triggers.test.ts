@@ -6,6 +6,7 @@ import { blobPath } from '../../src/cache/layout.js';
 import { ContentStore } from '../../src/cache/store.js';
 import { Reconciler } from '../../src/upkeep/reconciler.js';
 import { isSchedule, QUIET_MS, Triggers } from '../../src/upkeep/triggers.js';
+import { eventually } from '../support/eventually.js';
 import { memorySource, recordingLog, smallModel, temporaryFolder } from '../support/volume.js';
 
 const WAIT = { timeout: 5_000, interval: 20 };
@@ -31,7 +32,7 @@ async function setup(cron = NEVER, onVerified: (blob: string) => void = () => un
     await reconciler.close();
   });
   await reconciler.request('boot');
-  await vi.waitFor(() => expect(triggers.watching).toBe(true));
+  await eventually(() => expect(triggers.watching).toBe(true));
   // The watch starts in the background, and looks around when it stands.
   await sleep(300);
   const runs = () => reconciler.ledger.counters.verifications;

@@ -2,7 +2,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { createMirrorSource } from '../../../src/cache/sources/index.js';
 import { Origin } from '../../support/origin.js';
 import { startRaw } from '../../support/raw-origin.js';
-import { FAST, faultOf, fetchOne } from './collect.js';
+import { ENDLESS_MS, FAST, faultOf, fetchOne } from './collect.js';
 import { content, file, PATH, useServer } from './server.js';
 
 const server = useServer();
@@ -116,12 +116,10 @@ describe('a server that cannot be reached', () => {
 
   it('is not waited for when nothing comes back', async () => {
     const options = { url: 'http://void.test/', repo: 'a/b', revision: 'c' };
-    const limits = { ...FAST, connectTimeoutMs: 100, headersTimeoutMs: 5_000 };
+    const limits = { ...FAST, connectTimeoutMs: 100, headersTimeoutMs: ENDLESS_MS };
     // The wait for a name counts as part of the connection.
     const source = createMirrorSource({ ...options, limits }, { lookup: () => undefined });
     onTestFinished(() => source.close());
-    const began = performance.now();
     expect((await faultOf(fetchOne(source, file))).message).toContain('no connection within 100 ms');
-    expect(performance.now() - began).toBeLessThan(2_000);
   });
 });

@@ -66,12 +66,11 @@ describe('a bundled folder', () => {
     expect((await faultIn(path)).code).toBe('source_wrong_bytes');
   });
 
-  it('refuses a FIFO in the place of a file, at once', async () => {
+  it('refuses a FIFO in the place of a file, waiting for nobody', async () => {
     const path = await folder({ 'onnx/other': bytes });
     execFileSync('mkfifo', [join(path, 'onnx/model.onnx')]);
-    const began = performance.now();
+    // Opened as a file, it would wait for its writer for ever.
     expect((await faultIn(path)).code).toBe('source_wrong_bytes');
-    expect(performance.now() - began).toBeLessThan(1_000);
   });
 
   it('says that a file is a Git LFS pointer', async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { createMirrorSource } from '../../../src/cache/sources/index.js';
 import type { Fault } from '../../support/origin.js';
-import { FAST, faultOf, fetchOne, IMPATIENT, never } from './collect.js';
+import { ENDLESS_MS, FAST, faultOf, fetchOne, IMPATIENT, never } from './collect.js';
 import { file, PATH, SIZE, useServer } from './server.js';
 
 const server = useServer();
@@ -12,12 +12,10 @@ describe('a slow server', () => {
     ['after some bytes', 10_000],
   ])('that falls silent %s is left, as stalled', async (_, afterBytes) => {
     server.origin.faultAlways(PATH, { kind: 'stall', ...(afterBytes === undefined ? {} : { afterBytes }) });
-    const began = performance.now();
     expect(await server.fail({ ...IMPATIENT, attempts: 2 })).toMatchObject({
       code: 'source_stalled',
       retryable: true,
     });
-    expect(performance.now() - began).toBeLessThan(2_000);
     expect(server.origin.requests).toHaveLength(2);
   });
 
@@ -35,10 +33,8 @@ describe('a slow server', () => {
 
   it('does not outlive the deadline, however lively', async () => {
     server.origin.faultAlways(PATH, { kind: 'drip', bytesPerSecond: 20_000 });
-    const began = performance.now();
     const fault = await server.fail({ fileDeadlineMs: 300 });
     expect(fault).toMatchObject({ code: 'source_stalled', message: expect.stringContaining('deadline') });
-    expect(performance.now() - began).toBeLessThan(2_000);
     expect(server.origin.requests).toHaveLength(1);
   });
 
@@ -59,20 +55,23 @@ describe('a download that nobody wants any more', () => {
   it.each<[string, Fault | undefined]>([
     ['before the headers', { kind: 'stall' }],
     ['in the body', { kind: 'stall', afterBytes: 1_000 }],
-    ['between two attempts', { kind: 'status', status: 503, retryAfter: '1' }],
+    ['between two attempts', { kind: 'status', status: 503, retryAfter: '60' }],
   ])('stops at once %s', async (_, fault) => {
     if (fault) server.origin.faultAlways(PATH, fault);
-    const source = server.source({ headersTimeoutMs: 5_000, idleTimeoutMs: 5_000 });
+    const source = server.source({
+      headersTimeoutMs: ENDLESS_MS,
+      idleTimeoutMs: ENDLESS_MS,
+      retryAfterCapMs: ENDLESS_MS,
+      fileDeadlineMs: ENDLESS_MS,
+    });
     const stop = new AbortController();
     setTimeout(() => stop.abort(), 60);
-    const began = performance.now();
     const iterate = async () => {
       for await (const { bytes } of source.deliver([{ file, offset: 0 }], stop.signal)) {
         for await (const piece of bytes) expect(piece.length).toBeGreaterThan(0);
       }
     };
     expect((await faultOf(iterate())).code).toBe('aborted');
-    expect(performance.now() - began).toBeLessThan(2_000);
   });
 
   it('stops while it connects', async () => {
@@ -82,18 +81,16 @@ describe('a download that nobody wants any more', () => {
       { lookup: () => undefined },
     );
     onTestFinished(() => source.close());
-    const began = performance.now();
     const signal = AbortSignal.timeout(50);
     const iterate = async () => {
       for await (const _ of source.deliver([{ file, offset: 0 }], signal));
     };
     expect((await faultOf(iterate())).code).toBe('aborted');
-    expect(performance.now() - began).toBeLessThan(2_000);
   });
 
   it('ends with its source', async () => {
     server.origin.faultAlways(PATH, { kind: 'stall', afterBytes: 1_000 });
-    const source = server.source({ idleTimeoutMs: 5_000 });
+    const source = server.source({ idleTimeoutMs: ENDLESS_MS });
     setTimeout(() => void source.close(), 60);
     expect((await faultOf(fetchOne(source, file))).code).toBe('aborted');
     expect((await faultOf(fetchOne(source, file))).code).toBe('aborted');
