@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseManifest } from '../../../src/cache/manifest.js';
 import { createTokenizer } from '../../../src/model/tokenizer.js';
 import { cpuTimeOf } from '../../cpu-time.js';
@@ -13,6 +14,8 @@ import { type Prober, startProber } from '../prober-process.js';
 const CONNECTIONS = [1, 8, 32] as const;
 /** Probes of a path beside the load: so many that the 99th percentile is not the worst one. */
 const PROBES = 300;
+/** The load stands: its connections are open, and code that was cold is warm. Probes begin then. */
+const STANDS_AFTER_MS = 500;
 /** `/metrics` is no small answer: asked as often as `/health`, it would be the load. */
 const SCRAPED = 3;
 /** The histogram behind `nodejs_eventloop_lag` measures from tick to tick of a timer of this interval. */
@@ -94,10 +97,12 @@ export const closed: Part = async (bench) => {
   samples.note('/metrics beside 32 connections, p99 ms', metrics);
 };
 
-/** p99 of a path asked beside the load, in milliseconds. */
+/** p99 of a path asked beside a load of so many seconds that begins now, in milliseconds. */
 async function probe(bench: Bench, url: string, seconds: number): Promise<number> {
   const { prober } = await meters(bench);
-  const { acceptedP99, refusals } = await prober.probe(url, PROBES / seconds, seconds);
+  await sleep(STANDS_AFTER_MS);
+  const rest = seconds - STANDS_AFTER_MS / 1_000;
+  const { acceptedP99, refusals } = await prober.probe(url, PROBES / rest, rest);
   if (refusals.size > 0) throw new Error(`${url} was refused: ${[...refusals.keys()].join()}`);
   return acceptedP99;
 }
