@@ -24,19 +24,33 @@ export const JSON_TYPES = [JSON_TYPE, '+json'] as const;
 
 /**
  * Reads, decodes and validates a JSON body.
- * @throws AppError `unsupported_media_type`, `body_too_large`, `bad_request`, `malformed_json`,
- * `validation_failed` (with every faulty field)
+ * @throws what {@link readJsonText} and {@link parseJson} throw
  */
 export async function readJson<Schema extends z.ZodType>(
   context: Context,
   schema: Schema,
   maxBytes: number,
 ): Promise<z.output<Schema>> {
+  return parseJson(await readJsonText(context, maxBytes), schema);
+}
+
+/**
+ * Reads and decodes a JSON body.
+ * @throws AppError `unsupported_media_type`, `body_too_large`, `bad_request`, `malformed_json` when it is not UTF-8
+ */
+export async function readJsonText(context: Context, maxBytes: number): Promise<string> {
   requireIdentity(context);
   requireType(context, JSON_TYPES, 'JSON with "Content-Type: application/json"');
   const bytes = await readBytes(context, maxBytes);
   checkShape(bytes);
-  const text = decode(bytes);
+  return decode(bytes);
+}
+
+/**
+ * Parses and validates what {@link readJsonText} read.
+ * @throws AppError `malformed_json`, `validation_failed` (with every faulty field)
+ */
+export function parseJson<Schema extends z.ZodType>(text: string, schema: Schema): z.output<Schema> {
   let json: unknown;
   try {
     json = JSON.parse(text);

@@ -4,14 +4,17 @@ import type { Answered } from '../classify/classifier.js';
 import type { ClassifyOptions, ClassifyRequest, Decision } from '../classify/decision.js';
 import { classifySchemas, type Decisions } from '../contract/classify.js';
 import type { RequestLimits } from '../contract/limits.js';
-import { answerJson } from './answer.js';
-import { readJson } from './body.js';
+import { answerJson, answerJsonText } from './answer.js';
+import { AnswerCache } from './answer-cache.js';
+import { parseJson, readJson, readJsonText } from './body.js';
 import type { DecisionKind, RequestMetrics } from './metrics.js';
 import { noteTimings } from './timings.js';
 import { within } from './within.js';
 
 /** What the classification paths ask. */
 export interface ClassifierPort {
+  /** What decides requests that come now: the same object as long as equal requests get equal answers. */
+  readonly active: object | undefined;
   classify(
     request: ClassifyRequest,
     options: { readonly signal: AbortSignal },
@@ -32,20 +35,37 @@ export interface ClassifyDeps {
   readonly requestTimeoutMs: number;
 }
 
+/** What a remembered answer took. */
+const NO_TIME = { queueMs: 0, tokenizeMs: 0, inferenceMs: 0, scoreMs: 0 } as const;
+
 /** `POST /classify` and `POST /classify/batch`. */
 export function classifyRoutes(router: Router, deps: ClassifyDeps): void {
   const { classifier, limits, requestTimeoutMs, metrics } = deps;
   const schemas = classifySchemas(limits);
 
+  const answers = new AnswerCache();
+
   router.post('/classify', async (context: Context) => {
-    const request = await readJson(context, schemas.single, limits.maxBodyBytes);
-    const { decision, timing, usage } = await within(context, requestTimeoutMs, (stop) =>
-      classifier.classify(request, stop),
-    );
-    noteTimings(context, timing);
-    metrics.read(usage);
-    metrics.decided(decision.route, kindOf(request));
-    answerJson(context, decision satisfies Decision);
+    const body = await readJsonText(context, limits.maxBodyBytes);
+    const { active } = classifier;
+    let answer = answers.get(body, active);
+    if (answer) {
+      metrics.repeated();
+      noteTimings(context, NO_TIME);
+    } else {
+      const request = parseJson(body, schemas.single);
+      const { decision, timing, usage } = await within(context, requestTimeoutMs, (stop) =>
+        classifier.classify(request, stop),
+      );
+      noteTimings(context, timing);
+      const json = JSON.stringify(decision satisfies Decision);
+      answer = { json, usage, route: decision.route, kind: kindOf(request) };
+      // The embedding was remembered, so that this is no text that comes once.
+      if (timing.inferenceMs === 0) answers.keep(body, active, answer);
+    }
+    metrics.read(answer.usage);
+    metrics.decided(answer.route, answer.kind);
+    answerJsonText(context, answer.json);
   });
 
   router.post('/classify/batch', async (context: Context) => {

@@ -13,6 +13,8 @@ export interface RequestMetrics {
   answered(method: string, route: string, status: number, seconds: number): void;
   /** A request failed by name. */
   failed(code: ErrorCode): void;
+  /** A request gets the answer that an equal one got; its text is not looked for among the embeddings. */
+  repeated(): void;
   /** The texts of a request were read. */
   read(usage: TextsUsage): void;
   /** A text was decided; `null` is an abstention. */

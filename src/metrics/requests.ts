@@ -47,8 +47,9 @@ export function requestMetrics(registers: Registry[]): RequestMetrics {
     buckets: BATCH_BUCKETS,
     registers,
   });
-  const totals = { tokens: 0, truncated_texts: 0, truncated_tokens: 0 };
+  const totals = { repeated_requests: 0, tokens: 0, truncated_texts: 0, truncated_tokens: 0 };
   const helps = {
+    repeated_requests: 'Requests that got the answer of an equal one before them',
     tokens: 'Tokens of the texts of requests, as the model sees them',
     truncated_texts: 'Texts that were longer than the model takes',
     truncated_tokens: 'Tokens that were cut off such texts',
@@ -77,6 +78,9 @@ export function requestMetrics(registers: Registry[]): RequestMetrics {
       seconds.observe({ method, route, status: String(status) }, duration);
     },
     failed: (code) => errors.inc({ code }),
+    repeated() {
+      totals.repeated_requests += 1;
+    },
     read(usage) {
       texts.observe(usage.texts);
       totals.tokens += usage.tokens;

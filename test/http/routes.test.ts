@@ -2,6 +2,7 @@ import { copyFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
+import { metricOf } from '../../bench/load/metric.js';
 import type { Decision } from '../../src/classify/decision.js';
 import type { LintReport } from '../../src/classify/lint.js';
 import type { ProblemBody } from '../../src/contract/problem.js';
@@ -250,6 +251,34 @@ describe('a change', () => {
     expect(back.body.source.kind).toBe('version');
     const { body } = await daemon.get<{ checks: { routes: { detail: string } } }>('/health');
     expect(body.checks.routes.detail).toMatch(/version \d+ on top of routes\.yaml/);
+  });
+});
+
+describe('a request that comes again and again', () => {
+  it('gets the same answer, the new one after a change, and its own options count', async () => {
+    const { body: set } = await daemon.get<SetBody>('/routes');
+    await edit.change('PUT', '/routes', { routes: set.routes.filter(({ name }) => name !== 'drinks') });
+    const ask = (options = {}) =>
+      daemon.post<Decision>('/classify', { text: 'a strong coffee, quickly', ...options });
+    const asked = async (): Promise<Decision[]> => {
+      const answers: Decision[] = [];
+      for (let round = 0; round < 4; round += 1) answers.push((await ask()).body);
+      return answers;
+    };
+    const before = await asked();
+    expect(new Set(before.map((answer) => JSON.stringify(answer))).size).toBe(1);
+    expect(before[0]?.route).not.toBe('drinks');
+    // The first was embedded, the second was not and is remembered.
+    expect(await metricOf(daemon.url, 'ai_router_repeated_requests_total')).toBe(2);
+    expect((await ask({ top_k: 1 })).body.candidates).toHaveLength(1);
+    expect((await ask({ threshold: 1 })).body.route).toBeNull();
+    const { headers } = await ask();
+    expect(headers.get('server-timing')).toMatch(/^queue;dur=0.00, tokenize;dur=0.00, inference;dur=0.00/);
+    await edit.change('PUT', '/routes/drinks', drinks);
+    const after = await asked();
+    expect(new Set(after.map((answer) => JSON.stringify(answer))).size).toBe(1);
+    expect(after[0]).toMatchObject({ route: 'drinks' });
+    expect(`"${after[0]?.routes_digest}"`).toBe(await edit.etag());
   });
 });
 
