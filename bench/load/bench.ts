@@ -1,5 +1,5 @@
 import type { Samples } from '../samples.js';
-import type { Server } from './servers.js';
+import type { Server, Yardstick } from './servers.js';
 
 /** What a part of the bench is given. */
 export interface Bench {
@@ -10,7 +10,7 @@ export interface Bench {
   readonly memorySeconds: number;
   /** The servers under load, started when a part first asks for them. */
   daemon(): Promise<Server>;
-  yardstick(name: 'naive' | 'bare'): Promise<Server>;
+  yardstick(name: Yardstick): Promise<Server>;
   /** A new empty folder, gone when the bench ends. */
   folder(): Promise<string>;
   /** Says aloud what is not measured, and why. */

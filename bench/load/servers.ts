@@ -46,8 +46,11 @@ export async function startDaemon(
   return serverOf(child, url, began);
 }
 
-/** Starts one of the servers that the daemon is compared with. */
-export async function startYardstick(name: 'naive' | 'bare'): Promise<Server> {
+/** The servers that the daemon is compared with. */
+export type Yardstick = 'naive' | 'bare' | 'merged';
+
+/** Starts one of them. */
+export async function startYardstick(name: Yardstick): Promise<Server> {
   nextPort += 1;
   const began = performance.now();
   const child = fork(`bench/load/${name}.ts`, {

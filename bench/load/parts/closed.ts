@@ -40,6 +40,7 @@ export const closed: Part = async (bench) => {
   const { url, pid } = await bench.daemon();
   const naive = await bench.yardstick('naive');
   const bare = await bench.yardstick('bare');
+  const merged = await bench.yardstick('merged');
   const [main = 0, ...workers] = familyOf(pid);
   const passes = await rawPasses(bench);
   let before = await rawRate(bench);
@@ -47,6 +48,8 @@ export const closed: Part = async (bench) => {
     const name = `${connections} connection${connections === 1 ? '' : 's'}`;
     const plain = await closedLoop(naive.url, { connections, seconds });
     const least = await closedLoop(bare.url, { connections, seconds });
+    // A single connection has one of its processes only.
+    const together = connections > 1 ? await closedLoop(merged.url, { connections, seconds }) : undefined;
     samples.note(`naive, ${name}, req/s`, plain.rate);
     samples.note(`bare server, ${name}, req/s`, least.rate);
     await lagOf(url);
@@ -73,6 +76,7 @@ export const closed: Part = async (bench) => {
     samples.note(`${name} ÷ bare server`, ours.rate / least.rate);
     samples.note(`${name} ÷ raw limit`, ours.rate / limit);
     samples.note(`bare server, ${name} ÷ raw limit`, least.rate / limit);
+    if (together) samples.note(`merged server, ${name} ÷ raw limit`, together.rate / limit);
     if (connections === 1) {
       samples.note('1 connection, p50 ÷ raw pass with all cores', ours.p50 / passes.wideP50);
       samples.note('1 connection, p50 ÷ raw pass with one thread', ours.p50 / passes.narrowP50);
