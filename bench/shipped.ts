@@ -17,8 +17,6 @@ import { encodeBackground } from '../src/classify/head/background-file.js';
 import { headScoring } from '../src/classify/head/head-scoring.js';
 import { parseRouteSet } from '../src/classify/routes.js';
 import { createPool, type Pool } from '../src/model/pool.js';
-import { readModel } from '../src/read-model.js';
-import { shippedBackground, shippedRoutes } from '../src/route-caches.js';
 import {
   backgroundFile,
   builtInManifest,
@@ -26,7 +24,9 @@ import {
   PACKAGE_ROOT,
   VARIANTS,
   type Variant,
-} from '../src/settings.js';
+} from '../src/program-files.js';
+import { readModel } from '../src/read-model.js';
+import { shippedBackground, shippedRoutes } from '../src/route-caches.js';
 import { fp32Model } from '../test/support/model.js';
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} };

@@ -9,7 +9,7 @@ import { createHeadCache, type HeadCache } from './classify/head/head-cache.js';
 import { type ShippedHeads, withShipped } from './classify/shipped.js';
 import { type ByteStore, createVectorCache, type VectorCache } from './classify/vector-cache.js';
 import { AppError } from './errors.js';
-import { backgroundFile, defaultRoutesFile, VARIANTS } from './settings.js';
+import { backgroundFile, defaultRoutesFile, VARIANTS } from './program-files.js';
 
 /** A file of vectors is never larger than this (1 GiB). */
 const MAX_BYTES = 2 ** 30;

@@ -1,6 +1,5 @@
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { readSmall } from './cache/disk.js';
 import { gather } from './cache/gather.js';
 import type { Manifest } from './cache/manifest.js';
@@ -29,19 +28,16 @@ import { EmbeddingCache } from './model/embedding-cache.js';
 import type { ModelBytes } from './model/model-bytes.js';
 import { ObservedEmbedder } from './model/observed-embedder.js';
 import type { Pool } from './model/pool.js';
+import { compiledRoutesFile, PAGE_FOLDER } from './program-files.js';
 import { bytesByFile, modelFiles, readModel } from './read-model.js';
 import { cacheStatusOf, healthOf, type Parts, reportBody, type State } from './report.js';
 import { routeCaches } from './route-caches.js';
-import { compiledRoutesFile } from './settings.js';
 import { closeSources, createSources } from './sources.js';
 import { StaticFiles } from './static-files.js';
 import { startTracing, type Tracing } from './tracing.js';
 import { Reconciler } from './upkeep/reconciler.js';
 import type { Report } from './upkeep/status.js';
 import { Triggers } from './upkeep/triggers.js';
-
-/** Where `npm run build` puts the page. */
-const PAGE_FOLDER = fileURLToPath(new URL('page/', import.meta.url));
 
 /** Pauses between attempts to load a whole model that did not load, in milliseconds. */
 const LOAD_RETRY_MS = { min: 1_000, max: 60_000 } as const;

@@ -1,15 +1,12 @@
 import { accessSync, constants } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { keys, list, origin, proxy, rate } from './access-settings.js';
 import { SCORING_METHODS, type ScoringMethod } from './classify/scoring-method.js';
 import type { TrustedProxy } from './http/client-address.js';
 import type { RateLimit } from './http/rate-limit.js';
+import { builtInManifest, PACKAGE_ROOT, VARIANTS, type Variant } from './program-files.js';
 import { isSchedule } from './upkeep/triggers.js';
-
-/** The folder that holds `package.json`, `model/` and `routes/`. */
-export const PACKAGE_ROOT = fileURLToPath(new URL('..', import.meta.url));
 
 /** One setting of the program: its environment variable, its default, and how its text is read. */
 export interface Setting<T> {
@@ -30,35 +27,6 @@ const SOURCE_KINDS = ['bundled', 'mirror', 'hub'] as const;
 
 /** The kinds of source that `MODEL_SOURCES` may list. */
 export type SourceKind = (typeof SOURCE_KINDS)[number];
-
-/** The variants of the model whose manifests come with the program. */
-export const VARIANTS = ['q8', 'fp32'] as const;
-
-/** A variant of the built-in model. */
-export type Variant = (typeof VARIANTS)[number];
-
-/** Where the built-in manifest of a variant is. */
-export function builtInManifest(variant: Variant): string {
-  return resolve(PACKAGE_ROOT, variant === 'q8' ? 'model/manifest.json' : `model/manifest.${variant}.json`);
-}
-
-/** Where the vectors of the background texts by the built-in model of a variant are. */
-export function backgroundFile(variant: Variant): string {
-  return resolve(PACKAGE_ROOT, `model/background.${variant}.bin`);
-}
-
-/**
- * Where the vectors of the default routes' texts by the built-in model of a variant are, and their trained head.
- * Only the bundled model's come with the program: whoever downloads weights has time to embed.
- */
-export function defaultRoutesFile(variant: Variant, what: 'vectors' | 'heads'): string {
-  return resolve(PACKAGE_ROOT, `model/default-routes.${variant}.${what}.bin`);
-}
-
-/** Where the build puts the JSON of a route file that comes with the program; `digest` is the sha256 of that file. */
-export function compiledRoutesFile(digest: string): string {
-  return resolve(PACKAGE_ROOT, `dist/routes/${digest}.json`);
-}
 
 function integer(min: number, max: number): (text: string) => number {
   return (text) => {
@@ -247,7 +215,7 @@ export const SETTINGS = {
   }),
   embeddingCacheBytes: setting({
     env: 'EMBEDDING_CACHE_BYTES',
-    help: 'memory for the embeddings of repeated texts; 0 remembers none',
+    help: 'memory for the embeddings of repeated texts; 0 remembers none, nor answers to repeated requests',
     fallback: () => 32 * 2 ** 20,
     parse: integer(0, 2 ** 40),
   }),

@@ -4,8 +4,8 @@ import { expect, it } from 'vitest';
 import { blobPath, layoutOf } from '../src/cache/layout.js';
 import { loadManifest } from '../src/cache/manifest.js';
 import { readPlaced } from '../src/model/read-placed.js';
+import { builtInManifest } from '../src/program-files.js';
 import { modelFiles, placesOf } from '../src/read-model.js';
-import { builtInManifest } from '../src/settings.js';
 import { temporaryFolder } from './support/volume.js';
 
 it('a model lies on the volume, and in the bundled copy only where that is a source', async () => {

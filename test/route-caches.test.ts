@@ -4,8 +4,8 @@ import { layoutOf } from '../src/cache/layout.js';
 import { loadManifest, type Manifest } from '../src/cache/manifest.js';
 import { parseRouteSet } from '../src/classify/routes.js';
 import { textDigest } from '../src/classify/vector-codec.js';
+import { builtInManifest } from '../src/program-files.js';
 import { routeCaches, shippedRoutes } from '../src/route-caches.js';
-import { builtInManifest } from '../src/settings.js';
 import { temporaryFolder } from './support/volume.js';
 
 const set = parseRouteSet(readFileSync('routes/default.yaml', 'utf8'), { origin: 'default.yaml' });

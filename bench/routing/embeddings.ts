@@ -7,7 +7,7 @@ import { createVectorCache } from '../../src/classify/vector-cache.js';
 import { AppError } from '../../src/errors.js';
 import type { Embedder } from '../../src/model/embedder.js';
 import { createPool } from '../../src/model/pool.js';
-import { builtInManifest, PACKAGE_ROOT } from '../../src/settings.js';
+import { builtInManifest, PACKAGE_ROOT } from '../../src/program-files.js';
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
 

@@ -5,8 +5,8 @@ import { type CreateScorer, createRouteScores, type Scorer } from '../../src/cla
 import { embedRoutes, type RouteVectors } from '../../src/classify/vectors.js';
 import { aurocOf } from '../../src/evaluate/measures.js';
 import type { Embedder } from '../../src/model/embedder.js';
+import { builtInManifest } from '../../src/program-files.js';
 import { shippedBackground } from '../../src/route-caches.js';
-import { builtInManifest } from '../../src/settings.js';
 import type { Labelled } from './banking77.js';
 import { setOf } from './methods.js';
 import { calibrationError } from './metrics.js';

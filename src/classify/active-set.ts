@@ -1,5 +1,5 @@
 import { AppError, type FieldIssue } from '../errors.js';
-import { closestNames, compareText } from './closest.js';
+import { compareText, didYouMean } from './closest.js';
 import type { Candidate, ClassifyOptions, Decision, NearestUtterance, RouteMatch } from './decision.js';
 import type { Encoder } from './encoder.js';
 import type { JsonObject, RouteSet } from './route-set.js';
@@ -63,9 +63,7 @@ export class ActiveSet {
       const index = this.set.indexOf.get(name);
       if (index !== undefined) indexes.add(index);
       else if (issues.length < MAX_UNKNOWN_SHOWN) {
-        const near = closestNames(name.slice(0, 128), this.set.indexOf.keys());
-        const hint =
-          near.length === 0 ? '' : `; did you mean ${near.map((route) => `"${route}"`).join(' or ')}?`;
+        const hint = didYouMean(name.slice(0, 128), this.set.indexOf.keys());
         issues.push({ path: `routes[${position}]`, message: `there is no route "${name}"${hint}` });
       }
     }

@@ -10,8 +10,8 @@ import { leaveOneOutRoutes } from '../../src/classify/leave-one-out.js';
 import type { RouteSet } from '../../src/classify/route-set.js';
 import { parseRouteSet } from '../../src/classify/routes.js';
 import { createPool, type Pool } from '../../src/model/pool.js';
+import { backgroundFile, builtInManifest, type Variant } from '../../src/program-files.js';
 import { shippedBackground, shippedRoutes } from '../../src/route-caches.js';
-import { backgroundFile, builtInManifest, type Variant } from '../../src/settings.js';
 import { bundledModel, cosine, headWorker, workerEntry } from '../support/model.js';
 import { IN_SCOPE, IN_SCOPE_UNSEEN, OUT_OF_SCOPE } from './held-out.js';
 

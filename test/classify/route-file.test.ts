@@ -8,7 +8,7 @@ import type { RouteSet } from '../../src/classify/route-set.js';
 import { parseRouteSet } from '../../src/classify/routes.js';
 import { readTextFile } from '../../src/classify/text-file.js';
 import { AppError } from '../../src/errors.js';
-import { compiledRoutesFile } from '../../src/settings.js';
+import { compiledRoutesFile } from '../../src/program-files.js';
 import { waitOr } from './word-embedder.js';
 
 const yaml = (name: string) => `- { name: ${name}, utterances: [hello] }\n`;
