@@ -1,0 +1,118 @@
+import { describe, expect, it } from 'vitest';
+import { silent, slowText, texts, usePools } from './pools.js';
+import { isAlive, pidsOf, until } from './processes.js';
+
+const { serving, alone } = usePools();
+
+describe('a worker lost', () => {
+  it('to a kill in mid-work: replaced, and every answer is right', async () => {
+    const pool = await serving();
+    const [victim] = pidsOf(pool);
+    const many = Array.from({ length: 300 }, (_, index) => texts[index % texts.length] ?? '');
+    let answered = 0;
+    const embeddings = await Promise.all(
+      many.map(async (text) => {
+        const embedding = await pool.embed(text);
+        answered += 1;
+        if (answered === 50 && victim !== undefined) process.kill(victim, 'SIGKILL');
+        return embedding;
+      }),
+    );
+    for (const [index, { vector }] of embeddings.entries())
+      expect(vector).toEqual(alone.get(many[index] ?? ''));
+    await until(() => pool.status().workers.every(({ state }) => state === 'ready'), 'the successor ready');
+    expect(pool.status().totals).toEqual({ embedded: 300, failed: 0, restarts: 1 });
+    expect(pidsOf(pool)).not.toContain(victim);
+  });
+
+  it('to a hang: killed, replaced, and its texts retried', async () => {
+    const pool = await serving({ hangTimeoutMs: 1_500 });
+    const [victim] = pidsOf(pool);
+    if (victim === undefined) throw new Error('no worker');
+    process.kill(victim, 'SIGSTOP');
+    const embeddings = await Promise.all(texts.map((text) => pool.embed(text)));
+    for (const [index, { vector }] of embeddings.entries())
+      expect(vector).toEqual(alone.get(texts[index] ?? ''));
+    await until(() => pool.status().totals.restarts > 0, 'a restart');
+    expect(isAlive(victim)).toBe(false);
+  });
+
+  it('to the same text twice: that text is given up, the one behind it is unharmed, a third worker lives', async () => {
+    const pool = await serving({ workers: 1 });
+    const poison = pool.embed(slowText);
+    poison.catch(() => {});
+    const bystander = pool.embed('hi');
+    for (let kills = 0; kills < 2; kills += 1) {
+      await until(
+        () => pool.status().totals.restarts === kills && pool.status().executing === 1,
+        'the text at work',
+      );
+      for (const pid of pidsOf(pool)) process.kill(pid, 'SIGKILL');
+    }
+    await expect(poison).rejects.toMatchObject({ code: 'worker_failed', retryable: true });
+    expect((await bystander).vector).toEqual(alone.get('hi'));
+    expect(pool.status().totals).toEqual({ embedded: 1, failed: 1, restarts: 2 });
+  });
+
+  it('to one text of a group: that text is found by trying each alone, the others are unharmed', async () => {
+    const pool = await serving({ workers: 1, groupMs: Number.POSITIVE_INFINITY });
+    // While this one is at work, the next three come together as a group.
+    const first = pool.embed(slowText);
+    const bystanders = Promise.all(['hi', 'a'].map((text) => pool.embed(text)));
+    const poison = pool.embed(slowText);
+    poison.catch(() => {});
+    await first;
+    for (let kills = 0; kills < 3; kills += 1) {
+      await until(
+        () => pool.status().totals.restarts === kills && pool.status().executing === 1,
+        'a text at work',
+      );
+      // Alone, the short ones are answered before the slow one comes to work.
+      if (kills > 0) await until(() => pool.status().totals.embedded === 3, 'the bystanders answered');
+      for (const pid of pidsOf(pool)) process.kill(pid, 'SIGKILL');
+    }
+    await expect(poison).rejects.toMatchObject({ code: 'worker_failed', retryable: true });
+    expect((await bystanders).map(({ vector }) => vector)).toEqual([alone.get('hi'), alone.get('a')]);
+    await until(() => pool.status().totals.restarts === 3, 'a third successor');
+    expect(pool.status().totals).toMatchObject({ embedded: 3, failed: 1 });
+  });
+
+  it('again and again: its successors wait longer each time', async () => {
+    const losses: object[] = [];
+    const log = { ...silent, error: (details: object) => losses.push(details) };
+    const pool = await serving({ workers: 1, backoffMinMs: 300, log });
+    for (let deaths = 1; deaths <= 2; deaths += 1) {
+      const start = performance.now();
+      for (const pid of pidsOf(pool)) process.kill(pid, 'SIGKILL');
+      await until(() => pool.status().totals.restarts === deaths, 'a restart');
+      expect(performance.now() - start).toBeGreaterThan(300 * deaths - 20);
+    }
+    expect(losses).toEqual([
+      expect.objectContaining({ reason: 'was ended by SIGKILL', delayMs: 300 }),
+      expect.objectContaining({ reason: 'was ended by SIGKILL', delayMs: 600 }),
+    ]);
+  });
+
+  it('now and then: its successor does not wait longer, for it had served a while', async () => {
+    const delays: unknown[] = [];
+    const log = { ...silent, error: ({ delayMs }: { delayMs?: number }) => delays.push(delayMs) };
+    const pool = await serving({ workers: 1, backoffMinMs: 20, healthyAfterMs: 100, log });
+    for (let deaths = 1; deaths <= 3; deaths += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 150));
+      for (const pid of pidsOf(pool)) process.kill(pid, 'SIGKILL');
+      await until(
+        () => pool.status().totals.restarts === deaths && pool.status().ready,
+        'the successor ready',
+      );
+    }
+    expect(delays).toEqual([20, 20, 20]);
+  });
+
+  it('is not ready while no worker lives, and keeps texts that come meanwhile', async () => {
+    const pool = await serving({ workers: 1, backoffMinMs: 100 });
+    for (const pid of pidsOf(pool)) process.kill(pid, 'SIGKILL');
+    await until(() => !pool.status().ready, 'the death noticed');
+    expect((await pool.embed('hi')).vector).toEqual(alone.get('hi'));
+    expect(pool.status().ready).toBe(true);
+  });
+});
