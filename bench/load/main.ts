@@ -58,6 +58,10 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 const [rounds, seconds] = [Number(values.rounds), Number(values.seconds)];
+if (!(rounds >= 1 && seconds >= 1)) {
+  process.stderr.write(`--rounds and --seconds take numbers from 1 on\n\n${HELP}`);
+  process.exit(2);
+}
 
 const folders: string[] = [];
 const servers = new Map<string, Promise<Server>>();

@@ -1,10 +1,12 @@
 import type { TextsUsage } from '../classify/embed-texts.js';
 import type { DecisionKind } from './metrics.js';
 
-/** Answers that are remembered at most; one takes 2 kB as a rule. */
+/** Answers that are remembered at most: 2 MB as a rule, 16 MB at worst. */
 const MAX_ANSWERS = 1_000;
 /** Longest body and longest answer that are remembered, in characters. */
-const MAX_CHARS = 8_192;
+const MAX_CHARS = 4_096;
+/** How often an answer is given: then its text is looked for again, lest its embedding counts as unused and is forgotten. */
+const MAX_USES = 100;
 
 /** The answer to one body, and what is counted with it. */
 export interface KeptAnswer {
@@ -16,36 +18,35 @@ export interface KeptAnswer {
 
 /**
  * Remembers what bodies were answered that come again and again: neither to parse nor to decide them anew spares half of
- * what they cost. Valid while the same set decides; the least recently used answer goes first.
+ * what they cost. Each set that decides has answers of its own, which go with it; of these, the least recently used goes
+ * first.
  */
 export class AnswerCache {
-  /** In the order of their last use, the latest last. */
-  readonly #answers = new Map<string, KeptAnswer>();
-  #set: object | undefined;
+  /** By body, in the order of their last use, the latest last. */
+  readonly #bySet = new WeakMap<object, Map<string, { readonly answer: KeptAnswer; uses: number }>>();
 
   /**
    * The answer to an equal body, where one is remembered.
-   * @param set what decides now: compared by identity
+   * @param set what decides: told from others by identity
    */
   get(body: string, set: object | undefined): KeptAnswer | undefined {
-    if (set !== this.#set) {
-      this.#answers.clear();
-      this.#set = set;
-    }
-    const answer = body.length <= MAX_CHARS ? this.#answers.get(body) : undefined;
-    if (answer) {
-      this.#answers.delete(body);
-      this.#answers.set(body, answer);
-    }
-    return answer;
+    if (!set || body.length > MAX_CHARS) return undefined;
+    const answers = this.#bySet.get(set);
+    const known = answers?.get(body);
+    if (!answers || !known) return undefined;
+    answers.delete(body);
+    known.uses += 1;
+    if (known.uses < MAX_USES) answers.set(body, known);
+    return known.answer;
   }
 
-  /** Remembers an answer, unless another set decides by now than the one that gave it. */
+  /** Remembers the answer that this set gave. */
   keep(body: string, set: object | undefined, answer: KeptAnswer): void {
-    if (set !== this.#set || Math.max(body.length, answer.json.length) > MAX_CHARS) return;
-    this.#answers.set(body, answer);
-    if (this.#answers.size <= MAX_ANSWERS) return;
-    const [oldest] = this.#answers.keys();
-    if (oldest !== undefined) this.#answers.delete(oldest);
+    if (!set || body.length > MAX_CHARS || answer.json.length > MAX_CHARS) return;
+    const answers = this.#bySet.get(set) ?? new Map();
+    this.#bySet.set(set, answers.set(body, { answer, uses: 0 }));
+    if (answers.size <= MAX_ANSWERS) return;
+    const [oldest] = answers.keys();
+    answers.delete(oldest);
   }
 }

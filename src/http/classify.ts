@@ -60,7 +60,7 @@ export function classifyRoutes(router: Router, deps: ClassifyDeps): void {
       noteTimings(context, timing);
       const json = JSON.stringify(decision satisfies Decision);
       answer = { json, usage, route: decision.route, kind: kindOf(request) };
-      // The embedding was remembered, so that this is no text that comes once.
+      // The text has come before, so its body may have, too.
       if (timing.inferenceMs === 0) answers.keep(body, active, answer);
     }
     metrics.read(answer.usage);

@@ -7,7 +7,6 @@ const answer = (json: string): KeptAnswer => ({ json, usage, route: 'a', kind: '
 
 function holding(count: number): AnswerCache {
   const cache = new AnswerCache();
-  cache.get('', SET);
   for (let n = 0; n < count; n += 1) cache.keep(`body ${n}`, SET, answer(`${n}`));
   return cache;
 }
@@ -19,18 +18,20 @@ describe('AnswerCache', () => {
     expect(cache.get('body 2', SET)).toBeUndefined();
   });
 
-  it('forgets everything when another set decides', () => {
-    const cache = holding(2);
+  it('gives no answer of another set, nor any while none decides', () => {
+    const cache = holding(1);
     expect(cache.get('body 0', {})).toBeUndefined();
-    expect(cache.get('body 1', SET)).toBeUndefined();
+    expect(cache.get('body 0', undefined)).toBeUndefined();
+    cache.keep('body', undefined, answer('nobody'));
+    expect(cache.get('body', undefined)).toBeUndefined();
   });
 
-  it('keeps nothing of a set that does not decide any more', () => {
+  it('takes an answer that comes late, from a set that decides no more, for no other', () => {
     const cache = holding(0);
     const next = {};
-    cache.get('body', next);
+    cache.keep('body', next, answer('new'));
     cache.keep('body', SET, answer('stale'));
-    expect(cache.get('body', next)).toBeUndefined();
+    expect(cache.get('body', next)).toEqual(answer('new'));
   });
 
   it('holds a thousand answers, and forgets the least recently used', () => {
@@ -42,11 +43,20 @@ describe('AnswerCache', () => {
   });
 
   it('keeps neither long bodies nor long answers', () => {
-    const cache = holding(0);
-    const long = 'x'.repeat(8_193);
-    cache.keep(long, SET, answer('short'));
-    cache.keep('short', SET, answer(long));
-    expect(cache.get(long, SET)).toBeUndefined();
+    const longest = 'x'.repeat(4_096);
+    const cache = holding(999);
+    cache.keep(longest, SET, answer(longest));
+    expect(cache.get(longest, SET)).toBeDefined();
+    cache.keep(`${longest}x`, SET, answer('short'));
+    cache.keep('short', SET, answer(`${longest}x`));
     expect(cache.get('short', SET)).toBeUndefined();
+    // Nothing had to make room for them.
+    expect(cache.get('body 0', SET)).toBeDefined();
+  });
+
+  it('gives an answer a hundred times, so that what it came from is used now and then', () => {
+    const cache = holding(1);
+    for (let use = 0; use < 100; use += 1) expect(cache.get('body 0', SET)).toBeDefined();
+    expect(cache.get('body 0', SET)).toBeUndefined();
   });
 });

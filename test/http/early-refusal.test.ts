@@ -133,7 +133,7 @@ describe('a client that floods', () => {
 
   it('gets answers all the same', async () => {
     const before = answers.get(200) ?? 0;
-    await expect.poll(() => (answers.get(200) ?? 0) - before, { timeout: 20_000 }).toBeGreaterThan(5);
+    await expect.poll(() => (answers.get(200) ?? 0) - before).toBeGreaterThan(5);
     expect([...answers.keys()].sort()).toEqual([200, 503]);
   });
 

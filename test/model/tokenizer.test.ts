@@ -64,8 +64,9 @@ describe('odd texts', () => {
   });
 });
 
-// Each of these is quadratic somewhere in a naive pipeline; 200,000 alternating marks then take ten seconds.
-describe('time linear in the text', () => {
+// Each of these is quadratic somewhere in a naive pipeline; 200,000 alternating marks then take ten seconds. Counted is
+// where it was; what hangs elsewhere ends with the test's time.
+describe('work linear in the text', () => {
   it.each([
     ['ideographs', '東京の天気'.repeat(4_000)],
     ['one character, no blank', 'a'.repeat(200_000)],
@@ -77,6 +78,8 @@ describe('time linear in the text', () => {
   ])('%s', (_, text) => {
     const { ids, work } = encodeCounted(text);
     expect(ids.length).toBeLessThanOrEqual(256);
+    // It is counted at all.
+    expect(encodeCounted('a word').work).toBeGreaterThan(0);
     expect(work / text.length).toBeLessThan(500);
   });
 });

@@ -9,7 +9,7 @@ import { isSchedule, QUIET_MS, Triggers } from '../../src/upkeep/triggers.js';
 import { eventually } from '../support/eventually.js';
 import { memorySource, recordingLog, smallModel, temporaryFolder } from '../support/volume.js';
 
-const WAIT = { timeout: 5_000, interval: 20 };
+const WAIT = { timeout: 20_000, interval: 20 };
 const NEVER = '0 0 29 2 *';
 
 /** @param onVerified runs after the first verification, before anything watches */

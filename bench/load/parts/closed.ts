@@ -2,13 +2,13 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseManifest } from '../../../src/cache/manifest.js';
 import { createTokenizer } from '../../../src/model/tokenizer.js';
+import { metricOf } from '../../../test/support/metric.js';
 import { cpuTimeOf } from '../../cpu-time.js';
 import { familyOf } from '../../memory.js';
 import { type Passes, runTogether, startPasses } from '../../raw/passes-process.js';
 import { modelPath, type Row } from '../../raw/runtime.js';
 import type { Bench, Goal, Part } from '../bench.js';
 import { type ClosedLoop, closedLoop, freshText } from '../closed-loop.js';
-import { metricOf } from '../metric.js';
 import { type Prober, startProber } from '../prober-process.js';
 
 const CONNECTIONS = [1, 8, 32] as const;

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { metricOf } from '../../../test/support/metric.js';
 import { familyOf, memoryOf } from '../../memory.js';
 import type { Goal, Part } from '../bench.js';
 import { closedLoop } from '../closed-loop.js';
-import { metricOf } from '../metric.js';
 import { startDaemon } from '../servers.js';
 
 /**

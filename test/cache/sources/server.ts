@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished } from 'vitest';
 import {
   createMirrorSource,
   type HttpSource,
@@ -7,6 +7,7 @@ import {
 } from '../../../src/cache/sources/index.js';
 import type { AppError } from '../../../src/errors.js';
 import { generated, pin } from '../../support/content.js';
+import { eventually } from '../../support/eventually.js';
 import { Origin } from '../../support/origin.js';
 import { type Arrived, FAST, faultOf, fetchOne } from './collect.js';
 
@@ -26,6 +27,8 @@ export interface Server {
   source(limits?: Partial<WireLimits>, url?: string): HttpSource;
   /** Downloads the file. */
   fetch(limits?: Partial<WireLimits>, offset?: number): Promise<Arrived>;
+  /** Resolves when a request has come. */
+  asked(): Promise<void>;
   /** Downloads the file, and returns the fault that this ends with. */
   fail(limits?: Partial<WireLimits>): Promise<AppError>;
 }
@@ -65,6 +68,7 @@ export function useServer(): Server {
     events,
     source,
     fetch,
+    asked: () => eventually(() => expect(origin.requests).not.toEqual([])),
     fail: (limits) => faultOf(fetch(limits)),
   };
 }
