@@ -57,6 +57,9 @@ export class Fifo<T> {
     else this.#first = node.after;
     if (node.after) node.after.before = node.before;
     else this.#last = node.before;
+    // Chained to the next one, a node that lived long enough to be old garbage would keep all that come after it.
+    node.before = undefined;
+    node.after = undefined;
     this.#size -= 1;
   }
 }

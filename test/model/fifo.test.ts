@@ -37,3 +37,12 @@ it('ignores the removal of a value that has left', () => {
   fifo.remove(node);
   expect(drain(fifo)).toEqual([2]);
 });
+
+it('lets go of the others when a node leaves, lest old garbage keep all that came after it', () => {
+  const fifo = new Fifo<number>();
+  const nodes = [0, 1, 2].map((value) => fifo.push(value));
+  fifo.shift();
+  fifo.shift();
+  for (const node of nodes.slice(0, 2)) expect(node).toMatchObject({ before: undefined, after: undefined });
+  expect(drain(fifo)).toEqual([2]);
+});
