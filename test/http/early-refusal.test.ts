@@ -33,10 +33,13 @@ function ask({ key, path = '/classify', body = 'not JSON', headers = {} }: Sent)
   });
 }
 
-/** Asks until the answer has this status; a flood takes its time to begin, and breathes. */
-async function until(status: number, sent: Sent): Promise<Response> {
+/**
+ * Asks until the answer has this status; a flood takes its time to begin, and breathes.
+ * @param sent made anew each time: a text that was let in once is known, and never refused again
+ */
+async function until(status: number, sent: () => Sent): Promise<Response> {
   for (;;) {
-    const response = await ask(sent);
+    const response = await ask(sent());
     if (response.status === status) return response;
     await response.body?.cancel();
     await sleep(1);
@@ -75,7 +78,7 @@ beforeAll(async () => {
 
 describe('a client that floods', () => {
   it('is refused before its request is read, as it is afterwards', async () => {
-    const early = await until(503, { key: GREEDY, headers: { 'x-request-id': 'my-own' } });
+    const early = await until(503, () => ({ key: GREEDY, headers: { 'x-request-id': 'my-own' } }));
     const body = await early.json();
     expect(body).toEqual({
       type: 'about:blank',
@@ -91,23 +94,27 @@ describe('a client that floods', () => {
     expect(early.headers.get('server-timing')).toMatch(/^total;dur=\d+\.\d\d$/);
     // Pages are told in the way that takes longer; it has the same headers, and two of its own.
     const origin = 'https://app.example.org';
-    const body2 = JSON.stringify({ text: 'one more' });
-    const usual = await until(503, { key: GREEDY, body: body2, headers: { origin } });
+    const usual = await until(503, () => {
+      texts += 1;
+      return { key: GREEDY, body: JSON.stringify({ text: `one more ${texts}` }), headers: { origin } };
+    });
     expect(usual.headers.get('access-control-allow-origin')).toBe(origin);
     const names = [...usual.headers.keys()].filter((name) => !/^(access-control-|vary$)/.test(name));
     expect([...early.headers.keys()].sort()).toEqual(names.sort());
   });
 
   it('is told so in the words of the API that it speaks', async () => {
-    const openAi = await until(503, { key: GREEDY, path: '/v1/embeddings' });
+    const openAi = await until(503, () => ({ key: GREEDY, path: '/v1/embeddings' }));
     expect(await openAi.json()).toMatchObject({ error: { type: 'server_error', code: 'overloaded' } });
-    const tei = await until(429, { key: GREEDY, path: '/embed' });
+    const tei = await until(429, () => ({ key: GREEDY, path: '/embed' }));
     expect(await tei.json()).toMatchObject({ error_type: 'Overloaded' });
     expect(tei.headers.get('retry-after')).toMatch(/^\d+$/);
   });
 
   it.each(['/classify?again', '/Classify', '/classify/'])('is told so at %s, too', async (path) => {
-    expect(await (await until(503, { key: GREEDY, path })).json()).toMatchObject({ code: 'overloaded' });
+    expect(await (await until(503, () => ({ key: GREEDY, path }))).json()).toMatchObject({
+      code: 'overloaded',
+    });
   });
 
   it('keeps its connection, however much of a body is still to come', async () => {
@@ -138,7 +145,7 @@ describe('a client that floods', () => {
   });
 
   it('is logged and counted', async () => {
-    const early = await until(503, { key: GREEDY, headers: { 'x-request-id': 'to-be-found' } });
+    const early = await until(503, () => ({ key: GREEDY, headers: { 'x-request-id': 'to-be-found' } }));
     await early.body?.cancel();
     await expect
       .poll(() => daemon.lines.findLast((line) => line.request_id === 'to-be-found'), { timeout: 5_000 })
