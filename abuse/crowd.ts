@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { setPriority } from 'node:os';
 import { answerOf } from '../bench/answer-of.js';
+import { cpuTimeOf } from '../bench/cpu-time.js';
 import type { Sandbox } from '../campaign/sandbox.js';
 import type { CrowdWork } from './crowd-process.js';
 
@@ -54,6 +55,11 @@ export class Crowd {
     await answerOf(child, 'the crowd');
     if (niceness > 0 && child.pid !== undefined) setPriority(child.pid, niceness);
     return new Crowd(child);
+  }
+
+  /** Processor time that it has taken so far, in milliseconds. */
+  get cpuMs(): number {
+    return cpuTimeOf(this.#child.pid ?? 0);
   }
 
   /** Lets it do something, beside whatever else it does. */

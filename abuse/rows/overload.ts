@@ -16,6 +16,17 @@ const MAX_HEALTH_MS = 20;
 const MAX_RECOVERY_MS = 2_000;
 /** More clients than workers, so that none of them ever idles. */
 const CAPACITY_CLIENTS = 16;
+const CORES = availableParallelism();
+
+/** Makes a function that tells how many cores a crowd has taken since it was asked last, on average. */
+function clientCores(crowd: Crowd): () => number {
+  let [at, cpuMs] = [performance.now(), crowd.cpuMs];
+  return () => {
+    const [since, before] = [at, cpuMs];
+    [at, cpuMs] = [performance.now(), crowd.cpuMs];
+    return (cpuMs - before) / (at - since);
+  };
+}
 
 async function overload(trial: Trial): Promise<void> {
   const { short } = trial;
@@ -23,7 +34,7 @@ async function overload(trial: Trial): Promise<void> {
   const seconds = short ? 1 : 12;
   const daemon = await trial.sandbox.daemon({
     MODEL_CACHE_DIR: await trial.sandbox.filledVolume(),
-    INFERENCE_WORKERS: String(availableParallelism()),
+    INFERENCE_WORKERS: String(CORES),
     // The flood comes from one machine over as many connections as it needs.
     MAX_CONNECTIONS: '100000',
     REQUEST_TIMEOUT_MS: '30000',
@@ -32,21 +43,27 @@ async function overload(trial: Trial): Promise<void> {
   await daemon.ready(60_000);
   const crowd = await Crowd.start(trial.sandbox);
   await crowd.do('capacityOf', daemon.url, CAPACITY_CLIENTS, short ? 0.5 : 3);
+  const coresOf = clientCores(crowd);
   const capacity = await crowd.do('capacityOf', daemon.url, CAPACITY_CLIENTS, seconds);
+  const usualCores = coresOf();
   trial.note(
-    `capacity ${capacity.toFixed(0)} answers a second (${CAPACITY_CLIENTS} clients in a closed loop)`,
+    `capacity ${capacity.toFixed(0)} answers a second (${CAPACITY_CLIENTS} clients in a closed loop, which took ${usualCores.toFixed(2)} cores)`,
   );
   let calmP99 = Number.NaN;
   for (const share of short ? [0.5, 4] : SHARES) {
     const monitor = new Monitor(daemon.url);
+    coresOf();
     const result = await crowd.do('openLoop', daemon.url, share * capacity, seconds);
+    const cores = coresOf();
     const ended = performance.now();
+    // The clients share the daemon's cores here, and a flood of them takes more than those by whom capacity was measured.
+    const left = Math.min(1, (CORES - cores) / (CORES - usualCores));
     await monitor.stop();
     const p99 = quantile(result.settled.accepted, 0.99);
     if (share === 0.8) calmP99 = p99;
     const percent = `${Math.round(share * 100)} %`;
-    trial.note(figures(percent, result, monitor, capacity));
-    await judgeShare(trial, percent, { result, monitor, p99, calmP99, share, capacity });
+    trial.note(`${figures(percent, result, monitor, capacity)}; the clients took ${cores.toFixed(2)} cores`);
+    await judgeShare(trial, percent, { result, monitor, p99, calmP99, share, capacity: left * capacity });
     if (share === 4 && !short) await recovers(trial, daemon.url, calmP99, ended);
     await sleep(short ? 0 : 2_000);
   }
@@ -70,6 +87,7 @@ interface ShareFacts {
   readonly p99: number;
   readonly calmP99: number;
   readonly share: number;
+  /** Answers a second that the cores which the clients leave are good for. */
   readonly capacity: number;
 }
 
