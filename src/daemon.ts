@@ -103,6 +103,14 @@ function guard(logger: ProcessLogger, exit: (code: number) => never): void {
   };
   process.on('uncaughtException', (error) => fatal(error, 'uncaught exception'));
   process.on('unhandledRejection', (reason) => fatal(reason, 'unhandled rejection'));
+  // Node would write them to stderr in words of its own, beside a log that programs read. What a package still uses of
+  // an old Node is its maintainers' affair.
+  process.removeAllListeners('warning');
+  process.on('warning', ({ name, message }) => {
+    const { log } = logger;
+    if (name === 'DeprecationWarning') log.debug({ name, message }, 'deprecated');
+    else log.warn({ name, message }, 'warning of Node');
+  });
   // A reader of our output that went away is no reason to stop serving.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
 }

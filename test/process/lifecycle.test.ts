@@ -269,6 +269,31 @@ describe('a daemon', () => {
     expect(await daemon.stop()).toEqual({ code: 0, signal: null });
   });
 
+  it('logs what Node warns of, rather than let it write between the lines', async () => {
+    const warn = `process.on('SIGUSR2', () => {
+      process.emitWarning('careful');
+      process.emitWarning('out of date', 'DeprecationWarning');
+    })`;
+    const daemon = await startDaemon({
+      MODEL_CACHE_DIR: await temporaryFolder(),
+      NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(warn)}`,
+      ...OFFLINE,
+    });
+    await daemon.ready();
+    daemon.child.kill('SIGUSR2');
+    await eventually(() =>
+      expect(daemon.lines.find(({ msg }) => msg === 'warning of Node')).toMatchObject({
+        level: 40,
+        name: 'Warning',
+        message: 'careful',
+      }),
+    );
+    await daemon.stop();
+    // A package's use of what is out of date is for those who ask for debug.
+    expect(daemon.lines.filter(({ msg }) => msg === 'deprecated')).toEqual([]);
+    expect(daemon.stderr()).toBe('');
+  });
+
   it('takes up an edited route file, refuses a broken one, and goes on', async () => {
     const folder = await temporaryFolder();
     const routes = join(folder, 'routes.yaml');
