@@ -18,14 +18,11 @@ const MAX_RECOVERY_MS = 2_000;
 const CAPACITY_CLIENTS = 16;
 const CORES = availableParallelism();
 
-/** Makes a function that tells how many cores a crowd has taken since it was asked last, on average. */
-function clientCores(crowd: Crowd): () => number {
-  let [at, cpuMs] = [performance.now(), crowd.cpuMs];
-  return () => {
-    const [since, before] = [at, cpuMs];
-    [at, cpuMs] = [performance.now(), crowd.cpuMs];
-    return (cpuMs - before) / (at - since);
-  };
+/** What came of a crowd's work, and how many cores the crowd took for it, on average. */
+async function withCores<Result>(crowd: Crowd, work: () => Promise<Result>): Promise<[Result, number]> {
+  const [since, before] = [performance.now(), crowd.cpuMs];
+  const result = await work();
+  return [result, (crowd.cpuMs - before) / (performance.now() - since)];
 }
 
 async function overload(trial: Trial): Promise<void> {
@@ -43,18 +40,18 @@ async function overload(trial: Trial): Promise<void> {
   await daemon.ready(60_000);
   const crowd = await Crowd.start(trial.sandbox);
   await crowd.do('capacityOf', daemon.url, CAPACITY_CLIENTS, short ? 0.5 : 3);
-  const coresOf = clientCores(crowd);
-  const capacity = await crowd.do('capacityOf', daemon.url, CAPACITY_CLIENTS, seconds);
-  const usualCores = coresOf();
+  const [capacity, usualCores] = await withCores(crowd, () =>
+    crowd.do('capacityOf', daemon.url, CAPACITY_CLIENTS, seconds),
+  );
   trial.note(
     `capacity ${capacity.toFixed(0)} answers a second (${CAPACITY_CLIENTS} clients in a closed loop, which took ${usualCores.toFixed(2)} cores)`,
   );
   let calmP99 = Number.NaN;
   for (const share of short ? [0.5, 4] : SHARES) {
     const monitor = new Monitor(daemon.url);
-    coresOf();
-    const result = await crowd.do('openLoop', daemon.url, share * capacity, seconds);
-    const cores = coresOf();
+    const [result, cores] = await withCores(crowd, () =>
+      crowd.do('openLoop', daemon.url, share * capacity, seconds),
+    );
     const ended = performance.now();
     // The clients share the daemon's cores here, and a flood of them takes more than those by whom capacity was measured.
     const left = Math.min(1, (CORES - cores) / (CORES - usualCores));

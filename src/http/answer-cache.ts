@@ -16,14 +16,16 @@ export interface KeptAnswer {
   readonly kind: DecisionKind;
 }
 
+/** Answers of one set by body, in the order of their last use, the latest last. */
+type Kept = Map<string, { readonly answer: KeptAnswer; uses: number }>;
+
 /**
  * Remembers what bodies were answered that come again and again: neither to parse nor to decide them anew spares half of
  * what they cost. Each set that decides has answers of its own, which go with it; of these, the least recently used goes
  * first.
  */
 export class AnswerCache {
-  /** By body, in the order of their last use, the latest last. */
-  readonly #bySet = new WeakMap<object, Map<string, { readonly answer: KeptAnswer; uses: number }>>();
+  readonly #bySet = new WeakMap<object, Kept>();
 
   /**
    * The answer to an equal body, where one is remembered.
@@ -43,10 +45,12 @@ export class AnswerCache {
   /** Remembers the answer that this set gave. */
   keep(body: string, set: object | undefined, answer: KeptAnswer): void {
     if (!set || body.length > MAX_CHARS || answer.json.length > MAX_CHARS) return;
-    const answers = this.#bySet.get(set) ?? new Map();
-    this.#bySet.set(set, answers.set(body, { answer, uses: 0 }));
-    if (answers.size <= MAX_ANSWERS) return;
-    const [oldest] = answers.keys();
-    answers.delete(oldest);
+    const answers: Kept = this.#bySet.get(set) ?? new Map();
+    this.#bySet.set(set, answers);
+    answers.set(body, { answer, uses: 0 });
+    for (const oldest of answers.keys()) {
+      if (answers.size <= MAX_ANSWERS) break;
+      answers.delete(oldest);
+    }
   }
 }

@@ -3,6 +3,7 @@ import { Classifier, type ClassifierOptions } from '../../src/classify/classifie
 import { parseRouteSet } from '../../src/classify/routes.js';
 import type { Scorer } from '../../src/classify/scorer.js';
 import { AppError } from '../../src/errors.js';
+import { ENDLESS_MS } from '../support/eventually.js';
 import { MODEL, WordEmbedder, waitOr } from './word-embedder.js';
 
 const SET = parseRouteSet(
@@ -244,8 +245,7 @@ describe('a batch', () => {
     const { classifier, embedder } = await ready();
     embedder.before = async (text, signal) => {
       if (text === 'bad') throw new AppError('worker_failed', 'died');
-      // Longer than a test may take.
-      await waitOr(600_000, signal);
+      await waitOr(ENDLESS_MS, signal);
     };
     expect((await code(classifier.classifyBatch(['good', 'bad', 'good too']))).code).toBe('worker_failed');
     expect(embedder.underway).toBe(0);

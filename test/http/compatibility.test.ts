@@ -1,5 +1,5 @@
 import OpenAI from 'openai';
-import { beforeAll, describe, expect, it, vi } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { embeddingResponse, modelList, modelObject, openAiError } from '../../src/contract/openai.js';
 import { embedResponse, infoResponse, teiError } from '../../src/contract/tei.js';
 import { type Collector, startCollector } from '../support/collector.js';
@@ -198,14 +198,11 @@ describe('a trace', () => {
       { text: 'a text of a trace' },
       { traceparent: `00-${TRACE}-${PARENT}-01`, tracestate: 'vendor=1' },
     );
-    const span = await vi.waitFor(
-      () => {
-        const found = collector.spans.find(({ traceId }) => traceId === TRACE);
-        if (!found) throw new Error('no span came');
-        return found;
-      },
-      { timeout: 20_000, interval: 20 },
-    );
+    const span = await eventually(() => {
+      const found = collector.spans.find(({ traceId }) => traceId === TRACE);
+      if (!found) throw new Error('no span came');
+      return found;
+    });
     expect(span).toMatchObject({ name: 'POST /classify', kind: 2, parentSpanId: PARENT });
     expect(span.attributes).toMatchObject({
       'http.route': '/classify',
@@ -263,14 +260,11 @@ it('no text and no key leaves the process but in answers', async () => {
   for (const [index, [path, body, headers]] of posts.entries()) {
     await daemon.post(path, body, { ...headers, 'x-request-id': ids[index] ?? '' });
   }
-  await vi.waitFor(
-    () => {
-      const logged = new Set(daemon.lines.map(({ request_id }) => request_id));
-      const sent = new Set(collector.spans.map(({ attributes }) => attributes['ai_router.request_id']));
-      expect(ids.filter((id) => !logged.has(id) || !sent.has(id))).toEqual([]);
-    },
-    { timeout: 20_000, interval: 20 },
-  );
+  await eventually(() => {
+    const logged = new Set(daemon.lines.map(({ request_id }) => request_id));
+    const sent = new Set(collector.spans.map(({ attributes }) => attributes['ai_router.request_id']));
+    expect(ids.filter((id) => !logged.has(id) || !sent.has(id))).toEqual([]);
+  });
   const metrics = await (await fetch(`${daemon.url}/metrics`)).text();
   expect(metrics).toContain('ai_router_decisions_total{route="(labels)"} 1');
   for (const trail of [

@@ -155,10 +155,7 @@ describe('SIGTERM', () => {
     onTestFinished(() => hub.close());
     const env = { MODEL_CACHE_DIR: volume, MODEL_SOURCES: 'hub', HF_ENDPOINT: hub.endpoint.url };
     const first = await startDaemon(env);
-    await vi.waitFor(() => expect(hub.cdn.bytesSent).toBeGreaterThan(6_000_000), {
-      timeout: 20_000,
-      interval: 20,
-    });
+    await eventually(() => expect(hub.cdn.bytesSent).toBeGreaterThan(6_000_000));
     expect(await first.stop()).toEqual({ code: 0, signal: null });
     const sent = hub.cdn.bytesSent;
     const size = Math.max(...pinned.map((file: { size: number }) => file.size));

@@ -1,7 +1,7 @@
 import { unlinkSync } from 'node:fs';
 import { chmod, mkdir, open, rm, unlink, utimes, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { blobPath } from '../../src/cache/layout.js';
 import { ContentStore } from '../../src/cache/store.js';
 import { Reconciler } from '../../src/upkeep/reconciler.js';
@@ -9,7 +9,6 @@ import { isSchedule, QUIET_MS, Triggers } from '../../src/upkeep/triggers.js';
 import { eventually } from '../support/eventually.js';
 import { memorySource, recordingLog, smallModel, temporaryFolder } from '../support/volume.js';
 
-const WAIT = { timeout: 20_000, interval: 20 };
 const NEVER = '0 0 29 2 *';
 
 /** @param onVerified runs after the first verification, before anything watches */
@@ -47,10 +46,7 @@ describe('Triggers', () => {
     // A repair is our own write as well: one run for the corruption, none for the mending.
     await chmod(blob, 0o644);
     await writeFile(blob, 'rot');
-    await vi.waitFor(
-      () => expect(reconciler.lastReport).toMatchObject({ reason: 'change', whole: true }),
-      WAIT,
-    );
+    await eventually(() => expect(reconciler.lastReport).toMatchObject({ reason: 'change', whole: true }));
     await sleep(QUIET_MS * 6);
     expect(runs()).toBeLessThanOrEqual(3);
     const settled = runs();
@@ -65,39 +61,33 @@ describe('Triggers', () => {
     await handle.write(Buffer.of(1), 0, 1, 1000);
     await handle.write(Buffer.of(2), 0, 1, 1001);
     await handle.close();
-    await vi.waitFor(() => expect(reconciler.ledger.counters.repairs).toBe(1), WAIT);
+    await eventually(() => expect(reconciler.ledger.counters.repairs).toBe(1));
   });
 
   it('request a verification when only the mode changes', async () => {
     const { reconciler, blob } = await setup();
     await chmod(blob, 0o600);
-    await vi.waitFor(() => expect(reconciler.lastReport).toMatchObject({ reason: 'change' }), WAIT);
+    await eventually(() => expect(reconciler.lastReport).toMatchObject({ reason: 'change' }));
   });
 
   it('request one when a blob is removed before the watch stands', async () => {
     const { reconciler } = await setup(NEVER, (blob) => unlinkSync(blob));
-    await vi.waitFor(() => expect(reconciler.lastReport).toMatchObject({ reason: 'change' }), WAIT);
+    await eventually(() => expect(reconciler.lastReport).toMatchObject({ reason: 'change' }));
   });
 
   it('request one when a blob is removed', async () => {
     const { reconciler, blob } = await setup();
     await unlink(blob);
-    await vi.waitFor(
-      () => expect(reconciler.lastReport).toMatchObject({ reason: 'change', whole: true }),
-      WAIT,
-    );
+    await eventually(() => expect(reconciler.lastReport).toMatchObject({ reason: 'change', whole: true }));
   });
 
   it('watch again after the whole volume was wiped', async () => {
     const { reconciler, store, blob } = await setup();
     await rm(store.layout.root, { recursive: true });
-    await vi.waitFor(
-      () => expect(reconciler.lastReport).toMatchObject({ reason: 'change', whole: true }),
-      WAIT,
-    );
+    await eventually(() => expect(reconciler.lastReport).toMatchObject({ reason: 'change', whole: true }));
     await sleep(500);
     await unlink(blob);
-    await vi.waitFor(() => expect(reconciler.ledger.counters.downloads).toBe(7), WAIT);
+    await eventually(() => expect(reconciler.ledger.counters.downloads).toBe(7));
   });
 
   it('make at most a few runs of ten thousand events', async () => {
@@ -114,7 +104,7 @@ describe('Triggers', () => {
   it('verify by the clock, and tell when the next run is due', async () => {
     const { reconciler, triggers } = await setup('* * * * * *');
     expect(triggers.nextRun?.getTime()).toBeGreaterThan(Date.now() - 1_000);
-    await vi.waitFor(() => expect(reconciler.lastReport).toMatchObject({ reason: 'schedule' }), WAIT);
+    await eventually(() => expect(reconciler.lastReport).toMatchObject({ reason: 'schedule' }));
     await triggers.close();
     expect(triggers.nextRun).toBeUndefined();
     expect(triggers.watching).toBe(false);

@@ -1,7 +1,4 @@
-import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseManifest } from '../../../src/cache/manifest.js';
-import { createTokenizer } from '../../../src/model/tokenizer.js';
 import { metricOf } from '../../../test/support/metric.js';
 import { cpuTimeOf } from '../../cpu-time.js';
 import { familyOf } from '../../memory.js';
@@ -9,6 +6,7 @@ import { type Passes, runTogether, startPasses } from '../../raw/passes-process.
 import { modelPath, type Row } from '../../raw/runtime.js';
 import type { Bench, Goal, Part } from '../bench.js';
 import { type ClosedLoop, closedLoop, freshText } from '../closed-loop.js';
+import { loadPlainTokenizer } from '../plain-embedder.js';
 import { type Prober, startProber } from '../prober-process.js';
 
 const CONNECTIONS = [1, 8, 32] as const;
@@ -178,9 +176,7 @@ function tokenized(): (readonly Row[])[] {
 }
 
 function tokenize(): (readonly Row[])[] {
-  const { embedding } = parseManifest(readFileSync('model/manifest.json', 'utf8'), 'manifest.json');
-  const read = (path: string): Buffer => readFileSync(`model/${path}`);
-  const tokenizer = createTokenizer(read(embedding.tokenizer), read(embedding.tokenizer_config), embedding);
+  const tokenizer = loadPlainTokenizer();
   return Array.from({ length: 500 }, () => [tokenizer.encode(freshText()).ids]);
 }
 

@@ -1,8 +1,9 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { createMirrorSource } from '../../../src/cache/sources/index.js';
+import { ENDLESS_MS } from '../../support/eventually.js';
 import { Origin } from '../../support/origin.js';
 import { startRaw } from '../../support/raw-origin.js';
-import { ENDLESS_MS, FAST, faultOf, fetchOne } from './collect.js';
+import { FAST, faultOf, fetchOne } from './collect.js';
 import { content, file, PATH, useServer } from './server.js';
 
 const server = useServer();

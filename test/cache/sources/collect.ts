@@ -17,9 +17,6 @@ export const FAST: Partial<WireLimits> = {
   retryAfterCapMs: 1_500,
 };
 
-/** Longer than a test may take: what waits for it hangs. */
-export const ENDLESS_MS = 600_000;
-
 /** For a server that falls silent once and then answers, which it has to be given the time for. */
 export const SILENT_ONCE: Partial<WireLimits> = { ...FAST, headersTimeoutMs: 2_000, idleTimeoutMs: 2_000 };
 

@@ -1,7 +1,8 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { createMirrorSource } from '../../../src/cache/sources/index.js';
+import { ENDLESS_MS } from '../../support/eventually.js';
 import type { Fault } from '../../support/origin.js';
-import { ENDLESS_MS, FAST, faultOf, fetchOne, IMPATIENT, never } from './collect.js';
+import { FAST, faultOf, fetchOne, IMPATIENT, never } from './collect.js';
 import { file, PATH, SIZE, useServer } from './server.js';
 
 const server = useServer();
