@@ -11,6 +11,7 @@ COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
 COPY build.mjs ./
 COPY src ./src
+COPY routes ./routes
 RUN npm run build
 
 FROM ${NODE_IMAGE} AS dependencies
