@@ -71,8 +71,8 @@ export function createApp(deps: AppDeps): RequestListener {
     checkHead(context.req, deps.maxHeaders);
     return next();
   });
-  app.use(gate(deps));
   const router = new IndexedRouter();
+  app.use(gate(deps, router));
   healthRoutes(router, deps.health);
   openInferenceHealth(router, deps.health);
   openapiRoutes(router, deps.contract);

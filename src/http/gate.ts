@@ -1,3 +1,4 @@
+import type Router from '@koa/router';
 import type { Context, Next } from 'koa';
 import { clientOf } from './client-address.js';
 import { bearerOf, type KeyDigests, type KeyReader, unauthorized } from './keys.js';
@@ -12,17 +13,29 @@ export interface GateDeps {
   readonly rateLimit: RateLimit | undefined;
 }
 
-/** Paths that need no key and are not counted: health, the page, and the contract with its viewer. */
-const OPEN_PATH =
-  /^\/(?:|livez|readyz|health|v2\/health\/(?:live|ready)|openapi\.json|(?:docs|page)(?:\/[^/]+)?)$/i;
+/** Endpoints that need no key and are not counted: health, the page, and the contract with its viewer. */
+const OPEN_ENDPOINTS: ReadonlySet<string> = new Set([
+  '/',
+  '/livez',
+  '/readyz',
+  '/health',
+  '/v2/health/live',
+  '/v2/health/ready',
+  '/openapi.json',
+  '/docs',
+  '/docs/start.js',
+  '/docs/:file',
+  '/page/:name',
+]);
 
 /**
- * Whether a request is open to everybody. The router, too, makes nothing of case and of a slash at the end of a path.
- * The page's own path also takes texts to embed, as another API has it, and these are not.
+ * Whether a request is open to everybody, decided by the endpoint that the router will run: a second reading of the path
+ * would differ from the router's some day. All open endpoints are reads; what matches no endpoint is closed.
  */
-export function isOpen(method: string, path: string): boolean {
-  if (path === '/' && method === 'POST') return false;
-  return OPEN_PATH.test(path.length > 1 ? path.replace(/\/$/, '') : path);
+export function isOpen(router: Router, method: string, path: string): boolean {
+  if (method !== 'GET' && method !== 'HEAD') return false;
+  const { pathAndMethod, route } = router.match(path, method);
+  return route && pathAndMethod.every((layer) => OPEN_ENDPOINTS.has(String(layer.path)));
 }
 
 /** The reader of any key that may come in. */
@@ -31,12 +44,12 @@ export function keyReaderOf({ apiKeys, adminKeys }: GateDeps): KeyReader {
 }
 
 /** Middleware that counts requests by key, or by address without one, and asks for a key where keys are set. */
-export function gate(deps: GateDeps): (context: Context, next: Next) => Promise<void> {
+export function gate(deps: GateDeps, router: Router): (context: Context, next: Next) => Promise<void> {
   const { apiKeys, rateLimit } = deps;
   const keyOf = keyReaderOf(deps);
   const meter = rateLimit && createMeter(rateLimit);
   return (context, next) => {
-    if (isOpen(context.method, context.path)) return next();
+    if (isOpen(router, context.method, context.path)) return next();
     const key = keyOf(context);
     context.state.key = key;
     const enter = (): Promise<void> => {

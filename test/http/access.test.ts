@@ -1,4 +1,6 @@
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { ProblemBody } from '../../src/contract/problem.js';
 import { networkOf } from '../../src/http/client-address.js';
@@ -89,6 +91,23 @@ describe('keys', () => {
     expect((await ask('/nothing/here')).status).toBe(401);
     expect((await ask('/HEALTH/')).status).not.toBe(401);
   });
+
+  it.each(['//', '///', '/./', '/%2f', '/?x', '//?x', '/classify//', '/V1/EMBEDDINGS/'])(
+    'are wanted at %s, whatever the method',
+    async (path) => {
+      const { hostname, port } = new URL(daemon.url);
+      for (const method of ['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS']) {
+        const request = httpRequest({
+          ...{ hostname, port, path, method },
+          headers: { 'x-forwarded-for': newAddress(), 'content-type': 'application/json' },
+        }).end(method === 'POST' ? '{"inputs":["a"]}' : undefined);
+        const [response] = (await once(request, 'response')) as [IncomingMessage];
+        response.resume();
+        expect(response.statusCode, `${method} ${path}`).toBe(401);
+        expect(response.headers.ratelimit, `${method} ${path}`).toBeDefined();
+      }
+    },
+  );
 
   it.each([
     ['a plain one', KEYS.plain],
