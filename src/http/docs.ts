@@ -1,5 +1,5 @@
-import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { hash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import type Router from '@koa/router';
@@ -52,6 +52,8 @@ const START = `SwaggerUIBundle({
 
 /** `GET /docs`: the contract in a viewer that comes from this program alone. Its files are read when asked for. */
 export function docsRoutes(router: Router): void {
+  // Served from memory: a stream for each request would hold a descriptor for clients that read nothing.
+  const files = new Map<string, Promise<Buffer>>();
   router.get('/docs', (context) => {
     // With a slash at the end, the page's relative addresses would point elsewhere.
     if (context.path.endsWith('/')) return context.redirect('../docs');
@@ -68,17 +70,21 @@ export function docsRoutes(router: Router): void {
     const name = context.params.file ?? '';
     const type = Object.hasOwn(FILES, name) ? FILES[name] : undefined;
     if (!type) throw new AppError('not_found', `there is nothing at ${context.path}`);
-    const folder = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'));
-    const path = join(folder, name);
-    const { size, mtimeMs } = await stat(path);
-    context.set({ ETag: `"${size}-${Math.round(mtimeMs)}"`, 'Cache-Control': 'public, max-age=3600' });
+    let reading = files.get(name);
+    if (!reading) {
+      const folder = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'));
+      reading = readFile(join(folder, name));
+      files.set(name, reading);
+      reading.catch(() => files.delete(name));
+    }
+    const body = await reading;
+    context.set({ ETag: `"${hash('sha256', body, 'base64url')}"`, 'Cache-Control': 'public, max-age=3600' });
     context.type = type;
     context.status = 200;
     if (context.fresh) {
       context.status = 304;
       return;
     }
-    context.length = size;
-    context.body = createReadStream(path);
+    context.body = body;
   });
 }

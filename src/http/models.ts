@@ -4,6 +4,7 @@ import type { Manifest, PinnedFile } from '../cache/manifest.js';
 import type { OpenBlob } from '../cache/open-blob.js';
 import type { HubModel, HubTree } from '../contract/models.js';
 import { AppError } from '../errors.js';
+import { answerStream } from './answer.js';
 import { brief } from './body.js';
 import { pathParam } from './path-param.js';
 import { matchesEtag, parseRange } from './range.js';
@@ -86,7 +87,7 @@ async function serveFile(context: Context, port: ModelsPort): Promise<void> {
   }
   const { start, end } = range ?? { start: 0, end: file.size };
   if (range) context.set('Content-Range', `bytes ${start}-${end - 1}/${file.size}`);
-  context.body = blob.stream(start, end);
+  answerStream(context, blob.stream(start, end));
   describeBody(context, range ? 206 : 200, end - start);
 }
 

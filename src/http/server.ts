@@ -109,6 +109,7 @@ function boundedServer(answer: RequestListener, limits: ConnectionLimits, events
     if (!pipeline) {
       pipeline = new Pipeline();
       pipelines.set(socket, pipeline);
+      socket.once('close', () => pipelines.get(socket)?.end());
     }
     if (pipeline.size === MAX_PIPELINED) socket.destroy();
     else pipeline.take(request, response, () => answer(request, response));
@@ -164,6 +165,8 @@ class Pipeline {
   take(request: IncomingMessage, response: ServerResponse, answer: () => void): void {
     const { socket } = request;
     this.#open.set(response, request);
+    // What is written to a response after its connection has ended goes nowhere.
+    response.on('error', () => undefined);
     response.on('close', () => {
       this.#open.delete(response);
       // On a connection that has ended nobody wants the others.
@@ -183,6 +186,19 @@ class Pipeline {
     setImmediate(() => {
       if (!request.complete) this.#begin(answer);
     });
+  }
+
+  /**
+   * Ends every request of a closed connection. Node tells only the response that is being sent; those behind it have no
+   * socket yet, would never learn of it, and would keep what they hold.
+   */
+  end(): void {
+    this.#waiting.clear();
+    for (const response of [...this.#open.keys()]) {
+      const told = response.socket !== null;
+      response.destroy();
+      if (!told) response.emit('close');
+    }
   }
 
   #begin(answer: (() => void) | undefined): void {

@@ -12,12 +12,14 @@ export async function within<T>(
   requestTimeoutMs: number,
   work: (stop: Required<Stop>) => Promise<T>,
 ): Promise<T> {
+  // The client may have gone while the body was read.
+  if (context.res.destroyed) throw new AppError('aborted', 'the client closed the connection');
   const controller = new AbortController();
   const timer = setTimeout(() => {
     const message = `not answered within ${requestTimeoutMs} ms`;
     controller.abort(new AppError('timeout', message, { retryable: true }));
   }, requestTimeoutMs);
-  const onClose = (): void => controller.abort(new AppError('aborted', 'the client went away'));
+  const onClose = (): void => controller.abort(new AppError('aborted', 'the client closed the connection'));
   context.res.on('close', onClose);
   try {
     return await work({
