@@ -46,6 +46,7 @@ export const ERROR_CODES = [
   'unknown_route',
   'text_too_long',
   'body_too_large',
+  'answer_too_large',
   'unsupported_media_type',
   'not_found',
   'method_not_allowed',

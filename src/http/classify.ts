@@ -2,10 +2,12 @@ import type Router from '@koa/router';
 import type { Context } from 'koa';
 import type { Answered } from '../classify/classifier.js';
 import type { ClassifyOptions, ClassifyRequest, Decision } from '../classify/decision.js';
+import type { RouteSet } from '../classify/route-set.js';
 import { classifySchemas, type Decisions } from '../contract/classify.js';
 import type { RequestLimits } from '../contract/limits.js';
-import { answerJson, answerJsonText } from './answer.js';
+import { answerJsonPieces, answerJsonText } from './answer.js';
 import { AnswerCache } from './answer-cache.js';
+import { checkAnswerSize } from './answer-size.js';
 import { parseJson, readJson, readJsonText } from './body.js';
 import type { DecisionKind, RequestMetrics } from './metrics.js';
 import { noteTimings } from './timings.js';
@@ -14,7 +16,7 @@ import { within } from './within.js';
 /** What the classification paths ask. */
 export interface ClassifierPort {
   /** What decides requests that come now: the same object as long as equal requests get equal answers. */
-  readonly active: object | undefined;
+  readonly active: { readonly set: RouteSet } | undefined;
   classify(
     request: ClassifyRequest,
     options: { readonly signal: AbortSignal },
@@ -54,6 +56,7 @@ export function classifyRoutes(router: Router, deps: ClassifyDeps): void {
       noteTimings(context, NO_TIME);
     } else {
       const request = parseJson(body, schemas.single);
+      checkAnswerSize(1, request, active?.set);
       const { decision, timing, usage } = await within(context, requestTimeoutMs, (stop) =>
         classifier.classify(request, stop),
       );
@@ -70,14 +73,24 @@ export function classifyRoutes(router: Router, deps: ClassifyDeps): void {
 
   router.post('/classify/batch', async (context: Context) => {
     const { texts, ...options } = await readJson(context, schemas.batch, limits.maxBodyBytes);
+    checkAnswerSize(texts.length, options, classifier.active?.set);
     const { decisions, timing, usage } = await within(context, requestTimeoutMs, (stop) =>
       classifier.classifyBatch(texts, options, stop),
     );
     noteTimings(context, timing);
     metrics.read(usage);
     for (const { route } of decisions) metrics.decided(route, kindOf(options));
-    answerJson(context, { results: decisions } satisfies Decisions);
+    answerJsonPieces(context, '{"results":[', jsonOf(decisions), ']}');
   });
+}
+
+/** Makes the JSON of one decision at a time. */
+function* jsonOf(results: Decisions['results']): Generator<string> {
+  let separator = '';
+  for (const decision of results) {
+    yield separator + JSON.stringify(decision);
+    separator = ',';
+  }
 }
 
 function kindOf({ labels }: ClassifyOptions): DecisionKind {

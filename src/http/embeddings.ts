@@ -3,6 +3,7 @@ import type { EmbeddedTexts } from '../classify/embed-texts.js';
 import type { EmbeddingModel } from '../contract/embedding-model.js';
 import type { RequestLimits } from '../contract/limits.js';
 import type { Embedding } from '../model/embedder.js';
+import { checkVectorsSize } from './answer-size.js';
 import type { RequestMetrics } from './metrics.js';
 import { noteTimings } from './timings.js';
 import { within } from './within.js';
@@ -39,6 +40,7 @@ export async function embedRequest(
   texts: readonly string[],
   write: (embedding: Embedding, index: number) => string,
 ): Promise<EmbeddedTexts<string>> {
+  checkVectorsSize(texts.length, embeddings.model.dimension);
   const embedded = await within(context, requestTimeoutMs, (stop) => embeddings.embed(texts, write, stop));
   noteTimings(context, embedded.timing);
   metrics.read(embedded.usage);

@@ -17,6 +17,7 @@ export const PROBLEMS: Readonly<Record<ErrorCode, readonly [status: number, titl
   precondition_failed: [412, 'Changed meanwhile'],
   precondition_required: [428, 'If-Match required'],
   body_too_large: [413, 'Body too large'],
+  answer_too_large: [422, 'Answer too large'],
   unsupported_media_type: [415, 'Unsupported media type'],
   validation_failed: [422, 'A field is wrong'],
   unknown_route: [422, 'Unknown route'],

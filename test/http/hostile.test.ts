@@ -1,6 +1,10 @@
+import { readdirSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type Answer, open, Wire } from '../../abuse/wire.js';
 import type { Decision } from '../../src/classify/decision.js';
+import type { Decisions } from '../../src/contract/classify.js';
+import { MAX_ANSWER_BYTES } from '../../src/contract/limits.js';
 import type { ProblemBody } from '../../src/contract/problem.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { suiteEnd } from '../support/suite.js';
@@ -147,6 +151,58 @@ describe('bodies that cost more than they weigh', () => {
       'content-type': 'application/yaml',
     });
     expect(answer).toMatchObject({ status: 422, body: { code: 'validation_failed' } });
+  });
+});
+
+describe('connections that end before their answers', () => {
+  it('leave no descriptor behind, however many requests were pipelined', async () => {
+    const descriptors = (): number => readdirSync(`/proc/${daemon.child.pid}/fd`).length;
+    await (await fetch(`${daemon.url}/docs/swagger-ui-bundle.js`)).arrayBuffer();
+    const before = descriptors();
+    for (let round = 0; round < 5; round += 1) {
+      const sockets = await Promise.all(
+        Array.from({ length: 20 }, () => open(Number(new URL(daemon.url).port))),
+      );
+      for (const socket of sockets) {
+        socket.pause().on('error', () => undefined);
+        socket.write('GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(4));
+      }
+      await sleep(100);
+      for (const socket of sockets) socket.destroy();
+    }
+    await expect.poll(descriptors, { timeout: 5_000 }).toBeLessThan(before + 20);
+  });
+});
+
+describe('answers that would be far larger than their requests', () => {
+  const texts = Array.from({ length: 256 }, () => 'hello');
+
+  it('are refused before any work, by how much they are too large', async () => {
+    const utterances = ['b', 'c', 'd'].map((first) => first + 'a'.repeat(4_000));
+    const labels = Array.from({ length: 100 }, (_, n) => ({ name: `label ${n}`, utterances }));
+    const request = { texts, labels, top_k: 1_000, explain: true };
+    const { status, body } = await daemon.post<ProblemBody>('/classify/batch', request);
+    expect(status).toBe(422);
+    expect(body).toMatchObject({ code: 'answer_too_large' });
+    const [, bytes, allowed, fitting] =
+      /could have (\d+) bytes, and (\d+) .* at most (\d+) texts/.exec(body.detail) ?? [];
+    expect(Number(bytes)).toBeGreaterThan(300e6);
+    expect(Number(allowed)).toBe(MAX_ANSWER_BYTES);
+    const fewer = { ...request, texts: texts.slice(0, Number(fitting)) };
+    const answer = await daemon.post<Decisions>('/classify/batch', fewer);
+    expect(answer.status).toBe(200);
+    expect(answer.body.results).toHaveLength(Number(fitting));
+    expect(JSON.stringify(answer.body).length).toBeLessThan(MAX_ANSWER_BYTES);
+  });
+
+  it('are the same as the answers to each text where they are sent in pieces', async () => {
+    const { body } = await daemon.post<Decisions>('/classify/batch', { texts, explain: true, top_k: 16 });
+    const { body: alone } = await daemon.post<Decision>('/classify', {
+      text: 'hello',
+      explain: true,
+      top_k: 16,
+    });
+    expect(body.results).toEqual(texts.map(() => alone));
   });
 });
 
