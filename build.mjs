@@ -51,9 +51,9 @@ await build({
   // Beside each other, since modules find the other processes' and threads' entries relative to themselves.
   entryPoints: {
     main: 'src/main.ts',
-    'inference-worker': 'src/model/inference-worker.ts',
-    'head-worker': 'src/classify/head/head-worker.ts',
-    'draft-worker': 'src/classify/draft-worker.ts',
+    'inference-worker': 'src/inference/inference-worker.ts',
+    'head-worker': 'src/scoring/head/head-worker.ts',
+    'draft-worker': 'src/routes/draft-worker.ts',
   },
   outdir: 'dist',
   bundle: true,
@@ -110,7 +110,7 @@ for (const name of ['index.html', 'page.css', 'icon.svg']) await cp(`src/page/${
 // Before its code is warm, a process takes ten times as long to read YAML as JSON. See `compiledRoutesFile`.
 const { outputFiles } = await build({
   stdin: {
-    resolveDir: 'src/classify',
+    resolveDir: 'src/routes',
     contents: "export * from './routes.js'; export * from './route-set.js';",
   },
   bundle: true,

@@ -1,6 +1,6 @@
 /** The process of a crowd: does what it is told to, says what came of it, and ends with whoever started it. */
 import type { Golden } from '../campaign/load.js';
-import { messageOf } from '../src/errors.js';
+import { messageOf } from '../src/shared/errors.js';
 import { capacityOf } from './closed-loop.js';
 import type { CrowdReport, CrowdTask } from './crowd.js';
 import { GoodTraffic } from './good-traffic.js';

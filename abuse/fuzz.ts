@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import type { Golden } from '../campaign/load.js';
-import { messageOf } from '../src/errors.js';
+import { messageOf } from '../src/shared/errors.js';
 import type { TestDaemon } from '../test/support/daemon-process.js';
 import { type Input, JSON_TYPE, requestOf } from './inputs/input.js';
 import { judge, type Secrets } from './judge.js';

@@ -1,4 +1,4 @@
-import type { ProblemBody } from '../src/contract/problem.js';
+import type { ProblemBody } from '../src/api/problem.js';
 import { ADMIN_KEY, type Input } from './inputs/input.js';
 import type { Answer } from './wire.js';
 

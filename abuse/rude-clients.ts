@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { messageOf } from '../src/errors.js';
+import { messageOf } from '../src/shared/errors.js';
 import { untilLetGo } from './let-go.js';
 import { open } from './wire.js';
 

@@ -4,9 +4,9 @@
  */
 import { availableParallelism, cpus } from 'node:os';
 import { Random } from '../campaign/random.js';
-import { BACKGROUND } from '../src/classify/head/background.js';
-import { sentencesOf } from '../src/classify/labels.js';
-import { NAMED_CENTRE, similarityScoring } from '../src/classify/similarity-scorer.js';
+import { BACKGROUND } from '../src/scoring/head/background.js';
+import { sentencesOf } from '../src/scoring/labels.js';
+import { NAMED_CENTRE, similarityScoring } from '../src/scoring/similarity-scorer.js';
 import {
   type Banking77,
   banking77Folder,

@@ -11,12 +11,6 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileOf, loadManifest, type Manifest } from '../src/cache/manifest.js';
-import { Classifier } from '../src/classify/classifier.js';
-import { BACKGROUND } from '../src/classify/head/background.js';
-import { encodeBackground } from '../src/classify/head/background-file.js';
-import { headScoring } from '../src/classify/head/head-scoring.js';
-import { parseRouteSet } from '../src/classify/routes.js';
-import { createPool, type Pool } from '../src/model/pool.js';
 import {
   backgroundFile,
   builtInManifest,
@@ -24,9 +18,15 @@ import {
   PACKAGE_ROOT,
   VARIANTS,
   type Variant,
-} from '../src/program-files.js';
-import { readModel } from '../src/read-model.js';
-import { shippedBackground, shippedRoutes } from '../src/route-caches.js';
+} from '../src/config/program-files.js';
+import { readModel } from '../src/daemon/read-model.js';
+import { shippedBackground, shippedRoutes } from '../src/daemon/route-caches.js';
+import { createPool, type Pool } from '../src/inference/pool.js';
+import { parseRouteSet } from '../src/routes/routes.js';
+import { Classifier } from '../src/scoring/classifier.js';
+import { BACKGROUND } from '../src/scoring/head/background.js';
+import { encodeBackground } from '../src/scoring/head/background-file.js';
+import { headScoring } from '../src/scoring/head/head-scoring.js';
 import { fp32Model } from '../test/support/model.js';
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} };

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { messageOf } from '../src/errors.js';
+import { messageOf } from '../src/shared/errors.js';
 import { spawnDaemon } from '../test/support/daemon-process.js';
 import { type Golden, goldenAnswers } from './load.js';
 import { Random } from './random.js';

@@ -1,4 +1,4 @@
-import { messageOf } from '../src/errors.js';
+import { messageOf } from '../src/shared/errors.js';
 import type { Random } from './random.js';
 import type { Sandbox } from './sandbox.js';
 import { has, type Tool } from './tools.js';

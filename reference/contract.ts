@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { loadManifest } from '../src/cache/manifest.js';
-import { readConfig } from '../src/config.js';
-import { contractSettings } from '../src/contract-settings.js';
+import { readConfig } from '../src/config/config.js';
+import { contractSettings } from '../src/daemon/contract-settings.js';
 import { type ContractDocument, openapiDocument } from '../src/http/openapi.js';
 
 /** The contract of a daemon with the default settings. */

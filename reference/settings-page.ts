@@ -1,5 +1,5 @@
-import { defaultTextOf } from '../src/config.js';
-import { SETTINGS, type Setting } from '../src/settings.js';
+import { defaultTextOf } from '../src/config/config.js';
+import { SETTINGS, type Setting } from '../src/config/settings.js';
 
 /** One row per setting, in the order of `--help`. */
 export function settingRows(): string[] {

@@ -20,7 +20,7 @@ function finish(code: number, text: string): never {
 
 async function serve(): Promise<void> {
   // Loaded only now, so that a signal during the loading finds its handler.
-  const { startDaemon } = await import('./daemon.js');
+  const { startDaemon } = await import('./daemon/daemon.js');
   const daemon = await startDaemon(process.env, version, (code) => process.exit(code));
   onSignal = daemon.stop;
   await daemon.start();
@@ -35,19 +35,19 @@ async function runOther(name: string, args: readonly string[]): Promise<never> {
     signalCode = signal === 'SIGINT' ? 130 : 143;
     stop.abort();
   };
-  const { runCommand } = await import('./cli.js');
+  const { runCommand } = await import('./commands/cli.js');
   const code = await runCommand(name, args, { env: process.env, signal: stop.signal, version });
   return process.exit(signalCode ?? code);
 }
 
 const [name = 'serve', ...args] = process.argv.slice(2);
 if (name === '--version' || name === '-v') finish(EXIT.ok, version);
-if (name === '--help' || name === '-h') finish(EXIT.ok, (await import('./help.js')).helpText(version));
+if (name === '--help' || name === '-h') finish(EXIT.ok, (await import('./config/help.js')).helpText(version));
 try {
   if (name === 'serve' && args.length === 0) await serve();
   else await runOther(name, args);
 } catch (error) {
-  const { AppError } = await import('./errors.js');
+  const { AppError } = await import('./shared/errors.js');
   if (error instanceof AppError) finish(EXIT.usage, `ai-router: ${error.message}`);
   finish(EXIT.failed, error instanceof Error ? String(error.stack) : String(error));
 }

@@ -27,12 +27,12 @@ const QUOTED = /'(\w+)'/g;
 
 describe('docs/operations.md explains', () => {
   it.each<[string, string, [path: string, from: string, to: string, name?: RegExp]]>([
-    ['each status', '## Status', ['src/contract/health.ts', 'status: z.enum(', ')']],
-    ['each phase', '## Phase', ['src/contract/health.ts', 'export const PHASES = ', '] as']],
-    ['each check', '## Checks', ['src/report.ts', 'const checks = {', '};', /^ +(\w+): /gm]],
-    ['each state of a file', '## Files', ['src/contract/cache.ts', 'export const FILE_STATES = ', '] as']],
-    ['each state of a worker', '## Workers', ['src/model/seat.ts', 'export type SeatState = ', ';']],
-    ['each code', '## Codes', ['src/errors.ts', 'export const ERROR_CODES = ', '] as']],
+    ['each status', '## Status', ['src/api/health.ts', 'status: z.enum(', ')']],
+    ['each phase', '## Phase', ['src/api/health.ts', 'export const PHASES = ', '] as']],
+    ['each check', '## Checks', ['src/daemon/report.ts', 'const checks = {', '};', /^ +(\w+): /gm]],
+    ['each state of a file', '## Files', ['src/api/cache.ts', 'export const FILE_STATES = ', '] as']],
+    ['each state of a worker', '## Workers', ['src/inference/seat.ts', 'export type SeatState = ', ';']],
+    ['each code', '## Codes', ['src/shared/errors.ts', 'export const ERROR_CODES = ', '] as']],
   ])('%s', async (_, heading, [path, from, to, name = QUOTED]) => {
     const names = await namesIn(path, from, to, name);
     expect(names.length).toBeGreaterThan(3);

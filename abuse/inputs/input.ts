@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { parseRouteSet } from '../../src/classify/routes.js';
+import { parseRouteSet } from '../../src/routes/routes.js';
 import { OPERATIONS } from './contract.js';
 
 /** One input for the fuzzer: bytes for the wire, and which answers to them are right. */

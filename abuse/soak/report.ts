@@ -1,5 +1,5 @@
-import { escapeHtml, n } from '../../src/evaluate/html/markup.js';
-import { STYLE } from '../../src/evaluate/html/style.js';
+import { escapeHtml, n } from '../../src/commands/evaluation/html/markup.js';
+import { STYLE } from '../../src/commands/evaluation/html/style.js';
 import type { Sample, SoakResult } from './soak.js';
 
 const WIDTH = 1_000;

@@ -6,7 +6,7 @@ import { quantile } from '../../bench/samples.js';
 import { goldenAnswers, TEXTS } from '../../campaign/load.js';
 import { pidOf } from '../../campaign/sandbox.js';
 import { loadManifest } from '../../src/cache/manifest.js';
-import { builtInManifest, PACKAGE_ROOT } from '../../src/program-files.js';
+import { builtInManifest, PACKAGE_ROOT } from '../../src/config/program-files.js';
 import { spawnDaemon, type TestDaemon } from '../../test/support/daemon-process.js';
 import { Origin } from '../../test/support/origin.js';
 import { childrenOf, sizeOf } from '../process-size.js';

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { parseManifest } from '../../src/cache/manifest.js';
-import { createSession } from '../../src/model/session.js';
-import { createTokenizer, type Tokenizer } from '../../src/model/tokenizer.js';
+import { createSession } from '../../src/inference/session.js';
+import { createTokenizer, type Tokenizer } from '../../src/inference/tokenizer.js';
 
 const { embedding } = parseManifest(readFileSync('model/manifest.json', 'utf8'), 'manifest.json');
 const read = (path: string): Buffer => readFileSync(`model/${path}`);

@@ -2,12 +2,12 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeAtomic } from '../../src/cache/disk.js';
 import { fileOf, loadManifest } from '../../src/cache/manifest.js';
-import { mapConcurrent } from '../../src/classify/concurrent.js';
-import { createVectorCache } from '../../src/classify/vector-cache.js';
-import { AppError } from '../../src/errors.js';
-import type { Embedder } from '../../src/model/embedder.js';
-import { createPool } from '../../src/model/pool.js';
-import { builtInManifest, PACKAGE_ROOT } from '../../src/program-files.js';
+import { builtInManifest, PACKAGE_ROOT } from '../../src/config/program-files.js';
+import type { Embedder } from '../../src/inference/embedder.js';
+import { createPool } from '../../src/inference/pool.js';
+import { createVectorCache } from '../../src/scoring/vector-cache.js';
+import { mapConcurrent } from '../../src/shared/concurrent.js';
+import { AppError } from '../../src/shared/errors.js';
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
 

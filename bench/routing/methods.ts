@@ -1,8 +1,8 @@
-import { headScoring } from '../../src/classify/head/head-scoring.js';
-import { createRouteSet, type RouteSet } from '../../src/classify/route-set.js';
-import type { CreateScorer, RouteScores, Scorer } from '../../src/classify/scorer.js';
-import { similarityScoring } from '../../src/classify/similarity-scorer.js';
-import type { RouteVectors } from '../../src/classify/vectors.js';
+import { createRouteSet, type RouteSet } from '../../src/routes/route-set.js';
+import { headScoring } from '../../src/scoring/head/head-scoring.js';
+import type { CreateScorer, RouteScores, Scorer } from '../../src/scoring/scorer.js';
+import { similarityScoring } from '../../src/scoring/similarity-scorer.js';
+import type { RouteVectors } from '../../src/scoring/vectors.js';
 
 /** The methods that are compared. The first three exist only here. */
 export const METHODS: Readonly<Record<string, CreateScorer>> = {

@@ -4,7 +4,7 @@ import { goldenAnswers } from '../../campaign/load.js';
 import { check, type Trial } from '../../campaign/trial.js';
 import { blobPath, layoutOf } from '../../src/cache/layout.js';
 import { loadManifest, type Manifest } from '../../src/cache/manifest.js';
-import { builtInManifest } from '../../src/program-files.js';
+import { builtInManifest } from '../../src/config/program-files.js';
 import { flipBit } from '../rot.js';
 import { survey } from '../volume.js';
 

@@ -7,7 +7,7 @@ import type { Row } from '../../campaign/row.js';
 import { kill, pidOf } from '../../campaign/sandbox.js';
 import { check, type Trial } from '../../campaign/trial.js';
 import { loadManifest } from '../../src/cache/manifest.js';
-import { builtInManifest } from '../../src/program-files.js';
+import { builtInManifest } from '../../src/config/program-files.js';
 import type { TestDaemon } from '../../test/support/daemon-process.js';
 import { MODEL_DIGEST } from '../pinned.js';
 import { flipBit } from '../rot.js';

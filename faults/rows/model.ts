@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Row } from '../../campaign/row.js';
 import { kill } from '../../campaign/sandbox.js';
 import { check, type Trial } from '../../campaign/trial.js';
-import { createPool } from '../../src/model/pool.js';
+import { createPool } from '../../src/inference/pool.js';
 import { bundledModel, workerEntry } from '../../test/support/model.js';
 import { makeModel } from '../crash-scene.js';
 import { healthOf, statusOf, until } from '../watch.js';

@@ -6,8 +6,8 @@ import { check, type Trial } from '../../campaign/trial.js';
 import type { DiskChange } from '../../src/cache/journal.js';
 import { blobPath } from '../../src/cache/layout.js';
 import { OWNER } from '../../src/cache/owner.js';
+import { Reconciler } from '../../src/cache/reconciler.js';
 import { ContentStore } from '../../src/cache/store.js';
-import { Reconciler } from '../../src/upkeep/reconciler.js';
 import {
   type DiskState,
   materialize,

@@ -183,7 +183,7 @@ async function offline(trial: Trial): Promise<void> {
   await trial.attempt('every source down, then one is back', async () => {
     const { readFile } = await import('node:fs/promises');
     const { loadManifest } = await import('../../src/cache/manifest.js');
-    const { builtInManifest } = await import('../../src/program-files.js');
+    const { builtInManifest } = await import('../../src/config/program-files.js');
     const origin = await trial.sandbox.origin();
     const { repo, revision, files } = await loadManifest(builtInManifest('q8'));
     for (const { path } of files)

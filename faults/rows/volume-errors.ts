@@ -6,7 +6,7 @@ import type { Row } from '../../campaign/row.js';
 import { pidOf } from '../../campaign/sandbox.js';
 import { check, type Trial } from '../../campaign/trial.js';
 import { loadManifest } from '../../src/cache/manifest.js';
-import { builtInManifest } from '../../src/program-files.js';
+import { builtInManifest } from '../../src/config/program-files.js';
 import { mounted } from '../mounted.js';
 import { MODEL_DIGEST } from '../pinned.js';
 import { survey } from '../volume.js';

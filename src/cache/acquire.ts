@@ -1,4 +1,4 @@
-import { AppError, messageOf } from '../errors.js';
+import { AppError, messageOf } from '../shared/errors.js';
 import type { IngestWriter } from './ingest.js';
 import type { PinnedFile } from './manifest.js';
 import type { Source, WantedFile } from './source.js';

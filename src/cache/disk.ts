@@ -13,7 +13,7 @@ import {
   statfs,
 } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { AppError, errnoOf, messageOf } from '../errors.js';
+import { AppError, errnoOf, messageOf } from '../shared/errors.js';
 import { announce } from './journal.js';
 import { OWNER } from './owner.js';
 

@@ -1,7 +1,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { AppError } from '../errors.js';
+import { AppError } from '../shared/errors.js';
 import {
   asVolumeError,
   hashInto,

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import * as z from 'zod';
-import { AppError, messageOf } from '../errors.js';
-import { issuesOf } from '../validation.js';
+import { AppError, messageOf } from '../shared/errors.js';
+import { issuesOf } from '../shared/validation.js';
 
 /** A file of a model is never larger than this (64 GiB): a manifest that says so has a typing error. */
 const MAX_FILE_BYTES = 64 * 2 ** 30;

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { Readable } from 'node:stream';
-import { AppError, errnoOf } from '../errors.js';
+import { AppError, errnoOf } from '../shared/errors.js';
 import { asVolumeError, type Fingerprint, fingerprintOf, hashInto, openRegular } from './disk.js';
 import { blobPath, type Layout } from './layout.js';
 import type { PinnedFile } from './manifest.js';

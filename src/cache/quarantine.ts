@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { errnoOf } from '../errors.js';
+import { errnoOf } from '../shared/errors.js';
 import { linkTo, move, namesIn, readSmall, remove, statOf, syncDirectory, writeAtomic } from './disk.js';
 import { blobPath, type Layout, parseQuarantineName, quarantinePath } from './layout.js';
 import type { PinnedFile } from './manifest.js';

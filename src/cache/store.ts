@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AppError, errnoOf, messageOf } from '../errors.js';
+import { AppError, errnoOf, messageOf } from '../shared/errors.js';
 import {
   asVolumeError,
   ensureDirectory,

@@ -1,5 +1,5 @@
-import type { ProblemBody } from '../contract/problem.js';
-import type { ErrorCode } from '../errors.js';
+import type { ProblemBody } from '../api/problem.js';
+import type { ErrorCode } from '../shared/errors.js';
 
 /** Why a call failed: what the daemon said, or why nothing of it was heard. */
 export type ClientErrorCode =

@@ -1,7 +1,7 @@
-import type { CacheStatus, VerificationReport } from '../contract/cache.js';
-import type { ClassifyBatchBody, ClassifyBody, Decision, Decisions } from '../contract/classify.js';
-import type { Health } from '../contract/health.js';
-import type { DraftLintReport, LintReport } from '../contract/lint.js';
+import type { CacheStatus, VerificationReport } from '../api/cache.js';
+import type { ClassifyBatchBody, ClassifyBody, Decision, Decisions } from '../api/classify.js';
+import type { Health } from '../api/health.js';
+import type { DraftLintReport, LintReport } from '../api/lint.js';
 import type {
   RouteBody,
   RouteChangeBody,
@@ -9,7 +9,7 @@ import type {
   RouteSetBody,
   RouteSetInputBody,
   RouteVersionsBody,
-} from '../contract/routes.js';
+} from '../api/routes.js';
 import { type CallOptions, type ClientOptions, createTransport } from './transport.js';
 
 /** Options of a change of the routes. */

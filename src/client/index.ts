@@ -1,4 +1,4 @@
-export type { CacheStatus, VerificationReport } from '../contract/cache.js';
+export type { CacheStatus, VerificationReport } from '../api/cache.js';
 export type {
   Candidate,
   ClassifyBatchBody,
@@ -6,10 +6,10 @@ export type {
   Decision,
   Decisions,
   Label,
-} from '../contract/classify.js';
-export type { Health } from '../contract/health.js';
-export type { DraftLintReport, Finding, LintReport } from '../contract/lint.js';
-export type { ProblemBody } from '../contract/problem.js';
+} from '../api/classify.js';
+export type { Health } from '../api/health.js';
+export type { DraftLintReport, Finding, LintReport } from '../api/lint.js';
+export type { ProblemBody } from '../api/problem.js';
 export type {
   RouteBody,
   RouteChangeBody,
@@ -17,7 +17,7 @@ export type {
   RouteSetBody,
   RouteSetInputBody,
   RouteVersionsBody,
-} from '../contract/routes.js';
+} from '../api/routes.js';
 export { type ChangeOptions, type Client, createClient } from './client.js';
 export { ClientError, type ClientErrorCode } from './client-error.js';
 export type { CallOptions, ClientOptions } from './transport.js';

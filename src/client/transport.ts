@@ -1,4 +1,4 @@
-import type { ProblemBody } from '../contract/problem.js';
+import type { ProblemBody } from '../api/problem.js';
 import { ClientError } from './client-error.js';
 
 /** How a client reaches its daemon. */

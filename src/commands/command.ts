@@ -1,6 +1,6 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util';
-import { type Config, readConfig } from '../config.js';
-import { AppError, messageOf } from '../errors.js';
+import { type Config, readConfig } from '../config/config.js';
+import { AppError, messageOf } from '../shared/errors.js';
 import { Output } from './output.js';
 
 /** Exit codes of every command. */

@@ -1,7 +1,7 @@
 import * as z from 'zod';
-import { bearer } from '../bearer.js';
 import { redactUrl } from '../cache/sources/index.js';
-import { AppError, messageOf } from '../errors.js';
+import { bearer } from '../shared/bearer.js';
+import { AppError, messageOf } from '../shared/errors.js';
 import type { Outcome } from './command.js';
 import { formatBytes, table } from './format.js';
 

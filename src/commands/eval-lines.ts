@@ -1,6 +1,6 @@
-import type { SetComparison } from '../evaluate/comparison.js';
-import type { Evaluation } from '../evaluate/evaluation.js';
-import { verdict } from '../evaluate/html/tables.js';
+import type { SetComparison } from './evaluation/comparison.js';
+import type { Evaluation } from './evaluation/evaluation.js';
+import { verdict } from './evaluation/html/tables.js';
 import { table } from './format.js';
 
 /** Rows of each table; the JSON report has all. */

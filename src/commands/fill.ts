@@ -1,9 +1,9 @@
+import type { Report } from '../cache/cache-state.js';
 import type { Manifest } from '../cache/manifest.js';
+import { Reconciler } from '../cache/reconciler.js';
 import { ContentStore } from '../cache/store.js';
-import type { Config } from '../config.js';
-import { closeSources, createSources } from '../sources.js';
-import { Reconciler } from '../upkeep/reconciler.js';
-import type { Report } from '../upkeep/status.js';
+import type { Config } from '../config/config.js';
+import { closeSources, createSources } from '../daemon/sources.js';
 import { formatDuration } from './format.js';
 import type { Output } from './output.js';
 import { Progress } from './progress.js';

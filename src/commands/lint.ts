@@ -1,6 +1,6 @@
-import type { Finding, Severity } from '../classify/lint/finding.js';
-import { type LintReport, lintRoutes } from '../classify/lint.js';
-import { embedRoutes } from '../classify/vectors.js';
+import type { Finding, Severity } from '../lint/finding.js';
+import { type LintReport, lintRoutes } from '../lint/lint.js';
+import { embedRoutes } from '../scoring/vectors.js';
 import { CACHE_OPTIONS, type Command, command, type Outcome, SOURCE_OPTIONS, usageFault } from './command.js';
 import { CountProgress } from './count-progress.js';
 import { count, table } from './format.js';

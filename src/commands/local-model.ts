@@ -1,11 +1,11 @@
 import { loadManifest } from '../cache/manifest.js';
 import { ContentStore } from '../cache/store.js';
-import type { Encoder } from '../classify/encoder.js';
-import type { Config } from '../config.js';
-import { AppError } from '../errors.js';
-import { createPool } from '../model/pool.js';
-import { readModel } from '../read-model.js';
-import { routeCaches } from '../route-caches.js';
+import type { Config } from '../config/config.js';
+import { readModel } from '../daemon/read-model.js';
+import { routeCaches } from '../daemon/route-caches.js';
+import { createPool } from '../inference/pool.js';
+import type { Encoder } from '../scoring/encoder.js';
+import { AppError } from '../shared/errors.js';
 import { fillCache } from './fill.js';
 import type { Output } from './output.js';
 

@@ -1,5 +1,5 @@
-import { AppError, messageOf } from '../errors.js';
-import type { Log } from '../log.js';
+import { AppError, messageOf } from '../shared/errors.js';
+import type { Log } from '../shared/log.js';
 import type { Outcome } from './command.js';
 
 /**

@@ -2,7 +2,7 @@ import { readSmall } from '../cache/disk.js';
 import { type Layout, layoutOf } from '../cache/layout.js';
 import { loadManifest, type Manifest } from '../cache/manifest.js';
 import { planPrune, prune as pruneNow } from '../cache/prune.js';
-import { builtInManifest, VARIANTS } from '../program-files.js';
+import { builtInManifest, VARIANTS } from '../config/program-files.js';
 import { CACHE_OPTIONS, type Command, command } from './command.js';
 import { count, formatBytes, table } from './format.js';
 import { modelName, modelReport } from './model-lines.js';

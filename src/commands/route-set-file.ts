@@ -1,8 +1,8 @@
 import { basename } from 'node:path';
-import { MAX_ROUTE_FILE_BYTES } from '../classify/route-file.js';
-import type { RouteSet } from '../classify/route-set.js';
-import { parseRouteSet } from '../classify/routes.js';
-import { readTextFile } from '../classify/text-file.js';
+import { MAX_ROUTE_FILE_BYTES } from '../routes/route-file.js';
+import type { RouteSet } from '../routes/route-set.js';
+import { parseRouteSet } from '../routes/routes.js';
+import { readTextFile } from '../routes/text-file.js';
 
 /**
  * Reads a routes file.

@@ -1,8 +1,8 @@
 import { basename } from 'node:path';
-import { MAX_ROUTE_FILE_BYTES } from '../classify/route-file.js';
-import { parseRouteSet } from '../classify/routes.js';
-import { readTextFile } from '../classify/text-file.js';
-import { createClassifier } from '../create-classifier.js';
+import { createClassifier } from '../daemon/create-classifier.js';
+import { MAX_ROUTE_FILE_BYTES } from '../routes/route-file.js';
+import { parseRouteSet } from '../routes/routes.js';
+import { readTextFile } from '../routes/text-file.js';
 import { type LocalModelOptions, withLocalModel } from './local-model.js';
 
 /**

@@ -1,4 +1,4 @@
-import type { TextsUsage } from '../classify/embed-texts.js';
+import type { TextsUsage } from '../scoring/embed-texts.js';
 import type { DecisionKind } from './metrics.js';
 
 /** Answers that are remembered at most: 2 MB as a rule, 16 MB at worst. */

@@ -1,8 +1,8 @@
-import type { ClassifyOptions, Label } from '../classify/decision.js';
-import { sentencesOf } from '../classify/labels.js';
-import type { Route, RouteSet } from '../classify/route-set.js';
-import { MAX_ANSWER_BYTES } from '../contract/limits.js';
-import { AppError } from '../errors.js';
+import { MAX_ANSWER_BYTES } from '../api/limits.js';
+import type { Route, RouteSet } from '../routes/route-set.js';
+import type { ClassifyOptions, Label } from '../scoring/decision.js';
+import { sentencesOf } from '../scoring/labels.js';
+import { AppError } from '../shared/errors.js';
 
 /** JSON bytes of a decision besides its candidates, of one candidate, and of what `explain` and `multi` add to it. */
 const FIXED = { decision: 1_024, candidate: 64, explanation: 384, nearest: 48, match: 80 } as const;

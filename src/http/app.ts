@@ -1,8 +1,8 @@
 import type { RequestListener } from 'node:http';
 import type Router from '@koa/router';
 import Koa, { type Context, type Next } from 'koa';
-import type { RequestLimits } from '../contract/limits.js';
-import { AppError, messageOf } from '../errors.js';
+import type { RequestLimits } from '../api/limits.js';
+import { AppError, messageOf } from '../shared/errors.js';
 import { brief } from './body.js';
 import { type CachePort, cacheRoutes } from './cache.js';
 import { type ClassifierPort, classifyRoutes } from './classify.js';

@@ -1,9 +1,9 @@
 import type { Context } from 'koa';
 import rawBody from 'raw-body';
 import type * as z from 'zod';
-import { parseLocatedJson } from '../classify/located-json.js';
-import { AppError, messageOf } from '../errors.js';
-import { issuesOf } from '../validation.js';
+import { parseLocatedJson } from '../routes/located-json.js';
+import { AppError, messageOf } from '../shared/errors.js';
+import { issuesOf } from '../shared/validation.js';
 import { checkShape } from './json-shape.js';
 
 /** Faults that an answer names, and how much of each it says: a request may have thousands, with long names. */

@@ -1,6 +1,6 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
-import type { CacheStatus, VerificationReport } from '../contract/cache.js';
+import type { CacheStatus, VerificationReport } from '../api/cache.js';
 import { adminOnly } from './keys.js';
 
 /** What the cache paths ask. */

@@ -1,10 +1,10 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
-import type { Answered } from '../classify/classifier.js';
-import type { ClassifyOptions, ClassifyRequest, Decision } from '../classify/decision.js';
-import type { RouteSet } from '../classify/route-set.js';
-import { classifySchemas, type Decisions } from '../contract/classify.js';
-import type { RequestLimits } from '../contract/limits.js';
+import { classifySchemas, type Decisions } from '../api/classify.js';
+import type { RequestLimits } from '../api/limits.js';
+import type { RouteSet } from '../routes/route-set.js';
+import type { Answered } from '../scoring/classifier.js';
+import type { ClassifyOptions, ClassifyRequest, Decision } from '../scoring/decision.js';
 import { answerJsonPieces, answerJsonText } from './answer.js';
 import { AnswerCache } from './answer-cache.js';
 import { checkAnswerSize } from './answer-size.js';

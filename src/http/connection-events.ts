@@ -1,4 +1,4 @@
-import type { Log } from '../log.js';
+import type { Log } from '../shared/log.js';
 import type { RequestMetrics } from './metrics.js';
 import type { ServerEvents } from './server.js';
 

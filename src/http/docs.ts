@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import type Router from '@koa/router';
-import { AppError } from '../errors.js';
+import { AppError } from '../shared/errors.js';
 import { policyOf } from './secure-headers.js';
 
 /** The viewer's own files that the page needs; nothing else of its package is served. */

@@ -1,7 +1,7 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type Koa from 'koa';
 import type { Context } from 'koa';
-import type { AppError } from '../errors.js';
+import type { AppError } from '../shared/errors.js';
 import { clientOf } from './client-address.js';
 import { errorAnswer, retryAfterOf } from './error-format.js';
 import { type GateDeps, keyReaderOf } from './gate.js';

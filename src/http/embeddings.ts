@@ -1,8 +1,8 @@
 import type { Context } from 'koa';
-import type { EmbeddedTexts } from '../classify/embed-texts.js';
-import type { EmbeddingModel } from '../contract/embedding-model.js';
-import type { RequestLimits } from '../contract/limits.js';
-import type { Embedding } from '../model/embedder.js';
+import type { EmbeddingModel } from '../api/embedding-model.js';
+import type { RequestLimits } from '../api/limits.js';
+import type { Embedding } from '../inference/embedder.js';
+import type { EmbeddedTexts } from '../scoring/embed-texts.js';
 import { checkVectorsSize } from './answer-size.js';
 import type { RequestMetrics } from './metrics.js';
 import { noteTimings } from './timings.js';

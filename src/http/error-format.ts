@@ -1,5 +1,5 @@
 import type { Context } from 'koa';
-import type { AppError } from '../errors.js';
+import type { AppError } from '../shared/errors.js';
 import { openAiAnswer } from './openai/error.js';
 import { type ErrorAnswer, problemAnswer } from './problem.js';
 import { teiAnswer } from './tei/error.js';

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { AppError } from '../errors.js';
+import { AppError } from '../shared/errors.js';
 
 /**
  * Refuses heads that Node's parser lets through: other versions of HTTP, too many headers (it would silently drop

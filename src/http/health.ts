@@ -1,6 +1,6 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
-import type { Health } from '../contract/health.js';
+import type { Health } from '../api/health.js';
 import { answerJson } from './answer.js';
 
 /** The body of `/health`, and whether a classification would succeed now. */

@@ -1,5 +1,5 @@
 import type { Context } from 'koa';
-import { AppError } from '../errors.js';
+import { AppError } from '../shared/errors.js';
 
 /**
  * The digests that a change was made from. A weak tag counts like a strong one: proxies that compress make the

@@ -1,4 +1,4 @@
-import { AppError } from '../errors.js';
+import { AppError } from '../shared/errors.js';
 
 /** Bounds on a JSON body's structure: parsing, validating and naming its faults takes time with each of them. */
 export const JSON_LIMITS = { depth: 64, keys: 20_000 } as const;

@@ -1,6 +1,6 @@
 import { hash, timingSafeEqual } from 'node:crypto';
 import type { Context, Next } from 'koa';
-import { AppError } from '../errors.js';
+import { AppError } from '../shared/errors.js';
 
 /** Keys that open paths, as `sha256:<hex>`: the program keeps no key itself. */
 export type KeyDigests = readonly string[];

@@ -1,4 +1,4 @@
-import type { AppError } from '../errors.js';
+import type { AppError } from '../shared/errors.js';
 
 /** What is asked about the queue before inference. */
 export interface QueuePort {

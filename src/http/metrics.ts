@@ -1,6 +1,6 @@
 import type Router from '@koa/router';
-import type { TextsUsage } from '../classify/embed-texts.js';
-import type { ErrorCode } from '../errors.js';
+import type { TextsUsage } from '../scoring/embed-texts.js';
+import type { ErrorCode } from '../shared/errors.js';
 
 /** What was decided among: the served routes, or labels that the request brought along. */
 export type DecisionKind = 'routes' | 'labels';

@@ -1,9 +1,9 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
+import type { HubModel, HubTree } from '../api/models.js';
 import type { Manifest, PinnedFile } from '../cache/manifest.js';
 import type { OpenBlob } from '../cache/open-blob.js';
-import type { HubModel, HubTree } from '../contract/models.js';
-import { AppError } from '../errors.js';
+import { AppError } from '../shared/errors.js';
 import { answerStream } from './answer.js';
 import { brief } from './body.js';
 import { pathParam } from './path-param.js';

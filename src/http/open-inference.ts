@@ -1,5 +1,5 @@
 import type Router from '@koa/router';
-import type { OpenInferenceLive, OpenInferenceReady } from '../contract/open-inference.js';
+import type { OpenInferenceLive, OpenInferenceReady } from '../api/open-inference.js';
 import { answerJson } from './answer.js';
 import type { HealthPort } from './health.js';
 

@@ -1,7 +1,7 @@
 import type Router from '@koa/router';
 import type { createDocument } from 'zod-openapi';
-import type { EmbeddingModel } from '../contract/embedding-model.js';
-import type { RequestLimits } from '../contract/limits.js';
+import type { EmbeddingModel } from '../api/embedding-model.js';
+import type { RequestLimits } from '../api/limits.js';
 import type { RateLimit } from './rate-limit.js';
 
 /** What the contract depends on besides the code. */
@@ -27,7 +27,7 @@ export type ContractDocument = ReturnType<typeof createDocument>;
 export async function openapiDocument(settings: ContractSettings): Promise<ContractDocument> {
   const [library, { contractPaths, TAGS }] = await Promise.all([
     import('zod-openapi'),
-    import('../contract/contract.js'),
+    import('../api/contract.js'),
   ]);
   const { version, keyRequired } = settings;
   return library.createDocument(

@@ -1,6 +1,6 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
-import { AppError } from '../errors.js';
+import { AppError } from '../shared/errors.js';
 
 /** One file of the page. */
 export interface PageFile {

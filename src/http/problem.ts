@@ -1,5 +1,5 @@
-import type { ProblemBody } from '../contract/problem.js';
-import type { AppError, ErrorCode } from '../errors.js';
+import type { ProblemBody } from '../api/problem.js';
+import type { AppError, ErrorCode } from '../shared/errors.js';
 
 /** The only place where an error code meets an HTTP status; a new code does not compile without its row. */
 export const PROBLEMS: Readonly<Record<ErrorCode, readonly [status: number, title: string]>> = {

@@ -1,5 +1,5 @@
 import type { Context } from 'koa';
-import { AppError } from '../errors.js';
+import { AppError } from '../shared/errors.js';
 
 /** How many requests one client may make in a window. */
 export interface RateLimit {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { AppError, type ErrorCode, errnoOf } from '../errors.js';
+import { AppError, type ErrorCode, errnoOf } from '../shared/errors.js';
 import { problemOf } from './problem.js';
 
 /** How long a refused client may still send before its connection is cut, in milliseconds. */

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Context } from 'koa';
-import type { Log } from '../log.js';
+import type { Log } from '../shared/log.js';
 import { brief } from './body.js';
 import type { RequestMetrics } from './metrics.js';
 import { serverTiming, type Timings } from './timings.js';

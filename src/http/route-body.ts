@@ -1,6 +1,6 @@
 import type { Context } from 'koa';
-import type { ParseRouteSetOptions } from '../classify/routes.js';
-import { AppError } from '../errors.js';
+import type { ParseRouteSetOptions } from '../routes/routes.js';
+import { AppError } from '../shared/errors.js';
 import { JSON_TYPES, readText } from './body.js';
 
 const YAML_TYPES = ['application/yaml', 'application/x-yaml', 'text/yaml', 'text/x-yaml', '+yaml'] as const;

@@ -1,8 +1,8 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
-import type { LintReport } from '../classify/lint.js';
-import type { DraftLintReport } from '../contract/lint.js';
-import type { FieldIssue } from '../errors.js';
+import type { DraftLintReport } from '../api/lint.js';
+import type { LintReport } from '../lint/lint.js';
+import type { FieldIssue } from '../shared/errors.js';
 import { faultOfRequest, type RouteText, readRouteText } from './route-body.js';
 import { within } from './within.js';
 

@@ -1,19 +1,19 @@
 import type Router from '@koa/router';
 import type { Context, Next } from 'koa';
-import { routeOf, withoutRoute, withRoute } from '../classify/route-edits.js';
-import type { RouteVersion } from '../classify/route-history.js';
-import { type RouteSet, routeSetToJson, routeToJson } from '../classify/route-set.js';
-import type { RouteChange } from '../classify/route-versions.js';
-import { parseRoute, parseRouteSet } from '../classify/routes.js';
-import type { ChangeReport, ServedRoutes } from '../classify/served-routes.js';
 import {
   type RouteChangeBody,
   type RouteSetBody,
   type RouteSourceBody,
   type RouteVersionsBody,
   rollbackSchema,
-} from '../contract/routes.js';
-import { AppError } from '../errors.js';
+} from '../api/routes.js';
+import { routeOf, withoutRoute, withRoute } from '../routes/route-edits.js';
+import type { RouteVersion } from '../routes/route-history.js';
+import { type RouteSet, routeSetToJson, routeToJson } from '../routes/route-set.js';
+import type { RouteChange } from '../routes/route-versions.js';
+import { parseRoute, parseRouteSet } from '../routes/routes.js';
+import type { ChangeReport, ServedRoutes } from '../routes/served-routes.js';
+import { AppError } from '../shared/errors.js';
 import { answerJsonText } from './answer.js';
 import { readJson } from './body.js';
 import { requireIfMatch } from './if-match.js';

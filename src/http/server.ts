@@ -7,7 +7,7 @@ import {
 } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { AppError, errnoOf, messageOf } from '../errors.js';
+import { AppError, errnoOf, messageOf } from '../shared/errors.js';
 import { parserFault, type Refusal, refuse } from './refusal.js';
 
 /** Bounds on connections; times in milliseconds. */

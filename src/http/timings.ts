@@ -1,5 +1,5 @@
 import type { Context } from 'koa';
-import type { EmbeddingTiming } from '../model/embedder.js';
+import type { EmbeddingTiming } from '../inference/embedder.js';
 
 /** Times of one request, in milliseconds, as `Server-Timing` shows them. */
 export type Timings = Record<string, number>;

@@ -1,6 +1,6 @@
 import type { Context } from 'koa';
-import type { Stop } from '../classify/embed-texts.js';
-import { AppError } from '../errors.js';
+import type { Stop } from '../scoring/embed-texts.js';
+import { AppError } from '../shared/errors.js';
 import { clientOf } from './client-address.js';
 
 /**

@@ -1,11 +1,11 @@
-import type { LintReport } from '../classify/lint.js';
+import type { CacheEvent, FileState } from '../cache/cache-state.js';
 import type { HealthReport } from '../http/health.js';
-import type { CacheEvent, FileState } from '../upkeep/status.js';
+import type { LintReport } from '../lint/lint.js';
 
-export type { Candidate, Decision } from '../classify/decision.js';
-export type { Finding } from '../classify/lint/finding.js';
-export type { LintReport } from '../classify/lint.js';
-export type { RouteVersion } from '../classify/route-history.js';
+export type { Finding } from '../lint/finding.js';
+export type { LintReport } from '../lint/lint.js';
+export type { RouteVersion } from '../routes/route-history.js';
+export type { Candidate, Decision } from '../scoring/decision.js';
 
 /** The body of `GET /health`. */
 export type Health = Omit<HealthReport, 'ready'>;

@@ -5,7 +5,7 @@ import { acquire, type SourceFailure } from '../../src/cache/acquire.js';
 import { partialPath } from '../../src/cache/layout.js';
 import type { Source } from '../../src/cache/source.js';
 import { ContentStore } from '../../src/cache/store.js';
-import { AppError } from '../../src/errors.js';
+import { AppError } from '../../src/shared/errors.js';
 import { memorySource, smallModel, temporaryFolder } from '../support/volume.js';
 
 const never = new AbortController().signal;

@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { loadManifest, parseManifest } from '../../src/cache/manifest.js';
-import { AppError } from '../../src/errors.js';
+import { AppError } from '../../src/shared/errors.js';
 import { pin } from '../support/volume.js';
 
 const text = await readFile('model/manifest.json', 'utf8');

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { DiskChange } from '../../src/cache/journal.js';
 import { blobPath } from '../../src/cache/layout.js';
+import { Reconciler } from '../../src/cache/reconciler.js';
 import { ContentStore } from '../../src/cache/store.js';
-import { Reconciler } from '../../src/upkeep/reconciler.js';
 import { type DiskState, materialize, recordChanges, statesAfterPowerLoss } from '../support/power-loss.js';
 import { memorySource, recordingLog, smallModel, temporaryFolder } from '../support/volume.js';
 

@@ -1,8 +1,8 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { SetComparison } from '../../src/evaluate/comparison.js';
-import type { Evaluation } from '../../src/evaluate/evaluation.js';
+import type { SetComparison } from '../../src/commands/evaluation/comparison.js';
+import type { Evaluation } from '../../src/commands/evaluation/evaluation.js';
 import { startDaemon } from '../support/daemon.js';
 import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';

@@ -4,8 +4,8 @@ import { text } from 'node:stream/consumers';
 import Koa from 'koa';
 import { beforeAll, describe, expect, it } from 'vitest';
 import * as z from 'zod';
-import { AppError } from '../../src/errors.js';
 import { JSON_TYPES, readJson, readText } from '../../src/http/body.js';
+import { AppError } from '../../src/shared/errors.js';
 import { listen } from '../support/listen.js';
 import { suiteEnd } from '../support/suite.js';
 

@@ -1,7 +1,7 @@
 import OpenAI from 'openai';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { embeddingResponse, modelList, modelObject, openAiError } from '../../src/contract/openai.js';
-import { embedResponse, infoResponse, teiError } from '../../src/contract/tei.js';
+import { embeddingResponse, modelList, modelObject, openAiError } from '../../src/api/openai.js';
+import { embedResponse, infoResponse, teiError } from '../../src/api/tei.js';
 import { type Collector, startCollector } from '../support/collector.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type Contract, httpPage } from '../../reference/http-page.js';
-import { readConfig } from '../../src/config.js';
-import { classifyAnswers, classifySchemas } from '../../src/contract/classify.js';
+import { classifyAnswers, classifySchemas } from '../../src/api/classify.js';
+import { readConfig } from '../../src/config/config.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { like } from '../support/likeness.js';
 import { suiteEnd } from '../support/suite.js';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { AppError } from '../../src/errors.js';
 import { LoadShedder } from '../../src/http/load-shedder.js';
+import { AppError } from '../../src/shared/errors.js';
 
 /** A queue that has no room for anybody. */
 const full = new AppError('overloaded', 'no room', { retryable: true });

@@ -3,7 +3,7 @@ import { chmod, chown, mkdir, readdir, readFile, truncate, writeFile } from 'nod
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { has } from '../../campaign/tools.js';
-import type { Decision } from '../../src/classify/decision.js';
+import type { Decision } from '../../src/scoring/decision.js';
 import { PROGRAM, startDaemon, type TestDaemon } from '../support/daemon.js';
 import { Origin } from '../support/origin.js';
 import { suiteEnd } from '../support/suite.js';

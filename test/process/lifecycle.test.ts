@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import type { Decision } from '../../src/classify/decision.js';
+import type { Decision } from '../../src/scoring/decision.js';
 import { PROGRAM, startDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { startHub } from '../support/hub-origin.js';
@@ -112,7 +112,7 @@ describe('settings', () => {
   it('are all in --help', async () => {
     const { code, stdout } = await run(['dist/main.js', '--help']);
     expect(code).toBe(0);
-    const { SETTINGS } = await import('../../src/settings.js');
+    const { SETTINGS } = await import('../../src/config/settings.js');
     for (const { env } of Object.values(SETTINGS)) expect(stdout).toContain(env);
   });
 

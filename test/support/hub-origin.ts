@@ -1,4 +1,4 @@
-import { errnoOf } from '../../src/errors.js';
+import { errnoOf } from '../../src/shared/errors.js';
 import { type Content, sha256Of, sizeOf } from './content.js';
 import { Origin, type OriginOptions } from './origin.js';
 

@@ -1,7 +1,7 @@
-import { ActiveSet } from '../../../src/classify/active-set.js';
-import { createRouteSet } from '../../../src/classify/route-set.js';
-import { RowMatrix } from '../../../src/classify/row-matrix.js';
-import type { RouteVectors } from '../../../src/classify/vectors.js';
+import { createRouteSet } from '../../../src/routes/route-set.js';
+import { ActiveSet } from '../../../src/scoring/active-set.js';
+import { RowMatrix } from '../../../src/scoring/row-matrix.js';
+import type { RouteVectors } from '../../../src/scoring/vectors.js';
 import { METHODS } from '../../routing/methods.js';
 import { quantile } from '../../samples.js';
 import type { Goal, Part } from '../bench.js';

@@ -1,7 +1,7 @@
-import { AppError } from '../../errors.js';
+import { AppError } from '../../shared/errors.js';
 import type { PinnedFile } from '../manifest.js';
 import { type HeaderFields, headerOf } from './faults.js';
-import { sizeFault } from './impostor.js';
+import { sizeFault } from './placeholder.js';
 
 /** A `Content-Range`: `bytes start-end/total`; a 416 answer has a star in place of start and end. */
 export interface ContentRange {

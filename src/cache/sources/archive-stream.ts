@@ -1,12 +1,12 @@
 import { pipeline, Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
-import { AppError, errnoOf, messageOf } from '../../errors.js';
+import { AppError, errnoOf, messageOf } from '../../shared/errors.js';
 import { contentLengthOf, refuseEncoded } from './answer.js';
 import type { WatchedBody } from './body.js';
 import { ByteReader } from './byte-reader.js';
 import { statusFault } from './faults.js';
 import type { HttpAnswer } from './http-client.js';
-import { htmlTypeFault, impostorFault } from './impostor.js';
+import { htmlTypeFault, impostorFault } from './placeholder.js';
 import { BLOCK_BYTES } from './tar-header.js';
 import { TarReader } from './tar-reader.js';
 

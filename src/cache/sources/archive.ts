@@ -1,12 +1,12 @@
 import { crc32 } from 'node:zlib';
-import { AppError } from '../../errors.js';
+import { AppError } from '../../shared/errors.js';
 import type { PinnedFile } from '../manifest.js';
 import type { Delivery, WantedFile } from '../source.js';
 import { ArchiveMatch } from './archive-match.js';
 import { type ArchiveStream, openArchive } from './archive-stream.js';
 import { abortedFault } from './faults.js';
 import { HttpClient } from './http-client.js';
-import { sizeFault } from './impostor.js';
+import { sizeFault } from './placeholder.js';
 import { Attempts } from './retry.js';
 import { exactUrl, parseBaseUrl, redactUrl } from './url.js';
 import { type HttpSource, type HttpSourceOptions, WIRE_DEFAULTS, type WireParts } from './wire.js';

@@ -1,11 +1,11 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open, realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { AppError, errnoOf, messageOf } from '../../errors.js';
+import { AppError, errnoOf, messageOf } from '../../shared/errors.js';
 import type { PinnedFile } from '../manifest.js';
 import type { Delivery, Source, WantedFile } from '../source.js';
 import { abortedFault, truncatedFault } from './faults.js';
-import { HEAD_BYTES, impostorFault, sizeFault } from './impostor.js';
+import { HEAD_BYTES, impostorFault, sizeFault } from './placeholder.js';
 
 /** Bytes read at once. */
 const PIECE_BYTES = 262_144;

@@ -1,4 +1,4 @@
-import { AppError, type ErrorCode, errnoOf, messageOf } from '../../errors.js';
+import { AppError, type ErrorCode, errnoOf, messageOf } from '../../shared/errors.js';
 import { PRIVATE_ADDRESS } from './address.js';
 
 /** Header fields of an answer, names in lower case. */

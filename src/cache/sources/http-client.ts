@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { AppError } from '../../errors.js';
+import { AppError } from '../../shared/errors.js';
 import { contentLengthOf } from './answer.js';
 import { WatchedBody } from './body.js';
 import { Connections } from './connections.js';

@@ -1,4 +1,4 @@
-import { AppError, type ErrorCode } from '../../errors.js';
+import { AppError, type ErrorCode } from '../../shared/errors.js';
 import type { PinnedFile } from '../manifest.js';
 import { createFileSource, type OpenAt } from './files.js';
 import type { ResumableDownload } from './resumable.js';

@@ -1,10 +1,10 @@
 import { crc32 } from 'node:zlib';
-import { AppError } from '../../errors.js';
+import { AppError } from '../../shared/errors.js';
 import type { PinnedFile } from '../manifest.js';
 import { checkLinked, contentLengthOf, contentRangeOf, refuseEncoded, strongEtagOf } from './answer.js';
 import { abortedFault, statusFault, truncatedFault } from './faults.js';
 import type { HttpAnswer, HttpClient } from './http-client.js';
-import { HEAD_BYTES, htmlTypeFault, impostorFault, sizeFault, tooLargeFault } from './impostor.js';
+import { HEAD_BYTES, htmlTypeFault, impostorFault, sizeFault, tooLargeFault } from './placeholder.js';
 import { Attempts, type RetryContext } from './retry.js';
 
 /** What a resumable download is made of. */

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { AppError } from '../../errors.js';
+import { AppError } from '../../shared/errors.js';
 import { abortedFault, isWorthWaiting } from './faults.js';
 import type { SourceEvent, WireLimits } from './wire.js';
 

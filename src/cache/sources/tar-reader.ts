@@ -1,4 +1,4 @@
-import { AppError } from '../../errors.js';
+import { AppError } from '../../shared/errors.js';
 import type { ByteReader } from './byte-reader.js';
 import { BLOCK_BYTES, isZeroBlock, parsePax, parseTarHeader, type TarHeader, text } from './tar-header.js';
 

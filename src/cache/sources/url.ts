@@ -1,4 +1,4 @@
-import { AppError } from '../../errors.js';
+import { AppError } from '../../shared/errors.js';
 import type { PinnedFile } from '../manifest.js';
 
 /** A configured place: where requests go, and what only requests to its own origin may carry. */

@@ -1,5 +1,5 @@
 import type { LookupFunction } from 'node:net';
-import type { ErrorCode } from '../../errors.js';
+import type { ErrorCode } from '../../shared/errors.js';
 import type { Source } from '../source.js';
 
 /** The bounds that every download keeps. Times are milliseconds. */

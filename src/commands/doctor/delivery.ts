@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import type { Manifest, PinnedFile } from '../../cache/manifest.js';
 import type { Source } from '../../cache/source.js';
-import type { Config } from '../../config.js';
-import { AppError, type ErrorCode, messageOf } from '../../errors.js';
-import { closeSources, createSources } from '../../sources.js';
+import type { Config } from '../../config/config.js';
+import { closeSources, createSources } from '../../daemon/sources.js';
+import { AppError, type ErrorCode, messageOf } from '../../shared/errors.js';
 import { formatBytes, formatDuration } from '../format.js';
 import { pinnedBytes } from '../model-lines.js';
 import { type Finding, fault, fine, warning } from './finding.js';

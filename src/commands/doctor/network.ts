@@ -1,6 +1,6 @@
 import { createServer } from 'node:net';
-import type { Config } from '../../config.js';
-import { errnoOf, messageOf } from '../../errors.js';
+import type { Config } from '../../config/config.js';
+import { errnoOf, messageOf } from '../../shared/errors.js';
 import { type Finding, fault, fine, warning } from './finding.js';
 
 /** How long the program that holds the port may take to say what it is, in milliseconds. */

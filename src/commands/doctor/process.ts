@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Config } from '../../config.js';
-import { PACKAGE_ROOT } from '../../program-files.js';
+import type { Config } from '../../config/config.js';
+import { PACKAGE_ROOT } from '../../config/program-files.js';
 import { type Finding, fault, fine, warning } from './finding.js';
 
 /** Node's version, the way the process is started, and the time it gets to end. */

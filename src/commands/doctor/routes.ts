@@ -1,10 +1,10 @@
 import { basename } from 'node:path';
-import { requireScorable } from '../../classify/head/head-scoring.js';
-import { MAX_ROUTE_FILE_BYTES } from '../../classify/route-file.js';
-import { parseRouteSet } from '../../classify/routes.js';
-import type { ScoringMethod } from '../../classify/scoring-method.js';
-import { readTextFile } from '../../classify/text-file.js';
-import { messageOf } from '../../errors.js';
+import { MAX_ROUTE_FILE_BYTES } from '../../routes/route-file.js';
+import { parseRouteSet } from '../../routes/routes.js';
+import type { ScoringMethod } from '../../routes/scoring-method.js';
+import { readTextFile } from '../../routes/text-file.js';
+import { requireScorable } from '../../scoring/head/head-scoring.js';
+import { messageOf } from '../../shared/errors.js';
 import { count } from '../format.js';
 import { type Finding, fault, fine, warning } from './finding.js';
 

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { asVolumeError, spaceOf, statOf } from '../../cache/disk.js';
 import type { Manifest } from '../../cache/manifest.js';
 import { ContentStore } from '../../cache/store.js';
-import type { Config } from '../../config.js';
+import type { Config } from '../../config/config.js';
 import { formatBytes } from '../format.js';
 import { modelName, pinnedBytes } from '../model-lines.js';
 import { type Finding, fault, fine, warning } from './finding.js';

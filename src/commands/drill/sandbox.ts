@@ -5,7 +5,7 @@ import { asVolumeError, spaceOf } from '../../cache/disk.js';
 import { blobPath, layoutOf } from '../../cache/layout.js';
 import type { Manifest } from '../../cache/manifest.js';
 import { ContentStore } from '../../cache/store.js';
-import { AppError } from '../../errors.js';
+import { AppError } from '../../shared/errors.js';
 import { formatBytes } from '../format.js';
 import { pinnedBytes } from '../model-lines.js';
 

@@ -4,10 +4,10 @@ import { dirname, join } from 'node:path';
 import { contentLengthOf, refuseEncoded } from '../../cache/sources/answer.js';
 import { statusFault, truncatedFault } from '../../cache/sources/faults.js';
 import type { HttpAnswer, HttpClient } from '../../cache/sources/http-client.js';
-import { HEAD_BYTES, htmlTypeFault, impostorFault } from '../../cache/sources/impostor.js';
+import { HEAD_BYTES, htmlTypeFault, impostorFault } from '../../cache/sources/placeholder.js';
 import { Attempts } from '../../cache/sources/retry.js';
 import type { WireLimits } from '../../cache/sources/wire.js';
-import { AppError } from '../../errors.js';
+import { AppError } from '../../shared/errors.js';
 import type { OriginFile } from './origin.js';
 
 /** What an unpinned download is made with. */

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import * as z from 'zod';
 import type { EmbeddingSpec } from '../../cache/manifest.js';
-import { AppError } from '../../errors.js';
+import { AppError } from '../../shared/errors.js';
 import type { OriginFile } from './origin.js';
 
 /** One property of a model, and where it was found. */

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join, relative, resolve, sep } from 'node:path';
-import { AppError, errnoOf, messageOf } from '../../errors.js';
+import { AppError, errnoOf, messageOf } from '../../shared/errors.js';
 import type { OriginFile, PinOrigin } from './origin.js';
 
 /**

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { HttpClient } from '../../cache/sources/http-client.js';
 import { type BaseUrl, hubUrl, parseBaseUrl, plainUrl, redactUrl } from '../../cache/sources/url.js';
 import { WIRE_DEFAULTS } from '../../cache/sources/wire.js';
-import { AppError, type ErrorCode } from '../../errors.js';
+import { AppError, type ErrorCode } from '../../shared/errors.js';
 import { usageFault } from '../command.js';
 import { type Downloader, download } from './download.js';
 import { askHubApi, type HubRevision } from './hub-api.js';

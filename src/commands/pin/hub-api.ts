@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { type BaseUrl, isSameOrigin } from '../../cache/sources/url.js';
-import { AppError } from '../../errors.js';
+import { AppError } from '../../shared/errors.js';
 import { type Announced, type Downloader, downloadJson } from './download.js';
 
 const COMMIT = /^[0-9a-f]{40}$/;

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import type { CanarySpec, EmbeddingSpec } from '../../cache/manifest.js';
-import { AppError } from '../../errors.js';
-import type { Log } from '../../log.js';
-import { createPool } from '../../model/pool.js';
+import { createPool } from '../../inference/pool.js';
+import { AppError } from '../../shared/errors.js';
+import type { Log } from '../../shared/log.js';
 import type { OriginFile } from './origin.js';
 
 /** Texts whose embeddings a manifest keeps unless others are asked for: short, ordinary, and without spaces. */

@@ -1,4 +1,4 @@
-import { AppError } from '../../errors.js';
+import { AppError } from '../../shared/errors.js';
 import { FACT_FILES } from './facts.js';
 import type { OriginFile, PinOrigin } from './origin.js';
 

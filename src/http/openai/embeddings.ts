@@ -1,7 +1,7 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
-import { embeddingRequest } from '../../contract/openai.js';
-import { textsOf } from '../../contract/text-input.js';
+import { embeddingRequest } from '../../api/openai.js';
+import { textsOf } from '../../api/text-input.js';
 import { readJson } from '../body.js';
 import { type EmbeddingsDeps, embedRequest, vectorJson } from '../embeddings.js';
 import { requireModel } from './model-name.js';

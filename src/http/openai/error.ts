@@ -1,5 +1,5 @@
-import type { OpenAiError } from '../../contract/openai.js';
-import type { AppError } from '../../errors.js';
+import type { OpenAiError } from '../../api/openai.js';
+import type { AppError } from '../../shared/errors.js';
 import { JSON_UTF8 } from '../answer.js';
 import { type ErrorAnswer, problemOf } from '../problem.js';
 

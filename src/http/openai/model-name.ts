@@ -1,4 +1,4 @@
-import { AppError } from '../../errors.js';
+import { AppError } from '../../shared/errors.js';
 
 /** OpenAI's own embedding models: whoever changes nothing but the base URL asks for one of these. */
 const OPENAI_MODEL = /^text-embedding-/;

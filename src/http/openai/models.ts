@@ -1,7 +1,7 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
-import type { EmbeddingModel } from '../../contract/embedding-model.js';
-import type { OpenAiModel, OpenAiModelList } from '../../contract/openai.js';
+import type { EmbeddingModel } from '../../api/embedding-model.js';
+import type { OpenAiModel, OpenAiModelList } from '../../api/openai.js';
 import type { EmbeddingsDeps } from '../embeddings.js';
 import { pathParam } from '../path-param.js';
 import { requireModel } from './model-name.js';

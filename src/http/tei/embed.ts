@@ -1,8 +1,8 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
-import { embedRequestSchema } from '../../contract/tei.js';
-import { textsOf } from '../../contract/text-input.js';
-import { AppError } from '../../errors.js';
+import { embedRequestSchema } from '../../api/tei.js';
+import { textsOf } from '../../api/text-input.js';
+import { AppError } from '../../shared/errors.js';
 import { readJson } from '../body.js';
 import { type EmbeddingsDeps, embedRequest, vectorJson } from '../embeddings.js';
 

@@ -1,5 +1,5 @@
-import type { TeiError } from '../../contract/tei.js';
-import type { AppError, ErrorCode } from '../../errors.js';
+import type { TeiError } from '../../api/tei.js';
+import type { AppError, ErrorCode } from '../../shared/errors.js';
 import { JSON_UTF8 } from '../answer.js';
 import { type ErrorAnswer, problemOf } from '../problem.js';
 

@@ -1,5 +1,5 @@
 import type Router from '@koa/router';
-import type { TeiInfo } from '../../contract/tei.js';
+import type { TeiInfo } from '../../api/tei.js';
 import type { EmbeddingsDeps } from '../embeddings.js';
 
 /** What `/info` tells besides the model. */

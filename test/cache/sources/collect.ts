@@ -1,7 +1,7 @@
 import type { PinnedFile } from '../../../src/cache/manifest.js';
 import type { Source, WantedFile } from '../../../src/cache/source.js';
 import type { WireLimits } from '../../../src/cache/sources/index.js';
-import { AppError } from '../../../src/errors.js';
+import { AppError } from '../../../src/shared/errors.js';
 
 /** Pauses that make a test short, and patience for as long as a busy machine may make both ends wait. */
 export const FAST: Partial<WireLimits> = {

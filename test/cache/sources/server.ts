@@ -5,7 +5,7 @@ import {
   type SourceEvent,
   type WireLimits,
 } from '../../../src/cache/sources/index.js';
-import type { AppError } from '../../../src/errors.js';
+import type { AppError } from '../../../src/shared/errors.js';
 import { generated, pin } from '../../support/content.js';
 import { eventually } from '../../support/eventually.js';
 import { Origin } from '../../support/origin.js';

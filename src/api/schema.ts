@@ -1,0 +1,66 @@
+import * as z from 'zod';
+import { ERROR_CODES } from '../shared/errors.js';
+
+/** A value that JSON can carry. */
+export type JsonValue = string | number | boolean | null | readonly JsonValue[] | JsonObject;
+
+/** A JSON object. Those of a route set have no prototype, so that a key named `__proto__` is a key like any other. */
+export interface JsonObject {
+  readonly [key: string]: JsonValue;
+}
+
+/** What a schema describes, as the program holds it: nobody changes an answer once it is made. */
+export type Shape<S extends z.ZodType> = Frozen<z.output<S>>;
+
+type Frozen<T> = T extends string | number | boolean | null | undefined
+  ? T
+  : T extends readonly (infer Item)[]
+    ? readonly Frozen<Item>[]
+    : // An object with any keys is a JsonObject already.
+      string extends keyof T
+      ? T
+      : { readonly [Key in keyof T]: Frozen<T[Key]> };
+
+/** A digest as answers name it. */
+export const digest = z
+  .string()
+  .regex(/^sha256:[0-9a-f]{64}$/)
+  .meta({ id: 'Digest', description: 'A sha256, as `sha256:<hex>`' });
+
+/** The name of an error. */
+export const errorCode = z
+  .enum(ERROR_CODES)
+  .meta({ id: 'ErrorCode', description: 'For programs; it does not change with the wording' });
+
+/** A point in time. */
+export const timestamp = z.string().meta({ format: 'date-time' });
+
+/** Any JSON object. */
+export const jsonObject: z.ZodType<JsonObject> = z
+  .record(z.string(), z.unknown())
+  .meta({ id: 'JsonObject' }) as unknown as z.ZodType<JsonObject>;
+
+/** A whole number from 0. */
+export const count = z.int().min(0);
+
+/**
+ * A text that says something. Like JSON Schema's `maxLength`, it counts characters (code points), where a
+ * JavaScript string counts some of them twice.
+ * @param setting the one that the bound comes from, if it does
+ */
+export function textOf(maxChars: number, setting?: string) {
+  const bound = `may have ${maxChars} characters at most${setting === undefined ? '' : ` (${setting})`}`;
+  return z
+    .string('must be a string')
+    .refine((value) => fits(value, maxChars), bound)
+    .refine((value) => value.trim() !== '', 'must not be empty')
+    .meta({ minLength: 1, maxLength: maxChars, pattern: '\\S' });
+}
+
+function fits(value: string, maxChars: number): boolean {
+  if (value.length <= maxChars) return true;
+  if (value.length > 2 * maxChars) return false;
+  let chars = 0;
+  for (const _ of value) chars += 1;
+  return chars <= maxChars;
+}

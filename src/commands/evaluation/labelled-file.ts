@@ -1,0 +1,118 @@
+import { parse } from 'csv-parse/sync';
+import { AppError, messageOf } from '../../shared/errors.js';
+
+/** A text and the route that it should take. */
+export interface Example {
+  readonly text: string;
+  /** As it stands in the file; `null` where there is none. */
+  readonly label: string | null;
+  /** From 1. */
+  readonly line: number;
+}
+
+/** Columns that hold the text and the label, by the names that data sets give them; the first that is there counts. */
+export const COLUMNS = {
+  text: ['text', 'utterance', 'query', 'sentence', 'question', 'message', 'prompt', 'input'],
+  label: ['label', 'category', 'route', 'intent', 'class', 'target', 'expected'],
+} as const;
+
+/** Options of {@link parseLabelled}. */
+export interface LabelledOptions {
+  /** How the file is called in messages; its ending tells the format. */
+  readonly origin: string;
+  readonly textColumn?: string;
+  readonly labelColumn?: string;
+}
+
+interface Row {
+  readonly line: number;
+  readonly fields: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Reads labelled texts: `.jsonl` and `.ndjson` with an object in each line, `.tsv`, or else CSV as RFC 4180 has it,
+ * with a header.
+ * @throws AppError `config_invalid`, naming the line
+ */
+export function parseLabelled(text: string, options: LabelledOptions): Example[] {
+  const { origin } = options;
+  const rows = /\.(jsonl|ndjson)$/i.test(origin) ? jsonRows(text, origin) : csvRows(text, origin);
+  const [first] = rows;
+  if (!first) throw fault(origin, 'holds no texts');
+  const names = Object.keys(first.fields);
+  const textColumn = columnOf(options.textColumn, COLUMNS.text, names, 'text', origin);
+  const labelColumn = columnOf(options.labelColumn, COLUMNS.label, names, 'label', origin);
+  return rows.map(({ line, fields }): Example => {
+    const value = fields[textColumn];
+    if (typeof value !== 'string' || value.trim() === '') {
+      throw fault(`${origin}:${line}`, `"${textColumn}" must be a text`);
+    }
+    const label = fields[labelColumn] ?? null;
+    if (label !== null && typeof label !== 'string') {
+      throw fault(`${origin}:${line}`, `"${labelColumn}" must be a route's name, or null`);
+    }
+    const trimmed = label?.trim() ?? '';
+    return { text: value, label: trimmed === '' ? null : trimmed, line };
+  });
+}
+
+function csvRows(text: string, origin: string): Row[] {
+  let records: { record: string[]; info: { lines: number } }[];
+  try {
+    records = parse(text, {
+      bom: true,
+      info: true,
+      skip_empty_lines: true,
+      delimiter: /\.tsv$/i.test(origin) ? '\t' : ',',
+    }) as unknown as typeof records;
+  } catch (cause) {
+    throw new AppError('config_invalid', `${origin}: ${messageOf(cause)}`, { cause });
+  }
+  const [header, ...rows] = records;
+  const names = header?.record.map((name) => name.trim()) ?? [];
+  return rows.map(({ record, info }) => ({
+    line: info.lines,
+    fields: Object.fromEntries(names.map((name, index) => [name, record[index]])),
+  }));
+}
+
+function jsonRows(text: string, origin: string): Row[] {
+  const lines = text.replace(/^\uFEFF/, '').split('\n');
+  return lines.flatMap((content, index): Row[] => {
+    if (content.trim() === '') return [];
+    const line = index + 1;
+    let value: unknown;
+    try {
+      value = JSON.parse(content);
+    } catch (cause) {
+      throw new AppError('config_invalid', `${origin}:${line}: not JSON: ${messageOf(cause)}`, { cause });
+    }
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      throw fault(`${origin}:${line}`, 'must be an object');
+    }
+    return [{ line, fields: { ...value } }];
+  });
+}
+
+function columnOf(
+  given: string | undefined,
+  known: readonly string[],
+  names: readonly string[],
+  what: 'text' | 'label',
+  origin: string,
+): string {
+  const there = names.map((name) => `"${name}"`).join(', ');
+  if (given !== undefined) {
+    if (names.includes(given)) return given;
+    throw fault(origin, `has no column "${given}"; there are ${there}`);
+  }
+  for (const candidate of known) {
+    const found = names.find((name) => name.toLowerCase() === candidate);
+    if (found !== undefined) return found;
+  }
+  throw fault(origin, `which column is the ${what}? There are ${there}; name it with --${what}-column`);
+}
+
+function fault(where: string, message: string): AppError {
+  return new AppError('config_invalid', `${where}: ${message}`);
+}

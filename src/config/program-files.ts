@@ -1,0 +1,46 @@
+import { existsSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+// Files that come with the program. Both src/ and dist/, where the bundle runs, lie in the package's folder.
+
+/** The folder that holds `package.json`, `model/` and `routes/`. */
+export const PACKAGE_ROOT = packageRoot(fileURLToPath(import.meta.url));
+
+function packageRoot(path: string): string {
+  const folder = dirname(path);
+  if (folder === path) throw new Error('package.json of ai-router is missing beside its code');
+  return existsSync(join(folder, 'package.json')) ? folder : packageRoot(folder);
+}
+
+/** The folder of the built page that `GET /` shows. */
+export const PAGE_FOLDER = resolve(PACKAGE_ROOT, 'dist/page');
+
+/** The variants of the model whose manifests come with the program. */
+export const VARIANTS = ['q8', 'fp32'] as const;
+
+/** A variant of the built-in model. */
+export type Variant = (typeof VARIANTS)[number];
+
+/** Where the built-in manifest of a variant is. */
+export function builtInManifest(variant: Variant): string {
+  return resolve(PACKAGE_ROOT, variant === 'q8' ? 'model/manifest.json' : `model/manifest.${variant}.json`);
+}
+
+/** Where the vectors of the background texts by the built-in model of a variant are. */
+export function backgroundFile(variant: Variant): string {
+  return resolve(PACKAGE_ROOT, `model/background.${variant}.bin`);
+}
+
+/**
+ * Where the vectors of the default routes' texts by the built-in model of a variant are, and their trained head.
+ * Only the bundled model's come with the program: whoever downloads weights has time to embed.
+ */
+export function defaultRoutesFile(variant: Variant, what: 'vectors' | 'heads'): string {
+  return resolve(PACKAGE_ROOT, `model/default-routes.${variant}.${what}.bin`);
+}
+
+/** Where the build puts the JSON of a route file that comes with the program; `digest` is the sha256 of that file. */
+export function compiledRoutesFile(digest: string): string {
+  return resolve(PACKAGE_ROOT, `dist/routes/${digest}.json`);
+}

@@ -1,0 +1,191 @@
+import type { CacheStatus, VerificationReport } from '../api/cache.js';
+import type { Check, Phase } from '../api/health.js';
+import type { Report } from '../cache/cache-state.js';
+import type { Manifest } from '../cache/manifest.js';
+import type { Reconciler } from '../cache/reconciler.js';
+import type { ContentStore } from '../cache/store.js';
+import type { Triggers } from '../cache/triggers.js';
+import type { Config } from '../config/config.js';
+import type { HealthReport } from '../http/health.js';
+import type { Pool } from '../inference/pool.js';
+import type { RouteCatalogue } from '../routes/route-catalogue.js';
+import type { RouteFile } from '../routes/route-file.js';
+import type { Classifier } from '../scoring/classifier.js';
+import type { AppError } from '../shared/errors.js';
+
+/** Everything of a running daemon that its reports are made of. */
+export interface Parts {
+  readonly config: Config;
+  readonly version: string;
+  readonly manifest: Manifest;
+  readonly store: ContentStore;
+  readonly reconciler: Reconciler;
+  readonly triggers: Triggers;
+  readonly pool: Pool;
+  readonly classifier: Classifier;
+  readonly catalogue: RouteCatalogue;
+  readonly routeFile: RouteFile;
+}
+
+/** What the composition root knows besides its parts. */
+export interface State {
+  readonly phase: Phase;
+  readonly loadError: AppError | undefined;
+  readonly warming: { readonly done: number; readonly total: number } | undefined;
+  readonly uptimeMs: number;
+}
+
+/** The body of `/health`: each part's state, and whether a classification would succeed. */
+export function healthOf(parts: Parts, state: State): HealthReport {
+  const { pool, classifier, version } = parts;
+  const checks = {
+    volume: volumeCheck(parts),
+    cache: cacheCheck(parts),
+    model: modelCheck(parts, state),
+    routes: routesCheck(parts),
+  };
+  const draining = state.phase === 'draining';
+  const ready = state.phase === 'ready' && pool.status().ready && classifier.active !== undefined;
+  const wholesome = Object.values(checks).every(({ ok }) => ok);
+  return {
+    status: draining ? 'draining' : !ready ? 'starting' : wholesome ? 'ready' : 'degraded',
+    ready,
+    phase: state.phase,
+    progress: progressOf(parts, state),
+    checks,
+    uptime_s: Math.round(state.uptimeMs / 100) / 10,
+    version,
+  };
+}
+
+function volumeCheck({ reconciler }: Parts): Check {
+  const problem = reconciler.volumeProblem;
+  return problem ? { ok: false, code: problem.code, detail: problem.message } : { ok: true };
+}
+
+function cacheCheck({ reconciler }: Parts): Check {
+  const { ledger, lastReport } = reconciler;
+  if (ledger.whole) return { ok: true };
+  const open = [...ledger.files.values()].filter(({ state }) => state !== 'verified');
+  const detail = open
+    .map(({ path, state, reason }) => `${path}: ${state}${reason ? ` (${reason})` : ''}`)
+    .join('; ');
+  const error = lastReport?.error;
+  return {
+    ok: false,
+    detail: error ? `${detail}; ${error.message}` : detail,
+    ...(error && { code: error.code }),
+  };
+}
+
+function modelCheck({ pool }: Parts, { loadError }: State): Check {
+  const { ready, workers } = pool.status();
+  if (loadError) return { ok: false, code: loadError.code, detail: loadError.message };
+  if (!ready) return { ok: false, code: 'not_ready', detail: 'no worker has passed the canary yet' };
+  const fit = workers.filter(({ state }) => state === 'ready').length;
+  // The others start once the first is ready: that needs nobody's care, unlike one that was lost.
+  const lost = workers.some(
+    ({ state, restarts }) => state === 'restarting' || (state !== 'ready' && restarts > 0),
+  );
+  return { ok: !lost, detail: `${fit} of ${workers.length} workers` };
+}
+
+function routesCheck({ routeFile, catalogue }: Parts): Check {
+  const { error, file } = routeFile.status();
+  if (error) return { ok: false, code: error.code, detail: error.message };
+  const { served, problem } = catalogue;
+  if (problem) return { ok: false, code: 'blob_corrupt', detail: problem };
+  if (!served) return { ok: false, detail: 'not embedded yet' };
+  const from = served.version ? `version ${served.version.version} on top of ${file}` : file;
+  return { ok: true, detail: `${served.set.routes.length} routes of ${from}` };
+}
+
+function progressOf({ reconciler }: Parts, { phase, warming }: State): HealthReport['progress'] {
+  if (phase === 'warming' && warming) return { ...warming, unit: 'utterances' };
+  if (phase !== 'downloading' && phase !== 'verifying') return null;
+  const files = [...reconciler.ledger.files.values()];
+  const sum = (of: (file: (typeof files)[number]) => number): number =>
+    files.reduce((all, file) => all + of(file), 0);
+  return { done: sum(({ bytes }) => bytes), total: sum(({ size }) => size), unit: 'bytes' };
+}
+
+/** The body of `/cache/status`. */
+export async function cacheStatusOf({
+  config,
+  manifest,
+  store,
+  reconciler,
+  triggers,
+}: Parts): Promise<CacheStatus> {
+  const { ledger, lastReport, volumeProblem } = reconciler;
+  const [facts, quarantine] = await Promise.all([store.facts(), store.quarantined().catch(() => [])]);
+  return {
+    volume: {
+      path: facts.path,
+      mount: facts.mount,
+      writable: facts.writable,
+      free_bytes: facts.freeBytes ?? null,
+      total_bytes: facts.totalBytes ?? null,
+      problem: volumeProblem ?? null,
+    },
+    manifest: {
+      id: manifest.repo,
+      revision: manifest.revision,
+      variant: manifest.variant,
+      digest: manifest.digest,
+    },
+    whole: ledger.whole,
+    files: [...ledger.files.values()].map((file) => ({
+      path: file.path,
+      digest: `sha256:${file.sha256}`,
+      size: file.size,
+      state: file.state,
+      bytes: file.bytes,
+      verified_at: file.verifiedAt ?? null,
+      source: file.source ?? null,
+      reason: file.reason ?? null,
+    })),
+    verification: {
+      running: reconciler.busy,
+      cron: config.verifyCron,
+      last: lastReport ? reportBody(lastReport) : null,
+      next: triggers.nextRun?.toISOString() ?? null,
+      retry: reconciler.retryAt === undefined ? null : new Date(reconciler.retryAt).toISOString(),
+      watching: triggers.watching,
+    },
+    counters: {
+      verifications: ledger.counters.verifications,
+      corruptions: ledger.counters.corruptions,
+      repairs: ledger.counters.repairs,
+      downloads: ledger.counters.downloads,
+      downloaded_bytes: ledger.counters.downloadedBytes,
+    },
+    quarantine: quarantine.map(({ name, path, reason, at, bytes }) => ({
+      name,
+      path: path ?? null,
+      reason,
+      at,
+      bytes,
+    })),
+    events: ledger.events,
+  };
+}
+
+/** A report in the words of the HTTP surface. */
+export function reportBody({
+  startedAt,
+  durationMs,
+  healed,
+  failures,
+  error,
+  ...rest
+}: Report): VerificationReport {
+  return {
+    ...rest,
+    started_at: startedAt,
+    duration_ms: durationMs,
+    healed: healed.map(({ path, afterMs }) => ({ path, after_ms: afterMs })),
+    failures: failures.map(({ source, path, code, message }) => ({ source, path, code, message })),
+    error: error ?? null,
+  };
+}

@@ -1,0 +1,78 @@
+import type { Manifest } from '../cache/manifest.js';
+import type { Source } from '../cache/source.js';
+import {
+  createArchiveSource,
+  createBundledSource,
+  createHubSource,
+  createMirrorSource,
+  type HttpSourceOptions,
+  type SourceEvent,
+} from '../cache/sources/index.js';
+import type { Config } from '../config/config.js';
+import type { SourceKind } from '../config/settings.js';
+
+/** The settings that decide where bytes come from. */
+export type SourcesConfig = Pick<
+  Config,
+  'sources' | 'bundledDir' | 'mirrors' | 'hubEndpoint' | 'hubToken' | 'hubOffline'
+>;
+
+/** What the makers of sources may add. */
+export interface SourcesOptions {
+  /** Told about each retry. */
+  readonly onEvent?: (event: SourceEvent) => void;
+  /** Whether a wait between two attempts keeps the process alive; a command needs it, a daemon does not. */
+  readonly holdProcess?: boolean;
+}
+
+/** A source with what it holds open, if it holds anything. */
+export type OwnedSource = Source & { close?(): Promise<void> };
+
+/**
+ * The sources that the settings name, in their order. Several mirrors keep the order of `MODEL_MIRRORS`; the hub
+ * is left out when it must not be asked. The caller closes them with {@link closeSources}.
+ * @throws AppError `config_invalid` for a URL that cannot be a source, without its secrets
+ */
+export function createSources(
+  config: SourcesConfig,
+  manifest: Pick<Manifest, 'repo' | 'revision'>,
+  { onEvent, holdProcess }: SourcesOptions = {},
+): readonly OwnedSource[] {
+  const { repo, revision } = manifest;
+  const http: HttpSourceOptions = {
+    ...(holdProcess !== undefined && { limits: { holdProcess } }),
+    ...(onEvent && { onEvent }),
+  };
+  const make: Readonly<Record<SourceKind, () => OwnedSource[]>> = {
+    bundled: () => [createBundledSource({ folder: config.bundledDir })],
+    mirror: () =>
+      config.mirrors.map((url) =>
+        isArchiveUrl(url)
+          ? createArchiveSource({ ...http, url })
+          : createMirrorSource({ ...http, url, repo, revision }),
+      ),
+    hub: () =>
+      config.hubOffline
+        ? []
+        : [
+            createHubSource({
+              ...http,
+              endpoint: config.hubEndpoint,
+              token: config.hubToken,
+              repo,
+              revision,
+            }),
+          ],
+  };
+  return config.sources.flatMap((kind) => make[kind]());
+}
+
+/** Ends the connections of all sources. */
+export async function closeSources(sources: readonly OwnedSource[]): Promise<void> {
+  await Promise.all(sources.map((source) => source.close?.()));
+}
+
+/** Whether a mirror's URL names one archive rather than the root of a file tree. Its query string says nothing. */
+export function isArchiveUrl(url: string): boolean {
+  return /\.(tar\.gz|tgz|tar)$/i.test(new URL(url).pathname);
+}

@@ -1,0 +1,137 @@
+import { SIMILARITY_DEFAULTS } from '../scoring/evidence.js';
+import type { RouteVectors } from '../scoring/vectors.js';
+import { Slices } from '../shared/concurrent.js';
+
+/** What is compared, at most and from which cosine on. */
+export const COMPARISON_DEFAULTS = {
+  /** Utterances that are compared with all the others; of a larger set an even sample. */
+  examined: 4_000,
+  /** Cosine from which two texts count as nearly the same. */
+  nearDuplicate: 0.95,
+  /** Pairs of nearly the same texts that are kept, at most. */
+  pairs: 2_000,
+} as const;
+
+/** An utterance compared with all the others of its set. */
+export interface Compared {
+  readonly row: number;
+  /** Index of the route that it stands in. */
+  readonly route: number;
+  /** The route that would take it if it did not stand there. */
+  readonly taken: number;
+  /** By how much more evidence than its own route, in cosine; 0 where it stays. */
+  readonly lead: number;
+  /** The nearest other utterance of its own route: cosine (-1 where there is none) and row. */
+  readonly own: Nearest;
+  /** The nearest utterance of any other route. */
+  readonly other: Nearest;
+}
+
+/** A row and its cosine to another. */
+export interface Nearest {
+  readonly row: number;
+  readonly similarity: number;
+}
+
+/** Two rows that are nearly the same. */
+export interface NearPair {
+  readonly a: number;
+  readonly b: number;
+  readonly similarity: number;
+}
+
+/** A whole comparison. */
+export interface Comparison {
+  readonly compared: readonly Compared[];
+  readonly pairs: readonly NearPair[];
+  /** The route of each row. */
+  readonly routeOf: Uint32Array;
+}
+
+/**
+ * Compares utterances with all the others, giving way to other work now and then.
+ * @throws AppError `aborted`
+ */
+export async function compareUtterances(
+  vectors: RouteVectors,
+  maxExamined: number,
+  signal: AbortSignal | undefined,
+  onProgress: (done: number, total: number) => void = () => undefined,
+): Promise<Comparison> {
+  const { matrix, offsets } = vectors;
+  const { rows } = matrix;
+  const routeOf = ownersOf(offsets, rows);
+  const size = Math.min(rows, maxExamined);
+  const compared: Compared[] = [];
+  const pairs: NearPair[] = [];
+  const slices = new Slices(signal);
+  for (let index = 0; index < size; index += 1) {
+    const row = Math.floor((index * rows) / size);
+    matrix.load(matrix.row(row));
+    matrix.multiply(0, rows);
+    compared.push(judge(vectors, row, routeOf[row] ?? 0));
+    // Every pair is met twice where all rows are examined.
+    const from = size === rows ? row + 1 : 0;
+    for (let other = from; other < rows && pairs.length < COMPARISON_DEFAULTS.pairs; other += 1) {
+      const similarity = matrix.products[other] ?? -1;
+      if (similarity >= COMPARISON_DEFAULTS.nearDuplicate && other !== row) {
+        pairs.push({ a: row, b: other, similarity: Math.min(1, similarity) });
+      }
+    }
+    if (!slices.over) continue;
+    onProgress(index + 1, size);
+    await slices.giveWay();
+  }
+  return { compared, pairs, routeOf };
+}
+
+function ownersOf(offsets: Uint32Array, rows: number): Uint32Array {
+  const owners = new Uint32Array(rows);
+  for (let route = 0; route + 1 < offsets.length; route += 1) {
+    owners.fill(route, offsets[route] ?? 0, offsets[route + 1] ?? 0);
+  }
+  return owners;
+}
+
+/** Evidence is what the similarity scorer calls so: the soft maximum of the cosines to a route's utterances. */
+function judge({ matrix, offsets }: RouteVectors, row: number, route: number): Compared {
+  const { products } = matrix;
+  const { poolingTemperature } = SIMILARITY_DEFAULTS;
+  let own: Nearest = { row: -1, similarity: -1 };
+  let other: Nearest = { row: -1, similarity: -1 };
+  let ownEvidence = Number.NEGATIVE_INFINITY;
+  let highest = Number.NEGATIVE_INFINITY;
+  let taken = route;
+  for (let candidate = 0; candidate + 1 < offsets.length; candidate += 1) {
+    const from = offsets[candidate] ?? 0;
+    const to = offsets[candidate + 1] ?? 0;
+    let nearest = -1;
+    let best = -1;
+    for (let index = from; index < to; index += 1) {
+      const product = products[index] ?? -1;
+      if (index === row || product <= best) continue;
+      best = product;
+      nearest = index;
+    }
+    if (nearest < 0) continue;
+    let sum = 0;
+    let count = 0;
+    for (let index = from; index < to; index += 1) {
+      if (index === row) continue;
+      sum += Math.exp(((products[index] ?? -1) - best) / poolingTemperature);
+      count += 1;
+    }
+    const evidence = best + poolingTemperature * Math.log(sum / count);
+    const found = { row: nearest, similarity: Math.min(1, best) };
+    if (candidate === route) {
+      own = found;
+      ownEvidence = evidence;
+    } else if (best > other.similarity) other = found;
+    if (evidence > highest) {
+      highest = evidence;
+      taken = candidate;
+    }
+  }
+  const lead = taken === route ? 0 : highest - ownEvidence;
+  return { row, route, taken, lead, own, other };
+}

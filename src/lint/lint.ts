@@ -1,0 +1,100 @@
+import type { LintReport } from '../api/lint.js';
+import type { RouteSet } from '../routes/route-set.js';
+import type { RouteVectors } from '../scoring/vectors.js';
+import { closenessOf } from './closeness.js';
+import { COMPARISON_DEFAULTS, type Compared, compareUtterances } from './comparison.js';
+import { findDuplicates } from './duplicates.js';
+import { type Finding, type Place, SEVERITIES, type Severity } from './finding.js';
+import { confusionsOf, findOverlaps } from './overlaps.js';
+import { findSizes } from './sizes.js';
+import { findStrays } from './strays.js';
+
+/** Findings in a report, at most; the most serious ones. */
+const MAX_FINDINGS = 500;
+
+/** Options of {@link lintRoutes}. */
+export interface LintOptions {
+  readonly signal?: AbortSignal;
+  /** Utterances that are compared with all the others, at most; of a larger set an even sample. */
+  readonly maxExamined?: number;
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** One route in a {@link LintReport}. */
+export type LintedRoute = LintReport['by_route'][number];
+
+export type { LintReport } from '../api/lint.js';
+
+/**
+ * Looks a route set over. Takes well under a second for 150 routes of 10 utterances; for more utterances the time
+ * grows with the square of their number, up to `maxExamined`.
+ * @throws AppError `aborted`
+ */
+export async function lintRoutes(
+  set: RouteSet,
+  vectors: RouteVectors,
+  { signal, maxExamined = COMPARISON_DEFAULTS.examined, onProgress }: LintOptions = {},
+): Promise<LintReport> {
+  const comparison = await compareUtterances(vectors, maxExamined, signal, onProgress);
+  const { compared } = comparison;
+  const names = set.routes.map(({ name }) => name);
+  const places = set.routes.flatMap(({ name, utterances }): Place[] =>
+    utterances.map((utterance) => ({ route: name, utterance })),
+  );
+  const closeness = closenessOf(set, vectors);
+  const tallies = tally(names.length, compared);
+  const examined = tallies.reduce((sum, each) => sum + each.examined, 0);
+  const recovered = tallies.reduce((sum, each) => sum + each.recovered, 0);
+  const accuracy = examined === 0 ? null : round(recovered / examined);
+  const confusions = confusionsOf(names, compared);
+  const findings = [
+    ...findSizes(set, accuracy),
+    ...findDuplicates(set, places, comparison),
+    ...findOverlaps(
+      names,
+      tallies.map((each) => each.examined),
+      confusions,
+      closeness,
+    ),
+    ...findStrays(names, places, compared),
+  ].sort((a, b) => SEVERITIES.indexOf(a.severity) - SEVERITIES.indexOf(b.severity));
+  const count = (severity: Severity): number =>
+    findings.filter((finding) => finding.severity === severity).length;
+  return {
+    digest: set.digest,
+    routes: names.length,
+    utterances: set.utteranceCount,
+    examined,
+    accuracy,
+    counts: { error: count('error'), warning: count('warning'), info: count('info') },
+    findings: findings.slice(0, MAX_FINDINGS).map(rounded),
+    findings_hidden: Math.max(0, findings.length - MAX_FINDINGS),
+    confusions,
+    by_route: set.routes.map(({ name, utterances }, index) => ({
+      name,
+      utterances: utterances.length,
+      ...(tallies[index] ?? { examined: 0, recovered: 0 }),
+      cohesion: round(closeness.within[index] ?? 1),
+    })),
+  };
+}
+
+/** A route's only utterance cannot find its way back, which says nothing about the route. */
+function tally(routes: number, compared: readonly Compared[]): { examined: number; recovered: number }[] {
+  const tallies = Array.from({ length: routes }, () => ({ examined: 0, recovered: 0 }));
+  for (const { route, taken, own } of compared) {
+    const each = tallies[route];
+    if (!each || own.row < 0) continue;
+    each.examined += 1;
+    if (taken === route) each.recovered += 1;
+  }
+  return tallies;
+}
+
+function rounded(finding: Finding): Finding {
+  return finding.similarity === undefined ? finding : { ...finding, similarity: round(finding.similarity) };
+}
+
+function round(value: number): number {
+  return Math.round(value * 1e4) / 1e4;
+}

@@ -1,0 +1,252 @@
+import { compareText, didYouMean } from '../routes/closest.js';
+import type { JsonObject, RouteSet } from '../routes/route-set.js';
+import { AppError, type FieldIssue } from '../shared/errors.js';
+import type { Candidate, ClassifyOptions, Decision, NearestUtterance, RouteMatch } from './decision.js';
+import type { Encoder } from './encoder.js';
+import { createRouteScores, type RouteScores, type Scorer } from './scorer.js';
+import type { RouteVectors } from './vectors.js';
+
+/** Candidates in an answer where the request does not say. */
+export const DEFAULT_TOP_K = 3;
+/** Utterances per candidate that `explain` shows. */
+export const NEAREST_SHOWN = 3;
+/** Names that an error about unknown routes lists, at most. */
+const MAX_UNKNOWN_SHOWN = 10;
+
+/** The part of a decision that depends on vectors and routes alone. */
+export type Verdict = Pick<Decision, 'route' | 'score' | 'similarity' | 'candidates'> & {
+  /** Where the request asked for several. */
+  readonly routes: Decision['routes'] | undefined;
+  readonly route_metadata: JsonObject | undefined;
+};
+
+/** A route set that is ready to judge vectors. Replaced as a whole, never changed. */
+export class ActiveSet {
+  /** The model that made the vectors and has to embed what they are compared with. */
+  readonly encoder: Encoder;
+  readonly set: RouteSet;
+  readonly vectors: RouteVectors;
+  readonly scorer: Scorer;
+  readonly #scores: RouteScores;
+  readonly #all: Uint32Array;
+  readonly #defaultThreshold: number;
+
+  constructor(
+    encoder: Encoder,
+    set: RouteSet,
+    vectors: RouteVectors,
+    scorer: Scorer,
+    defaultThreshold?: number,
+  ) {
+    this.encoder = encoder;
+    this.set = set;
+    this.vectors = vectors;
+    this.scorer = scorer;
+    this.#scores = createRouteScores(set.routes.length);
+    this.#all = Uint32Array.from(set.routes.keys());
+    this.#defaultThreshold = defaultThreshold ?? scorer.defaultThreshold;
+  }
+
+  /** Lowest score with which a route is chosen where neither the request nor the route says otherwise. */
+  get defaultThreshold(): number {
+    return this.#defaultThreshold;
+  }
+
+  /**
+   * The indexes of these routes.
+   * @throws AppError `unknown_route`, naming each and what may have been meant
+   */
+  candidatesOf(names: readonly string[]): Uint32Array {
+    const indexes = new Set<number>();
+    const issues: FieldIssue[] = [];
+    for (const [position, name] of names.entries()) {
+      const index = this.set.indexOf.get(name);
+      if (index !== undefined) indexes.add(index);
+      else if (issues.length < MAX_UNKNOWN_SHOWN) {
+        const hint = didYouMean(name.slice(0, 128), this.set.indexOf.keys());
+        issues.push({ path: `routes[${position}]`, message: `there is no route "${name}"${hint}` });
+      }
+    }
+    if (issues.length > 0) {
+      throw new AppError('unknown_route', issues.map(({ message }) => message).join('; '), { issues });
+    }
+    return Uint32Array.from(indexes).sort();
+  }
+
+  /**
+   * Judges one vector. Candidates are ordered by score, then by similarity, then by name, so that the same
+   * vector always gives the same order.
+   * @param candidates from {@link candidatesOf}; `undefined`: all routes
+   */
+  judge(vector: Float32Array, candidates: Uint32Array | undefined, options: ClassifyOptions): Verdict {
+    const among = candidates ?? this.#all;
+    const scores = this.#scores;
+    this.scorer.score(vector, candidates, scores);
+    const topK = options.top_k ?? DEFAULT_TOP_K;
+    const bar = this.#bar(among, topK);
+    const top: number[] = [];
+    const reached: number[] = [];
+    let chosen: number | undefined;
+    for (const route of among) {
+      if (this.#matters(route, bar, chosen, options)) {
+        this.scorer.estimates?.settle(route, scores);
+      }
+      this.#round(route);
+      if (this.#numberOf(scores.score, route) >= this.#thresholdOf(route, options)) {
+        if (chosen === undefined || this.#compare(route, chosen) < 0) chosen = route;
+        if (options.multi === true) reached.push(route);
+      }
+      this.#insert(route, top, topK);
+    }
+    const first = chosen ?? top[0];
+    if (first === undefined) throw new AppError('internal', 'a classification had no candidates');
+    const metadata = chosen === undefined ? undefined : this.set.routes[chosen]?.metadata;
+    return {
+      route: chosen === undefined ? null : this.#nameOf(chosen),
+      score: this.#numberOf(scores.score, first),
+      similarity: this.#numberOf(scores.similarity, first),
+      candidates: top.map((route) =>
+        options.explain === true
+          ? {
+              ...this.#candidate(route),
+              threshold: this.#thresholdOf(route, options),
+              ...this.#explanation(route, vector),
+            }
+          : this.#candidate(route),
+      ),
+      routes: options.multi === true ? this.#matches(reached) : undefined,
+      route_metadata: metadata,
+    };
+  }
+
+  /** Rounded before anything is compared: what the answer shows must explain the answer. */
+  #round(route: number): void {
+    const { score, similarity } = this.#scores;
+    score[route] = round(score[route]);
+    similarity[route] = round(similarity[route]);
+  }
+
+  /** Puts a route into its place among the best so far, of which `topK` are kept. */
+  #insert(route: number, top: number[], topK: number): void {
+    const last = top[topK - 1];
+    if (last !== undefined && this.#compare(route, last) > 0) return;
+    top.push(route);
+    for (let at = top.length - 1; at > 0 && this.#compare(route, top[at - 1] as number) < 0; at -= 1) {
+      top[at] = top[at - 1] as number;
+      top[at - 1] = route;
+    }
+    if (top.length > topK) top.pop();
+  }
+
+  /**
+   * Where scores are estimates, settles the best by these and returns the last one of them: what surely comes after it
+   * is not among the exact best, so that most routes can stay as they are.
+   */
+  #bar(among: Uint32Array, topK: number): number | undefined {
+    const { estimates } = this.scorer;
+    if (!estimates || among.length <= topK) return undefined;
+    const best: number[] = [];
+    for (const route of among) this.#insert(route, best, topK);
+    for (const route of best) {
+      estimates.settle(route, this.#scores);
+      this.#round(route);
+    }
+    return best.reduce((last, route) => (this.#compare(route, last) > 0 ? route : last));
+  }
+
+  /**
+   * Whether a route whose numbers are estimates could be chosen, be one of several, or not come after `bar`.
+   * @param bar `undefined`: every route is shown
+   */
+  #matters(
+    route: number,
+    bar: number | undefined,
+    chosen: number | undefined,
+    options: ClassifyOptions,
+  ): boolean {
+    const { estimates } = this.scorer;
+    if (!estimates) return false;
+    if (bar === undefined) return true;
+    const score = round(estimates.scoreAtMost(route, this.#scores));
+    const similarity = round(estimates.similarityAtMost(route, this.#scores));
+    if (this.#mayPrecede(score, similarity, bar)) return true;
+    if (score < this.#thresholdOf(route, options)) return false;
+    return options.multi === true || chosen === undefined || this.#mayPrecede(score, similarity, chosen);
+  }
+
+  #mayPrecede(score: number, similarity: number, other: number): boolean {
+    const than = this.#numberOf(this.#scores.score, other);
+    return score > than || (score === than && similarity >= this.#numberOf(this.#scores.similarity, other));
+  }
+
+  #matches(routes: number[]): RouteMatch[] {
+    routes.sort((a, b) => this.#compare(a, b));
+    return routes.map((route) => {
+      const metadata = this.set.routes[route]?.metadata;
+      return { ...this.#candidate(route), ...(metadata === undefined ? {} : { metadata }) };
+    });
+  }
+
+  #thresholdOf(route: number, { threshold }: ClassifyOptions): number {
+    return threshold ?? this.set.routes[route]?.scoreThreshold ?? this.#defaultThreshold;
+  }
+
+  #candidate(route: number): Candidate {
+    return {
+      route: this.#nameOf(route),
+      score: this.#numberOf(this.#scores.score, route),
+      similarity: this.#numberOf(this.#scores.similarity, route),
+    };
+  }
+
+  #explanation(route: number, vector: Float32Array): Pick<Candidate, 'nearest' | 'contribution'> {
+    const found = this.scorer.explain?.(route, this.#scores);
+    const nearest = this.#nearest(route, vector);
+    if (found === undefined) return { nearest };
+    const { head, similarity, bias } = found.log_odds;
+    const contribution = {
+      head_probability: round(found.head_probability),
+      probability: round(found.probability),
+      log_odds: { head: round(head), similarity: round(similarity), bias: round(bias) },
+    };
+    return { nearest, contribution };
+  }
+
+  #nearest(route: number, vector: Float32Array): NearestUtterance[] {
+    const { matrix, offsets } = this.vectors;
+    const from = offsets[route] ?? 0;
+    matrix.load(vector);
+    matrix.multiply(from, offsets[route + 1] ?? from);
+    const all = (this.set.routes[route]?.utterances ?? []).map((utterance, index) => ({
+      utterance,
+      similarity: round(Math.min(1, matrix.products[from + index] ?? -1)),
+    }));
+    all.sort((a, b) => b.similarity - a.similarity || compareText(a.utterance, b.utterance));
+    return all.slice(0, NEAREST_SHOWN);
+  }
+
+  #compare(a: number, b: number): number {
+    const { score, similarity } = this.#scores;
+    return (
+      (score[b] ?? 0) - (score[a] ?? 0) ||
+      (similarity[b] ?? 0) - (similarity[a] ?? 0) ||
+      compareText(this.#nameOf(a), this.#nameOf(b))
+    );
+  }
+
+  #nameOf(route: number): string {
+    return this.set.routes[route]?.name ?? '';
+  }
+
+  #numberOf(buffer: Float64Array, route: number): number {
+    return buffer[route] ?? 0;
+  }
+}
+
+/** To six digits, and never the -0 that JSON would show as 0 but that is not equal to it everywhere. */
+function round(value: number | undefined): number {
+  if (value === undefined || !Number.isFinite(value)) {
+    throw new AppError('internal', 'a score is not a number');
+  }
+  return Math.round(value * 1e6) / 1e6 + 0;
+}

@@ -1,0 +1,258 @@
+import { availableParallelism } from 'node:os';
+import type { Embedding } from '../inference/embedder.js';
+import type { RouteSet } from '../routes/route-set.js';
+import { throwIfAborted } from '../shared/concurrent.js';
+import { AppError, type FieldIssue } from '../shared/errors.js';
+import { SharedCache } from '../shared/shared-cache.js';
+import { ActiveSet, type Verdict } from './active-set.js';
+import type { ClassifyOptions, ClassifyRequest, ClassifyTiming, Decision, Label } from './decision.js';
+import { type EmbeddedTexts, embedTexts, type Stop, type TextsUsage } from './embed-texts.js';
+import type { Encoder } from './encoder.js';
+import { labelSetOf } from './labels.js';
+import type { CreateScorer } from './scorer.js';
+import { NAMED_CENTRE, SimilarityScorer, similarityScoring } from './similarity-scorer.js';
+import { type EmbedRoutesReport, embedRoutes } from './vectors.js';
+
+/** Options of {@link Classifier}. */
+export interface ClassifierOptions {
+  /** The model to begin with; may also come with the first {@link Classifier.load}. */
+  readonly encoder?: Encoder;
+  /** Takes the place of the scorer's own default threshold for the route set. 0 is a value. */
+  readonly defaultThreshold?: number;
+  /** Makes the scorer of a route set. Default: similarity. Labels are always scored by similarity. */
+  readonly createScorer?: CreateScorer;
+  /** Texts of one batch under way at once. Default: two for each core. */
+  readonly concurrency?: number;
+}
+
+/** Options of one {@link Classifier.load}. */
+export interface LoadOptions {
+  /** The model that is to serve this set and all later ones. Default: that of the last load. */
+  readonly encoder?: Encoder;
+  readonly signal?: AbortSignal;
+  /** Called after every utterance that had to be embedded. */
+  readonly onProgress?: (done: number, total: number) => void;
+  /** Runs when the set is ready to serve, before it does; if this fails, the old set stays. */
+  readonly commit?: () => Promise<void>;
+}
+
+/** What {@link Classifier.load} did. */
+export interface LoadReport extends EmbedRoutesReport {
+  readonly digest: string;
+  readonly routes: number;
+  readonly utterances: number;
+  readonly durationMs: number;
+}
+
+/** What comes with the decisions of one request. */
+export interface Answered {
+  readonly timing: ClassifyTiming;
+  readonly usage: TextsUsage;
+}
+
+/** Label sets that are kept ready, and how many utterances those may have together (1.5 kB each). */
+const LABEL_CACHE = { sets: 64, utterances: 8_000 } as const;
+
+const similarity = similarityScoring();
+
+/**
+ * Decides where a text goes. Holds the active route set, which `load` replaces as a whole: a request that
+ * has begun is answered by the set it began with.
+ */
+export class Classifier {
+  readonly #options: ClassifierOptions;
+  readonly #labelSets = new SharedCache<ActiveSet>(LABEL_CACHE.sets, LABEL_CACHE.utterances);
+  readonly #concurrency: number;
+  #encoder: Encoder | undefined;
+  #active: ActiveSet | undefined;
+  #loading: AbortController | undefined;
+  #closed = false;
+
+  constructor(options: ClassifierOptions = {}) {
+    this.#options = options;
+    this.#encoder = options.encoder;
+    this.#concurrency = options.concurrency ?? 2 * availableParallelism();
+  }
+
+  /** The set that answers requests, with its vectors and scorer; `undefined` before the first `load`. */
+  get active(): ActiveSet | undefined {
+    return this.#active;
+  }
+
+  /**
+   * Embeds a route set and makes it the active one, together with the model, if one is given. A newer call
+   * aborts an older one that is under way. If it fails, the old set and the old model stay.
+   * @throws AppError `not_ready` without any model, `aborted`, or what the embedder throws
+   */
+  async load(
+    set: RouteSet,
+    { encoder = this.#encoder, signal, onProgress, commit }: LoadOptions = {},
+  ): Promise<LoadReport> {
+    if (this.#closed) throw new AppError('draining', 'the classifier is closed');
+    if (!encoder) throw new AppError('not_ready', 'no model is loaded yet', { retryable: true });
+    this.#loading?.abort(new AppError('aborted', 'a newer route set took the place of this one'));
+    const loading = new AbortController();
+    this.#loading = loading;
+    const both = signal ? AbortSignal.any([signal, loading.signal]) : loading.signal;
+    const { createScorer, defaultThreshold } = this.#options;
+    const { embedder, cache } = encoder;
+    const started = performance.now();
+    try {
+      // Vectors of another model are worth nothing, even for the same text.
+      const previous = this.#active?.encoder === encoder ? this.#active.vectors : undefined;
+      const { vectors, report } = await embedRoutes(set, embedder, {
+        signal: both,
+        ...(onProgress && { onProgress }),
+        ...(previous && { previous }),
+        ...(cache && { cache }),
+      });
+      const scorer = await (createScorer ?? similarity)(set, vectors, { encoder, signal: both });
+      throwIfAborted(both);
+      await commit?.();
+      this.#active = new ActiveSet(encoder, set, vectors, scorer, defaultThreshold);
+      this.#encoder = encoder;
+      return {
+        ...report,
+        digest: set.digest,
+        routes: set.routes.length,
+        utterances: set.utteranceCount,
+        durationMs: performance.now() - started,
+      };
+    } finally {
+      if (this.#loading === loading) this.#loading = undefined;
+    }
+  }
+
+  /**
+   * Classifies one text.
+   * @throws AppError `not_ready`, `validation_failed`, `unknown_route`, `aborted`, or what the embedder throws
+   */
+  async classify(request: ClassifyRequest, stop?: Stop): Promise<{ readonly decision: Decision } & Answered> {
+    validateText(request.text, 'text');
+    const { decisions, timing, usage } = await this.#decide([request.text], request, stop);
+    const [decision] = decisions;
+    if (!decision) throw new AppError('internal', 'a classification had no result');
+    return { decision, timing, usage };
+  }
+
+  /**
+   * Classifies texts with the same options, all by the same set. The results are in order, each equal to
+   * what the text gets alone. If one fails, all fail.
+   * @throws as {@link classify}
+   */
+  async classifyBatch(
+    texts: readonly string[],
+    options: ClassifyOptions = {},
+    stop?: Stop,
+  ): Promise<{ readonly decisions: readonly Decision[] } & Answered> {
+    for (const [index, text] of texts.entries()) validateText(text, `texts[${index}]`);
+    return this.#decide(texts, options, stop);
+  }
+
+  /**
+   * Embeds texts with the model that decides.
+   * @param each makes the result of one text, as soon as its vector is there
+   * @throws AppError `not_ready`, `aborted`, or what the embedder or `each` throws
+   */
+  async embed<Result>(
+    texts: readonly string[],
+    each: (embedding: Embedding, index: number) => Result,
+    stop?: Stop,
+  ): Promise<EmbeddedTexts<Result>> {
+    const encoder = this.#active?.encoder;
+    if (!encoder) throw new AppError('not_ready', 'no model is loaded yet', { retryable: true });
+    return embedTexts(encoder.embedder, texts, this.#concurrency, each, stop);
+  }
+
+  /** Aborts what is being loaded. Requests under way still get their answer. */
+  close(): void {
+    this.#closed = true;
+    this.#loading?.abort(new AppError('draining', 'the classifier is closed'));
+    this.#labelSets.clear();
+  }
+
+  async #decide(
+    texts: readonly string[],
+    options: ClassifyOptions,
+    stop: Stop | undefined,
+  ): Promise<{ readonly decisions: readonly Decision[] } & Answered> {
+    validateOptions(options);
+    // Taken before the first await: a reload in between must not mix two sets in one answer.
+    const active = options.labels ? await this.#labelSet(options.labels, stop) : this.#active;
+    if (!active) throw new AppError('not_ready', 'no route set is loaded yet', { retryable: true });
+    const candidates = options.routes && active.candidatesOf(options.routes);
+    let scoreMs = 0;
+    const { results, usage, timing } = await embedTexts(
+      active.encoder.embedder,
+      texts,
+      this.#concurrency,
+      (embedding) => {
+        const started = performance.now();
+        const verdict = active.judge(embedding.vector, candidates, options);
+        scoreMs += performance.now() - started;
+        return decisionOf(active, verdict, embedding);
+      },
+      stop,
+    );
+    const { queueMs, tokenizeMs, inferenceMs } = timing;
+    return { decisions: results, usage, timing: { queueMs, tokenizeMs, inferenceMs, scoreMs } };
+  }
+
+  async #labelSet(labels: readonly Label[], { client, signal }: Stop = {}): Promise<ActiveSet> {
+    const encoder = this.#encoder;
+    if (!encoder) throw new AppError('not_ready', 'no model is loaded yet', { retryable: true });
+    const { set, named } = labelSetOf(labels);
+    return this.#labelSets.get(
+      `${encoder.model.digest} ${set.digest}`,
+      set.utteranceCount,
+      async (stop) => {
+        const options = { client, signal: stop, passing: true };
+        const { vectors } = await embedRoutes(set, encoder.embedder, options);
+        // Sentences made of one name are too much alike to learn anything from leaving one out.
+        const scorer = named
+          ? new SimilarityScorer(vectors, NAMED_CENTRE)
+          : await similarity(set, vectors, { signal: stop });
+        return new ActiveSet(encoder, set, vectors, scorer);
+      },
+      signal,
+    );
+  }
+}
+
+/** Spelled out, with spreads for what few requests ask for: a spread costs microseconds, as much as scoring does. */
+function decisionOf({ encoder, set, scorer }: ActiveSet, verdict: Verdict, embedding: Embedding): Decision {
+  const { routes, route_metadata } = verdict;
+  const decision: Decision = {
+    route: verdict.route,
+    score: verdict.score,
+    similarity: verdict.similarity,
+    candidates: verdict.candidates,
+    usage: { tokens: embedding.tokens, truncated_tokens: embedding.truncatedTokens },
+    model: encoder.model,
+    routes_digest: set.digest,
+    scorer: scorer.identity,
+  };
+  if (!routes && !route_metadata) return decision;
+  return { ...decision, ...(routes && { routes }), ...(route_metadata && { route_metadata }) };
+}
+
+function validateText(text: string, path: string): void {
+  if (text.trim() !== '') return;
+  const issues = [{ path, message: 'must not be empty' }];
+  throw new AppError('validation_failed', `${path}: must not be empty`, { issues });
+}
+
+function validateOptions({ top_k, threshold, routes, labels }: ClassifyOptions): void {
+  const issues: FieldIssue[] = [];
+  const add = (path: string, message: string): void => void issues.push({ path, message });
+  if (top_k !== undefined && !(Number.isInteger(top_k) && top_k >= 1))
+    add('top_k', 'must be a whole number from 1');
+  if (threshold !== undefined && !(threshold >= 0 && threshold <= 1))
+    add('threshold', 'must be a number from 0 to 1');
+  if (routes?.length === 0) add('routes', 'must name at least one route');
+  if (routes && labels)
+    add('labels', 'cannot be combined with "routes": labels take the place of the route set');
+  if (issues.length === 0) return;
+  const list = issues.map(({ path, message }) => `${path}: ${message}`).join('; ');
+  throw new AppError('validation_failed', list, { issues });
+}

@@ -1,0 +1,76 @@
+import type { Embedder, Embedding, EmbeddingTiming } from '../inference/embedder.js';
+import { mapConcurrent, throwIfAborted } from '../shared/concurrent.js';
+
+/** What the model read of the texts of one request. */
+export interface TextsUsage {
+  readonly texts: number;
+  /** Tokens that the model saw, special tokens included. */
+  readonly tokens: number;
+  readonly truncatedTexts: number;
+  readonly truncatedTokens: number;
+}
+
+/** For whom work is done, and how and when it is to stop. */
+export interface Stop {
+  /** Clients take turns at the model. */
+  readonly client?: string;
+  readonly signal?: AbortSignal;
+  /** When its result is worth nothing any more, on the clock of `performance.now()`. */
+  readonly deadline?: number;
+}
+
+/** The texts of one request, embedded. */
+export interface EmbeddedTexts<Result> {
+  /** In the order of the texts. */
+  readonly results: readonly Result[];
+  readonly usage: TextsUsage;
+  /** The longest wait, and the sums of the work. */
+  readonly timing: EmbeddingTiming;
+}
+
+/**
+ * Embeds texts beside one another, a few at a time, so that a large request takes its turns among others.
+ * @param concurrency texts under way at once
+ * @param each makes the result of one text, as soon as its vector is there
+ * @param stop its signal is not touched where a single text needs none
+ * @throws the first failure, once nothing is under way any more: what the embedder or `each` throws, `aborted`
+ */
+export async function embedTexts<Result>(
+  embedder: Embedder,
+  texts: readonly string[],
+  concurrency: number,
+  each: (embedding: Embedding, index: number) => Result,
+  stop: Stop = {},
+): Promise<EmbeddedTexts<Result>> {
+  const usage = { texts: texts.length, tokens: 0, truncatedTexts: 0, truncatedTokens: 0 };
+  const timing = { queueMs: 0, tokenizeMs: 0, inferenceMs: 0 };
+  const take = (embedding: Embedding, index: number): Result => {
+    usage.tokens += embedding.tokens;
+    usage.truncatedTokens += embedding.truncatedTokens;
+    if (embedding.truncatedTokens > 0) usage.truncatedTexts += 1;
+    timing.queueMs = Math.max(timing.queueMs, embedding.timing.queueMs);
+    timing.tokenizeMs += embedding.timing.tokenizeMs;
+    timing.inferenceMs += embedding.timing.inferenceMs;
+    return each(embedding, index);
+  };
+  const [only] = texts;
+  if (only !== undefined && texts.length === 1) {
+    // Most requests hold one text, and there is nothing to stop when it fails.
+    const embedding = await embedder.embed(only, stop).catch((error: unknown) => {
+      throwIfAborted(stop.signal);
+      throw error;
+    });
+    return { results: [take(embedding, 0)], usage, timing };
+  }
+  const { client } = stop;
+  // Refused later, all the work done so far would be lost.
+  embedder.admit(texts, stop);
+  const results = await mapConcurrent(
+    texts,
+    concurrency,
+    async (text, signal, index) =>
+      take(await embedder.embed(text, { client, signal, admitted: true }), index),
+    stop.signal,
+  );
+  return { results, usage, timing };
+}

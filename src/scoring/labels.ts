@@ -1,0 +1,95 @@
+import { createHash } from 'node:crypto';
+import { LABEL_LIMITS } from '../api/limits.js';
+import { ROUTE_LIMITS } from '../api/route-limits.js';
+import { createRouteSet, type Route, type RouteSet } from '../routes/route-set.js';
+import { AppError, type FieldIssue } from '../shared/errors.js';
+import type { Label } from './decision.js';
+
+/** Labels as a route set of their own. */
+export interface LabelSet {
+  readonly set: RouteSet;
+  /**
+   * Whether some label is known by its name or description only. Such texts are less similar to what
+   * people write than examples are, so they are scored on another scale.
+   */
+  readonly named: boolean;
+}
+
+/**
+ * Makes a route set of a request's labels. A label with utterances is what those say; any other is put
+ * into sentences, because a bare word is a poor example of what people write.
+ * @throws AppError `validation_failed` with the path of each fault (`labels[2].name`)
+ */
+export function labelSetOf(labels: readonly Label[]): LabelSet {
+  const issues: FieldIssue[] = [];
+  const add = (path: string, message: string): void => void issues.push({ path, message });
+  if (labels.length === 0) add('labels', 'must hold at least one label');
+  if (labels.length > LABEL_LIMITS.labels) add('labels', `may hold at most ${LABEL_LIMITS.labels} labels`);
+
+  const names = new Set<string>();
+  let named = false;
+  let count = 0;
+  const routes = labels.slice(0, LABEL_LIMITS.labels).map((label, index): Route => {
+    const path = typeof label === 'string' ? `labels[${index}]` : `labels[${index}].name`;
+    const { name: given, description, utterances } = typeof label === 'string' ? { name: label } : label;
+    const name = given.trim();
+    const fault = textFault(name, ROUTE_LIMITS.nameChars);
+    if (fault) add(path, fault);
+    else if (names.has(name)) add(path, `the label "${name}" stands twice`);
+    names.add(name);
+    if (utterances === undefined) named = true;
+    else if (utterances.length === 0) add(`labels[${index}].utterances`, 'must hold at least one utterance');
+    if (description !== undefined) {
+      const wrong = textFault(description.trim(), ROUTE_LIMITS.descriptionChars);
+      if (wrong) add(`labels[${index}].description`, wrong);
+    }
+    for (const [position, utterance] of (utterances ?? []).entries()) {
+      const wrong = textFault(utterance.trim(), ROUTE_LIMITS.utteranceChars);
+      if (wrong) add(`labels[${index}].utterances[${position}]`, wrong);
+    }
+    const texts = [...new Set((utterances ?? sentencesOf(name, description)).map((text) => text.trim()))];
+    count += texts.length;
+    return {
+      name,
+      description: undefined,
+      utterances: texts,
+      scoreThreshold: undefined,
+      metadata: undefined,
+    };
+  });
+  if (count > LABEL_LIMITS.utterances)
+    add('labels', `have more than ${LABEL_LIMITS.utterances} utterances together`);
+  if (issues.length > 0) {
+    const list = issues.map(({ path, message }) => `${path}: ${message}`).join('; ');
+    throw new AppError('validation_failed', list, { issues });
+  }
+  const set = createRouteSet(routes);
+  return named ? { named, set: { ...set, digest: digestOfNamed(set.digest) } } : { named, set };
+}
+
+/**
+ * Sentences for a label without examples. Measured on the default route set's held-out texts, of which the
+ * bare name gets 53 % right: with the sentence about help 61 %; with a description, in these three forms,
+ * 69 % (the description alone: 64 %).
+ */
+export function sentencesOf(name: string, description: string | undefined): string[] {
+  // billing_disputes and billingDisputes are words to people, but not to a tokenizer.
+  const words = name
+    .replace(/[_-]+/g, ' ')
+    .replace(/(\p{Ll})(\p{Lu})/gu, '$1 $2')
+    .trim()
+    .toLowerCase();
+  const plain = words === '' ? name : words;
+  if (description === undefined) return [plain, `I want help with ${plain}`];
+  return [plain, description, `${plain}: ${description}`];
+}
+
+function textFault(text: string, limit: number): string | undefined {
+  if (text === '') return 'must not be empty';
+  return text.length > limit ? `has ${text.length} characters; at most ${limit} are allowed` : undefined;
+}
+
+/** The same texts given as examples are scored otherwise, so they must not share a digest. */
+function digestOfNamed(digest: string): string {
+  return `sha256:${createHash('sha256').update(`named ${digest}`).digest('hex')}`;
+}

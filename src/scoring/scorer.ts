@@ -1,0 +1,62 @@
+import type { Contribution, ScorerIdentity } from '../api/classify.js';
+import type { RouteSet } from '../routes/route-set.js';
+import type { Encoder } from './encoder.js';
+import type { RouteVectors } from './vectors.js';
+
+/** Buffers that a scorer writes into, indexed by route. What is not a candidate keeps an old value. */
+export interface RouteScores {
+  /** Best cosine of the route's utterances. */
+  readonly similarity: Float64Array;
+  /** Confidence that the route is right, 0..1. */
+  readonly score: Float64Array;
+}
+
+export type { Contribution, ScorerIdentity } from '../api/classify.js';
+
+/** Judges a vector by a route set. Made for one set; another set needs another scorer. */
+export interface Scorer {
+  readonly identity: ScorerIdentity;
+  /** Lowest score with which a route is chosen where nobody says otherwise. */
+  readonly defaultThreshold: number;
+  /**
+   * Scores the candidates. Allocates nothing and does not await. The same vector and candidates give the
+   * same numbers. Within one call, `score` orders the candidates; scores of different candidate lists
+   * are comparable but not equal, as confidence is shared among the candidates. Of a scorer with
+   * `estimates`, what is shown or decides has to be settled first.
+   * @param vector of length 1
+   * @param candidates indexes of routes, none twice; `undefined`: all
+   */
+  score(vector: Float32Array, candidates: Uint32Array | undefined, out: RouteScores): void;
+  /** Where `score` writes estimates: how far they can be trusted, and the way to better numbers. */
+  readonly estimates?: Estimates;
+  /**
+   * What the score of a candidate of the last call is made of, where there is more to it than similarity.
+   * @param scores what that call wrote
+   */
+  explain?(route: number, scores: RouteScores): Contribution;
+}
+
+/** Bounds of what `score` last wrote for a candidate. All of it allocates nothing and does not await. */
+export interface Estimates {
+  /** Most that the score can be once it is settled; at least what was written. */
+  scoreAtMost(route: number, scores: RouteScores): number;
+  /** Most that the similarity can be once it is settled; at least what was written. */
+  similarityAtMost(route: number, scores: RouteScores): number;
+  /**
+   * Makes a candidate's similarity exact, and its score as good as it gets: of that, the share which the other candidates
+   * take stays an estimate.
+   */
+  settle(route: number, scores: RouteScores): void;
+}
+
+/** Makes the scorer of a set, which may take long (training) and can be aborted through `signal`. */
+export type CreateScorer = (
+  set: RouteSet,
+  vectors: RouteVectors,
+  context: { readonly encoder: Encoder; readonly signal?: AbortSignal },
+) => Promise<Scorer>;
+
+/** Buffers for a set of `routes` routes. */
+export function createRouteScores(routes: number): RouteScores {
+  return { similarity: new Float64Array(routes), score: new Float64Array(routes) };
+}

@@ -1,0 +1,165 @@
+import { availableParallelism } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Embedder } from '../inference/embedder.js';
+import type { RouteSet } from '../routes/route-set.js';
+import { mapConcurrent, throwIfAborted } from '../shared/concurrent.js';
+import { AppError, messageOf } from '../shared/errors.js';
+import { RowMatrix } from './row-matrix.js';
+import type { VectorCache } from './vector-cache.js';
+
+/** The embeddings of a route set's utterances: one row each, those of one route beside each other. */
+export interface RouteVectors {
+  /** All rows one after the other: those of `routes[0]`, then of `routes[1]`, … */
+  readonly matrix: RowMatrix;
+  /** Route `r` owns the rows from `offsets[r]` up to but without `offsets[r + 1]`. */
+  readonly offsets: Uint32Array;
+  /** A row of each utterance, to carry vectors over to the next version of the set. */
+  readonly rowOf: ReadonlyMap<string, number>;
+}
+
+/** Writes the cosines of the vector and the utterances of the candidates, or all, into the matrix's `products`. */
+export function multiplyRoutes(
+  { matrix, offsets }: RouteVectors,
+  vector: Float32Array,
+  candidates?: Uint32Array,
+): void {
+  matrix.load(vector);
+  if (candidates === undefined) matrix.multiply(0, matrix.rows);
+  else
+    for (const route of candidates) matrix.multiply(offsets[route] as number, offsets[route + 1] as number);
+}
+
+/** Options of {@link embedRoutes}. */
+export interface EmbedRoutesOptions {
+  readonly signal?: AbortSignal;
+  /** Who waits for it; clients take turns at the model. */
+  readonly client?: string | undefined;
+  /** Called after every utterance that had to be embedded. */
+  readonly onProgress?: (done: number, total: number) => void;
+  /** Vectors of an earlier set made by the same embedder; its utterances are not embedded again. */
+  readonly previous?: RouteVectors;
+  /** Vectors that outlive the process. Its faults cost time, never the set. */
+  readonly cache?: VectorCache;
+  /** Texts under way at once. Default: two for each core, so that no worker waits for the next text. */
+  readonly concurrency?: number;
+  /** Whether the set is one of many that come and go, see {@link RowMatrix}. */
+  readonly passing?: boolean;
+}
+
+/** What {@link embedRoutes} did. Counts are of distinct utterances. */
+export interface EmbedRoutesReport {
+  readonly embedded: number;
+  /** Taken from `previous`. */
+  readonly reused: number;
+  /** Taken from `cache`. */
+  readonly cached: number;
+  /** Why the cache could not be read or written, if it could not. */
+  readonly cacheFault: string | undefined;
+}
+
+/** Waits between attempts while the embedder is busy with requests, in milliseconds. */
+const BUSY_WAIT_MS = { first: 20, longest: 1_000 } as const;
+/** A worker that died is replaced; more deaths over one text than this are no accident. */
+const MAX_WORKER_FAILURES = 3;
+
+/**
+ * Embeds all utterances of a set, each distinct one once.
+ * @throws AppError `aborted`, or what the embedder throws; it waits out `overloaded`
+ */
+export async function embedRoutes(
+  set: RouteSet,
+  embedder: Embedder,
+  options: EmbedRoutesOptions = {},
+): Promise<{ readonly vectors: RouteVectors; readonly report: EmbedRoutesReport }> {
+  const { previous, cache, signal } = options;
+  throwIfAborted(signal);
+  const { dimension } = embedder;
+  const known = new Map<string, Float32Array>();
+  const texts = new Set(set.routes.flatMap((route) => route.utterances));
+
+  if (previous?.matrix.dimension === dimension) {
+    for (const text of texts) {
+      const row = previous.rowOf.get(text);
+      if (row !== undefined) known.set(text, previous.matrix.row(row));
+    }
+  }
+  const reused = known.size;
+
+  let cacheFault: string | undefined;
+  const unknown = [...texts].filter((text) => !known.has(text));
+  if (cache && unknown.length > 0) {
+    try {
+      const found = await cache.get(unknown);
+      cacheFault = found.fault;
+      for (const [text, vector] of found.vectors) if (vector.length === dimension) known.set(text, vector);
+    } catch (error) {
+      cacheFault = messageOf(error);
+    }
+  }
+  const cached = known.size - reused;
+
+  const missing = unknown.filter((text) => !known.has(text));
+  let done = 0;
+  await mapConcurrent(
+    missing,
+    options.concurrency ?? 2 * availableParallelism(),
+    async (text, stop) => {
+      known.set(text, await embedPatiently(embedder, text, { client: options.client, signal: stop }));
+      done += 1;
+      options.onProgress?.(done, missing.length);
+    },
+    signal,
+  );
+
+  const vectors = arrange(set, known, new RowMatrix(set.utteranceCount, dimension, options));
+  if (cache && missing.length > 0) {
+    try {
+      await cache.put(known);
+    } catch (error) {
+      cacheFault = messageOf(error);
+    }
+  }
+  throwIfAborted(signal);
+  return { vectors, report: { embedded: missing.length, reused, cached, cacheFault } };
+}
+
+async function embedPatiently(
+  embedder: Embedder,
+  text: string,
+  asker: { readonly client: string | undefined; readonly signal: AbortSignal },
+): Promise<Float32Array> {
+  const { signal } = asker;
+  let wait: number = BUSY_WAIT_MS.first;
+  for (let failures = 0; ; ) {
+    try {
+      const { vector } = await embedder.embed(text, asker);
+      if (vector.length !== embedder.dimension || !vector.every(Number.isFinite)) {
+        throw new AppError('worker_failed', `an utterance was embedded as something else than a vector`);
+      }
+      return vector;
+    } catch (error) {
+      if (!(error instanceof AppError)) throw error;
+      if (error.code === 'worker_failed' && error.retryable && failures < MAX_WORKER_FAILURES) failures += 1;
+      else if (error.code !== 'overloaded') throw error;
+      await sleep(error.retryAfterMs ?? wait, undefined, { signal }).catch(() => throwIfAborted(signal));
+      wait = Math.min(2 * wait, BUSY_WAIT_MS.longest);
+    }
+  }
+}
+
+function arrange(set: RouteSet, known: ReadonlyMap<string, Float32Array>, matrix: RowMatrix): RouteVectors {
+  const offsets = new Uint32Array(set.routes.length + 1);
+  const rowOf = new Map<string, number>();
+  let row = 0;
+  for (const [index, route] of set.routes.entries()) {
+    for (const text of route.utterances) {
+      const vector = known.get(text);
+      if (!vector) throw new AppError('internal', 'an utterance was not embedded');
+      matrix.row(row).set(vector);
+      rowOf.set(text, row);
+      row += 1;
+    }
+    offsets[index + 1] = row;
+  }
+  return { matrix, offsets, rowOf };
+}

@@ -1,0 +1,119 @@
+import { unlinkSync } from 'node:fs';
+import { chmod, mkdir, open, rm, unlink, utimes, writeFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { blobPath } from '../../src/cache/layout.js';
+import { Reconciler } from '../../src/cache/reconciler.js';
+import { ContentStore } from '../../src/cache/store.js';
+import { isSchedule, QUIET_MS, Triggers } from '../../src/cache/triggers.js';
+import { eventually } from '../support/eventually.js';
+import { memorySource, recordingLog, smallModel, temporaryFolder } from '../support/volume.js';
+
+const NEVER = '0 0 29 2 *';
+
+/** @param onVerified runs after the first verification, before anything watches */
+async function setup(cron = NEVER, onVerified: (blob: string) => void = () => undefined) {
+  const { manifest, files } = smallModel();
+  const [model] = manifest.files;
+  if (!model) throw new Error('no model');
+  const store = new ContentStore(await temporaryFolder());
+  const source = memorySource(files);
+  const log = recordingLog();
+  const reconciler = new Reconciler({ manifest, store, sources: [source], log });
+  const blob = blobPath(store.layout, model.sha256);
+  const off = reconciler.onRun(() => {
+    off();
+    onVerified(blob);
+  });
+  const triggers = new Triggers({ manifest, layout: store.layout, reconciler, cron, log });
+  onTestFinished(async () => {
+    await triggers.close();
+    await reconciler.close();
+  });
+  await reconciler.request('boot');
+  await eventually(() => expect(triggers.watching).toBe(true));
+  // The watch starts in the background, and looks around when it stands.
+  await sleep(300);
+  const runs = () => reconciler.ledger.counters.verifications;
+  return { store, source, reconciler, triggers, runs, model, blob };
+}
+
+describe('Triggers', () => {
+  it('do not react to our own writes', async () => {
+    const { runs, reconciler, blob } = await setup();
+    await sleep(QUIET_MS * 4);
+    expect(runs()).toBe(1);
+    // A repair is our own write as well: one run for the corruption, none for the mending.
+    await chmod(blob, 0o644);
+    await writeFile(blob, 'rot');
+    await eventually(() => expect(reconciler.lastReport).toMatchObject({ reason: 'change', whole: true }));
+    await sleep(QUIET_MS * 6);
+    expect(runs()).toBeLessThanOrEqual(3);
+    const settled = runs();
+    await sleep(QUIET_MS * 4);
+    expect(runs()).toBe(settled);
+  });
+
+  it('request a verification when a bit flips', async () => {
+    const { reconciler, blob } = await setup();
+    await chmod(blob, 0o644);
+    const handle = await open(blob, 'r+');
+    await handle.write(Buffer.of(1), 0, 1, 1000);
+    await handle.write(Buffer.of(2), 0, 1, 1001);
+    await handle.close();
+    await eventually(() => expect(reconciler.ledger.counters.repairs).toBe(1));
+  });
+
+  it('request a verification when only the mode changes', async () => {
+    const { reconciler, blob } = await setup();
+    await chmod(blob, 0o600);
+    await eventually(() => expect(reconciler.lastReport).toMatchObject({ reason: 'change' }));
+  });
+
+  it('request one when a blob is removed before the watch stands', async () => {
+    const { reconciler } = await setup(NEVER, (blob) => unlinkSync(blob));
+    await eventually(() => expect(reconciler.lastReport).toMatchObject({ reason: 'change' }));
+  });
+
+  it('request one when a blob is removed', async () => {
+    const { reconciler, blob } = await setup();
+    await unlink(blob);
+    await eventually(() => expect(reconciler.lastReport).toMatchObject({ reason: 'change', whole: true }));
+  });
+
+  it('watch again after the whole volume was wiped', async () => {
+    const { reconciler, store, blob } = await setup();
+    await rm(store.layout.root, { recursive: true });
+    await eventually(() => expect(reconciler.lastReport).toMatchObject({ reason: 'change', whole: true }));
+    await sleep(500);
+    await unlink(blob);
+    await eventually(() => expect(reconciler.ledger.counters.downloads).toBe(7));
+  });
+
+  it('make at most a few runs of ten thousand events', async () => {
+    const { runs, store } = await setup();
+    await mkdir(`${store.layout.blobs}/noise`);
+    for (let round = 0; round < 10_000; round += 1) {
+      await utimes(`${store.layout.blobs}/noise`, round, round);
+    }
+    await sleep(QUIET_MS * 4);
+    // Nothing that is pinned was touched.
+    expect(runs()).toBe(1);
+  });
+
+  it('verify by the clock, and tell when the next run is due', async () => {
+    const { reconciler, triggers } = await setup('* * * * * *');
+    expect(triggers.nextRun?.getTime()).toBeGreaterThan(Date.now() - 1_000);
+    await eventually(() => expect(reconciler.lastReport).toMatchObject({ reason: 'schedule' }));
+    await triggers.close();
+    expect(triggers.nextRun).toBeUndefined();
+    expect(triggers.watching).toBe(false);
+  });
+
+  it('know a schedule from nonsense', () => {
+    expect(isSchedule('17 * * * *')).toBe(true);
+    expect(isSchedule('*/30 * * * * *')).toBe(true);
+    expect(isSchedule('every hour')).toBe(false);
+    expect(isSchedule('61 * * * *')).toBe(false);
+  });
+});

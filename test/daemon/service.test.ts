@@ -1,0 +1,36 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { expect, it, vi } from 'vitest';
+import { loadManifest } from '../../src/cache/manifest.js';
+import { readConfig } from '../../src/config/config.js';
+import { createService } from '../../src/daemon/service.js';
+import { createPool } from '../../src/inference/pool.js';
+import { isAlive, pidsOf } from '../inference/processes.js';
+import { recordingLog, temporaryFolder } from '../support/volume.js';
+
+it('a daemon ends though its worker never says whether the model is the right one', async () => {
+  const folder = await temporaryFolder();
+  const worker = join(folder, 'worker.mjs');
+  await writeFile(worker, "process.on('message', () => {});\nprocess.send({ kind: 'warm' });\n");
+  const config = readConfig({
+    PORT: '0',
+    HOST: '127.0.0.1',
+    MODEL_CACHE_DIR: join(folder, 'volume'),
+    MODEL_SOURCES: 'bundled',
+  });
+  const log = recordingLog();
+  const pool = createPool({ log, workers: 1, workerEntry: pathToFileURL(worker) });
+  const manifest = await loadManifest(config.manifestFile);
+  const service = await createService(config, manifest, log, '0.0.0', pool);
+  await service.start();
+  // The routes are all made ready by now, and wait for the model.
+  await vi.waitFor(() => expect(log.lines.map(({ message }) => message)).toContain('routes scored by'), {
+    timeout: 15_000,
+  });
+  expect(pool.status().workers).toEqual([expect.objectContaining({ state: 'loading' })]);
+  const pids = pidsOf(pool);
+  await service.close();
+  expect(pids).toHaveLength(1);
+  expect(pids.filter(isAlive)).toEqual([]);
+});

@@ -1,0 +1,267 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { parseRouteSet } from '../../../src/routes/routes.js';
+import { Classifier } from '../../../src/scoring/classifier.js';
+import type { Encoder } from '../../../src/scoring/encoder.js';
+import { createHeadCache } from '../../../src/scoring/head/head-cache.js';
+import { type HeadReport, headScoring } from '../../../src/scoring/head/head-scoring.js';
+import type { ByteStore } from '../../../src/scoring/vector-cache.js';
+import { headWorker } from '../../support/model.js';
+import { MODEL, WordEmbedder } from '../word-embedder.js';
+
+const ROUTES = [
+  {
+    name: 'billing',
+    utterances: [
+      'refund my invoice',
+      'why was my card charged twice',
+      'send the invoice again',
+      'card refund',
+    ],
+    metadata: { queue: 'finance' },
+  },
+  {
+    name: 'weather',
+    utterances: [
+      'will it rain tomorrow',
+      'is it sunny today',
+      'rain or sun today',
+      'how cold is it tomorrow',
+    ],
+  },
+  {
+    name: 'music',
+    utterances: ['play some jazz music', 'next song please', 'turn the music up', 'play that song'],
+  },
+];
+const SET = parseRouteSet(JSON.stringify(ROUTES), { origin: 'r.json' });
+
+/** Bytes that outlive a classifier, as a file would. */
+function memoryStore(): ByteStore & { bytes: Uint8Array | undefined } {
+  return {
+    bytes: undefined,
+    async load() {
+      return this.bytes;
+    },
+    async save(bytes) {
+      this.bytes = bytes;
+    },
+  };
+}
+
+/** One for all: making a word's vector takes time. */
+const embedder = new WordEmbedder();
+
+/** What loading a set with a head gives. */
+async function load(
+  set = SET,
+  {
+    store = memoryStore(),
+    method = 'auto',
+  }: { store?: ByteStore; method?: 'auto' | 'head' | 'nearest' } = {},
+) {
+  embedder.asked.length = 0;
+  const encoder: Encoder = { embedder, model: MODEL, heads: createHeadCache(store) };
+  const reports: HeadReport[] = [];
+  const classifier = new Classifier({
+    encoder,
+    createScorer: headScoring({
+      method,
+      workerEntry: headWorker,
+      onReport: (report) => reports.push(report),
+    }),
+  });
+  await classifier.load(set);
+  return { classifier, asked: embedder.asked.length, report: reports.at(-1) };
+}
+
+describe('a set with a head', () => {
+  let classifier: Classifier;
+  beforeAll(async () => {
+    ({ classifier } = await load());
+  });
+
+  it('names the head in every decision, and explains what it contributed', async () => {
+    const { decision } = await classifier.classify({ text: 'is it cold today', explain: true });
+    expect(decision.route).toBe('weather');
+    expect(decision.scorer).toEqual({
+      method: 'head',
+      version: 2,
+      digest: expect.stringMatching(/^sha256:[0-9a-f]{64}$/),
+    });
+    for (const { score, contribution } of decision.candidates) {
+      const { head = 0, similarity = 0, bias = 0 } = contribution?.log_odds ?? {};
+      expect(1 / (1 + Math.exp(-head - similarity - bias))).toBeCloseTo(score, 4);
+      expect(contribution?.head_probability).toBeLessThan(1);
+    }
+  });
+
+  it('abstains from what it knows nothing of', async () => {
+    expect((await classifier.classify({ text: 'zebras graze quietly' })).decision.route).toBeNull();
+  });
+
+  it('returns every route above its threshold with multi, the best first', async () => {
+    const text = 'will it rain tomorrow and play some jazz music';
+    const { decision } = await classifier.classify({ text, multi: true, threshold: 0.05, top_k: 1 });
+    expect(decision.routes?.map(({ route }) => route).toSorted()).toEqual(['music', 'weather']);
+    expect(decision.route).toBe(decision.routes?.[0]?.route);
+    expect(decision.routes?.[0]).toEqual(decision.candidates[0]);
+    const none = await classifier.classify({ text: 'zebras graze quietly', multi: true });
+    expect(none.decision).toMatchObject({ route: null, routes: [] });
+    const { decision: billing } = await classifier.classify({ text: 'refund my invoice', multi: true });
+    expect(billing.routes).toEqual([
+      {
+        route: 'billing',
+        score: billing.score,
+        similarity: 1,
+        metadata: { queue: 'finance' },
+      },
+    ]);
+    expect((await classifier.classify({ text: 'rain' })).decision).not.toHaveProperty('routes');
+  });
+
+  it('renormalizes a subset', async () => {
+    const text = 'play the rain song';
+    const all = (await classifier.classify({ text, explain: true, top_k: 3 })).decision;
+    const some = (await classifier.classify({ text, explain: true, routes: ['weather', 'music'] })).decision;
+    const sum = (found: typeof all): number =>
+      found.candidates.reduce((total, { contribution }) => total + (contribution?.probability ?? 0), 0);
+    expect(some.candidates).toHaveLength(2);
+    expect(sum(all)).toBeCloseTo(1, 4);
+    expect(sum(some)).toBeCloseTo(1, 4);
+  });
+
+  it('has the same head and scores whatever the order in the file', async () => {
+    const reversed = ROUTES.toReversed().map((route) => ({
+      ...route,
+      utterances: route.utterances.toReversed(),
+    }));
+    const other = await load(parseRouteSet(JSON.stringify(reversed), { origin: 'r.json' }));
+    const texts = ['rain tomorrow', 'card song', 'nothing'];
+    expect((await other.classifier.classifyBatch(texts, { explain: true })).decisions).toEqual(
+      (await classifier.classifyBatch(texts, { explain: true })).decisions,
+    );
+  });
+
+  it('is scored by nearest utterances when asked to', async () => {
+    const { classifier: other, report } = await load(SET, { method: 'nearest' });
+    expect((await other.classify({ text: 'rain' })).decision.scorer).toEqual({
+      method: 'nearest',
+      version: 1,
+    });
+    expect(report).toMatchObject({ method: 'nearest', trained: false });
+  });
+});
+
+describe('a set that is too small for a head', () => {
+  const one = parseRouteSet('- { name: only, utterances: [a b, c d, e f, g h] }', { origin: 'r.yaml' });
+
+  it('is scored by its nearest utterances, and says why', async () => {
+    const { classifier, report } = await load(one);
+    expect(report).toMatchObject({ method: 'nearest', reason: expect.stringContaining('two routes') });
+    expect((await classifier.classify({ text: 'a b' })).decision).toMatchObject({
+      route: 'only',
+      scorer: { method: 'nearest' },
+    });
+  });
+
+  it('is refused where a head is demanded', async () => {
+    await expect(load(one, { method: 'head' })).rejects.toMatchObject({ code: 'routes_invalid' });
+  });
+});
+
+describe('a head in the cache', () => {
+  it('spares the next boot the training, and the texts that go with it', async () => {
+    const store = memoryStore();
+    const first = await load(SET, { store });
+    const second = await load(SET, { store });
+    expect([first.report?.trained, second.report?.trained]).toEqual([true, false]);
+    expect(second.asked).toBe(SET.utteranceCount);
+    const ask = async ({ classifier }: typeof first) =>
+      (await classifier.classify({ text: 'rain' })).decision;
+    expect(await ask(second)).toEqual(await ask(first));
+  });
+
+  it('stays when another set is loaded, so that going back trains nothing', async () => {
+    const store = memoryStore();
+    const other = parseRouteSet(JSON.stringify(ROUTES.slice(0, 2)), { origin: 'r.json' });
+    await load(SET, { store });
+    expect((await load(other, { store })).report?.trained).toBe(true);
+    expect((await load(SET, { store })).report?.trained).toBe(false);
+  });
+
+  it.each([
+    [
+      'one flipped bit',
+      (bytes: Buffer) => Buffer.from(bytes.map((byte, at) => (at === 200 ? byte ^ 1 : byte))),
+    ],
+    ['a cut', (bytes: Buffer) => bytes.subarray(0, bytes.length - 50)],
+    ['nothing but a few bytes', () => Buffer.from('rot')],
+  ])('is trained again after %s, and the fault is named', async (_name, rot) => {
+    const store = memoryStore();
+    const { classifier } = await load(SET, { store });
+    const bytes = Buffer.from(store.bytes ?? []);
+    store.bytes = rot(bytes);
+    const again = await load(SET, { store });
+    expect(again.report).toMatchObject({
+      trained: true,
+      cacheFault: expect.stringContaining('stored heads'),
+    });
+    const ask = async (by: Classifier) => (await by.classify({ text: 'rain' })).decision;
+    expect(await ask(again.classifier)).toEqual(await ask(classifier));
+    expect((await load(SET, { store })).report).toMatchObject({ trained: false });
+  });
+
+  it('costs only time where it cannot be kept', async () => {
+    const store: ByteStore = {
+      load: async () => undefined,
+      save: async () => {
+        throw new Error('disk full');
+      },
+    };
+    expect((await load(SET, { store })).report).toMatchObject({ trained: true, cacheFault: 'disk full' });
+  });
+});
+
+describe('training', () => {
+  it('can be aborted, and the old set goes on', async () => {
+    const { classifier } = await load();
+    const words = Array.from({ length: 60 }, (_, i) => `word${i}`);
+    const large = words.map((name, r) => ({
+      name,
+      utterances: Array.from(
+        { length: 20 },
+        (_, u) => `${name} ${words[(r + u) % 60]} ${words[(u * 7) % 60]} ${u}`,
+      ),
+    }));
+    const set = parseRouteSet(JSON.stringify(large), { origin: 'r.json' });
+    const stop = new AbortController();
+    let embedded = false;
+    const work = classifier.load(set, {
+      signal: stop.signal,
+      onProgress: (done, total) => {
+        embedded = done === total;
+        if (embedded) setTimeout(() => stop.abort(), 20);
+      },
+    });
+    await expect(work).rejects.toMatchObject({ code: 'aborted' });
+    expect(embedded).toBe(true);
+    expect((await classifier.classify({ text: 'rain' })).decision.routes_digest).toBe(SET.digest);
+  });
+
+  it('that fails leaves a set that is scored by nearest, or is an error where a head is demanded', async () => {
+    const broken = new URL('data:text/javascript,throw new Error("broken")');
+    const make = (method: 'auto' | 'head', reports: HeadReport[]): Classifier =>
+      new Classifier({
+        encoder: { embedder, model: MODEL },
+        createScorer: headScoring({
+          method,
+          workerEntry: broken,
+          onReport: (report) => reports.push(report),
+        }),
+      });
+    const reports: HeadReport[] = [];
+    await make('auto', reports).load(SET);
+    expect(reports[0]).toMatchObject({ method: 'nearest', reason: expect.stringContaining('broken') });
+    await expect(make('head', []).load(SET)).rejects.toMatchObject({ code: 'internal' });
+  });
+});

@@ -1,0 +1,221 @@
+import { describe, expect, it } from 'vitest';
+import { createRouteSet, type RouteSet } from '../../src/routes/route-set.js';
+import { RowMatrix } from '../../src/scoring/row-matrix.js';
+import { type ByteStore, createVectorCache } from '../../src/scoring/vector-cache.js';
+import { decodeVectors, encodeVectors, textDigest } from '../../src/scoring/vector-codec.js';
+import { embedRoutes } from '../../src/scoring/vectors.js';
+import { AppError } from '../../src/shared/errors.js';
+import { WordEmbedder, waitOr } from './word-embedder.js';
+
+function setOf(routes: Record<string, readonly string[]>): RouteSet {
+  return createRouteSet(
+    Object.entries(routes).map(([name, utterances]) => ({
+      name,
+      description: undefined,
+      utterances,
+      scoreThreshold: undefined,
+      metadata: undefined,
+    })),
+  );
+}
+
+class MemoryStore implements ByteStore {
+  bytes: Uint8Array | undefined;
+  saves = 0;
+
+  async load(): Promise<Uint8Array | undefined> {
+    return this.bytes;
+  }
+
+  async save(bytes: Uint8Array): Promise<void> {
+    this.saves += 1;
+    this.bytes = bytes;
+  }
+}
+
+const SET = setOf({ a: ['one two', 'three'], b: ['four', 'one two', 'five six'] });
+
+describe('the vectors of a route set', () => {
+  it('stand row by row, those of one route together, each distinct utterance embedded once', async () => {
+    const embedder = new WordEmbedder();
+    const progress: string[] = [];
+    const { vectors, report } = await embedRoutes(SET, embedder, {
+      onProgress: (done, total) => progress.push(`${done}/${total}`),
+    });
+    expect(embedder.asked.toSorted()).toEqual(['five six', 'four', 'one two', 'three']);
+    expect(report).toEqual({ embedded: 4, reused: 0, cached: 0, cacheFault: undefined });
+    expect(progress).toEqual(['1/4', '2/4', '3/4', '4/4']);
+    expect([...vectors.offsets]).toEqual([0, 2, 5]);
+    const utterances = SET.routes.flatMap((route) => route.utterances);
+    for (const [row, text] of utterances.entries()) {
+      expect(vectors.matrix.row(row)).toEqual((await embedder.embed(text)).vector);
+    }
+  });
+
+  it('are taken from the set before where an utterance has not changed', async () => {
+    const embedder = new WordEmbedder();
+    const { vectors: previous } = await embedRoutes(SET, embedder);
+    embedder.asked.length = 0;
+    const { vectors, report } = await embedRoutes(setOf({ c: ['seven', 'four'], a: ['three'] }), embedder, {
+      previous,
+    });
+    expect(embedder.asked).toEqual(['seven']);
+    expect(report).toMatchObject({ embedded: 1, reused: 2 });
+    expect(vectors.matrix.row(1)).toEqual(previous.matrix.row(2));
+  });
+
+  it('are embedded by several workers at once, but not by more than allowed', async () => {
+    const embedder = new WordEmbedder();
+    embedder.before = (_text, signal) => waitOr(5, signal);
+    const many = setOf({ a: Array.from({ length: 20 }, (_, index) => `text ${index}`) });
+    await embedRoutes(many, embedder, { concurrency: 4 });
+    expect(embedder.mostUnderway).toBe(4);
+  });
+
+  it('stop being embedded when aborted, and nothing is under way afterwards', async () => {
+    const embedder = new WordEmbedder();
+    embedder.before = (_text, signal) => waitOr(50, signal);
+    const stop = new AbortController();
+    const many = setOf({ a: Array.from({ length: 100 }, (_, index) => `text ${index}`) });
+    const work = embedRoutes(many, embedder, { concurrency: 4, signal: stop.signal });
+    setTimeout(() => stop.abort(), 70);
+    await expect(work).rejects.toMatchObject({ code: 'aborted' });
+    expect(embedder.underway).toBe(0);
+    expect(embedder.asked.length).toBeLessThan(20);
+  });
+
+  it('wait while the embedder is overloaded, and fail at once when it fails', async () => {
+    const embedder = new WordEmbedder();
+    let busy = 3;
+    embedder.before = () => {
+      busy -= 1;
+      if (busy >= 0) throw new AppError('overloaded', 'busy', { retryable: true, retryAfterMs: 1 });
+    };
+    await expect(embedRoutes(SET, embedder)).resolves.toBeDefined();
+    embedder.before = () => {
+      throw new AppError('draining', 'closing');
+    };
+    await expect(embedRoutes(SET, embedder)).rejects.toMatchObject({ code: 'draining' });
+  });
+});
+
+describe('the vector cache', () => {
+  const options = { modelKey: 'sha256:model', dimension: 384 };
+
+  it('saves a later boot all embedding', async () => {
+    const store = new MemoryStore();
+    const first = await embedRoutes(SET, new WordEmbedder(), { cache: createVectorCache(store, options) });
+    const embedder = new WordEmbedder();
+    const second = await embedRoutes(SET, embedder, { cache: createVectorCache(store, options) });
+    expect(embedder.asked).toEqual([]);
+    expect(second.report).toEqual({ embedded: 0, reused: 0, cached: 4, cacheFault: undefined });
+    expect(second.vectors.matrix.data).toEqual(first.vectors.matrix.data);
+    expect(store.saves).toBe(1);
+  });
+
+  it('keeps what the latest set does not use, up to a bound, the most recent first', async () => {
+    const store = new MemoryStore();
+    const cache = createVectorCache(store, { ...options, keepUnused: 2 });
+    const embedder = new WordEmbedder();
+    for (const text of ['first', 'second', 'third', 'fourth'])
+      await embedRoutes(setOf({ a: [text] }), embedder, { cache });
+    const { vectors } = await cache.get(['first', 'second', 'third', 'fourth']);
+    expect([...vectors.keys()]).toEqual(['second', 'third', 'fourth']);
+  });
+
+  const bytes = Buffer.from(
+    encodeVectors('sha256:model', 3, new Map([[textDigest('a'), Float32Array.of(1, -0.5, 1e-9)]])),
+  );
+
+  it('reads back exactly what it wrote, wherever in memory the bytes lie', () => {
+    const shifted = Buffer.alloc(bytes.length + 1);
+    bytes.copy(shifted, 1);
+    const decoded = decodeVectors('sha256:model', 3, shifted.subarray(1));
+    expect(decoded.ok && [...decoded.table]).toEqual([[textDigest('a'), Float32Array.of(1, -0.5, 1e-9)]]);
+  });
+
+  it('trusts no file with a single bit flipped, cut off, of another model or another dimension', () => {
+    for (let bit = 0; bit < bytes.length * 8; bit += 1) {
+      const rotten = Buffer.from(bytes);
+      rotten[bit >> 3] = (rotten[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+      expect(decodeVectors('sha256:model', 3, rotten).ok, `bit ${bit}`).toBe(false);
+    }
+    for (let length = 0; length < bytes.length; length += 1) {
+      expect(decodeVectors('sha256:model', 3, bytes.subarray(0, length)).ok).toBe(false);
+    }
+    expect(decodeVectors('sha256:other', 3, bytes)).toEqual({
+      ok: false,
+      fault: expect.stringContaining('another model'),
+    });
+    expect(decodeVectors('sha256:model', 4, bytes)).toEqual({
+      ok: false,
+      fault: expect.stringContaining('dimension'),
+    });
+  });
+
+  it('names a damaged file and replaces it', async () => {
+    const store = new MemoryStore();
+    store.bytes = Buffer.from('garbage');
+    const cache = createVectorCache(store, options);
+    const { report } = await embedRoutes(SET, new WordEmbedder(), { cache });
+    expect(report).toMatchObject({ embedded: 4, cacheFault: expect.stringContaining('cut off') });
+    expect((await cache.get(['three'])).vectors.size).toBe(1);
+  });
+
+  it('never costs the set when the disk fails', async () => {
+    const cache = createVectorCache(
+      {
+        load: () => Promise.reject(new Error('EIO')),
+        save: () => Promise.reject(new Error('ENOSPC')),
+      },
+      options,
+    );
+    const { report } = await embedRoutes(SET, new WordEmbedder(), { cache });
+    expect(report).toMatchObject({ embedded: 4, cacheFault: 'ENOSPC' });
+  });
+});
+
+describe('a row matrix', () => {
+  it.each([
+    [1, 3],
+    [7, 48],
+    [15, 384],
+    [16, 384],
+    [19, 5],
+    [1_500, 384],
+  ])(
+    'of %i rows of %i multiplies as arithmetic says, and to the bit as a passing one does',
+    (rows, dimension) => {
+      const matrix = new RowMatrix(rows, dimension);
+      const passing = new RowMatrix(rows, dimension, { passing: true });
+      const value = (n: number) => Math.sin(n * 12.9898);
+      for (let row = 0; row < rows; row += 1) {
+        matrix.row(row).set(Float32Array.from({ length: dimension }, (_, i) => value(row * dimension + i)));
+      }
+      const vector = Float32Array.from({ length: dimension }, (_, i) => value(i + 0.5));
+      matrix.load(vector);
+      matrix.products.fill(9);
+      matrix.multiply(1, rows - 1);
+      for (let row = 0; row < rows; row += 1) {
+        const exact = matrix.row(row).reduce((sum, x, i) => sum + x * (vector[i] ?? 0), 0);
+        const inside = row >= 1 && row < rows - 1;
+        expect(matrix.products[row]).toBeCloseTo(inside ? exact : 9, 4);
+      }
+      passing.data.set(matrix.data);
+      passing.load(vector);
+      for (const [from, to] of [
+        [0, rows],
+        [0, 1],
+        [rows - 1, rows],
+        [0, Math.min(rows, 6)],
+        [rows, rows],
+      ] as const) {
+        matrix.products.fill(9);
+        passing.products.fill(9);
+        matrix.multiply(from, to);
+        passing.multiply(from, to);
+        expect(passing.products).toEqual(matrix.products);
+      }
+    },
+  );
+});
