@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { GATES } from '../errors.js';
 import { errorCode, type Shape } from './schema.js';
 
 const fieldIssue = z
@@ -19,6 +20,7 @@ export const problemSchema = z
     detail: z.string().meta({ description: 'What went wrong here, and what to do about it' }),
     instance: z.string().meta({ description: 'The request id, as in `X-Request-Id` and the log' }),
     code: errorCode,
+    gate: z.enum(GATES).exactOptional().meta({ description: 'What was busy, where something was' }),
     errors: z.array(fieldIssue).exactOptional().meta({ description: 'Every wrong field at once' }),
   })
   .meta({ id: 'Problem', description: 'A problem document (RFC 9457)' });

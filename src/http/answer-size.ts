@@ -48,7 +48,7 @@ function refuseAbove(texts: number, each: number, advice: string): void {
   const message =
     `the answer could have ${bytes} bytes, and ${MAX_ANSWER_BYTES} are allowed: ` +
     (fitting > 0 ? `send at most ${fitting} texts like this, or ${advice}` : advice);
-  throw new AppError('answer_too_large', message);
+  throw new AppError('answer_too_large', message, { gate: 'answer_budget' });
 }
 
 function sizesOf(

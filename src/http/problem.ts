@@ -18,6 +18,7 @@ export const PROBLEMS: Readonly<Record<ErrorCode, readonly [status: number, titl
   precondition_required: [428, 'If-Match required'],
   body_too_large: [413, 'Body too large'],
   answer_too_large: [422, 'Answer too large'],
+  request_too_large: [413, 'Request cannot be answered in time'],
   unsupported_media_type: [415, 'Unsupported media type'],
   validation_failed: [422, 'A field is wrong'],
   unknown_route: [422, 'Unknown route'],
@@ -70,6 +71,7 @@ export function problemOf(error: AppError, requestId: string): ProblemBody {
       status === 500 ? 'Something went wrong here; the log has the details under this id.' : error.message,
     instance: requestId,
     code: error.code,
+    ...(error.gate !== undefined && { gate: error.gate }),
     ...(error.issues.length > 0 && { errors: error.issues }),
   };
 }

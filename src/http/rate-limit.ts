@@ -37,6 +37,7 @@ export function createMeter({ requests, seconds }: RateLimit): Meter {
     throw new AppError('rate_limited', `more than ${requests} requests in ${seconds} s (RATE_LIMIT)`, {
       retryable: true,
       retryAfterMs: state.msBeforeNext,
+      gate: 'rate',
     });
   };
 }

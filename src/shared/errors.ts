@@ -47,6 +47,7 @@ export const ERROR_CODES = [
   'text_too_long',
   'body_too_large',
   'answer_too_large',
+  'request_too_large',
   'unsupported_media_type',
   'not_found',
   'method_not_allowed',
@@ -61,6 +62,15 @@ export const ERROR_CODES = [
 /** One of {@link ERROR_CODES}. */
 export type ErrorCode = (typeof ERROR_CODES)[number];
 
+/**
+ * Everything that can refuse a request because the daemon has enough to do: open connections, bytes of bodies under way,
+ * requests of a client in a window, the queue before the model, the request's deadline, and the size of the answer.
+ */
+export const GATES = ['connections', 'body_bytes', 'rate', 'queue', 'deadline', 'answer_budget'] as const;
+
+/** One of {@link GATES}. */
+export type Gate = (typeof GATES)[number];
+
 /** What an {@link AppError} may carry besides its code and message. */
 export interface AppErrorOptions {
   /** Whether the same attempt may succeed later without anybody changing anything. Default: false. */
@@ -69,6 +79,8 @@ export interface AppErrorOptions {
   retryAfterMs?: number;
   /** Faults of single fields of an input, with the path of each (`texts[3]`, `routes[0].name`). */
   issues?: readonly FieldIssue[];
+  /** Which gate refused, where one did. */
+  gate?: Gate;
   cause?: unknown;
 }
 
@@ -94,6 +106,7 @@ export class AppError extends Error {
   readonly retryable: boolean;
   readonly retryAfterMs: number | undefined;
   readonly issues: readonly FieldIssue[];
+  readonly gate: Gate | undefined;
 
   constructor(code: ErrorCode, message: string, options: AppErrorOptions = {}) {
     const { stackTraceLimit } = Error;
@@ -104,6 +117,7 @@ export class AppError extends Error {
     this.retryable = options.retryable ?? false;
     this.retryAfterMs = options.retryAfterMs;
     this.issues = options.issues ?? [];
+    this.gate = options.gate;
   }
 }
 
