@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { GATES } from '../errors.js';
+import { GATES } from '../shared/errors.js';
 import { errorCode, type Shape } from './schema.js';
 
 const fieldIssue = z
