@@ -9,7 +9,7 @@ FROM ${NODE_IMAGE} AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
-COPY build.mjs ./
+COPY scripts/build.mjs ./scripts/
 COPY src ./src
 COPY routes ./routes
 RUN npm run build
@@ -17,11 +17,8 @@ RUN npm run build
 FROM ${NODE_IMAGE} AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
-# The runtime's binaries for other systems are half of its size. What comes with the tokenizer's package for images and
-# for models in browsers is loaded by nothing here (test/dependencies.test.ts): it is not shipped.
+# The runtime's binaries for other systems are half of its size.
 RUN npm ci --omit=dev --ignore-scripts \
- && rm -f node_modules/swagger-ui-dist/*.map node_modules/swagger-ui-dist/swagger-ui-es-bundle* \
- && (cd node_modules && rm -rf sharp @img onnx-proto protobufjs @protobufjs) \
  && cd node_modules/onnxruntime-node/bin/napi-v3 \
  && rm -rf darwin win32 \
  && case "$(dpkg --print-architecture)" in amd64) rm -rf linux/arm64 ;; arm64) rm -rf linux/x64 ;; esac

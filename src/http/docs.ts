@@ -1,8 +1,7 @@
 import { hash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
 import type Router from '@koa/router';
+import { viewerFile } from '../config/program-files.js';
 import { AppError } from '../shared/errors.js';
 import { policyOf } from './secure-headers.js';
 
@@ -72,8 +71,7 @@ export function docsRoutes(router: Router): void {
     if (!type) throw new AppError('not_found', `there is nothing at ${context.path}`);
     let reading = files.get(name);
     if (!reading) {
-      const folder = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'));
-      reading = readFile(join(folder, name));
+      reading = readFile(viewerFile(name));
       files.set(name, reading);
       reading.catch(() => files.delete(name));
     }

@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { isBuiltin } from 'node:module';
 import { build } from 'esbuild';
 
 /**
@@ -47,7 +48,7 @@ const withoutUnread = {
 };
 
 await rm('dist', { recursive: true, force: true });
-await build({
+const program = await build({
   // Beside each other, since modules find the other processes' and threads' entries relative to themselves.
   entryPoints: {
     main: 'src/main.ts',
@@ -68,14 +69,9 @@ await build({
   minifyWhitespace: true,
   lineLimit: 200,
   logLevel: 'warning',
-  // Native, only for terminals, or optional.
-  external: [
-    'onnxruntime-node',
-    'pino-pretty',
-    '@opentelemetry/exporter-trace-otlp-http',
-    '@opentelemetry/resources',
-    '@opentelemetry/sdk-trace-base',
-  ],
+  // Native. All else is in the bundle: `dependencies` of package.json are what stays outside, and nothing more.
+  external: ['onnxruntime-node'],
+  metafile: true,
   plugins: [withoutUnused, withoutUnread],
   // Packages in the older module format ask for Node's own modules with `require`.
   banner: {
@@ -106,6 +102,41 @@ await build({
   logLevel: 'warning',
 });
 for (const name of ['index.html', 'page.css', 'icon.svg']) await cp(`src/page/${name}`, `dist/page/${name}`);
+
+// The viewer of `GET /docs`, of which two files are served.
+const VIEWER = 'node_modules/swagger-ui-dist';
+for (const name of ['swagger-ui.css', 'swagger-ui-bundle.js'])
+  await cp(`${VIEWER}/${name}`, `dist/docs/${name}`);
+
+// The packages that are in the bundle, and those that it imports.
+const folders = new Set([VIEWER]);
+for (const input of Object.keys(program.metafile.inputs)) {
+  const [folder] = /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(input) ?? [];
+  if (folder) folders.add(folder);
+}
+const bundled = await Promise.all(
+  [...folders].sort().map(async (folder) => {
+    const { name, version, license } = JSON.parse(await readFile(`${folder}/package.json`, 'utf8'));
+    return { name, version, license, folder };
+  }),
+);
+const imports = Object.values(program.metafile.outputs).flatMap((output) => output.imports);
+const imported = imports.filter(({ external, path }) => external && !isBuiltin(path)).map(({ path }) => path);
+const packages = {
+  bundled: bundled.map(({ name, version, license }) => ({ name, version, license })),
+  external: [...new Set(imported)],
+};
+await writeFile('dist/packages.json', JSON.stringify(packages, undefined, 2));
+
+// Licenses ask to go along with every copy.
+const notices = bundled.map(async ({ name, version, license, folder }) => {
+  const file = (await readdir(folder)).find((entry) => /^(licen[cs]e|copying)/i.test(entry));
+  const text = file
+    ? await readFile(`${folder}/${file}`, 'utf8')
+    : 'Its package holds no text of the license.';
+  return `${name} ${version} (${license})\n\n${text.trimEnd()}\n`;
+});
+await writeFile('dist/THIRD-PARTY.txt', (await Promise.all(notices)).join(`\n${'-'.repeat(80)}\n\n`));
 
 // Before its code is warm, a process takes ten times as long to read YAML as JSON. See `compiledRoutesFile`.
 const { outputFiles } = await build({
