@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { settingRows, settingsPage } from '../../reference/settings-page.js';
+import { settingRows, settingsPage } from '../../scripts/pages.js';
 import { readConfig } from '../../src/config/config.js';
 import { AppError } from '../../src/shared/errors.js';
 

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { type Contract, httpPage } from '../../reference/http-page.js';
+import { type Contract, httpPage } from '../../scripts/pages.js';
 import { classifyAnswers, classifySchemas } from '../../src/api/classify.js';
 import { readConfig } from '../../src/config/config.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';

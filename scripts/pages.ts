@@ -1,5 +1,6 @@
+import { defaultTextOf } from '../src/config/config.js';
+import { SETTINGS, type Setting } from '../src/config/settings.js';
 import { PROBLEMS } from '../src/http/problem.js';
-import { cell, fieldRows, nameOf, type Schema, typeText } from './schema-text.js';
 
 interface Media {
   readonly schema: Schema;
@@ -30,7 +31,7 @@ interface Operation {
   readonly responses: Readonly<Record<string, Answer>>;
 }
 
-/** The contract as far as the page reads it. */
+/** The fields of an OpenAPI document that the page shows. */
 export interface Contract {
   readonly info: { readonly description: string };
   readonly tags: readonly { readonly name: string; readonly description: string }[];
@@ -41,7 +42,7 @@ export interface Contract {
   };
 }
 
-/** The text of `docs/http.md`. */
+/** Returns the text of `docs/http.md`. */
 export function httpPage(contract: Contract): string {
   const { info, tags, components } = contract;
   const operations = Object.entries(contract.paths).flatMap(([path, methods]) =>
@@ -128,7 +129,7 @@ ${answers.join('\n')}
 ${exampleText(operation)}`.replace('?. ', '? ');
 }
 
-/** The first example of request and answer; the contract has more. */
+/** First example of request and answer. */
 function exampleText({ requestBody, responses }: Operation): string {
   const asked = Object.entries(requestBody?.content['application/json']?.examples ?? {})[0];
   if (!asked) return '';
@@ -154,4 +155,109 @@ function problemRows(): string[] {
     .map(([code, [status, title]]) => ({ code, status, title }))
     .sort((a, b) => a.status - b.status)
     .map(({ code, status, title }) => `| ${status} | \`${code}\` | ${title} |`);
+}
+
+/** Returns one table row per setting, in the order of `--help`. */
+export function settingRows(): string[] {
+  const settings: Setting<unknown>[] = Object.values(SETTINGS);
+  return settings.map((setting) => `| \`${setting.env}\` | ${defaultTextOf(setting)} | ${setting.help} |`);
+}
+
+/** Returns the text of `docs/settings.md`. */
+export function settingsPage(): string {
+  return `# Settings
+
+Environment variables. All of them are checked before anything listens: a wrong one ends the start with exit status 2
+and a message that names every fault at once, and no secret. An empty variable counts as unset. Times are in
+milliseconds where the name ends in \`_MS\`. \`node dist/main.js --help\` prints the same.
+
+| variable | default | meaning |
+|---|---|---|
+${settingRows().join('\n')}
+
+<!-- Made of src/settings.ts by \`npm run openapi\`; a test compares. -->
+`;
+}
+
+/** A JSON schema as far as the contract uses it. */
+interface Schema {
+  readonly $ref?: string;
+  readonly type?: string;
+  readonly description?: string;
+  readonly enum?: readonly unknown[];
+  readonly const?: unknown;
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly required?: readonly string[];
+  readonly items?: Schema;
+  readonly anyOf?: readonly Schema[];
+  readonly oneOf?: readonly Schema[];
+  readonly format?: string;
+  readonly default?: unknown;
+  readonly minLength?: number;
+  readonly maxLength?: number;
+  readonly minItems?: number;
+  readonly maxItems?: number;
+  readonly minimum?: number;
+  readonly maximum?: number;
+}
+
+/** Name of the schema that a reference points at; it has its own section. */
+function nameOf({ $ref }: Schema): string | undefined {
+  return $ref?.split('/').at(-1);
+}
+
+/** Type of a schema, as Markdown. */
+function typeText(schema: Schema): string {
+  const name = nameOf(schema);
+  if (name !== undefined) return `[${name}](#${name.toLowerCase()})`;
+  const variants = schema.anyOf ?? schema.oneOf;
+  if (variants) return [...new Set(variants.map(typeText))].join(' or ');
+  if (schema.const !== undefined) return code(schema.const);
+  if (schema.enum) return schema.enum.map(code).join(', ');
+  if (schema.type === 'array') return `list of ${typeText(schema.items ?? {})}`;
+  if (schema.type === 'object' && schema.properties) {
+    const fields = Object.entries(schema.properties);
+    return `{ ${fields.map(([key, field]) => `\`${key}\`: ${typeText(field)}`).join(', ')} }`;
+  }
+  return schema.format ?? schema.type ?? 'anything';
+}
+
+/** Bounds and default of a schema. */
+function boundsText(schema: Schema): string {
+  const { minLength, maxLength, minItems, maxItems, minimum, maximum } = schema;
+  const own = [
+    range(minimum, maximum, ''),
+    range(minLength, maxLength, ' characters'),
+    range(minItems, maxItems, ' items'),
+    ...(schema.default === undefined ? [] : [`default ${code(schema.default)}`]),
+  ];
+  const items = schema.items ? boundsText(schema.items) : '';
+  return [...own, ...(items === '' ? [] : [`each ${items}`])].filter((text) => text !== '').join('; ');
+}
+
+function range(min: number | undefined, max: number | undefined, unit: string): string {
+  // The limits of exact integers are not limits of the API.
+  const highest = max === Number.MAX_SAFE_INTEGER ? undefined : max;
+  const lowest = min === Number.MIN_SAFE_INTEGER || (min === 0 && highest === undefined) ? undefined : min;
+  if (lowest !== undefined && highest !== undefined) return `${lowest} to ${highest}${unit}`;
+  if (highest !== undefined) return `at most ${highest}${unit}`;
+  return lowest === undefined ? '' : `at least ${lowest}${unit}`;
+}
+
+/** One row per field. */
+function fieldRows(schema: Schema): string[] {
+  const required = new Set(schema.required);
+  return Object.entries(schema.properties ?? {}).map(([key, field]) => {
+    const notes = [field.description ?? '', boundsText(field)].filter((text) => text !== '').join('; ');
+    return `| \`${key}\`${required.has(key) ? '' : '?'} | ${typeText(field)} | ${cell(notes)} |`;
+  });
+}
+
+/** Escapes text for a table cell. */
+function cell(text: string): string {
+  return text.replaceAll('|', '\\|').replaceAll('\n', ' ');
+}
+
+function code(value: unknown): string {
+  return `\`${JSON.stringify(value)}\``;
 }
