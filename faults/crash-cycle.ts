@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { check, type Trial } from '../campaign/trial.js';
 import { layoutOf } from '../src/cache/layout.js';
+import { crashPoint } from '../test/support/crash-point-env.js';
 import type { Origin } from '../test/support/origin.js';
 import { type Scene, serve, stage } from './crash-scene.js';
 import { bytesToFetch, type Survey, survey } from './volume.js';
@@ -17,7 +18,7 @@ export interface Killer {
 /** The fail point: SIGKILL before the n-th change of the disk. */
 export const FAIL_POINT: Killer = {
   name: 'disk change',
-  env: (step) => ({ NODE_ENV: 'test', AI_ROUTER_KILL_AT: String(step) }),
+  env: (step) => crashPoint({ at: step }),
   prefix: () => [],
 };
 

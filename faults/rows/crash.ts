@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Row } from '../../campaign/row.js';
 import { has } from '../../campaign/tools.js';
 import { check, type Trial } from '../../campaign/trial.js';
+import { crashPoint } from '../../test/support/crash-point-env.js';
 import { crashEverywhere, FAIL_POINT, systemCall } from '../crash-cycle.js';
 import { firstBoot, hubEnv, makeModel, prune, repair, serve, switchOfManifest } from '../crash-scene.js';
 import { bytesToFetch, survey } from '../volume.js';
@@ -144,7 +145,7 @@ async function crashLoop(trial: Trial): Promise<void> {
     for (let round = 0; round < rounds; round += 1) {
       await trial.attempt(`${scene.name}, crash ${round + 1} in a row`, async () => {
         const step = trial.random.integer(2, 25);
-        await trial.sandbox.run(scene.args, { ...env, NODE_ENV: 'test', AI_ROUTER_KILL_AT: String(step) });
+        await trial.sandbox.run(scene.args, { ...env, ...crashPoint({ at: step }) });
         const { strayBytes } = await survey(volume, scene.manifest.files);
         trial.left(strayBytes);
         check(strayBytes <= 2 * total + 50_000, `${strayBytes} bytes of leftovers for a model of ${total}`);

@@ -5,6 +5,7 @@ import { check, type Trial } from '../../campaign/trial.js';
 import { blobPath, layoutOf } from '../../src/cache/layout.js';
 import { loadManifest, type Manifest } from '../../src/cache/manifest.js';
 import { builtInManifest } from '../../src/config/program-files.js';
+import { crashPoint } from '../../test/support/crash-point-env.js';
 import { flipBit } from '../rot.js';
 import { survey } from '../volume.js';
 
@@ -63,8 +64,7 @@ async function stepsOf(trial: Trial, beginning: Beginning, manifest: Manifest): 
   const volume = await beginning.make(trial, manifest);
   const daemon = await trial.sandbox.daemon({
     MODEL_CACHE_DIR: volume,
-    NODE_ENV: 'test',
-    AI_ROUTER_DISK_TRACE: trace,
+    ...crashPoint({ trace }),
   });
   await daemon.ready(60_000);
   await daemon.stop();
@@ -82,7 +82,7 @@ async function crash(trial: Trial, beginning: Beginning, manifest: Manifest, ste
   const volume = await beginning.make(trial, manifest);
   const env = { MODEL_CACHE_DIR: volume };
   try {
-    const first = await trial.sandbox.daemon({ ...env, NODE_ENV: 'test', AI_ROUTER_KILL_AT: String(step) });
+    const first = await trial.sandbox.daemon({ ...env, ...crashPoint({ at: step }) });
     // It ends itself at the step; a run with fewer steps than the traced one becomes ready and is ended here.
     await Promise.race([
       new Promise((resolve) => first.child.once('exit', resolve)),

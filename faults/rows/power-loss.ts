@@ -3,11 +3,11 @@ import { chmod, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Row } from '../../campaign/row.js';
 import { check, type Trial } from '../../campaign/trial.js';
-import type { DiskChange } from '../../src/cache/journal.js';
 import { blobPath } from '../../src/cache/layout.js';
 import { OWNER } from '../../src/cache/owner.js';
 import { Reconciler } from '../../src/cache/reconciler.js';
 import { ContentStore } from '../../src/cache/store.js';
+import type { DiskChange } from '../../test/support/disk-changes.mjs';
 import {
   type DiskState,
   materialize,
@@ -85,7 +85,7 @@ function keyOf({ entries }: DiskState): string {
 async function powerLoss(trial: Trial): Promise<void> {
   const model = smallModel(trial.short ? 2_000 : 3_000, (length) => trial.random.bytes(length));
   const root = join(await trial.sandbox.folder(), 'volume');
-  const build = await recordChanges(() => reconcile(model, root));
+  const build = await recordChanges(root, () => reconcile(model, root));
   await bootFromAll(trial, model, root, build, 0, undefined);
   if (trial.short) return;
   const [file] = model.manifest.files;
@@ -98,7 +98,7 @@ async function powerLoss(trial: Trial): Promise<void> {
     { op: 'write', path: blob, offset: 0, bytes: Buffer.from('rot') },
     { op: 'sync', path: blob },
   ];
-  const repair = await recordChanges(() => reconcile(model, root));
+  const repair = await recordChanges(root, () => reconcile(model, root));
   const changes = [...build, ...rot, ...repair];
   await bootFromAll(trial, model, root, changes, build.length + rot.length, file.sha256);
 }

@@ -1,20 +1,8 @@
 import { createHash, type Hash } from 'node:crypto';
 import { type BigIntStats, constants } from 'node:fs';
-import {
-  chmod,
-  type FileHandle,
-  link,
-  lstat,
-  mkdir,
-  open,
-  readdir,
-  rename,
-  rm,
-  statfs,
-} from 'node:fs/promises';
+import { type FileHandle, lstat, mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { AppError, errnoOf, messageOf } from '../shared/errors.js';
-import { announce } from './journal.js';
 import { OWNER } from './owner.js';
 
 /** Bytes read at a time: large enough to be fast, small enough to hash without a pause that anybody feels. */
@@ -99,49 +87,23 @@ export async function readHashed(file: FileHandle, size: number): Promise<{ byte
   return { bytes: bytes.subarray(0, position), sha256: hash.digest('hex') };
 }
 
-/** A file that is open for writing, with its name for whoever watches the disk. */
-export interface WritableFile {
-  readonly path: string;
-  readonly handle: FileHandle;
-}
-
 /** Opens a file for reading and writing, without following a link; `create` makes a new one and fails if it exists. */
-export async function openWritable(path: string, create: boolean): Promise<WritableFile> {
-  if (create) announce({ op: 'create', path });
+export async function openWritable(path: string, create: boolean): Promise<FileHandle> {
   const flags = constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  const handle = await open(path, create ? flags | constants.O_CREAT | constants.O_EXCL : flags, 0o644);
-  return { path, handle };
+  return open(path, create ? flags | constants.O_CREAT | constants.O_EXCL : flags, 0o644);
 }
 
 /** Writes all of `bytes` at `offset`, however many calls the system takes for it. */
-export async function writeAt(
-  { path, handle }: WritableFile,
-  bytes: Uint8Array,
-  offset: number,
-): Promise<void> {
-  announce({ op: 'write', path, offset, bytes });
+export async function writeAt(file: FileHandle, bytes: Uint8Array, offset: number): Promise<void> {
   let written = 0;
   while (written < bytes.length) {
-    const { bytesWritten } = await handle.write(bytes, written, bytes.length - written, offset + written);
+    const { bytesWritten } = await file.write(bytes, written, bytes.length - written, offset + written);
     written += bytesWritten;
   }
 }
 
-/** Cuts a file to `size` bytes. */
-export async function truncateTo({ path, handle }: WritableFile, size: number): Promise<void> {
-  announce({ op: 'truncate', path, size });
-  await handle.truncate(size);
-}
-
-/** Makes a file's bytes durable. */
-export async function syncFile({ path, handle }: WritableFile): Promise<void> {
-  announce({ op: 'sync', path });
-  await handle.sync();
-}
-
 /** Makes what was created, renamed or removed in a folder durable. */
 export async function syncDirectory(path: string): Promise<void> {
-  announce({ op: 'sync-directory', path });
   const directory = await open(path, constants.O_RDONLY);
   try {
     await directory.sync();
@@ -155,31 +117,12 @@ export async function syncDirectory(path: string): Promise<void> {
 
 /** Moves `from` over `to` and makes that durable: afterwards `to` is the new one even after a power cut. */
 export async function publish(from: string, to: string): Promise<void> {
-  await move(from, to);
-  await syncDirectory(dirname(to));
-}
-
-/** Takes away write permission from everybody. */
-export async function makeReadOnly(path: string): Promise<void> {
-  announce({ op: 'chmod', path });
-  await chmod(path, 0o444);
-}
-
-/** Gives a file a second name. */
-export async function linkTo(existing: string, name: string): Promise<void> {
-  announce({ op: 'link', path: existing, to: name });
-  await link(existing, name);
-}
-
-/** Moves an entry of any kind (a link itself, not its target). */
-export async function move(from: string, to: string): Promise<void> {
-  announce({ op: 'rename', path: from, to });
   await rename(from, to);
+  await syncDirectory(dirname(to));
 }
 
 /** Removes an entry of any kind, if it is there; links are removed, never followed. */
 export async function remove(path: string): Promise<void> {
-  announce({ op: 'remove', path });
   await rm(path, { recursive: true, force: true });
 }
 
@@ -200,7 +143,6 @@ export async function namesIn(path: string): Promise<string[]> {
 export async function ensureDirectory(path: string): Promise<BigIntStats | undefined> {
   const stat = await statOf(path);
   if (stat) return stat.isDirectory() ? undefined : stat;
-  announce({ op: 'mkdir', path });
   await mkdir(path, { recursive: true });
   await syncDirectory(dirname(path));
   return undefined;
@@ -216,13 +158,13 @@ export async function writeAtomic(path: string, bytes: string | Uint8Array, stag
   const file = await openWritable(temporary, true);
   try {
     await writeAt(file, typeof bytes === 'string' ? Buffer.from(bytes) : bytes, 0);
-    await syncFile(file);
+    await file.sync();
   } catch (error) {
-    await file.handle.close();
+    await file.close();
     await remove(temporary).catch(() => undefined);
     throw error;
   }
-  await file.handle.close();
+  await file.close();
   await publish(temporary, path);
 }
 

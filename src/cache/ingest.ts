@@ -1,22 +1,9 @@
 import { createHash, type Hash } from 'node:crypto';
+import { chmod, type FileHandle, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '../shared/errors.js';
-import {
-  asVolumeError,
-  hashInto,
-  makeReadOnly,
-  move,
-  namesIn,
-  openWritable,
-  publish,
-  remove,
-  statOf,
-  syncFile,
-  truncateTo,
-  type WritableFile,
-  writeAt,
-} from './disk.js';
+import { asVolumeError, hashInto, namesIn, openWritable, publish, remove, statOf, writeAt } from './disk.js';
 import { blobPath, type Layout, parseIngestName, partialPath } from './layout.js';
 import type { PinnedFile } from './manifest.js';
 import { OWNER, ownerState } from './owner.js';
@@ -47,11 +34,11 @@ export class IngestWriter {
   readonly #layout: Layout;
   readonly #pinned: PinnedFile;
   readonly #path: string;
-  readonly #file: WritableFile;
+  readonly #file: FileHandle;
   #hash: Hash = createHash('sha256');
   #offset = 0;
 
-  private constructor(layout: Layout, pinned: PinnedFile, path: string, file: WritableFile) {
+  private constructor(layout: Layout, pinned: PinnedFile, path: string, file: FileHandle) {
     this.#layout = layout;
     this.#pinned = pinned;
     this.#path = path;
@@ -72,7 +59,7 @@ export class IngestWriter {
       try {
         await writer.#resume();
       } catch (error) {
-        await file.handle.close();
+        await file.close();
         throw error;
       }
       return writer;
@@ -89,7 +76,7 @@ export class IngestWriter {
 
   /** Starts again at byte 0. */
   async restart(): Promise<void> {
-    await this.#onDisk(() => truncateTo(this.#file, 0));
+    await this.#onDisk(() => this.#file.truncate(0));
     this.#hash = createHash('sha256');
     this.#offset = 0;
   }
@@ -118,7 +105,7 @@ export class IngestWriter {
   async commit(): Promise<void> {
     const { path, size, sha256 } = this.#pinned;
     try {
-      await this.#onDisk(() => syncFile(this.#file));
+      await this.#onDisk(() => this.#file.sync());
     } catch (error) {
       // A kernel that failed to write pages may forget them and call the next sync a success.
       await this.discard().catch(() => undefined);
@@ -135,8 +122,8 @@ export class IngestWriter {
       throw new AppError('source_wrong_bytes', `${path}: sha256 is ${actual}, pinned is ${sha256}`);
     }
     await this.#onDisk(async () => {
-      await makeReadOnly(this.#path);
-      await this.#file.handle.close();
+      await chmod(this.#path, 0o444);
+      await this.#file.close();
       await publish(this.#path, blobPath(this.#layout, sha256));
     });
     open.delete(this.#path);
@@ -145,7 +132,7 @@ export class IngestWriter {
   /** Ends the write and keeps what is there for a later attempt. */
   async close(): Promise<void> {
     open.delete(this.#path);
-    await this.#file.handle.close().catch(() => undefined);
+    await this.#file.close().catch(() => undefined);
   }
 
   /** Ends the write and removes what is there. */
@@ -155,9 +142,9 @@ export class IngestWriter {
   }
 
   async #resume(): Promise<void> {
-    const { size } = await this.#file.handle.stat();
+    const { size } = await this.#file.stat();
     if (size > this.#pinned.size) return this.restart();
-    this.#offset = await hashInto(this.#hash, this.#file.handle, 0, size);
+    this.#offset = await hashInto(this.#hash, this.#file, 0, size);
   }
 
   async #onDisk(action: () => Promise<void>): Promise<void> {
@@ -191,7 +178,7 @@ async function adopt(
     try {
       // What is left after the first is of no use to anybody.
       if (taken) await remove(candidate.path);
-      else await move(candidate.path, path);
+      else await rename(candidate.path, path);
       taken = true;
     } catch {
       // Another process was faster.

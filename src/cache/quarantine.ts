@@ -1,6 +1,7 @@
+import { link, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf } from '../shared/errors.js';
-import { linkTo, move, namesIn, readSmall, remove, statOf, syncDirectory, writeAtomic } from './disk.js';
+import { namesIn, readSmall, remove, statOf, syncDirectory, writeAtomic } from './disk.js';
 import { blobPath, type Layout, parseQuarantineName, quarantinePath } from './layout.js';
 import type { PinnedFile } from './manifest.js';
 
@@ -36,14 +37,14 @@ export async function setAside(layout: Layout, file: PinnedFile, reason: string)
   const to = quarantinePath(layout, file.sha256, when);
   if (stat?.isFile()) {
     try {
-      await linkTo(from, to);
+      await link(from, to);
     } catch (error) {
       // A file system without hard links, or one that forbids them here.
       if (errnoOf(error) === 'ENOSPC') throw error;
-      await move(from, to);
+      await rename(from, to);
     }
   } else {
-    await move(from, to);
+    await rename(from, to);
   }
   const entry = { path: file.path, reason, at: new Date(when).toISOString() };
   await writeAtomic(`${to}.json`, `${JSON.stringify(entry)}\n`, layout.ingest);

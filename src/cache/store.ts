@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
-import { access } from 'node:fs/promises';
+import { access, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AppError, errnoOf, messageOf } from '../shared/errors.js';
 import {
@@ -10,7 +10,6 @@ import {
   fingerprintOf,
   hashInto,
   kindOf,
-  move,
   namesIn,
   openRegular,
   readHashed,
@@ -95,7 +94,7 @@ export class ContentStore {
         const intruder = await ensureDirectory(folder);
         if (!intruder) continue;
         const aside = `${folder}.found-${Date.now()}`;
-        await move(folder, aside);
+        await rename(folder, aside);
         await ensureDirectory(folder);
         moved.push(`${folder} was a ${kindOf(intruder)}; it is now ${aside}`);
       }

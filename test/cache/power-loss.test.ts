@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto';
 import { chmod, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { DiskChange } from '../../src/cache/journal.js';
 import { blobPath } from '../../src/cache/layout.js';
 import { Reconciler } from '../../src/cache/reconciler.js';
 import { ContentStore } from '../../src/cache/store.js';
+import type { DiskChange } from '../support/disk-changes.mjs';
 import { type DiskState, materialize, recordChanges, statesAfterPowerLoss } from '../support/power-loss.js';
 import { memorySource, recordingLog, smallModel, temporaryFolder } from '../support/volume.js';
 
@@ -25,7 +25,7 @@ async function reconcile(root: string) {
 /** The first boot on an empty volume. */
 async function recordFirstBoot(): Promise<{ changes: DiskChange[]; root: string }> {
   const root = await temporaryFolder();
-  const changes = await recordChanges(() => reconcile(root));
+  const changes = await recordChanges(root, () => reconcile(root));
   return { changes, root };
 }
 
@@ -77,7 +77,7 @@ describe('power lost in a first boot', () => {
 describe('power lost in a repair', () => {
   it('leaves the bad blob or the good one, and its evidence harms nobody', async () => {
     const root = await temporaryFolder();
-    const build = await recordChanges(() => reconcile(root));
+    const build = await recordChanges(root, () => reconcile(root));
     const blob = blobPath(new ContentStore(root).layout, model.sha256);
     await chmod(blob, 0o644);
     await writeFile(blob, 'rot');
@@ -86,7 +86,7 @@ describe('power lost in a repair', () => {
       { op: 'write', path: blob, offset: 0, bytes: Buffer.from('rot') },
       { op: 'sync', path: blob },
     ];
-    const repair = await recordChanges(() => reconcile(root));
+    const repair = await recordChanges(root, () => reconcile(root));
     const changes = [...build, ...rot, ...repair];
     const seen = new Set<string>();
     for (let crashAt = build.length + rot.length; crashAt <= changes.length; crashAt += 1) {

@@ -1,6 +1,6 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
-import { type DiskChange, observeDisk } from '../../src/cache/journal.js';
+import { type DiskChange, observeDisk } from './disk-changes.mjs';
 
 /**
  * What a disk may hold after the power went: a model of a file system that promises no more than POSIX does.
@@ -194,16 +194,16 @@ export async function materialize({ entries }: DiskState, root: string): Promise
   }
 }
 
-/** All changes of the disk that `work` makes. */
-export async function recordChanges(work: () => Promise<unknown>): Promise<DiskChange[]> {
+/** All changes at or below `root` that `work` makes. */
+export async function recordChanges(root: string, work: () => Promise<unknown>): Promise<DiskChange[]> {
   const changes: DiskChange[] = [];
-  observeDisk((change) =>
+  const end = observeDisk(root, (change) =>
     changes.push('bytes' in change ? { ...change, bytes: Uint8Array.from(change.bytes) } : change),
   );
   try {
     await work();
   } finally {
-    observeDisk(undefined);
+    end();
   }
   return changes;
 }
