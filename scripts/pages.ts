@@ -175,7 +175,7 @@ milliseconds where the name ends in \`_MS\`. \`node dist/main.js --help\` prints
 |---|---|---|
 ${settingRows().join('\n')}
 
-<!-- Made of src/settings.ts by \`npm run openapi\`; a test compares. -->
+<!-- Generated from src/config/settings.ts by \`npm run openapi\`; a test compares. -->
 `;
 }
 

@@ -42,7 +42,8 @@ async function runOther(name: string, args: readonly string[]): Promise<never> {
 
 const [name = 'serve', ...args] = process.argv.slice(2);
 if (name === '--version' || name === '-v') finish(EXIT.ok, version);
-if (name === '--help' || name === '-h') finish(EXIT.ok, (await import('./config/help.js')).helpText(version));
+if (name === '--help' || name === '-h')
+  finish(EXIT.ok, (await import('./commands/cli.js')).helpText(version));
 try {
   if (name === 'serve' && args.length === 0) await serve();
   else await runOther(name, args);

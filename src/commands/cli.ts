@@ -1,52 +1,118 @@
-import { helpText } from '../config/help.js';
+import { defaultTextOf } from '../config/config.js';
+import { RETIRED_COMMANDS, SETTINGS, type Setting } from '../config/settings.js';
 import type { Command, CommandContext } from './command.js';
-import { EXIT } from './command.js';
 
-/** The commands besides `serve`, each loaded only when it is asked for. */
-const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
-  pull: async () => (await import('./pull.js')).pull,
-  verify: async () => (await import('./verify.js')).verify,
-  status: async () => (await import('./status.js')).status,
-  prune: async () => (await import('./prune.js')).prune,
-  pin: async () => (await import('./pin/pin.js')).pin,
-  lint: async () => (await import('./lint.js')).lint,
-  eval: async () => (await import('./eval.js')).evaluate,
-  drill: async () => (await import('./drill.js')).drill,
-  doctor: async () => (await import('./doctor/doctor.js')).doctor,
+/** Exit codes of wrong usage and of help. */
+const EXIT = { ok: 0, usage: 2 } as const;
+
+/** A command: its line in `--help`, and its code, loaded only when it runs. */
+interface Entry {
+  readonly summary: string;
+  load(): Promise<Command>;
+}
+
+/** Every command besides `serve`, which has a life cycle of its own. */
+const COMMANDS: Readonly<Record<string, Entry>> = {
+  pull: {
+    summary: 'fill the cache folder with the verified files of the model',
+    load: async () => (await import('./pull.js')).pull,
+  },
+  verify: {
+    summary: 'check every pinned file in the cache folder; --repair fetches bad ones again',
+    load: async () => (await import('./verify.js')).verify,
+  },
+  status: {
+    summary: 'show the contents of a cache folder, or the status of a running daemon (URL)',
+    load: async () => (await import('./status.js')).status,
+  },
+  prune: {
+    summary: 'remove files that no kept manifest names',
+    load: async () => (await import('./prune.js')).prune,
+  },
+  pin: {
+    summary: 'write the manifest that pins a model',
+    load: async () => (await import('./pin/pin.js')).pin,
+  },
+  doctor: {
+    summary: 'find common deployment problems and name the fix',
+    load: async () => (await import('./doctor/doctor.js')).doctor,
+  },
+  lint: {
+    summary: 'check a routes file: overlaps, outliers, duplicates, small routes',
+    load: async () => (await import('./lint.js')).lint,
+  },
+  eval: {
+    summary: 'measure routes on labelled texts: accuracy, abstentions, calibration',
+    load: async () => (await import('./eval.js')).evaluate,
+  },
 };
 
-/**
- * Runs a command and returns its exit code. `serve` is not among them: the daemon has a life of its own.
- */
+/** Runs a command and returns its exit code. */
 export async function runCommand(
   name: string,
   args: readonly string[],
-  context: CommandContext,
+  context: Omit<CommandContext, 'summary'>,
 ): Promise<number> {
-  if (name === 'help' || name === 'serve')
+  if (name === 'help' || name === 'serve') {
     return explain(name === 'help' ? (args[0] ?? 'serve') : name, args, context);
-  const load = COMMANDS[name];
-  if (!load)
-    return refuse(name.startsWith('-') ? `unknown option "${name}"` : `there is no command "${name}"`);
-  return (await load()).run(args, context);
+  }
+  const entry = COMMANDS[name];
+  if (!entry) return usage(unknownCommand(name));
+  return (await entry.load()).run(args, { ...context, summary: entry.summary });
 }
 
 /** `help`, `help <command>` and `serve --help`. */
-async function explain(name: string, args: readonly string[], { version }: CommandContext): Promise<number> {
+async function explain(
+  name: string,
+  args: readonly string[],
+  { version }: Pick<CommandContext, 'version'>,
+): Promise<number> {
   const unknown = args.find((arg) => arg.startsWith('-') && arg !== '--help' && arg !== '-h');
-  if (unknown !== undefined) return refuse(`unknown option "${unknown}"`);
-  const load = COMMANDS[name];
-  if (load) {
-    process.stdout.write((await load()).help());
+  if (unknown !== undefined) return usage(`unknown option "${unknown}"`);
+  const entry = COMMANDS[name];
+  if (entry) {
+    process.stdout.write((await entry.load()).help(entry.summary));
     return EXIT.ok;
   }
-  if (name !== 'serve') return refuse(`there is no command "${name}"`);
-  if (args.some((arg) => !arg.startsWith('-') && arg !== name)) return refuse('serve takes no operands');
+  if (name !== 'serve') return usage(unknownCommand(name));
+  if (args.some((arg) => !arg.startsWith('-') && arg !== name)) return usage('serve takes no operands');
   process.stdout.write(helpText(version));
   return EXIT.ok;
 }
 
-function refuse(message: string): number {
+function unknownCommand(name: string): string {
+  if (name.startsWith('-')) return `unknown option "${name}"`;
+  const retired = RETIRED_COMMANDS.find((command) => command.name === name);
+  return retired ? `the command "${name}" is gone: ${retired.successor}` : `there is no command "${name}"`;
+}
+
+function usage(message: string): number {
   process.stderr.write(`ai-router: ${message}\nTry: ai-router --help\n`);
   return EXIT.usage;
+}
+
+/** The text of `--help`. */
+export function helpText(version: string): string {
+  const settings: Setting<unknown>[] = Object.values(SETTINGS);
+  const width = Math.max(...settings.map(({ env }) => env.length)) + 2;
+  const rows = settings.map((setting) => {
+    const line = `  ${setting.env.padEnd(width)}${setting.help}`;
+    return `${line}\n  ${' '.repeat(width)}default: ${defaultTextOf(setting)}`.replaceAll('`', '');
+  });
+  const commands = Object.entries(COMMANDS).map(
+    ([name, { summary }]) => `       ai-router ${name.padEnd(12)} ${summary}`,
+  );
+  return `ai-router ${version}: classifies text over HTTP with a verified, self-healing model cache
+
+Usage: ai-router [serve]      start the daemon
+${commands.join('\n')}
+       ai-router help COMMAND, or ai-router COMMAND --help: options and exit codes; all but serve take --json
+       ai-router --version    print the version
+
+Settings are environment variables; all of them are checked before the daemon listens.
+
+${rows.join('\n')}
+
+Exit status: 0 after SIGTERM or SIGINT, 1 after an unexpected error, 2 for wrong usage or settings.
+`;
 }

@@ -54,8 +54,6 @@ export interface Outcome {
 /** Everything about a command. */
 export interface CommandSpec<O extends OptionSpecs> {
   readonly name: string;
-  /** What it does, in one line. */
-  readonly summary: string;
   /** What it takes besides flags: `<org/name>@<revision>`, `[URL|DIR]`. */
   readonly operands?: string;
   /** How many operands it takes at least and at most. Default: none. */
@@ -73,13 +71,14 @@ export interface CommandContext {
   readonly env: NodeJS.ProcessEnv;
   readonly signal: AbortSignal;
   readonly version: string;
+  /** The command in one line, as the list of commands has it. */
+  readonly summary: string;
 }
 
 /** A command, ready to be run. */
 export interface Command {
   readonly name: string;
-  readonly summary: string;
-  help(): string;
+  help(summary: string): string;
   /** Reads the arguments, runs, prints, and returns the exit code. */
   run(args: readonly string[], context: CommandContext): Promise<number>;
 }
@@ -129,14 +128,17 @@ export const SOURCE_OPTIONS = {
 
 /** Makes a command out of its description. */
 export function command<const O extends OptionSpecs>(spec: CommandSpec<O>): Command {
-  const help = (): string => helpOf(spec);
+  const help = (summary: string): string => helpOf(spec, summary);
 
-  async function run(args: readonly string[], { env, signal, version }: CommandContext): Promise<number> {
+  async function run(
+    args: readonly string[],
+    { env, signal, version, summary }: CommandContext,
+  ): Promise<number> {
     const output = new Output(spec.name, args.includes('--json'));
     try {
       const { values, positionals } = read(spec, args);
       if (values.help === true) {
-        output.print(help());
+        output.print(help(summary));
         return EXIT.ok;
       }
       const overlaid = overlay(spec.options, values, env);
@@ -161,7 +163,7 @@ export function command<const O extends OptionSpecs>(spec: CommandSpec<O>): Comm
       return isUsage(error) ? EXIT.usage : EXIT.failed;
     }
   }
-  return { name: spec.name, summary: spec.summary, help, run };
+  return { name: spec.name, help, run };
 }
 
 /** Wrong usage, which ends a command with {@link EXIT.usage}. */
@@ -213,7 +215,10 @@ function isUsage(error: unknown): boolean {
   );
 }
 
-function helpOf({ name, summary, operands, options, notes, exitStatus }: CommandSpec<OptionSpecs>): string {
+function helpOf(
+  { name, operands, options, notes, exitStatus }: CommandSpec<OptionSpecs>,
+  summary: string,
+): string {
   const rows = Object.entries<OptionSpec>({ ...options, ...COMMON }).map(
     ([flag, { value, help, multiple }]) => [
       `${flag === 'help' ? '-h, ' : ''}--${flag}${value === undefined ? '' : ` ${value}`}`,

@@ -24,7 +24,6 @@ const MAX_FILE_BYTES = 2 ** 28;
 /** `ai-router eval`: how good a route set is on labelled texts. */
 export const evaluate: Command = command({
   name: 'eval',
-  summary: 'measures a route set on labelled texts, or compares two',
   operands: 'FILE',
   operandCount: [1, 1],
   options: {

@@ -16,7 +16,6 @@ const MAX_EXAMINED = 20_000;
 /** `ai-router lint`: what could be better about a routes file. */
 export const lint: Command = command({
   name: 'lint',
-  summary: 'looks a routes file over: overlaps, strays, duplicates, routes too small',
   operands: '[FILE]',
   operandCount: [0, 1],
   options: {

@@ -10,7 +10,6 @@ import { modelName, modelReport } from './model-lines.js';
 /** `ai-router prune`: removes what no kept manifest names. */
 export const prune: Command = command({
   name: 'prune',
-  summary: 'removes blobs that no kept manifest names',
   options: {
     ...CACHE_OPTIONS,
     keep: { type: 'string', multiple: true, value: 'FILE', help: 'keep the blobs of this manifest too' },

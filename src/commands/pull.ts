@@ -8,7 +8,6 @@ import { warmRoutes } from './warm-routes.js';
 /** `ai-router pull`: fills the cache folder. */
 export const pull: Command = command({
   name: 'pull',
-  summary: 'fills the cache folder with the verified files of the model',
   options: {
     ...CACHE_OPTIONS,
     ...SOURCE_OPTIONS,

@@ -5,7 +5,6 @@ import { folderStatus } from './folder-status.js';
 /** `ai-router status`: what a folder holds, or what a running daemon says of its own. */
 export const status: Command = command({
   name: 'status',
-  summary: 'shows what a cache folder holds, or what a running daemon says of its own',
   operands: '[DIR|URL]',
   operandCount: [0, 1],
   options: {

@@ -8,7 +8,6 @@ import { modelName, modelReport, verdictText } from './model-lines.js';
 /** `ai-router verify`: reads every pinned byte and says whether it is right. */
 export const verify: Command = command({
   name: 'verify',
-  summary: 'reads every pinned file in the cache folder and compares its digest',
   options: {
     ...CACHE_OPTIONS,
     ...SOURCE_OPTIONS,

@@ -1,11 +1,25 @@
 import { accessSync, constants } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
-import { isSchedule } from '../cache/triggers.js';
-import type { TrustedProxy } from '../http/client-address.js';
-import type { RateLimit } from '../http/rate-limit.js';
-import { SCORING_METHODS, type ScoringMethod } from '../routes/scoring-method.js';
-import { keys, list, origin, proxy, rate } from './access-settings.js';
+import {
+  cron,
+  flag,
+  httpUrl,
+  integer,
+  keys,
+  list,
+  oneOf,
+  origin,
+  proxy,
+  type RateLimit,
+  rate,
+  SCORING_METHODS,
+  type ScoringMethod,
+  SOURCE_KINDS,
+  type SourceKind,
+  sourceOrder,
+  type TrustedProxy,
+} from './parsers.js';
 import { builtInManifest, PACKAGE_ROOT, VARIANTS, type Variant } from './program-files.js';
 
 /** One setting of the program: its environment variable, its default, and how its text is read. */
@@ -23,52 +37,7 @@ export interface Setting<T> {
   readonly parse: (text: string) => T;
 }
 
-const SOURCE_KINDS = ['bundled', 'mirror', 'hub'] as const;
-
-/** The kinds of source that `MODEL_SOURCES` may list. */
-export type SourceKind = (typeof SOURCE_KINDS)[number];
-
-function integer(min: number, max: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (!/^\d+$/.test(text) || value < min || value > max) {
-      throw new Error(`must be a whole number from ${min} to ${max}, not "${text}"`);
-    }
-    return value;
-  };
-}
-
-function oneOf<const T extends string>(...allowed: readonly T[]): (text: string) => T {
-  return (text) => {
-    const found = allowed.find((candidate) => candidate === text.toLowerCase());
-    if (!found) throw new Error(`must be one of ${allowed.join(', ')}, not "${text}"`);
-    return found;
-  };
-}
-
-/** An http(s) URL. The text is not repeated in the error: it may hold a password or a signature. */
-function httpUrl(text: string): string {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url?.protocol !== 'http:' && url?.protocol !== 'https:') {
-    throw new Error('must be a URL that starts with http:// or https://');
-  }
-  return text;
-}
-
-function flag(text: string): boolean {
-  if (/^(1|true|yes|on)$/i.test(text)) return true;
-  if (/^(0|false|no|off)$/i.test(text)) return false;
-  throw new Error(`must be true or false, not "${text}"`);
-}
-
-function sourceOrder(text: string): readonly SourceKind[] {
-  const kinds = list(text).map(oneOf(...SOURCE_KINDS));
-  if (kinds.length === 0) throw new Error(`must name at least one of ${SOURCE_KINDS.join(', ')}`);
-  if (new Set(kinds).size < kinds.length) throw new Error('must not name a source twice');
-  return kinds;
-}
-
-/** Where the volume is when nobody says so. */
+/** The volume when no setting names one. */
 function defaultCacheDir(env: NodeJS.ProcessEnv): string {
   if (env.RAILWAY_VOLUME_MOUNT_PATH) return resolve(env.RAILWAY_VOLUME_MOUNT_PATH);
   try {
@@ -107,14 +76,14 @@ export const SETTINGS = {
   }),
   requireMount: setting({
     env: 'REQUIRE_MOUNT',
-    help: 'whether the volume must be a mount, so that a container never fills a disk that goes away with it',
+    help: 'fail at start if the volume is not a mount point, so that nothing is cached on a disk that ends with the container',
     defaultText: '`true` on Railway, else `false`',
     fallback: (env) => env.RAILWAY_ENVIRONMENT_ID !== undefined,
     parse: flag,
   }),
   withoutVolume: setting({
     env: 'WITHOUT_VOLUME',
-    help: 'what to do while the volume is unusable: `wait` for it, or serve from `memory`, degraded',
+    help: 'while the volume is unusable: `wait` for it, or serve from `memory`, degraded',
     fallback: () => 'wait' as const,
     parse: oneOf('wait', 'memory'),
   }),
@@ -133,7 +102,7 @@ export const SETTINGS = {
   }),
   sources: setting<readonly SourceKind[]>({
     env: 'MODEL_SOURCES',
-    help: 'where missing files may come from, the first that delivers wins',
+    help: 'sources of missing files, in the order in which they are tried',
     defaultText: '`bundled,mirror,hub`',
     fallback: () => SOURCE_KINDS,
     parse: sourceOrder,
@@ -181,18 +150,15 @@ export const SETTINGS = {
   }),
   classifyMethod: setting<ScoringMethod>({
     env: 'CLASSIFY_METHOD',
-    help: 'how routes are scored: `head` (trained), `nearest` (utterances), or `auto`: a head where there is enough to train on; a route set may name its own (`method`)',
+    help: 'scoring of routes: `head` (trained), `nearest` (utterances), or `auto`: a head where there is enough to train on; a route set may name its own (`method`)',
     fallback: () => 'auto',
     parse: oneOf(...SCORING_METHODS),
   }),
   verifyCron: setting({
     env: 'VERIFY_CRON',
-    help: 'when to verify the whole volume (cron)',
+    help: 'cron expression of full verifications of the volume',
     fallback: () => '17 * * * *',
-    parse: (text) => {
-      if (!isSchedule(text)) throw new Error(`must be a cron expression such as "17 * * * *", not "${text}"`);
-      return text;
-    },
+    parse: cron,
   }),
   workers: setting({
     env: 'INFERENCE_WORKERS',
@@ -203,55 +169,55 @@ export const SETTINGS = {
   }),
   maxQueue: setting({
     env: 'MAX_QUEUE',
-    help: 'texts that may wait for inference, the last bound after MAX_QUEUE_MS; beyond it requests get 503',
+    help: 'maximum number of texts that wait for inference; further requests get 503',
     fallback: () => 2_048,
     parse: integer(1, 1_000_000),
   }),
   maxQueueMs: setting({
     env: 'MAX_QUEUE_MS',
-    help: 'longest wait for inference in a burst, estimated; beyond it requests get 503, in lasting overload from a fortieth of it',
+    help: 'maximum estimated queueing time; requests that would wait longer get 503',
     fallback: () => 1_000,
     parse: integer(1, 3_600_000),
   }),
   embeddingCacheBytes: setting({
     env: 'EMBEDDING_CACHE_BYTES',
-    help: 'memory for the embeddings of repeated texts; 0 remembers none, nor answers to repeated requests',
+    help: 'memory for the embeddings of repeated texts; 0 disables the cache',
     fallback: () => 32 * 2 ** 20,
     parse: integer(0, 2 ** 40),
   }),
   maxTextChars: setting({
     env: 'MAX_TEXT_CHARS',
-    help: 'longest text, in characters (Unicode code points)',
+    help: 'maximum length of a text, in characters (Unicode code points)',
     fallback: () => 20_000,
     parse: integer(1, 1_000_000),
   }),
   maxBatch: setting({
     env: 'MAX_BATCH',
-    help: 'most texts in one request',
+    help: 'maximum number of texts in one request',
     fallback: () => 256,
     parse: integer(1, 100_000),
   }),
   maxBodyBytes: setting({
     env: 'MAX_BODY_BYTES',
-    help: 'largest request body, in bytes',
+    help: 'maximum size of a request body, in bytes',
     fallback: () => 4 * 2 ** 20,
     parse: integer(1_024, 2 ** 30),
   }),
   maxConnections: setting({
     env: 'MAX_CONNECTIONS',
-    help: 'most connections at once; further ones are closed',
+    help: 'maximum number of connections; further ones are closed',
     fallback: () => 1_000,
     parse: integer(1, 1_000_000),
   }),
   maxHeaders: setting({
     env: 'MAX_HEADERS',
-    help: 'most headers of one request',
+    help: 'maximum number of headers of one request',
     fallback: () => 100,
     parse: integer(1, 10_000),
   }),
   maxHeaderBytes: setting({
     env: 'MAX_HEADER_BYTES',
-    help: "size of one request's line and headers, in bytes",
+    help: "maximum size of a request's line and headers, in bytes",
     fallback: () => 16_384,
     parse: integer(512, 2 ** 20),
   }),
@@ -263,25 +229,25 @@ export const SETTINGS = {
   }),
   bodyTimeoutMs: setting({
     env: 'BODY_TIMEOUT_MS',
-    help: 'time for its body to arrive after them',
+    help: 'time for a request body to arrive after its headers',
     fallback: () => 30_000,
     parse: integer(1, 3_600_000),
   }),
   keepAliveMs: setting({
     env: 'KEEP_ALIVE_MS',
-    help: 'how long a connection may idle between requests; longer than proxies do, so that they close first',
+    help: 'idle time of a connection between requests; longer than that of proxies, so that they close first',
     fallback: () => 65_000,
     parse: integer(1, 3_600_000),
   }),
   sendTimeoutMs: setting({
     env: 'SEND_TIMEOUT_MS',
-    help: 'how long a client may take nothing of its answer',
+    help: 'time that a client may read nothing of its response',
     fallback: () => 30_000,
     parse: integer(1, 3_600_000),
   }),
   requestTimeoutMs: setting({
     env: 'REQUEST_TIMEOUT_MS',
-    help: 'time for one classification, waiting included',
+    help: 'time for one classification, queueing included',
     fallback: () => 30_000,
     parse: integer(1, 3_600_000),
   }),
@@ -293,7 +259,7 @@ export const SETTINGS = {
   }),
   apiKeys: setting<readonly string[]>({
     env: 'API_KEYS',
-    help: 'comma-separated keys, plain or `sha256:<hex>`; with any, all but health, page and contract want one (bearer)',
+    help: 'comma-separated keys of 16 characters or more, plain or `sha256:<hex>`; if set, all but health, page and API description need one (`Authorization: Bearer`)',
     defaultText: 'none',
     secret: true,
     fallback: () => [],
@@ -301,7 +267,7 @@ export const SETTINGS = {
   }),
   adminKeys: setting<readonly string[]>({
     env: 'ADMIN_KEYS',
-    help: 'the same for admin paths, which answer 403 without any; they open all other paths, too',
+    help: 'keys for admin endpoints (403 if unset); an admin key is accepted everywhere else, too',
     defaultText: 'none',
     secret: true,
     fallback: () => [],
@@ -309,21 +275,21 @@ export const SETTINGS = {
   }),
   rateLimit: setting<RateLimit | undefined>({
     env: 'RATE_LIMIT',
-    help: 'requests of one key, or of one address without a key, such as `600/minute`; beyond it they get 429',
+    help: 'maximum rate of one key, or of one address without a key, such as `600/minute`; further requests get 429',
     defaultText: 'none',
     fallback: () => undefined,
     parse: rate,
   }),
   trustedProxy: setting<TrustedProxy>({
     env: 'TRUST_PROXY',
-    help: 'who says where a request comes from: `none`, `x-real-ip`, or how many proxies append to `X-Forwarded-For`',
+    help: 'source of client addresses: `none` (the connection), `x-real-ip`, or the number of proxies that append to `X-Forwarded-For`',
     defaultText: '`x-real-ip` on Railway, else `none`',
     fallback: (env) => ({ kind: env.RAILWAY_ENVIRONMENT_ID === undefined ? 'none' : 'real-ip' }),
     parse: proxy,
   }),
   corsOrigins: setting<readonly string[]>({
     env: 'CORS_ORIGINS',
-    help: 'comma-separated origins whose pages may ask from a browser, or `*`',
+    help: 'comma-separated origins whose pages may call from a browser, or `*`',
     defaultText: 'none',
     fallback: () => [],
     parse: (text) => list(text).map(origin),
@@ -348,14 +314,14 @@ export const SETTINGS = {
   }),
   otelEndpoint: setting<string | undefined>({
     env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
-    help: 'OpenTelemetry collector (OTLP over HTTP, usually port 4318) that spans of requests are sent to',
+    help: 'OpenTelemetry collector (OTLP over HTTP, usually port 4318) that receives spans of requests',
     defaultText: 'none',
     fallback: () => undefined,
     parse: httpUrl,
   }),
   otelProtocol: setting({
     env: 'OTEL_EXPORTER_OTLP_PROTOCOL',
-    help: '`http/json` is what is sent, also for `http/protobuf`: collectors take both; there is no `grpc`',
+    help: '`http/json`; `http/protobuf` is accepted and sent as JSON, which collectors take as well; no `grpc`',
     fallback: () => 'http/json' as const,
     parse: oneOf('http/json', 'http/protobuf'),
   }),
@@ -382,3 +348,26 @@ export const SETTINGS = {
     parse: flag,
   }),
 } as const;
+
+/** A setting or a command that is gone. */
+export interface Retired {
+  readonly name: string;
+  /** The advice that completes "NAME is gone: …". */
+  readonly successor: string;
+}
+
+/** Settings that earlier versions had. One that is still set is named at start. */
+export const RETIRED_SETTINGS: readonly Retired[] = [];
+
+/** Commands that earlier versions had. */
+export const RETIRED_COMMANDS: readonly Retired[] = [
+  {
+    name: 'drill',
+    successor: 'copy the cache folder, damage the copy, and run "ai-router verify --repair --cache-dir COPY"',
+  },
+];
+
+/** The retired settings that are still set. */
+export function retiredIn(env: NodeJS.ProcessEnv, retired: readonly Retired[] = RETIRED_SETTINGS): Retired[] {
+  return retired.filter(({ name }) => (env[name] ?? '').trim() !== '');
+}

@@ -9,7 +9,7 @@ import {
   type SourceEvent,
 } from '../cache/sources/index.js';
 import type { Config } from '../config/config.js';
-import type { SourceKind } from '../config/settings.js';
+import type { SourceKind } from '../config/parsers.js';
 
 /** The settings that decide where bytes come from. */
 export type SourcesConfig = Pick<

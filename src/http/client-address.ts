@@ -1,15 +1,7 @@
 import { isIPv6 } from 'node:net';
 import type Koa from 'koa';
 import type { Context } from 'koa';
-
-/** Whose word counts about where a request comes from. */
-export type TrustedProxy =
-  /** Nobody's: the address of the connection counts. */
-  | { readonly kind: 'none' }
-  /** That many proxies stand before the daemon, each of which appends to `X-Forwarded-For`. */
-  | { readonly kind: 'forwarded'; readonly proxies: number }
-  /** A proxy that writes `X-Real-IP`, whatever the client sent. */
-  | { readonly kind: 'real-ip' };
+import type { TrustedProxy } from '../config/parsers.js';
 
 /** Lets `context.ip` be the client's address, as far as the proxies before the daemon can be believed. */
 export function trustProxy(app: Koa, trusted: TrustedProxy): void {

@@ -1,8 +1,9 @@
 import type Router from '@koa/router';
 import type { Context, Next } from 'koa';
+import type { RateLimit } from '../config/parsers.js';
 import { clientOf } from './client-address.js';
 import { bearerOf, type KeyDigests, type KeyReader, unauthorized } from './keys.js';
-import { createMeter, type RateLimit } from './rate-limit.js';
+import { createMeter } from './rate-limit.js';
 
 /** Who may come in, and how often. */
 export interface GateDeps {

@@ -5,14 +5,7 @@ import { AppError } from '../shared/errors.js';
 /** Keys that open paths, as `sha256:<hex>`: the program keeps no key itself. */
 export type KeyDigests = readonly string[];
 
-const DIGEST = /^sha256:([0-9a-f]{64})$/i;
 const BEARER = /^Bearer +(\S+) *$/i;
-
-/** What is kept of a key that a setting names: the digest it gives, or the digest of the key it gives. */
-export function keyDigest(entry: string): string {
-  const [, hex] = DIGEST.exec(entry) ?? [];
-  return `sha256:${hex?.toLowerCase() ?? sha256(entry).toString('hex')}`;
-}
 
 /** Finds the one of some keys that a request carries; `undefined` without one. */
 export type KeyReader = (context: Context) => string | undefined;

@@ -2,7 +2,7 @@ import type Router from '@koa/router';
 import type { createDocument } from 'zod-openapi';
 import type { EmbeddingModel } from '../api/embedding-model.js';
 import type { RequestLimits } from '../api/limits.js';
-import type { RateLimit } from './rate-limit.js';
+import type { RateLimit } from '../config/parsers.js';
 
 /** What the contract depends on besides the code. */
 export interface ContractSettings extends RequestLimits {

@@ -1,11 +1,6 @@
 import type { Context } from 'koa';
+import type { RateLimit } from '../config/parsers.js';
 import { AppError } from '../shared/errors.js';
-
-/** How many requests one client may make in a window. */
-export interface RateLimit {
-  readonly requests: number;
-  readonly seconds: number;
-}
 
 /** Counts one request of a client; throws when it is one too many. */
 export type Meter = (context: Context, client: string) => Promise<void>;

@@ -1,10 +1,10 @@
 import { ROUTE_LIMITS } from '../api/route-limits.js';
+import { SCORING_METHODS, type ScoringMethod } from '../config/parsers.js';
 import { untrainable } from '../scoring/head/sizes.js';
 import { didYouMean } from './closest.js';
 import { describeKind, type Located, type LocatedEntry, type RouteFinding } from './located.js';
 import { readMetadata } from './metadata.js';
 import type { JsonObject, Route } from './route-set.js';
-import { SCORING_METHODS, type ScoringMethod } from './scoring-method.js';
 
 const SET_FIELDS = ['routes', 'method'];
 const ROUTE_FIELDS = ['name', 'description', 'utterances', 'score_threshold', 'metadata'];

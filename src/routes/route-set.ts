@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import type { RouteBody } from '../api/routes.js';
 import type { JsonObject, JsonValue } from '../api/schema.js';
+import type { ScoringMethod } from '../config/parsers.js';
 import type { FieldIssue } from '../shared/errors.js';
 import { compareText } from './closest.js';
-import type { ScoringMethod } from './scoring-method.js';
 
 export type { JsonObject, JsonValue } from '../api/schema.js';
 

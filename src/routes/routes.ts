@@ -1,11 +1,11 @@
 import { ROUTE_LIMITS } from '../api/route-limits.js';
+import type { ScoringMethod } from '../config/parsers.js';
 import { AppError } from '../shared/errors.js';
 import type { Located, RouteFinding } from './located.js';
 import { parseLocatedJson } from './located-json.js';
 import { parseLocatedYaml } from './located-yaml.js';
 import { RouteReader } from './route-reader.js';
 import { createRouteSet, type Route, type RouteSet, type RouteWarning } from './route-set.js';
-import type { ScoringMethod } from './scoring-method.js';
 import { SourceText } from './source-text.js';
 
 /** A message lists at most this many faults; `issues` holds those. */

@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { settingRows, settingsPage } from '../../scripts/pages.js';
 import { readConfig } from '../../src/config/config.js';
+import { RETIRED_SETTINGS, retiredIn, SETTINGS } from '../../src/config/settings.js';
 import { AppError } from '../../src/shared/errors.js';
 
 function faultsOf(env: NodeJS.ProcessEnv): AppError {
@@ -92,6 +93,21 @@ describe('readConfig', () => {
     expect(message).toContain('MODEL_MIRRORS');
     expect(message).toContain('ADMIN_KEYS');
     expect(message).not.toMatch(/s3cret|tooshort/);
+  });
+});
+
+describe('retired settings', () => {
+  it('are named while they are set, with their successor', () => {
+    const retired = [
+      { name: 'OLD_ONE', successor: 'use NEW_ONE' },
+      { name: 'OLD_TWO', successor: 'it has no effect' },
+    ];
+    expect(retiredIn({ OLD_ONE: '1', OLD_TWO: ' ', PORT: '1' }, retired)).toEqual([retired[0]]);
+  });
+
+  it('are no settings any more', () => {
+    const current = Object.values(SETTINGS).map(({ env }) => env);
+    for (const { name } of RETIRED_SETTINGS) expect(current).not.toContain(name);
   });
 });
 

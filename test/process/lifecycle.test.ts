@@ -127,6 +127,13 @@ describe('settings', () => {
     });
   });
 
+  it('name the successor of a command that is gone', async () => {
+    expect(await run(['dist/main.js', 'drill'])).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('verify --repair'),
+    });
+  });
+
   it('tell the version', async () => {
     expect((await run(['dist/main.js', '--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
   });

@@ -11,7 +11,6 @@ import { checkVolume } from './volume.js';
 /** `ai-router doctor`: looks for what goes wrong on platforms, and names the fix. */
 export const doctor: Command = command({
   name: 'doctor',
-  summary: 'looks for what goes wrong on platforms, and names the fix',
   options: {
     ...CACHE_OPTIONS,
     ...SOURCE_OPTIONS,

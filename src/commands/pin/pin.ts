@@ -59,7 +59,6 @@ const OPTIONS = {
 /** `ai-router pin`: writes the manifest of a model. */
 export const pin: Command = command({
   name: 'pin',
-  summary: 'writes the manifest that pins a model, computing every digest itself',
   operands: '<org/name>@<revision>',
   operandCount: [1, 1],
   options: OPTIONS,

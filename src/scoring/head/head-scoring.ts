@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
+import type { ScoringMethod } from '../../config/parsers.js';
 import { compareText } from '../../routes/closest.js';
 import { createRouteSet, type Route, type RouteSet } from '../../routes/route-set.js';
-import type { ScoringMethod } from '../../routes/scoring-method.js';
 import { throwIfAborted } from '../../shared/concurrent.js';
 import { AppError, messageOf } from '../../shared/errors.js';
 import type { Encoder } from '../encoder.js';
