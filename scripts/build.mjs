@@ -2,8 +2,7 @@
  * `npm run build`: the program as a few files in dist/. A boot reads and compiles these instead of a thousand
  * modules, which takes half as long. Types are `npm run check`'s affair.
  */
-import { createHash } from 'node:crypto';
-import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import { isBuiltin } from 'node:module';
 import { build } from 'esbuild';
 
@@ -137,28 +136,3 @@ const notices = bundled.map(async ({ name, version, license, folder }) => {
   return `${name} ${version} (${license})\n\n${text.trimEnd()}\n`;
 });
 await writeFile('dist/THIRD-PARTY.txt', (await Promise.all(notices)).join(`\n${'-'.repeat(80)}\n\n`));
-
-// Before its code is warm, a process takes ten times as long to read YAML as JSON. See `compiledRoutesFile`.
-const { outputFiles } = await build({
-  stdin: {
-    resolveDir: 'src/routes',
-    contents: "export * from './routes.js'; export * from './route-set.js';",
-  },
-  bundle: true,
-  format: 'esm',
-  platform: 'browser',
-  external: ['node:*'],
-  write: false,
-  logLevel: 'warning',
-});
-const reader = Buffer.from(outputFiles[0].contents).toString('base64');
-const { parseRouteSet, routeSetToJson } = await import(`data:text/javascript;base64,${reader}`);
-await mkdir('dist/routes');
-for (const name of (await readdir('routes')).filter((name) => name.endsWith('.yaml'))) {
-  const bytes = await readFile(`routes/${name}`);
-  const set = parseRouteSet(bytes.toString(), { origin: name });
-  // Warnings name lines of the YAML.
-  if (set.warnings.length > 0) continue;
-  const digest = createHash('sha256').update(bytes).digest('hex');
-  await writeFile(`dist/routes/${digest}.json`, JSON.stringify(routeSetToJson(set)));
-}

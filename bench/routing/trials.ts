@@ -1,7 +1,7 @@
 import { loadManifest } from '../../src/cache/manifest.js';
 import { aurocOf } from '../../src/commands/evaluation/measures.js';
 import { builtInManifest } from '../../src/config/program-files.js';
-import { shippedBackground } from '../../src/daemon/route-caches.js';
+import { backgroundVectors } from '../../src/daemon/route-caches.js';
 import type { Embedder } from '../../src/inference/embedder.js';
 import type { RouteSet } from '../../src/routes/route-set.js';
 import { labelSetOf } from '../../src/scoring/labels.js';
@@ -12,7 +12,7 @@ import { setOf } from './methods.js';
 import { calibrationError } from './metrics.js';
 
 const manifest = await loadManifest(builtInManifest('q8'));
-const background = (): Promise<Float32Array | undefined> => shippedBackground(manifest);
+const background = (): Promise<Float32Array | undefined> => backgroundVectors(manifest);
 
 /** The answer to a text: the best route and its score. */
 export interface Answer {

@@ -36,16 +36,3 @@ export function builtInManifest(variant: Variant): string {
 export function backgroundFile(variant: Variant): string {
   return resolve(PACKAGE_ROOT, `model/background.${variant}.bin`);
 }
-
-/**
- * Where the vectors of the default routes' texts by the built-in model of a variant are, and their trained head.
- * Only the bundled model's come with the program: whoever downloads weights has time to embed.
- */
-export function defaultRoutesFile(variant: Variant, what: 'vectors' | 'heads'): string {
-  return resolve(PACKAGE_ROOT, `model/default-routes.${variant}.${what}.bin`);
-}
-
-/** Where the build puts the JSON of a route file that comes with the program; `digest` is the sha256 of that file. */
-export function compiledRoutesFile(digest: string): string {
-  return resolve(PACKAGE_ROOT, `dist/routes/${digest}.json`);
-}

@@ -1,13 +1,12 @@
 import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
-import { readSmall, writeAtomic } from '../cache/disk.js';
+import { ensureDirectory, kindOf, readSmall, writeAtomic } from '../cache/disk.js';
 import type { Layout } from '../cache/layout.js';
 import type { Manifest } from '../cache/manifest.js';
-import { backgroundFile, defaultRoutesFile, VARIANTS } from '../config/program-files.js';
+import { backgroundFile, VARIANTS } from '../config/program-files.js';
 import { decodeBackground } from '../scoring/head/background-file.js';
 import { createHeadCache, type HeadCache } from '../scoring/head/head-cache.js';
-import { type ShippedHeads, withShipped } from '../scoring/shipped.js';
 import { type ByteStore, createVectorCache, type VectorCache } from '../scoring/vector-cache.js';
 import { AppError } from '../shared/errors.js';
 
@@ -26,8 +25,6 @@ export interface RouteCaches {
   /** Vectors of the background texts, where the program comes with those of this model. */
   readonly background: () => Promise<Float32Array | undefined>;
   readonly heads: HeadCache;
-  /** The head of the default routes, where the program comes with that of this model. */
-  readonly shippedHeads: ShippedHeads;
   readonly modelKey: string;
 }
 
@@ -47,55 +44,34 @@ export function routeCaches(
   const store = (name: string): ByteStore => {
     const path = join(layout.vectors, name);
     return {
-      load: () => readSmall(path, MAX_BYTES),
-      save: (bytes) => writeAtomic(path, bytes, layout.ingest),
+      load: async () => {
+        await requireFolder(layout.vectors);
+        return readSmall(path, MAX_BYTES);
+      },
+      save: async (bytes) => {
+        for (const folder of [layout.vectors, layout.ingest]) await requireFolder(folder);
+        await writeAtomic(path, bytes, layout.ingest);
+      },
     };
   };
   const options = { modelKey, dimension: manifest.embedding.dimension };
-  const shipped = shippedRoutes(manifest);
   return {
-    cache: withShipped(createVectorCache(store(`${hex}.bin`), options), shipped.vectors),
-    auxiliary: withShipped(createVectorCache(store(`${hex}.head-texts.bin`), options), shipped.vectors),
-    background: () => shippedBackground(manifest),
+    cache: createVectorCache(store(`${hex}.bin`), options),
+    auxiliary: createVectorCache(store(`${hex}.head-texts.bin`), options),
+    background: () => backgroundVectors(manifest),
     heads: createHeadCache(store(`${hex}.heads.bin`)),
-    shippedHeads: shipped.heads,
     modelKey,
   };
 }
 
-/** What the program comes with for the default routes, or will, once `save` of the files was called. */
-export interface ShippedRoutes {
-  readonly vectors: VectorCache;
-  readonly heads: HeadCache & ShippedHeads;
+/** Looked at before each use: a link that took the folder's place would lead out of the volume. */
+async function requireFolder(path: string): Promise<void> {
+  const intruder = await ensureDirectory(path);
+  if (intruder) throw new AppError('volume_unavailable', `${path} is a ${kindOf(intruder)}, not a folder`);
 }
 
-/**
- * A reference machine's vectors of the default routes and the head that was trained with them. They are used for
- * the very model, runtime, texts and routes that they were made with; of the processor their key says nothing.
- * @param save writes one of the files, where they are to be made
- */
-export function shippedRoutes(
-  { variant, digest, embedding }: Manifest,
-  save: (path: string, bytes: Uint8Array) => Promise<void> = refuse,
-): ShippedRoutes {
-  const known = VARIANTS.find((name) => name === variant);
-  const store = (what: Parameters<typeof defaultRoutesFile>[1]): ByteStore => ({
-    load: async () => known && readSmall(defaultRoutesFile(known, what), MAX_BYTES),
-    save: async (bytes) => known && save(defaultRoutesFile(known, what), bytes),
-  });
-  const modelKey = [digest, RUNTIME].join(' ');
-  return {
-    vectors: createVectorCache(store('vectors'), { modelKey, dimension: embedding.dimension }),
-    heads: { ...createHeadCache(store('heads')), modelKey },
-  };
-}
-
-async function refuse(path: string): Promise<void> {
-  throw new AppError('internal', `${path} comes with the program and is not written by it`);
-}
-
-/** A reference machine's vectors. Another model's, or none that can be read: the texts are embedded here. */
-export async function shippedBackground({
+/** Vectors of the background texts that come with the program; undefined for other models, which embed the texts. */
+export async function backgroundVectors({
   variant,
   digest,
   embedding,

@@ -2,7 +2,6 @@ import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Phase } from '../api/health.js';
 import type { Report } from '../cache/cache-state.js';
-import { readSmall } from '../cache/disk.js';
 import { gather } from '../cache/fetch-into-memory.js';
 import type { Manifest } from '../cache/manifest.js';
 import { BlobOpener } from '../cache/open-blob.js';
@@ -11,7 +10,7 @@ import { ContentStore } from '../cache/store.js';
 import { Triggers } from '../cache/triggers.js';
 import { VerifiedBytes } from '../cache/verified-bytes.js';
 import type { Config } from '../config/config.js';
-import { compiledRoutesFile, PAGE_FOLDER } from '../config/program-files.js';
+import { PAGE_FOLDER } from '../config/program-files.js';
 import { createApp } from '../http/app.js';
 import { connectionEvents } from '../http/connection-events.js';
 import { type HttpServer, listen } from '../http/server.js';
@@ -129,7 +128,6 @@ class Daemon implements Service {
       routeFile: new RouteFile({
         path: config.routesFile,
         log,
-        compiled: async (digest) => (await readSmall(compiledRoutesFile(digest)))?.toString(),
         apply: (set, { signal }) => catalogue.follow(set, { signal }),
       }),
     };

@@ -1,4 +1,4 @@
-import { SIMILARITY_DEFAULTS } from '../scoring/evidence.js';
+import { SIMILARITY_DEFAULTS } from '../scoring/similarity-scorer.js';
 import type { RouteVectors } from '../scoring/vectors.js';
 import { Slices } from '../shared/concurrent.js';
 

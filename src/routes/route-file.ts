@@ -27,11 +27,6 @@ export interface RouteFileOptions {
   /** Makes a set the active one, such as `Classifier.load`. Called once at a time. */
   readonly apply: (set: RouteSet, options: { readonly signal: AbortSignal }) => Promise<unknown>;
   readonly log: Log;
-  /**
-   * The JSON of a set whose file has this digest, where it is known: it is read in a tenth of the time that YAML
-   * takes. Of the same set, and of one without warnings, for their lines would be the JSON's.
-   */
-  readonly compiled?: (digest: string) => Promise<string | undefined>;
   readonly debounceMs?: number;
   readonly pollMs?: number;
   readonly retryMs?: number;
@@ -112,13 +107,6 @@ export class RouteFile {
       this.#run = undefined;
     }
     await this.#follow();
-  }
-
-  /** Reads the file again even if nothing seems to have changed, and waits until it was applied or refused. */
-  async reload(): Promise<RouteFileStatus> {
-    this.#settled = undefined;
-    await this.#restart();
-    return this.status();
   }
 
   status(): RouteFileStatus {
@@ -213,7 +201,7 @@ export class RouteFile {
     }
     let set: RouteSet;
     try {
-      set = await this.#parse(text, digest);
+      set = this.#parse(text, digest);
     } catch (error) {
       this.#settled = { digest, fault: faultOf(error) };
       throw error;
@@ -230,14 +218,10 @@ export class RouteFile {
     log.info(counts, 'route file: loaded');
   }
 
-  async #parse(text: string, digest: string): Promise<RouteSet> {
+  #parse(text: string, digest: string): RouteSet {
     const known = this.#parsed;
     if (known?.digest === digest) return known.set;
-    const compiled = await this.#options.compiled?.(digest);
-    const set =
-      compiled === undefined
-        ? parseRouteSet(text, { origin: basename(this.#path) })
-        : parseRouteSet(compiled, { origin: basename(this.#path), format: 'json' });
+    const set = parseRouteSet(text, { origin: basename(this.#path) });
     this.#parsed = { digest, set };
     return set;
   }

@@ -83,14 +83,10 @@ export class ActiveSet {
     const scores = this.#scores;
     this.scorer.score(vector, candidates, scores);
     const topK = options.top_k ?? DEFAULT_TOP_K;
-    const bar = this.#bar(among, topK);
     const top: number[] = [];
     const reached: number[] = [];
     let chosen: number | undefined;
     for (const route of among) {
-      if (this.#matters(route, bar, chosen, options)) {
-        this.scorer.estimates?.settle(route, scores);
-      }
       this.#round(route);
       if (this.#numberOf(scores.score, route) >= this.#thresholdOf(route, options)) {
         if (chosen === undefined || this.#compare(route, chosen) < 0) chosen = route;
@@ -136,47 +132,6 @@ export class ActiveSet {
       top[at - 1] = route;
     }
     if (top.length > topK) top.pop();
-  }
-
-  /**
-   * Where scores are estimates, settles the best by these and returns the last one of them: what surely comes after it
-   * is not among the exact best, so that most routes can stay as they are.
-   */
-  #bar(among: Uint32Array, topK: number): number | undefined {
-    const { estimates } = this.scorer;
-    if (!estimates || among.length <= topK) return undefined;
-    const best: number[] = [];
-    for (const route of among) this.#insert(route, best, topK);
-    for (const route of best) {
-      estimates.settle(route, this.#scores);
-      this.#round(route);
-    }
-    return best.reduce((last, route) => (this.#compare(route, last) > 0 ? route : last));
-  }
-
-  /**
-   * Whether a route whose numbers are estimates could be chosen, be one of several, or not come after `bar`.
-   * @param bar `undefined`: every route is shown
-   */
-  #matters(
-    route: number,
-    bar: number | undefined,
-    chosen: number | undefined,
-    options: ClassifyOptions,
-  ): boolean {
-    const { estimates } = this.scorer;
-    if (!estimates) return false;
-    if (bar === undefined) return true;
-    const score = round(estimates.scoreAtMost(route, this.#scores));
-    const similarity = round(estimates.similarityAtMost(route, this.#scores));
-    if (this.#mayPrecede(score, similarity, bar)) return true;
-    if (score < this.#thresholdOf(route, options)) return false;
-    return options.multi === true || chosen === undefined || this.#mayPrecede(score, similarity, chosen);
-  }
-
-  #mayPrecede(score: number, similarity: number, other: number): boolean {
-    const than = this.#numberOf(this.#scores.score, other);
-    return score > than || (score === than && similarity >= this.#numberOf(this.#scores.similarity, other));
   }
 
   #matches(routes: number[]): RouteMatch[] {

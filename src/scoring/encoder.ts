@@ -1,7 +1,6 @@
 import type { Embedder } from '../inference/embedder.js';
 import type { ModelIdentity } from './decision.js';
 import type { HeadCache } from './head/head-cache.js';
-import type { ShippedHeads } from './shipped.js';
 import type { VectorCache } from './vector-cache.js';
 
 /**
@@ -21,8 +20,6 @@ export interface Encoder {
   readonly background?: () => Promise<Float32Array | undefined>;
   /** Trained heads that outlive the process. */
   readonly heads?: HeadCache;
-  /** Trained heads that came with the program, for sets that have none among those. */
-  readonly shippedHeads?: ShippedHeads;
   /** What decides about vectors beside the model's digest (runtime, processor), so that heads are kept apart. */
   readonly modelKey?: string;
 }

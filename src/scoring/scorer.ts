@@ -21,32 +21,16 @@ export interface Scorer {
   /**
    * Scores the candidates. Allocates nothing and does not await. The same vector and candidates give the
    * same numbers. Within one call, `score` orders the candidates; scores of different candidate lists
-   * are comparable but not equal, as confidence is shared among the candidates. Of a scorer with
-   * `estimates`, what is shown or decides has to be settled first.
+   * are comparable but not equal, as confidence is shared among the candidates.
    * @param vector of length 1
    * @param candidates indexes of routes, none twice; `undefined`: all
    */
   score(vector: Float32Array, candidates: Uint32Array | undefined, out: RouteScores): void;
-  /** Where `score` writes estimates: how far they can be trusted, and the way to better numbers. */
-  readonly estimates?: Estimates;
   /**
    * What the score of a candidate of the last call is made of, where there is more to it than similarity.
    * @param scores what that call wrote
    */
   explain?(route: number, scores: RouteScores): Contribution;
-}
-
-/** Bounds of what `score` last wrote for a candidate. All of it allocates nothing and does not await. */
-export interface Estimates {
-  /** Most that the score can be once it is settled; at least what was written. */
-  scoreAtMost(route: number, scores: RouteScores): number;
-  /** Most that the similarity can be once it is settled; at least what was written. */
-  similarityAtMost(route: number, scores: RouteScores): number;
-  /**
-   * Makes a candidate's similarity exact, and its score as good as it gets: of that, the share which the other candidates
-   * take stays an estimate.
-   */
-  settle(route: number, scores: RouteScores): void;
 }
 
 /** Makes the scorer of a set, which may take long (training) and can be aborted through `signal`. */

@@ -1,13 +1,9 @@
-import { createHash } from 'node:crypto';
-import { mkdir, mkdtemp, readFile, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { compiledRoutesFile } from '../../src/config/program-files.js';
 import { RouteFile, type RouteFileOptions } from '../../src/routes/route-file.js';
 import type { RouteSet } from '../../src/routes/route-set.js';
-import { parseRouteSet } from '../../src/routes/routes.js';
-import { readTextFile } from '../../src/routes/text-file.js';
 import { AppError } from '../../src/shared/errors.js';
 import { waitOr } from '../scoring/word-embedder.js';
 
@@ -72,30 +68,6 @@ describe('a route file', () => {
       error: undefined,
     });
   });
-
-  it('is read from its compiled form where its digest has one', async () => {
-    const asked: string[] = [];
-    const compiled = async (digest: string) => {
-      asked.push(digest);
-      return asked.length === 1 ? '[{ "name": "compiled", "utterances": ["hello"] }]' : undefined;
-    };
-    const routes = await follow({ ...EVENTS_ONLY, compiled });
-    const bytes = yaml('second');
-    await writeFile(path, bytes);
-    await routes.reload();
-    expect(applied).toEqual(['compiled', 'second']);
-    expect(asked[1]).toBe(createHash('sha256').update(bytes).digest('hex'));
-  });
-
-  it.each(['default.yaml', 'support-desk.yaml'])(
-    'has a compiled form that says the same: %s',
-    async (name) => {
-      const { text, digest } = await readTextFile(join('routes', name), 1e6);
-      const json = await readFile(compiledRoutesFile(digest), 'utf8');
-      const set = parseRouteSet(json, { origin: 'compiled.json' });
-      expect(set).toEqual(parseRouteSet(text, { origin: name }));
-    },
-  );
 
   it('fails at the start when it is broken, missing, a folder or not text', async () => {
     const start = () =>

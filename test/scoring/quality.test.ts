@@ -2,7 +2,6 @@ import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadManifest } from '../../src/cache/manifest.js';
 import { backgroundFile, builtInManifest, type Variant } from '../../src/config/program-files.js';
-import { shippedBackground, shippedRoutes } from '../../src/daemon/route-caches.js';
 import { createPool, type Pool } from '../../src/inference/pool.js';
 import type { RouteSet } from '../../src/routes/route-set.js';
 import { parseRouteSet } from '../../src/routes/routes.js';
@@ -10,8 +9,7 @@ import { Classifier } from '../../src/scoring/classifier.js';
 import type { ModelIdentity } from '../../src/scoring/decision.js';
 import { BACKGROUND } from '../../src/scoring/head/background.js';
 import { decodeBackground } from '../../src/scoring/head/background-file.js';
-import { type HeadReport, headScoring } from '../../src/scoring/head/head-scoring.js';
-import { leaveOneOutRoutes } from '../../src/scoring/leave-one-out.js';
+import { headScoring } from '../../src/scoring/head/head-scoring.js';
 import { bundledModel, cosine, headWorker, workerEntry } from '../support/model.js';
 import { IN_SCOPE, IN_SCOPE_UNSEEN, OUT_OF_SCOPE } from './held-out.js';
 
@@ -67,40 +65,6 @@ describe.each(['nearest', 'head'] as const)('the default route set on the real m
     expect(sum / cosines.length).toBeGreaterThan(0.99);
   });
 
-  it.runIf(method === 'head')('comes with the vectors and the head that this machine makes', async () => {
-    const manifest = await loadManifest(builtInManifest('q8'));
-    const { vectors, heads } = shippedRoutes(manifest);
-    const texts = set.routes.flatMap(({ utterances }) => utterances);
-    const shippedVectors = (await vectors.get(texts)).vectors;
-    const own = classifier.active?.vectors;
-    for (const text of texts) {
-      const vector = own?.matrix.row(own.rowOf.get(text) ?? -1) ?? [];
-      expect(cosine(shippedVectors.get(text) ?? [], vector), text).toBeGreaterThan(0.98);
-    }
-
-    const { id, revision, variant, digest } = { ...model, digest: manifest.digest };
-    const encoder = {
-      embedder: pool,
-      model: { id, revision, variant, digest },
-      background: () => shippedBackground(manifest),
-      cache: vectors,
-      shippedHeads: heads,
-    };
-    const reports: HeadReport[] = [];
-    const other = new Classifier({
-      encoder,
-      createScorer: headScoring({ method, onReport: (report) => reports.push(report) }),
-    });
-    expect(await other.load(set)).toMatchObject({ embedded: 0, cached: texts.length });
-    expect(reports).toMatchObject([{ method: 'head', trained: false }]);
-
-    const asked = [...IN_SCOPE, ...IN_SCOPE_UNSEEN].map(([text]) => text).concat(OUT_OF_SCOPE);
-    const [here, there] = await Promise.all([classifier.classifyBatch(asked), other.classifyBatch(asked)]);
-    const alike = asked.filter((_, n) => here.decisions[n]?.route === there.decisions[n]?.route);
-    expect(alike.length / asked.length).toBeGreaterThan(0.98);
-    other.close();
-  });
-
   /** Share of texts that went where they should, and what went elsewhere. */
   async function routed(expected: typeof IN_SCOPE): Promise<{ share: number; missed: string[] }> {
     const { decisions } = await classifier.classifyBatch(expected.map(([text]) => text));
@@ -121,18 +85,6 @@ describe.each(['nearest', 'head'] as const)('the default route set on the real m
     expect(set.warnings).toEqual([]);
     const own = new Set(set.routes.flatMap(({ utterances }) => utterances.map((text) => text.toLowerCase())));
     for (const [text] of [...IN_SCOPE, ...IN_SCOPE_UNSEEN]) expect(own.has(text.toLowerCase())).toBe(false);
-  });
-
-  it('finds the route of 90 % of its utterances when each is left out in turn', async () => {
-    const { vectors } = classifier.active ?? never();
-    const taken = await leaveOneOutRoutes(vectors);
-    const missed = set.routes.flatMap(({ name, utterances }, owner) =>
-      utterances.flatMap((text, index) => {
-        const got = taken[(vectors.offsets[owner] ?? 0) + index] ?? -1;
-        return got === owner ? [] : [`${text} → ${set.routes[got]?.name} instead of ${name}`];
-      }),
-    );
-    expect(1 - missed.length / set.utteranceCount, missed.join('\n')).toBeGreaterThanOrEqual(0.9);
   });
 
   it('routes 90 % of the texts that it was improved with, and 80 % of those it was not', async () => {
@@ -172,7 +124,3 @@ describe.each(['nearest', 'head'] as const)('the default route set on the real m
     expect(await at('they scored in the last minute of the match')).toBe('sports');
   });
 });
-
-function never(): never {
-  throw new Error('no route set is active');
-}

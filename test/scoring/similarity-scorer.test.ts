@@ -1,10 +1,13 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { Random } from '../../campaign/random.js';
 import { createRouteSet, type RouteSet } from '../../src/routes/route-set.js';
-import { SIMILARITY_DEFAULTS } from '../../src/scoring/evidence.js';
 import { RowMatrix } from '../../src/scoring/row-matrix.js';
 import { createRouteScores } from '../../src/scoring/scorer.js';
-import { SimilarityScorer, similarityScoring } from '../../src/scoring/similarity-scorer.js';
+import {
+  SIMILARITY_DEFAULTS,
+  SimilarityScorer,
+  similarityScoring,
+} from '../../src/scoring/similarity-scorer.js';
 import type { RouteVectors } from '../../src/scoring/vectors.js';
 import { unit } from './unit-vectors.js';
 

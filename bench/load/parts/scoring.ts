@@ -22,8 +22,7 @@ export const scoringGoals: readonly Goal[] = [
 ];
 
 /**
- * What scoring adds to a request, in this process: all routes are scored, and the best are chosen and, where a scorer
- * writes estimates, made exact. Vectors are in clusters as those of a route are.
+ * What scoring adds to a request, in this process: all routes are scored, and the best are chosen. Vectors are in clusters as those of a route are.
  */
 export const scoring: Part = async ({ samples }) => {
   for (const { routes, utterances, methods } of SIZES) {

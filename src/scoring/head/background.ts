@@ -4,7 +4,7 @@
  * (a set about cars, say); those that are as near to a route as its own utterances are left out there.
  *
  * To be changed together with `HEAD_VERSION`, as they decide about scores, and with the vectors that come with
- * the program (`npm run shipped`).
+ * the program (`npm run background`).
  */
 export const BACKGROUND: readonly string[] = [
   // kitchen and food

@@ -96,12 +96,11 @@ async function headScorer(
   { workerEntry, onReport }: HeadScoringOptions,
 ): Promise<HeadScorer> {
   const background = await encoder.background?.();
-  const { heads, modelKey } = encoder;
-  const key = keyOf(set, encoder, modelKey, background);
+  const { heads } = encoder;
+  const key = keyOf(set, encoder, background);
   const found = heads ? await heads.get(key) : {};
   let { fault: cacheFault } = found;
-  const known = found.head ?? (await shippedHead(set, encoder, background));
-  let encoded = known;
+  let encoded = found.head;
   const started = performance.now();
   if (!encoded) {
     const problem = await problemOf(set, vectors, encoder, background, signal);
@@ -117,33 +116,16 @@ async function headScorer(
   for (const [row, route] of canonical(set).entries()) order[set.indexOf.get(route.name) ?? 0] = row;
   onReport?.({
     method: 'head',
-    trained: known === undefined,
-    trainMs: known === undefined ? Math.round(performance.now() - started) : 0,
+    trained: found.head === undefined,
+    trainMs: found.head === undefined ? Math.round(performance.now() - started) : 0,
     threshold: head.threshold,
     ...(cacheFault !== undefined && { cacheFault }),
   });
   return new HeadScorer(head, vectors, order, headDigest(encoded));
 }
 
-/** The head that came with the program for this set, model and background, if one did. */
-async function shippedHead(
-  set: RouteSet,
-  encoder: Encoder,
-  background: Float32Array | undefined,
-): Promise<Uint8Array | undefined> {
-  const { shippedHeads } = encoder;
-  if (!shippedHeads) return undefined;
-  const { head } = await shippedHeads.get(keyOf(set, encoder, shippedHeads.modelKey, background));
-  return head;
-}
-
 /** Whatever decides about a head: the routes, the bytes and the runtime of the model, the version, the background. */
-function keyOf(
-  set: RouteSet,
-  { model }: Encoder,
-  modelKey: string | undefined,
-  background: Float32Array | undefined,
-): string {
+function keyOf(set: RouteSet, { model, modelKey }: Encoder, background: Float32Array | undefined): string {
   const hash = createHash('sha256');
   hash.update([set.digest, model.digest, modelKey ?? '', HEAD_VERSION, ...BACKGROUND].join('\n'));
   if (background) hash.update(Buffer.from(background.buffer, background.byteOffset, background.byteLength));
