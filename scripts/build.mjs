@@ -2,7 +2,7 @@
  * `npm run build`: the program as a few files in dist/. A boot reads and compiles these instead of a thousand
  * modules, which takes half as long. Types are `npm run check`'s affair.
  */
-import { cp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { isBuiltin } from 'node:module';
 import { build } from 'esbuild';
 
