@@ -5,6 +5,7 @@
 import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { isBuiltin } from 'node:module';
 import { build } from 'esbuild';
+import initWabt from 'wabt';
 
 /**
  * What packages import and this program never calls. The browser's runtime and the images of the tokenizers'
@@ -77,6 +78,11 @@ const program = await build({
     js: "import { createRequire as createRequireOf } from 'node:module'; const require = createRequireOf(import.meta.url);",
   },
 });
+
+// Multiplies the vectors of routes and texts (src/scoring/kernel.ts).
+const wabt = await initWabt();
+const kernel = wabt.parseWat('kernel.wat', await readFile('src/scoring/kernel.wat', 'utf8'), { simd: true });
+await writeFile('dist/kernel.wasm', kernel.toBinary({}).buffer);
 
 // For other programs and for browsers (`ai-router/client`): one file that needs nothing of this program's.
 await build({

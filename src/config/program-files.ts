@@ -36,3 +36,6 @@ export function builtInManifest(variant: Variant): string {
 export function backgroundFile(variant: Variant): string {
   return resolve(PACKAGE_ROOT, `model/background.${variant}.bin`);
 }
+
+/** The multiplication of matrices that the build assembles of `src/scoring/kernel.wat`. */
+export const KERNEL_FILE = resolve(PACKAGE_ROOT, 'dist/kernel.wasm');

@@ -16,7 +16,7 @@ export interface Closeness {
 /** Measures the closeness of all routes. */
 export function closenessOf(set: RouteSet, { matrix, offsets }: RouteVectors): Closeness {
   const count = set.routes.length;
-  const centroids = new RowMatrix(count, matrix.dimension, { passing: true });
+  const centroids = new RowMatrix(count, matrix.dimension, { shortLived: true });
   const within = new Float64Array(count);
   for (let route = 0; route < count; route += 1) {
     const from = offsets[route] ?? 0;

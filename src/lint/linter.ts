@@ -72,7 +72,7 @@ export class Linter {
       });
     }
     // One text at a time: requests for answers go first.
-    const options = { client, signal, previous, concurrency: 1, passing: true };
+    const options = { client, signal, previous, concurrency: 1, shortLived: true };
     const { vectors } = await embedRoutes(set, encoder.embedder, options);
     return lintRoutes(set, vectors, boundsOf(set, signal));
   }

@@ -206,7 +206,7 @@ export class Classifier {
       `${encoder.model.digest} ${set.digest}`,
       set.utteranceCount,
       async (stop) => {
-        const options = { client, signal: stop, passing: true };
+        const options = { client, signal: stop, shortLived: true };
         const { vectors } = await embedRoutes(set, encoder.embedder, options);
         // Sentences made of one name are too much alike to learn anything from leaving one out.
         const scorer = named

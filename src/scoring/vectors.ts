@@ -43,7 +43,7 @@ export interface EmbedRoutesOptions {
   /** Texts under way at once. Default: two for each core, so that no worker waits for the next text. */
   readonly concurrency?: number;
   /** Whether the set is one of many that come and go, see {@link RowMatrix}. */
-  readonly passing?: boolean;
+  readonly shortLived?: boolean;
 }
 
 /** What {@link embedRoutes} did. Counts are of distinct utterances. */

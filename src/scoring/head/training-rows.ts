@@ -1,8 +1,6 @@
-import { createProductKernel, type ProductKernel, ROWS_AT_ONCE, VECTORS_AT_ONCE } from './product-kernel.js';
+import { createKernel, FLOATS_AT_ONCE, type Multiply, padded, ROWS_AT_ONCE } from '../kernel.js';
 
 const FLOAT = 4;
-/** Floats that the kernel takes in one step. */
-const STEP = 8;
 /** Rows that are multiplied at once: 256 rows of 385 floats stay in the second-level cache. */
 const BLOCK_ROWS = 256;
 /** Rows that are compared with all others at once. */
@@ -52,7 +50,7 @@ export class TrainingRows {
   readonly #transposed: Float32Array;
   readonly #queries: Float32Array;
   readonly #moments: Float32Array;
-  readonly #product: ProductKernel;
+  readonly #kernel: Multiply;
   #blocks: readonly Block[] = [];
 
   /**
@@ -63,34 +61,33 @@ export class TrainingRows {
     this.rows = features.length / dimension;
     this.routes = routes;
     this.width = dimension + 1;
-    this.stride = padded(this.width, STEP);
+    this.stride = padded(this.width, FLOATS_AT_ONCE);
+    // All of them may be multiplied as rows, so many at once.
     this.logitStride = padded(routes, ROWS_AT_ONCE);
     this.sumStride = padded(this.width, ROWS_AT_ONCE);
     this.productStride = padded(this.rows, ROWS_AT_ONCE);
-    const routeVectors = padded(routes, VECTORS_AT_ONCE);
-    const widthVectors = padded(this.width, VECTORS_AT_ONCE);
     const sizes = [
       this.productStride * this.stride,
-      padded(selectable, VECTORS_AT_ONCE) * this.stride,
-      widthVectors * padded(selectable, BLOCK_ROWS),
+      padded(selectable, ROWS_AT_ONCE) * this.stride,
+      this.sumStride * padded(selectable, BLOCK_ROWS),
       this.logitStride * this.stride,
       BLOCK_ROWS * this.logitStride,
-      routeVectors * BLOCK_ROWS,
-      routeVectors * this.sumStride,
+      this.logitStride * BLOCK_ROWS,
+      this.logitStride * this.sumStride,
       this.sumStride * this.stride,
-      routeVectors * this.stride,
+      this.logitStride * this.stride,
       QUERY_ROWS * this.productStride,
       QUERY_ROWS * this.stride,
-      widthVectors * this.sumStride,
+      this.sumStride * this.sumStride,
     ];
-    const { memory, product } = createProductKernel(FLOAT * sizes.reduce((sum, size) => sum + size, 0));
+    const { memory, multiply } = createKernel(FLOAT * sizes.reduce((sum, size) => sum + size, 0));
     let offset = 0;
     const take = (index: number): Float32Array => {
       const part = new Float32Array(memory, offset, sizes[index]);
       offset += part.byteLength;
       return part;
     };
-    this.#product = product;
+    this.#kernel = multiply;
     this.#data = take(0);
     this.#selected = take(1);
     this.#transposed = take(2);
@@ -123,8 +120,8 @@ export class TrainingRows {
     for (const [index, row] of rows.entries()) this.#selected.set(this.#row(row), index * stride);
     for (let first = 0; first < rows.length; first += BLOCK_ROWS) {
       const count = Math.min(BLOCK_ROWS, rows.length - first);
-      const residualStride = padded(count, STEP);
-      const transposed = (first / BLOCK_ROWS) * padded(width, VECTORS_AT_ONCE) * BLOCK_ROWS;
+      const residualStride = padded(count, FLOATS_AT_ONCE);
+      const transposed = (first / BLOCK_ROWS) * this.sumStride * BLOCK_ROWS;
       blocks.push({ first, count, residualStride, transposed });
       for (let row = 0; row < count; row += 1) {
         const from = (first + row) * stride;
@@ -193,6 +190,7 @@ export class TrainingRows {
     return this.#data.subarray(row * this.stride, (row + 1) * this.stride);
   }
 
+  /** Writes the product of each vector and row to `out`: vector × `outStride` + row. */
   #multiply(
     vectors: number,
     vectorCount: number,
@@ -202,18 +200,13 @@ export class TrainingRows {
     out: Float32Array,
     outStride: number,
   ): void {
-    this.#product(
-      vectors,
-      padded(vectorCount, VECTORS_AT_ONCE),
-      rows.byteOffset,
-      padded(rowCount, ROWS_AT_ONCE),
-      stride * FLOAT,
-      out.byteOffset,
-      outStride * FLOAT,
-    );
+    const bytes = stride * FLOAT;
+    const step = outStride * FLOAT;
+    // Few at a time, so that they stay in the first-level cache while all the others pass by.
+    for (let first = 0; first < vectorCount; first += ROWS_AT_ONCE) {
+      const from = vectors + first * bytes;
+      const to = out.byteOffset + first * step;
+      this.#kernel(from, ROWS_AT_ONCE, rows.byteOffset, rowCount, bytes, to, step, FLOAT);
+    }
   }
-}
-
-function padded(count: number, to: number): number {
-  return Math.ceil(count / to) * to;
 }

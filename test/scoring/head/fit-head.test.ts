@@ -4,7 +4,6 @@ import { invertPositiveDefinite } from '../../../src/scoring/head/cholesky.js';
 import { fitHead, type Head, type HeadProblem } from '../../../src/scoring/head/fit-head.js';
 import { decodeHead, encodeHead, headDigest } from '../../../src/scoring/head/head-codec.js';
 import { HeadScorer } from '../../../src/scoring/head/head-scorer.js';
-import { createProductKernel } from '../../../src/scoring/head/product-kernel.js';
 import { stratifiedFolds, untrainable } from '../../../src/scoring/head/sizes.js';
 import { SoftmaxRegression } from '../../../src/scoring/head/softmax-regression.js';
 import { TrainingRows } from '../../../src/scoring/head/training-rows.js';
@@ -56,27 +55,6 @@ describe('the softmax regression', () => {
     const better = parameters.slice();
     for (let round = 0; round < 5; round += 1) regression.train(better, { cost: 10, rowWeights });
     expect(value / regression.evaluate(better, gradient)).toBeLessThan(1.02);
-  });
-});
-
-describe('the product kernel', () => {
-  it('multiplies every vector with every row', () => {
-    const [vectors, rows, length] = [8, 6, 24];
-    const random = noiseNumbers(4);
-    const { memory, product } = createProductKernel(4 * (length * (vectors + rows) + vectors * rows));
-    const numbers = new Float32Array(memory, 0, length * (vectors + rows)).map(random);
-    new Float32Array(memory).set(numbers);
-    product(0, vectors, vectors * length * 4, rows, length * 4, numbers.byteLength, rows * 4);
-    const out = new Float32Array(memory, numbers.byteLength, vectors * rows);
-    for (let vector = 0; vector < vectors; vector += 1) {
-      for (let row = 0; row < rows; row += 1) {
-        let sum = 0;
-        for (let i = 0; i < length; i += 1) {
-          sum += (numbers[vector * length + i] ?? 0) * (numbers[(vectors + row) * length + i] ?? 0);
-        }
-        expect(out[vector * rows + row]).toBeCloseTo(sum, 4);
-      }
-    }
   });
 });
 
