@@ -11,6 +11,7 @@ COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
 COPY scripts/build.mjs ./scripts/
 COPY src ./src
+COPY packages ./packages
 COPY routes ./routes
 RUN npm run build
 

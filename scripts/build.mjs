@@ -84,10 +84,10 @@ const wabt = await initWabt();
 const kernel = wabt.parseWat('kernel.wat', await readFile('src/scoring/kernel.wat', 'utf8'), { simd: true });
 await writeFile('dist/kernel.wasm', kernel.toBinary({}).buffer);
 
-// For other programs and for browsers (`ai-router/client`): one file that needs nothing of this program's.
+// The client package: one file for Node and browsers. tsc writes its types.
 await build({
-  entryPoints: { client: 'src/client/index.ts' },
-  outdir: 'dist',
+  entryPoints: ['packages/client/src/index.ts'],
+  outdir: 'packages/client/dist',
   bundle: true,
   format: 'esm',
   platform: 'neutral',

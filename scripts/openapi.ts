@@ -3,6 +3,7 @@ import { loadManifest } from '../src/cache/manifest.js';
 import { readConfig } from '../src/config/config.js';
 import { contractSettings } from '../src/daemon/contract-settings.js';
 import { openapiDocument } from '../src/http/openapi.js';
+import { clientTypes } from './client-types.js';
 import { type Contract, httpPage, settingsPage } from './pages.js';
 
 // `npm run openapi`: writes openapi.json (the API of a daemon with default settings) and the pages generated from it
@@ -14,4 +15,5 @@ const contract = await openapiDocument(
 );
 await writeFile('openapi.json', `${JSON.stringify(contract, null, 2)}\n`);
 await writeFile('docs/settings.md', settingsPage());
+await writeFile('packages/client/src/contract.ts', clientTypes(contract as unknown as Contract));
 await writeFile('docs/http.md', httpPage(contract as unknown as Contract));

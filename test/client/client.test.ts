@@ -1,8 +1,16 @@
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type * as client from 'ai-router/client';
 import { type Client, ClientError, createClient } from 'ai-router/client';
 import { beforeAll, describe, expect, expectTypeOf, it, onTestFinished } from 'vitest';
+import { clientTypes } from '../../scripts/client-types.js';
+import type { Contract } from '../../scripts/pages.js';
+import type { CacheStatus } from '../../src/api/cache.js';
+import type { ClassifyBody, Decision } from '../../src/api/classify.js';
+import type { Health } from '../../src/api/health.js';
+import type { DraftLintReport } from '../../src/api/lint.js';
+import type { RouteSetBody, RouteVersionsBody } from '../../src/api/routes.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { listen } from '../support/listen.js';
 import { suiteEnd } from '../support/suite.js';
@@ -21,8 +29,39 @@ async function failureOf(call: Promise<unknown>): Promise<ClientError> {
   throw new Error('did not fail with a ClientError', { cause: error });
 }
 
+describe('the published types', () => {
+  it('need no other package and no file of this program', async () => {
+    const folder = 'packages/client/dist';
+    const names = (await readdir(folder)).filter((name) => name.endsWith('.d.ts'));
+    expect(names).toContain('index.d.ts');
+    for (const name of names) {
+      const text = await readFile(`${folder}/${name}`, 'utf8');
+      for (const [, from] of text.matchAll(/from '([^']+)'/g)) expect(from).toMatch(/^\.\/\w+\.js$/);
+    }
+    const { dependencies } = JSON.parse(await readFile('packages/client/package.json', 'utf8')) as {
+      dependencies?: object;
+    };
+    expect(dependencies).toBeUndefined();
+  });
+
+  it('are generated from the API description', async () => {
+    const contract = JSON.parse(await readFile('openapi.json', 'utf8')) as Contract;
+    expect(await readFile('packages/client/src/contract.ts', 'utf8')).toBe(clientTypes(contract));
+  });
+
+  it('are the types of the schemas', () => {
+    expectTypeOf<client.Decision>().toEqualTypeOf<Decision>();
+    expectTypeOf<client.Health>().toEqualTypeOf<Health>();
+    expectTypeOf<client.CacheStatus>().toExtend<CacheStatus>();
+    expectTypeOf<client.RouteSet>().toEqualTypeOf<RouteSetBody>();
+    expectTypeOf<client.DraftLintReport>().toEqualTypeOf<DraftLintReport>();
+    expectTypeOf<client.ClassifyRequest>().toEqualTypeOf<ClassifyBody>();
+    expectTypeOf<client.RouteVersions>().toEqualTypeOf<RouteVersionsBody>();
+  });
+});
+
 it('the client brings nothing but itself into a browser', async () => {
-  const source = await readFile('dist/client.js', 'utf8');
+  const source = await readFile('packages/client/dist/index.js', 'utf8');
   expect(source).toContain('createClient');
   expect(source).not.toMatch(/\b(?:import|require|process|Buffer)\b/);
 });

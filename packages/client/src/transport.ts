@@ -1,9 +1,60 @@
-import type { ProblemBody } from '../api/problem.js';
-import { ClientError } from './client-error.js';
+import type { ErrorCode, FieldIssue, Problem } from './contract.js';
 
-/** How a client reaches its daemon. */
+/** The reason of a failure: the daemon's code, or the reason why there is no answer of a daemon. */
+export type ClientErrorCode =
+  | ErrorCode
+  /** No connection: wrong address, broken network, or no program listens. */
+  | 'connection_failed'
+  /** No answer within `timeoutMs`. */
+  | 'no_answer'
+  /** An answer that is not a daemon's, such as a proxy's page. */
+  | 'unexpected_answer';
+
+/** The details of a failed call. */
+export interface ClientErrorFacts {
+  readonly status?: number;
+  readonly problem?: Problem;
+  readonly requestId?: string;
+  /** The wait that the daemon asks for, in milliseconds. */
+  readonly retryAfterMs?: number;
+  readonly cause?: unknown;
+}
+
+/** The error class of the client. An abort by the caller's signal throws the signal's own reason instead. */
+export class ClientError extends Error {
+  override readonly name = 'ClientError';
+  readonly code: ClientErrorCode;
+  /** The HTTP status, when there was an answer. */
+  readonly status: number | undefined;
+  /** The daemon's problem document, when it sent one. */
+  readonly problem: Problem | undefined;
+  /** The id of the request in the daemon's log. */
+  readonly requestId: string | undefined;
+  readonly retryAfterMs: number | undefined;
+
+  constructor(code: ClientErrorCode, message: string, facts: ClientErrorFacts = {}) {
+    super(message, facts.cause === undefined ? undefined : { cause: facts.cause });
+    this.code = code;
+    this.status = facts.status;
+    this.problem = facts.problem;
+    this.requestId = facts.requestId;
+    this.retryAfterMs = facts.retryAfterMs;
+  }
+
+  /** Every wrong field of a request that failed validation. */
+  get errors(): readonly FieldIssue[] {
+    return this.problem?.errors ?? [];
+  }
+
+  /** Whether the same call may succeed later. */
+  get retryable(): boolean {
+    return this.status === undefined || this.status === 429 || this.status === 503;
+  }
+}
+
+/** Options of a client. */
 export interface ClientOptions {
-  /** Where the daemon is, e.g. `https://router.example.org`; a path in it is kept. */
+  /** Address of the daemon, e.g. `https://router.example.org`; its path is kept. */
   readonly url: string;
   /** One of the daemon's `API_KEYS` or `ADMIN_KEYS`. */
   readonly apiKey?: string;
@@ -11,7 +62,7 @@ export interface ClientOptions {
   readonly timeoutMs?: number;
   /** Further attempts after a 429, a 503 or a broken connection. Default: 2. */
   readonly retries?: number;
-  /** Longest wait before another attempt, in milliseconds; who is asked to wait longer gives up. Default: 10,000. */
+  /** Longest wait before another attempt, in milliseconds; a longer one ends the call. Default: 10,000. */
   readonly maxRetryWaitMs?: number;
   /** Sent with every request, e.g. `traceparent`. */
   readonly headers?: Readonly<Record<string, string>>;
@@ -24,6 +75,8 @@ export interface CallOptions {
   /** Ends the call, and its waiting between attempts. */
   readonly signal?: AbortSignal;
   readonly headers?: Readonly<Record<string, string>>;
+  /** Receives the response before its body is read, for its headers. */
+  readonly onResponse?: (response: Response) => void;
 }
 
 /** One request. */
@@ -31,16 +84,16 @@ export interface Call extends CallOptions {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   readonly path: string;
   readonly body?: unknown;
-  /** Statuses besides 2xx that are answers and no errors. */
+  /** Statuses besides 2xx that are no errors. */
   readonly accept?: readonly number[];
 }
 
-/** Sends a request until there is an answer that counts. */
-export type Transport = (call: Call) => Promise<Response>;
+/** Sends a request, again after failures that may pass, and returns the body of the response. */
+export type Transport = (call: Call) => Promise<string>;
 
 const DEFAULTS = { timeoutMs: 60_000, retries: 2, maxRetryWaitMs: 10_000 } as const;
 
-/** Wait before the first further attempt where nobody says how long, in milliseconds; doubled each time, with jitter. */
+/** Wait before the second attempt without `Retry-After`, in milliseconds; doubled each time, with jitter. */
 const BACKOFF_MS = 250;
 
 /** Makes a transport. @throws ClientError */
@@ -54,8 +107,8 @@ export function createTransport(options: ClientOptions): Transport {
     if (call.body !== undefined) headers.set('content-type', 'application/json');
     for (let attempt = 0; ; attempt += 1) {
       const error = await attemptOf(`${base}${call.path}`, call, headers, options);
-      if (error instanceof Response) return error;
-      // A change that was made without our hearing of it must not be made on top of itself.
+      if (typeof error === 'string') return error;
+      // The change may have been made although its answer was lost; it must not be made twice.
       const unsafe = error.status === undefined && (call.method === 'PUT' || call.method === 'DELETE');
       const waitMs = error.retryAfterMs ?? BACKOFF_MS * 2 ** attempt * (0.5 + Math.random() / 2);
       if (!error.retryable || unsafe || attempt >= retries || waitMs > maxRetryWaitMs) throw error;
@@ -64,13 +117,13 @@ export function createTransport(options: ClientOptions): Transport {
   };
 }
 
-/** One attempt: an answer that counts, or the error that it is. @throws the reason of the caller's abort */
+/** Makes one attempt and returns the body, or the error. @throws the reason of the caller's abort */
 async function attemptOf(
   url: string,
-  { method, body, signal, accept = [] }: Call,
+  { method, body, signal, accept = [], onResponse }: Call,
   headers: Headers,
   { fetch: send = fetch, timeoutMs = DEFAULTS.timeoutMs }: ClientOptions,
-): Promise<Response | ClientError> {
+): Promise<string | ClientError> {
   const timeout = AbortSignal.timeout(timeoutMs);
   try {
     const response = await send(url, {
@@ -79,8 +132,9 @@ async function attemptOf(
       signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
       ...(body !== undefined && { body: JSON.stringify(body) }),
     });
-    if (response.ok || accept.includes(response.status)) return response;
-    return await errorOf(response);
+    onResponse?.(response);
+    const text = await response.text();
+    return response.ok || accept.includes(response.status) ? text : errorOf(response, text);
   } catch (cause) {
     signal?.throwIfAborted();
     if (timeout.aborted) {
@@ -90,7 +144,7 @@ async function attemptOf(
   }
 }
 
-async function errorOf(response: Response): Promise<ClientError> {
+function errorOf(response: Response, text: string): ClientError {
   const { status, headers } = response;
   const seconds = Number(headers.get('retry-after') ?? Number.NaN);
   const requestId = headers.get('x-request-id');
@@ -99,11 +153,10 @@ async function errorOf(response: Response): Promise<ClientError> {
     ...(requestId !== null && { requestId }),
     ...(Number.isFinite(seconds) && { retryAfterMs: seconds * 1_000 }),
   };
-  const text = await response.text();
   if (!headers.get('content-type')?.startsWith('application/problem+json')) {
-    return new ClientError('unexpected_answer', `status ${status}, and not from an ai-router`, facts);
+    return new ClientError('unexpected_answer', `status ${status}, not from an ai-router`, facts);
   }
-  const problem = JSON.parse(text) as ProblemBody;
+  const problem = JSON.parse(text) as Problem;
   return new ClientError(problem.code, problem.detail, { ...facts, problem });
 }
 
