@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { HealthReport } from '../src/http/health.js';
+import type { HealthReport } from '../src/api/health.js';
 import type { TestDaemon } from '../test/support/daemon-process.js';
 
 /** What the campaign reads of `/cache/status`. */

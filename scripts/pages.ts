@@ -1,6 +1,6 @@
 import { defaultTextOf } from '../src/config/config.js';
 import { SETTINGS, type Setting } from '../src/config/settings.js';
-import { PROBLEMS } from '../src/http/problem.js';
+import { PROBLEMS } from '../src/http/errors.js';
 
 interface Media {
   readonly schema: Schema;

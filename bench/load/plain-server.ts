@@ -1,5 +1,5 @@
+import { json } from 'node:stream/consumers';
 import Koa from 'koa';
-import rawBody from 'raw-body';
 
 /** Serves `POST /classify` as one writes it in an afternoon, at `PORT`, until the parent process goes. */
 export function servePlainly(answer: (text: string) => Promise<object>): void {
@@ -9,7 +9,7 @@ export function servePlainly(answer: (text: string) => Promise<object>): void {
       context.body = { status: 'ready' };
       return;
     }
-    const { text } = JSON.parse((await rawBody(context.req)).toString('utf8')) as { text: string };
+    const { text } = (await json(context.req)) as { text: string };
     context.body = await answer(text);
   });
   const server = app.listen(Number(process.env.PORT), '127.0.0.1', () => process.send?.('ready'));

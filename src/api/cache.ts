@@ -1,11 +1,10 @@
 import * as z from 'zod';
-import { json, operation, type Paths } from './operation.js';
 import { count, digest, errorCode, type Shape, timestamp } from './schema.js';
 
-/** Where one pinned file may stand. `unknown` is a file that this process has not looked at yet. */
+/** States of a pinned file. `unknown` is one that this process has not looked at yet. */
 export const FILE_STATES = ['unknown', 'verified', 'missing', 'corrupt', 'downloading', 'repairing'] as const;
 
-/** What may happen to the cache. */
+/** Kinds of events in the cache. */
 export const EVENT_KINDS = [
   'verified',
   'missing',
@@ -25,7 +24,7 @@ const problem = z
 
 const paths = z.array(z.string());
 
-const reportSchema = z
+export const verificationReportSchema = z
   .object({
     reason: z.string().meta({
       description: 'Why it ran: `boot`, `schedule`, `change`, `request`, `retry`',
@@ -60,7 +59,7 @@ const fileSchema = z
   })
   .meta({ id: 'CacheFile', description: 'One pinned file' });
 
-const statusSchema = z
+export const cacheStatusSchema = z
   .object({
     volume: z.object({
       path: z.string(),
@@ -76,7 +75,7 @@ const statusSchema = z
     verification: z.object({
       running: z.boolean(),
       cron: z.string(),
-      last: reportSchema.nullable(),
+      last: verificationReportSchema.nullable(),
       next: timestamp.nullable(),
       retry: timestamp.nullable().meta({ description: 'When the next attempt is due after a failed one' }),
       watching: z.boolean(),
@@ -109,30 +108,6 @@ const statusSchema = z
   .meta({ id: 'CacheStatus', description: 'The volume and what it holds' });
 
 /** The body of `GET /cache/status`. */
-export type CacheStatus = Shape<typeof statusSchema>;
+export type CacheStatus = Shape<typeof cacheStatusSchema>;
 /** The body of `POST /cache/verify`. */
-export type VerificationReport = Shape<typeof reportSchema>;
-
-/** `GET /cache/status` and `POST /cache/verify`. */
-export function cachePaths(): Paths {
-  return {
-    '/cache/status': {
-      get: operation({
-        id: 'cacheStatus',
-        tag: 'Cache',
-        access: 'key',
-        summary: 'The volume, each file, verifications, quarantine and recent events',
-        answers: { 200: json('How the cache is', statusSchema) },
-      }),
-    },
-    '/cache/verify': {
-      post: operation({
-        id: 'verifyCache',
-        tag: 'Cache',
-        access: 'admin',
-        summary: 'Verifies every file now, and repairs what is not right',
-        answers: { 200: json('What was found and done', reportSchema) },
-      }),
-    },
-  };
-}
+export type VerificationReport = Shape<typeof verificationReportSchema>;

@@ -1,7 +1,5 @@
 import * as z from 'zod';
-import { CLASSIFY_EXAMPLES } from './classify-examples.js';
 import { LABEL_LIMITS, OPTION_LIMITS, type RequestLimits } from './limits.js';
-import { json, jsonBody, operation, type Paths } from './operation.js';
 import { count, digest, jsonObject, type Shape, textOf } from './schema.js';
 
 /** Labels take the place of the routes. */
@@ -165,31 +163,3 @@ export type Label = NonNullable<ClassifyBody['labels']>[number];
 export type ClassifyBody = Shape<ReturnType<typeof classifySchemas>['single']>;
 /** What a request for several may hold. */
 export type ClassifyBatchBody = Shape<ReturnType<typeof classifySchemas>['batch']>;
-
-/** `POST /classify` and `POST /classify/batch`. */
-export function classifyPaths(limits: RequestLimits): Paths {
-  const { single, batch } = classifySchemas(limits);
-  const common = { tag: 'Classification', access: 'key', problems: [400, 413, 415, 422] } as const;
-  return {
-    '/classify': {
-      post: operation({
-        ...common,
-        id: 'classify',
-        summary: 'Where should this text go?',
-        body: jsonBody(single, CLASSIFY_EXAMPLES.requests),
-        answers: { 200: json('The decision', decisionSchema, { examples: CLASSIFY_EXAMPLES.answers }) },
-      }),
-    },
-    '/classify/batch': {
-      post: operation({
-        ...common,
-        id: 'classifyBatch',
-        summary: 'Where should each of these texts go?',
-        body: jsonBody(batch, CLASSIFY_EXAMPLES.batchRequests),
-        answers: {
-          200: json('The decisions', decisionsSchema, { examples: CLASSIFY_EXAMPLES.batchAnswers }),
-        },
-      }),
-    },
-  };
-}

@@ -1,5 +1,4 @@
 import * as z from 'zod';
-import { json, operation, type Paths } from './operation.js';
 import { count, errorCode, type Shape } from './schema.js';
 
 /** How far a daemon is. `failed` means that the pinned model itself is at fault; it goes on listening. */
@@ -24,7 +23,7 @@ const checkSchema = z
   })
   .meta({ id: 'Check', description: 'How one part is' });
 
-const healthSchema = z
+export const healthSchema = z
   .object({
     status: z.enum(['starting', 'ready', 'degraded', 'draining']).meta({
       description: '`degraded` serves, but something named in `checks` needs care',
@@ -45,7 +44,7 @@ const healthSchema = z
   })
   .meta({ id: 'Health', description: 'How the daemon is, and whether it can answer' });
 
-const liveSchema = z.object({ status: z.literal('alive') }).meta({ id: 'Live' });
+export const liveSchema = z.object({ status: z.literal('alive') }).meta({ id: 'Live' });
 
 /** How one part is. */
 export type Check = Shape<typeof checkSchema>;
@@ -53,50 +52,16 @@ export type Check = Shape<typeof checkSchema>;
 export type Health = Shape<typeof healthSchema>;
 /** The body of `/livez`. */
 export type Live = Shape<typeof liveSchema>;
-
-const RETRY_AFTER = { 'Retry-After': z.string().regex(/^\d+$/) };
-
-/** `/livez`, `/readyz` and `/health`. */
-export function healthPaths(): Paths {
-  const common = { tag: 'Health', access: 'open' } as const;
-  const ready = {
-    200: json('A classification would succeed', healthSchema, {
-      examples: {
-        ready: {
-          value: {
-            status: 'ready',
-            phase: 'ready',
-            progress: null,
-            checks: {
-              volume: { ok: true, detail: '/data/models' },
-              cache: { ok: true },
-              model: { ok: true, detail: '2 of 2 workers' },
-              routes: { ok: true, detail: '16 routes of default.yaml' },
-            },
-            uptime_s: 73.5,
-            version: '0.1.0',
-          },
-        },
-      },
-    }),
-    503: json('It would not, yet or any more', healthSchema, { headers: RETRY_AFTER }),
-  };
-  return {
-    '/livez': {
-      get: operation({
-        ...common,
-        id: 'livez',
-        summary: 'Does the process work?',
-        answers: {
-          200: json('It does', liveSchema, { examples: { alive: { value: { status: 'alive' } } } }),
-        },
-      }),
-    },
-    '/readyz': {
-      get: operation({ ...common, id: 'readyz', summary: 'Would a classification succeed?', answers: ready }),
-    },
-    '/health': {
-      get: operation({ ...common, id: 'health', summary: 'The same as `/readyz`', answers: ready }),
-    },
-  };
+/** A report on health, and whether a classification would succeed now. */
+export interface HealthReport extends Health {
+  readonly ready: boolean;
 }
+
+/** Bodies of the health endpoints of the open inference protocol. */
+export const openInferenceLive = z.strictObject({ live: z.boolean() }).meta({ id: 'OpenInferenceLive' });
+export const openInferenceReady = z.strictObject({ ready: z.boolean() }).meta({ id: 'OpenInferenceReady' });
+
+/** The body of `GET /v2/health/live`. */
+export type OpenInferenceLive = z.infer<typeof openInferenceLive>;
+/** The body of `GET /v2/health/ready`. */
+export type OpenInferenceReady = z.infer<typeof openInferenceReady>;

@@ -1,6 +1,5 @@
 import * as z from 'zod';
-import { json, operation, type Paths } from './operation.js';
-import { routeSetBody, warningsSchema } from './routes.js';
+import { warningsSchema } from './routes.js';
 import { count, digest, type Shape } from './schema.js';
 
 /** How much a finding matters: an error contradicts itself, a warning costs answers, an info is worth a look. */
@@ -61,38 +60,17 @@ const reportShape = {
   ),
 };
 
-const reportSchema = z
+export const lintReportSchema = z
   .object(reportShape)
   .meta({ id: 'LintReport', description: 'What could be better about a route set' });
 
-const draftSchema = z.object({ ...reportShape, warnings: warningsSchema }).meta({ id: 'DraftLintReport' });
+export const draftReportSchema = z
+  .object({ ...reportShape, warnings: warningsSchema })
+  .meta({ id: 'DraftLintReport' });
 
 /** One thing about a route set that could be better, with what to do about it. */
 export type Finding = Shape<typeof findingSchema>;
 /** What could be better about a route set. */
-export type LintReport = Shape<typeof reportSchema>;
+export type LintReport = Shape<typeof lintReportSchema>;
 /** The same of a set that was sent, with the remarks of its reader. */
-export type DraftLintReport = Shape<typeof draftSchema>;
-
-/** `GET /routes/lint` and `POST /routes/lint`. */
-export function lintPaths(): Paths {
-  const common = { tag: 'Routes', access: 'key' } as const;
-  return {
-    '/routes/lint': {
-      get: operation({
-        ...common,
-        id: 'lintRoutes',
-        summary: 'What could be better about the routes that are served',
-        answers: { 200: json('The report', reportSchema) },
-      }),
-      post: operation({
-        ...common,
-        id: 'lintDraft',
-        summary: 'The same of routes that are sent along, and not kept',
-        body: routeSetBody,
-        answers: { 200: json('The report', draftSchema) },
-        problems: [400, 413, 415, 422],
-      }),
-    },
-  };
-}
+export type DraftLintReport = Shape<typeof draftReportSchema>;

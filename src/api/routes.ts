@@ -1,5 +1,4 @@
 import * as z from 'zod';
-import { json, jsonBody, operation, type Paths } from './operation.js';
 import { ROUTE_LIMITS } from './route-limits.js';
 import { count, digest, jsonObject, type Shape, textOf, timestamp } from './schema.js';
 
@@ -9,7 +8,7 @@ export const ROUTE_ACTIONS = ['file', 'replace', 'put', 'delete', 'rollback'] as
 /** Media types in which routes may be sent. */
 export const ROUTE_TYPES = ['application/json', 'application/yaml'] as const;
 
-const routeSchema = z
+export const routeSchema = z
   .object({
     name: z.string(),
     description: z.string().exactOptional(),
@@ -50,11 +49,11 @@ const nameSchema = textOf(ROUTE_LIMITS.nameChars).meta({
  * How routes are written in a request. The reader of routes files checks them (it knows the line and column of
  * each fault); this is the same in words that tools understand.
  */
-const routeInput = z
+export const routeInputSchema = z
   .strictObject({ name: nameSchema.exactOptional(), ...routeFields })
   .meta({ id: 'RouteInput', description: 'A route; its name is the one in the path' });
 
-const setInput = z
+export const routeSetInputSchema = z
   .strictObject({
     method: scoringMethod.nullish(),
     routes: z
@@ -85,7 +84,7 @@ const sourceSchema = z
   ])
   .meta({ id: 'RouteSource', description: 'Where the routes come from: the file, or a change on top of it' });
 
-const setSchema = z
+export const routeSetSchema = z
   .object({
     digest,
     source: sourceSchema,
@@ -99,7 +98,7 @@ const setSchema = z
 /** A remark on routes that does not keep them from being used. */
 export const warningsSchema = z.array(z.object({ path: z.string(), message: z.string() }));
 
-const changeSchema = z
+export const routeChangeSchema = z
   .object({
     digest,
     changed: z.boolean().meta({ description: 'Whether anything is different now' }),
@@ -133,7 +132,7 @@ export const versionSchema = z
   })
   .meta({ id: 'RouteVersion' });
 
-const versionsSchema = z
+export const routeVersionsSchema = z
   .object({
     current: z.int().min(1).nullable(),
     source: sourceSchema.nullable(),
@@ -156,119 +155,16 @@ export const rollbackSchema = z
 /** A route as it is shown. */
 export type RouteBody = Shape<typeof routeSchema>;
 /** The body of `GET /routes`. */
-export type RouteSetBody = Shape<typeof setSchema>;
+export type RouteSetBody = Shape<typeof routeSetSchema>;
 /** Where the routes come from. */
 export type RouteSourceBody = Shape<typeof sourceSchema>;
 /** What a change of the routes answers. */
-export type RouteChangeBody = Shape<typeof changeSchema>;
+export type RouteChangeBody = Shape<typeof routeChangeSchema>;
 /** One entry of the history. */
 export type RouteVersionBody = Shape<typeof versionSchema>;
 /** The body of `GET /routes/versions`. */
-export type RouteVersionsBody = Shape<typeof versionsSchema>;
+export type RouteVersionsBody = Shape<typeof routeVersionsSchema>;
 /** A route as it may be sent. */
-export type RouteInputBody = Shape<typeof routeInput>;
+export type RouteInputBody = Shape<typeof routeInputSchema>;
 /** A set of routes as it may be sent. */
-export type RouteSetInputBody = Shape<typeof setInput>;
-
-/** How a set of routes may be sent. */
-export const routeSetBody = jsonBody(
-  setInput,
-  { greeting: { value: { routes: [{ name: 'greeting', utterances: ['hello', 'good morning'] }] } } },
-  ROUTE_TYPES,
-);
-
-const TAG = 'Routes';
-const ETAG = {
-  ETag: z
-    .string()
-    .meta({ description: 'The digest of the routes, in quotes; `If-Match` of a change wants it' }),
-};
-const IF_MATCH = z.object({
-  'If-Match': z
-    .string()
-    .regex(/"[^"]*"/)
-    .meta({
-      description: 'The `ETag` of the routes that the change was made from',
-      example: '"sha256:b44636ad21eb33507da6c73341d4d7950095a988eb6329f6720a1f43c5af0b87"',
-    }),
-});
-const NAME = z.object({
-  name: z.string().min(1).meta({ description: 'A `/` in it is written as `%2F`', example: 'weather' }),
-});
-
-/** `/routes`, its parts, its changes and its history. */
-export function routesPaths(): Paths {
-  const change = { tag: TAG, access: 'admin' } as const;
-  const changed = json('What the change came to', changeSchema, { headers: ETAG });
-  return {
-    '/routes': {
-      get: operation({
-        id: 'routes',
-        tag: TAG,
-        access: 'key',
-        summary: 'The routes that are served',
-        answers: { 200: json('The routes', setSchema, { headers: ETAG }) },
-      }),
-      put: operation({
-        ...change,
-        id: 'replaceRoutes',
-        summary: 'Takes other routes in place of all',
-        params: { header: IF_MATCH },
-        body: routeSetBody,
-        answers: { 200: changed },
-        problems: [400, 412, 413, 415, 422, 428],
-      }),
-    },
-    '/routes/{name}': {
-      get: operation({
-        id: 'route',
-        tag: TAG,
-        access: 'key',
-        summary: 'One route',
-        params: { path: NAME },
-        answers: { 200: json('The route', routeSchema, { headers: ETAG }) },
-        problems: [400, 404],
-      }),
-      put: operation({
-        ...change,
-        id: 'putRoute',
-        summary: 'Adds a route, or takes another one in its place',
-        params: { header: IF_MATCH, path: NAME },
-        body: jsonBody(
-          routeInput,
-          { greeting: { value: { utterances: ['hello', 'good morning'], metadata: { model: 'small' } } } },
-          ROUTE_TYPES,
-        ),
-        answers: { 200: changed, 201: json('It was added', changeSchema, { headers: ETAG }) },
-        problems: [400, 412, 413, 415, 422, 428],
-      }),
-      delete: operation({
-        ...change,
-        id: 'deleteRoute',
-        summary: 'Takes a route away',
-        params: { header: IF_MATCH, path: NAME },
-        answers: { 200: changed },
-        problems: [400, 404, 412, 422, 428],
-      }),
-    },
-    '/routes/versions': {
-      get: operation({
-        ...change,
-        id: 'routeVersions',
-        summary: 'The history of the routes',
-        answers: { 200: json('The history', versionsSchema) },
-      }),
-    },
-    '/routes/rollback': {
-      post: operation({
-        ...change,
-        id: 'rollbackRoutes',
-        summary: 'Goes back to an earlier version, which becomes the newest one',
-        params: { header: IF_MATCH },
-        body: { ...jsonBody(rollbackSchema, { last: { value: {} } }), required: false },
-        answers: { 200: changed },
-        problems: [400, 412, 413, 415, 422, 428],
-      }),
-    },
-  };
-}
+export type RouteSetInputBody = Shape<typeof routeSetInputSchema>;

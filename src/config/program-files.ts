@@ -16,10 +16,8 @@ function packageRoot(path: string): string {
 /** The folder of the built page that `GET /` shows. */
 export const PAGE_FOLDER = resolve(PACKAGE_ROOT, 'dist/page');
 
-/** Where the build puts a file of the viewer that `GET /docs` shows. */
-export function viewerFile(name: string): string {
-  return resolve(PACKAGE_ROOT, 'dist/docs', name);
-}
+/** The folder of the built viewer that `GET /docs` shows. */
+export const VIEWER_FOLDER = resolve(PACKAGE_ROOT, 'dist/docs');
 
 /** The variants of the model whose manifests come with the program. */
 export const VARIANTS = ['q8', 'fp32'] as const;

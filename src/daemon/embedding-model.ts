@@ -1,4 +1,4 @@
-import type { EmbeddingModel } from '../api/embedding-model.js';
+import type { EmbeddingModel } from '../api/embeddings.js';
 import type { Manifest } from '../cache/manifest.js';
 
 /** What a manifest says of the embeddings of its model. */

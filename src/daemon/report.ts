@@ -1,12 +1,11 @@
 import type { CacheStatus, VerificationReport } from '../api/cache.js';
-import type { Check, Phase } from '../api/health.js';
+import type { Check, HealthReport, Phase } from '../api/health.js';
 import type { Report } from '../cache/cache-state.js';
 import type { Manifest } from '../cache/manifest.js';
 import type { Reconciler } from '../cache/reconciler.js';
 import type { ContentStore } from '../cache/store.js';
 import type { Triggers } from '../cache/triggers.js';
 import type { Config } from '../config/config.js';
-import type { HealthReport } from '../http/health.js';
 import type { Pool } from '../inference/pool.js';
 import type { RouteCatalogue } from '../routes/route-catalogue.js';
 import type { RouteFile } from '../routes/route-file.js';

@@ -12,8 +12,8 @@ import { VerifiedBytes } from '../cache/verified-bytes.js';
 import type { Config } from '../config/config.js';
 import { PAGE_FOLDER } from '../config/program-files.js';
 import { createApp } from '../http/app.js';
-import { connectionEvents } from '../http/connection-events.js';
 import { type HttpServer, listen } from '../http/server.js';
+import { StaticFiles } from '../http/static-files.js';
 import { EmbeddingCache } from '../inference/embedding-cache.js';
 import type { ModelBytes } from '../inference/model-bytes.js';
 import { ObservedEmbedder } from '../inference/observed-embedder.js';
@@ -36,7 +36,6 @@ import { bytesByFile, modelFiles, readModel } from './read-model.js';
 import { cacheStatusOf, healthOf, type Parts, reportBody, type State } from './report.js';
 import { routeCaches } from './route-caches.js';
 import { closeSources, createSources } from './sources.js';
-import { StaticFiles } from './static-files.js';
 
 /** Pauses between attempts to load a whole model that did not load, in milliseconds. */
 const LOAD_RETRY_MS = { min: 1_000, max: 60_000 } as const;
@@ -202,13 +201,7 @@ class Daemon implements Service {
       },
     });
     try {
-      this.#server = await listen(
-        app,
-        config.port,
-        config.host,
-        config,
-        connectionEvents(metrics, this.#log),
-      );
+      this.#server = await listen(app, config.port, config.host, config, { metrics, log: this.#log });
     } catch (error) {
       await this.close();
       throw error;

@@ -3,6 +3,8 @@ import type { Route, RouteSet } from '../routes/route-set.js';
 import type { ClassifyOptions, Label } from '../scoring/decision.js';
 import { sentencesOf } from '../scoring/labels.js';
 import { AppError } from '../shared/errors.js';
+import type { ByteBudget } from './gates.js';
+import type { RequestContext } from './request.js';
 
 /** JSON bytes of a decision besides its candidates, of one candidate, and of what `explain` and `multi` add to it. */
 const FIXED = { decision: 1_024, candidate: 64, explanation: 384, nearest: 48, match: 80 } as const;
@@ -22,33 +24,52 @@ const plain = new WeakMap<RouteSet, readonly RouteSizes[]>();
 const explained = new WeakMap<RouteSet, readonly RouteSizes[]>();
 
 /**
- * Refuses a classification whose answer would be too large, before any text is embedded. Its size is known from above:
+ * Takes memory for the answer to a classification before any text is embedded. Its size is known from above:
  * texts × candidates × what each shows.
  * @param served the set that decides where the request brings no labels
- * @throws AppError `answer_too_large`
+ * @throws AppError `answer_too_large`, `overloaded`
  */
-export function checkAnswerSize(texts: number, options: ClassifyOptions, served: RouteSet | undefined): void {
+export function reserveAnswer(
+  context: RequestContext,
+  budget: ByteBudget,
+  texts: number,
+  options: ClassifyOptions,
+  served: RouteSet | undefined,
+): void {
   const each = decisionBytes(sizesOf(options, served), options);
-  refuseAbove(texts, each, 'lower "top_k", or leave out "explain" or "multi"');
+  reserve(context, budget, texts, each, 'lower "top_k", or leave out "explain" or "multi"');
 }
 
 /**
  * The same for embeddings.
- * @throws AppError `answer_too_large`
+ * @throws AppError `answer_too_large`, `overloaded`
  */
-export function checkVectorsSize(texts: number, dimension: number): void {
+export function reserveVectors(
+  context: RequestContext,
+  budget: ByteBudget,
+  texts: number,
+  dimension: number,
+): void {
   // The longest number is like -0.012345678955316544, with its comma.
-  refuseAbove(texts, 64 + 24 * dimension, 'send them in several requests');
+  reserve(context, budget, texts, 64 + 24 * dimension, 'send them in several requests');
 }
 
-function refuseAbove(texts: number, each: number, advice: string): void {
+function reserve(
+  context: RequestContext,
+  budget: ByteBudget,
+  texts: number,
+  each: number,
+  advice: string,
+): void {
   const bytes = texts * each;
-  if (bytes <= MAX_ANSWER_BYTES) return;
-  const fitting = Math.floor(MAX_ANSWER_BYTES / each);
-  const message =
-    `the answer could have ${bytes} bytes, and ${MAX_ANSWER_BYTES} are allowed: ` +
-    (fitting > 0 ? `send at most ${fitting} texts like this, or ${advice}` : advice);
-  throw new AppError('answer_too_large', message, { gate: 'answer_budget' });
+  if (bytes > MAX_ANSWER_BYTES) {
+    const fitting = Math.floor(MAX_ANSWER_BYTES / each);
+    const message =
+      `the answer could have ${bytes} bytes, and ${MAX_ANSWER_BYTES} are allowed: ` +
+      (fitting > 0 ? `send at most ${fitting} texts like this, or ${advice}` : advice);
+    throw new AppError('answer_too_large', message, { gate: 'answer_budget' });
+  }
+  budget.lease(context)(bytes);
 }
 
 function sizesOf(

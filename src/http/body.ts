@@ -1,64 +1,43 @@
-import type { Context } from 'koa';
-import rawBody from 'raw-body';
 import type * as z from 'zod';
-import { parseLocatedJson } from '../routes/located-json.js';
 import { AppError, messageOf } from '../shared/errors.js';
 import { issuesOf } from '../shared/validation.js';
-import { checkShape } from './json-shape.js';
+import type { ByteBudget } from './gates.js';
+import { type RequestContext, truncate } from './request.js';
 
-/** Faults that an answer names, and how much of each it says: a request may have thousands, with long names. */
-const SHOWN = { issues: 50, characters: 300 } as const;
-
-/** Longest body that is read a second time to find where its JSON breaks, in characters. */
-const EXPLAINED_CHARS = 65_536;
+/** Faults that an answer names: a request may have thousands. */
+const SHOWN_ISSUES = 50;
 
 /** The rest of a body that is too large is read and dropped up to this many times the limit. */
 const DRAINED = 16;
 
+/** Bounds on a JSON body's structure: parsing, validating and naming its faults takes time with each of them. */
+export const JSON_LIMITS = { depth: 64, keys: 20_000, items: 100_000 } as const;
+
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
 
-const JSON_TYPE = 'application/json';
-
 /** Media types of JSON, as Koa matches them. */
-export const JSON_TYPES = [JSON_TYPE, '+json'] as const;
+export const JSON_TYPES = ['application/json', '+json'] as const;
+
+/** Bounds on reading bodies. */
+export interface BodyDeps {
+  readonly limits: { readonly maxBodyBytes: number };
+  readonly bytes: ByteBudget;
+}
 
 /**
  * Reads, decodes and validates a JSON body.
- * @throws what {@link readJsonText} and {@link parseJson} throw
+ * @throws AppError `unsupported_media_type`, `body_too_large`, `bad_request`, `overloaded`, `malformed_json`,
+ *   `validation_failed` (with every wrong field)
  */
 export async function readJson<Schema extends z.ZodType>(
-  context: Context,
+  context: RequestContext,
   schema: Schema,
-  maxBytes: number,
+  deps: BodyDeps,
 ): Promise<z.output<Schema>> {
-  return parseJson(await readJsonText(context, maxBytes), schema);
-}
-
-/**
- * Reads and decodes a JSON body.
- * @throws AppError `unsupported_media_type`, `body_too_large`, `bad_request`, `malformed_json` when it is not UTF-8
- */
-export async function readJsonText(context: Context, maxBytes: number): Promise<string> {
-  requireIdentity(context);
   requireType(context, JSON_TYPES, 'JSON with "Content-Type: application/json"');
-  const bytes = await readBytes(context, maxBytes);
+  const bytes = await readBytes(context, deps);
   checkShape(bytes);
-  return decode(bytes);
-}
-
-/**
- * Parses and validates what {@link readJsonText} read.
- * @throws AppError `malformed_json`, `validation_failed` (with every faulty field)
- */
-export function parseJson<Schema extends z.ZodType>(text: string, schema: Schema): z.output<Schema> {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    // The parser's own message repeats a piece of the text, which belongs into no log.
-    throw new AppError('malformed_json', `the body is not JSON${whereBroken(text)}`);
-  }
-  const result = schema.safeParse(json);
+  const result = schema.safeParse(parse(decode(bytes)));
   if (!result.success) throw validationError(result.error);
   return result.data;
 }
@@ -67,65 +46,85 @@ export function parseJson<Schema extends z.ZodType>(text: string, schema: Schema
  * Reads and decodes a body of one of some media types.
  * @param wanted completes "send …"
  * @returns the text, and which of `types` it is
- * @throws AppError `unsupported_media_type`, `body_too_large`, `bad_request`, `malformed_json` when it is not UTF-8
+ * @throws AppError `unsupported_media_type`, `body_too_large`, `bad_request`, `overloaded`, `malformed_json`
  */
 export async function readText(
-  context: Context,
+  context: RequestContext,
   types: readonly string[],
   wanted: string,
-  maxBytes: number,
+  deps: BodyDeps,
 ): Promise<{ readonly text: string; readonly type: string }> {
-  requireIdentity(context);
   const type = requireType(context, types, wanted);
-  return { text: decode(await readBytes(context, maxBytes)), type };
+  return { text: decode(await readBytes(context, deps)), type };
 }
 
-function requireIdentity(context: Context): void {
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    // The parser's message may repeat a piece of the text, which belongs in no log; its position does not.
+    const [, position] = /at position (\d+)/.exec(messageOf(error)) ?? [];
+    const where = position === undefined ? '' : ` (at character ${Number(position) + 1})`;
+    throw new AppError('malformed_json', `the body is not JSON${where}`);
+  }
+}
+
+function requireType(context: RequestContext, types: readonly string[], wanted: string): string {
   const encoding = context.get('content-encoding');
-  if (encoding === '' || encoding.toLowerCase() === 'identity') return;
-  const message = `send the body without Content-Encoding, not "${brief(encoding)}"`;
-  throw new AppError('unsupported_media_type', message);
-}
-
-function requireType(context: Context, types: readonly string[], wanted: string): string {
-  const { 'content-type': given = '', 'content-length': length } = context.req.headers;
-  // What clients send most often, with a body, needs no parsing.
-  if (given === JSON_TYPE && length !== undefined && types.includes(given)) return given;
+  if (encoding !== '' && encoding.toLowerCase() !== 'identity') {
+    const message = `send the body without Content-Encoding, not "${truncate(encoding)}"`;
+    throw new AppError('unsupported_media_type', message);
+  }
   const type = context.is([...types]);
   if (type) return type;
-  const instead = type === null ? '; there is no body' : given && `, not "${brief(given)}"`;
+  const given = context.get('content-type');
+  const instead = type === null ? '; there is no body' : given && `, not "${truncate(given)}"`;
   throw new AppError('unsupported_media_type', `send ${wanted}${instead}`);
 }
 
-/** The beginning of what a client sent, for a message to that client. */
-export function brief(text: string): string {
-  return text.length <= SHOWN.characters ? text : `${text.slice(0, SHOWN.characters)}…`;
-}
-
-function whereBroken(text: string): string {
-  const parsed = text.length > EXPLAINED_CHARS ? undefined : parseLocatedJson(text);
-  const fault = parsed?.ok === false ? parsed.faults[0] : undefined;
-  if (!fault) return '';
-  return ` (at character ${fault.offset + 1}): ${fault.message.replace(/^not JSON: /, '')}`;
-}
-
-async function readBytes(context: Context, maxBytes: number): Promise<Buffer> {
+/** Reads a body. Its bytes count as they arrive, so that announcing a body takes nothing from others. */
+async function readBytes(context: RequestContext, { limits, bytes }: BodyDeps): Promise<Buffer> {
+  const { req } = context;
+  const max = limits.maxBodyBytes;
+  const announced = Number(context.get('content-length') || Number.POSITIVE_INFINITY);
+  const take = bytes.lease(context);
   try {
-    return await rawBody(context.req, { length: context.get('content-length') || null, limit: maxBytes });
-  } catch (cause) {
-    const type = cause instanceof Error && 'type' in cause ? cause.type : undefined;
-    const tooLarge = type === 'entity.too.large';
-    // The rest of a body is let run through, lest closing before it has come resets the connection and the client
-    // never sees the answer; but not of one that may have no end.
-    const announced = Number(context.get('content-length') || Number.POSITIVE_INFINITY);
-    if (!tooLarge || announced > DRAINED * maxBytes) context.set('Connection', 'close');
-    if (tooLarge) {
-      throw new AppError('body_too_large', `the body may have ${maxBytes} bytes at most (MAX_BODY_BYTES)`, {
-        cause,
-      });
-    }
-    throw new AppError('bad_request', `the body did not arrive whole: ${messageOf(cause)}`, { cause });
+    return await new Promise<Buffer>((resolve, reject) => {
+      const pieces: Buffer[] = [];
+      let size = 0;
+      const onData = (piece: Buffer): void => {
+        size += piece.length;
+        pieces.push(piece);
+        try {
+          if (size > max) throw tooLarge(max);
+          take(piece.length);
+        } catch (error) {
+          reject(error);
+        }
+      };
+      if (announced > max && announced !== Number.POSITIVE_INFINITY) return reject(tooLarge(max));
+      req.on('data', onData);
+      req.once('end', () =>
+        resolve(pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces, size)),
+      );
+      req.once('error', (cause) => reject(incomplete(cause)));
+      req.once('close', () => reject(incomplete('the connection was closed')));
+    });
+  } catch (error) {
+    // The rest is read and dropped: closing before it has come resets the connection, and the client never sees the
+    // answer. Not so a body that may have no end.
+    req.removeAllListeners('data').resume();
+    if (!req.complete && announced > DRAINED * max) context.set('Connection', 'close');
+    throw error;
   }
+}
+
+function tooLarge(max: number): AppError {
+  return new AppError('body_too_large', `the body may have ${max} bytes at most (MAX_BODY_BYTES)`);
+}
+
+function incomplete(cause: unknown): AppError {
+  return new AppError('bad_request', `the body is incomplete: ${messageOf(cause)}`, { cause });
 }
 
 function decode(bytes: Buffer): string {
@@ -138,10 +137,55 @@ function decode(bytes: Buffer): string {
 
 function validationError(error: z.ZodError): AppError {
   const issues = issuesOf(error)
-    .slice(0, SHOWN.issues)
-    .map(({ path, message }) => ({ path: brief(path), message: brief(message) }));
+    .slice(0, SHOWN_ISSUES)
+    .map(({ path, message }) => ({ path: truncate(path), message: truncate(message) }));
   const [first] = issues;
   const where = first?.path ? `${first.path}: ` : '';
   const more = error.issues.length > 1 ? ` (and ${error.issues.length - 1} more)` : '';
   return new AppError('validation_failed', `${where}${first?.message}${more}`, { issues });
+}
+
+const QUOTE = 0x22;
+const COLON = 0x3a;
+const COMMA = 0x2c;
+const BACKSLASH = 0x5c;
+const SQUARE = { open: 0x5b, close: 0x5d } as const;
+const CURLY = { open: 0x7b, close: 0x7d } as const;
+
+/**
+ * Counts brackets, colons and commas outside of strings, without parsing; what is not JSON passes.
+ * @throws AppError `bad_request` when it nests too deeply or has too many keys or items
+ */
+export function checkShape(bytes: Uint8Array): void {
+  let depth = 0;
+  let keys = 0;
+  let items = 0;
+  for (let at = 0; at < bytes.length; at += 1) {
+    const byte = bytes[at];
+    if (byte === QUOTE) at = endOfString(bytes, at);
+    else if (byte === COLON) keys += 1;
+    else if (byte === COMMA) items += 1;
+    else if (byte === SQUARE.open || byte === CURLY.open) depth += 1;
+    else if (byte === SQUARE.close || byte === CURLY.close) depth -= 1;
+    else continue;
+    if (depth > JSON_LIMITS.depth) {
+      throw new AppError('bad_request', `the body is nested deeper than ${JSON_LIMITS.depth} levels`);
+    }
+    if (items > JSON_LIMITS.items) {
+      throw new AppError('bad_request', `the body has more than ${JSON_LIMITS.items} items`);
+    }
+    if (keys > JSON_LIMITS.keys) {
+      throw new AppError('bad_request', `the body has more than ${JSON_LIMITS.keys} keys`);
+    }
+  }
+}
+
+/** Where the string that opens at `start` closes, or the end of the bytes. */
+function endOfString(bytes: Uint8Array, start: number): number {
+  for (let quote = bytes.indexOf(QUOTE, start + 1); quote !== -1; quote = bytes.indexOf(QUOTE, quote + 1)) {
+    let escapes = 0;
+    while (bytes[quote - 1 - escapes] === BACKSLASH) escapes += 1;
+    if (escapes % 2 === 0) return quote;
+  }
+  return bytes.length;
 }

@@ -1,10 +1,19 @@
-import type Router from '@koa/router';
-import type { createDocument } from 'zod-openapi';
-import type { EmbeddingModel } from '../api/embedding-model.js';
+import * as z from 'zod';
+import type {
+  createDocument,
+  ZodOpenApiOperationObject,
+  ZodOpenApiPathsObject,
+  ZodOpenApiRequestBodyObject,
+  ZodOpenApiResponseObject,
+} from 'zod-openapi';
+import { type EmbeddingModel, openAiError, teiError } from '../api/embeddings.js';
 import type { RequestLimits } from '../api/limits.js';
+import { problemSchema } from '../api/problem.js';
 import type { RateLimit } from '../config/parsers.js';
+import type { Endpoint } from './endpoint.js';
+import type { Dialect } from './errors.js';
 
-/** What the contract depends on besides the code. */
+/** Settings and model that the contract names. */
 export interface ContractSettings extends RequestLimits {
   readonly version: string;
   readonly model: EmbeddingModel;
@@ -13,22 +22,99 @@ export interface ContractSettings extends RequestLimits {
   readonly maxConnections: number;
   readonly maxHeaders: number;
   readonly rateLimit: RateLimit | undefined;
-  /** Whether every request but the open ones wants a key. */
+  /** Whether every endpoint but the open ones wants a key. */
   readonly keyRequired: boolean;
+}
+
+/** Groups of operations, in the order in which people read them. */
+const TAGS = [
+  { name: 'Classification', description: 'Where should a text go?' },
+  {
+    name: 'Embeddings',
+    description: "Vectors, in the words of OpenAI's API and of Text Embeddings Inference",
+  },
+  { name: 'Routes', description: 'What texts are told apart by, and changing it while serving' },
+  { name: 'Health', description: 'For platforms, monitors and people' },
+  { name: 'Cache', description: 'The verified model on its volume' },
+  { name: 'Model files', description: 'One download feeds a fleet' },
+  { name: 'Contract', description: 'This document' },
+] as const;
+
+/** One answer, as `zod-openapi` takes it. */
+export type Answer = ZodOpenApiResponseObject;
+
+/** Examples by name. A test sends those that have the same name in request and answer, and compares. */
+export type Examples = Readonly<Record<string, { readonly summary?: string; readonly value: unknown }>>;
+
+/** Headers of every answer. */
+const COMMON_HEADERS = {
+  'X-Request-Id': z.string().meta({
+    description: 'The id of the request in the log: its own `X-Request-Id`, or a new one',
+    header: { id: 'X-Request-Id' },
+  }),
+  'Server-Timing': z.string().meta({
+    description: 'Where the time went, in milliseconds',
+    header: { id: 'Server-Timing' },
+  }),
+};
+
+const RETRY_AFTER = z
+  .string()
+  .regex(/^\d+$/)
+  .meta({ description: 'Seconds to wait before another try', header: { id: 'Retry-After' } });
+
+/** Errors by status. */
+const PROBLEMS = {
+  400: ['BadRequest', 'The body is not JSON, not UTF-8 or did not arrive whole'],
+  401: ['Unauthorized', 'A key is wanted: `Authorization: Bearer …`'],
+  403: ['Forbidden', 'This wants one of `ADMIN_KEYS`'],
+  404: ['NotFound', 'There is no such thing'],
+  412: ['PreconditionFailed', 'The routes have changed meanwhile; `detail` has their digest now'],
+  413: ['BodyTooLarge', 'The body is larger than `MAX_BODY_BYTES`'],
+  415: ['UnsupportedMediaType', 'The body is of another media type, or compressed'],
+  416: ['RangeNotSatisfiable', 'It has no such part; `Content-Range` has its size'],
+  424: ['InferenceFailed', 'The text could not be embedded'],
+  422: ['ValidationFailed', 'A field is wrong; `errors` names each'],
+  428: ['PreconditionRequired', 'Changes want `If-Match` with the ETag that they were made from'],
+  429: ['RateLimited', 'More requests than `RATE_LIMIT` allows'],
+  500: ['InternalError', 'A fault of the daemon; the log has the details under the id'],
+  503: ['Unavailable', 'Not ready, overloaded, or shutting down: worth another try'],
+} as const;
+
+/** A status with which an operation may refuse. */
+type ProblemStatus = keyof typeof PROBLEMS;
+
+/** An endpoint as the contract describes it. */
+export interface Operation {
+  /** Its name in generated clients. */
+  readonly id: string;
+  readonly tag: (typeof TAGS)[number]['name'];
+  readonly summary: string;
+  readonly description?: string;
+  readonly params?: ZodOpenApiOperationObject['requestParams'];
+  readonly body?: ZodOpenApiRequestBodyObject;
+  /** Successful answers by status. */
+  readonly answers: Readonly<Record<number, Answer>>;
+  /** Statuses of its errors, besides those that its access brings along. */
+  readonly problems?: readonly ProblemStatus[];
 }
 
 /** An OpenAPI 3.1 document. */
 export type ContractDocument = ReturnType<typeof createDocument>;
 
-/**
- * The OpenAPI document of this daemon, under its limits. What makes it is loaded only now: nobody should wait for
- * it at boot.
- */
-export async function openapiDocument(settings: ContractSettings): Promise<ContractDocument> {
-  const [library, { contractPaths, TAGS }] = await Promise.all([
-    import('zod-openapi'),
-    import('../api/contract.js'),
-  ]);
+/** Makes the OpenAPI document of a daemon with these settings. Its library is loaded only now: boot does without. */
+export async function openapiDocument<Ports>(
+  settings: ContractSettings,
+  endpoints: readonly Endpoint<Ports>[],
+): Promise<ContractDocument> {
+  const library = await import('zod-openapi');
+  const paths: ZodOpenApiPathsObject = {};
+  for (const endpoint of endpoints) {
+    if (!endpoint.operation) continue;
+    const path = endpoint.path.replaceAll('+}', '}');
+    const method = endpoint.method.toLowerCase() as Lowercase<typeof endpoint.method>;
+    paths[path] = { ...paths[path], [method]: describeEndpoint(endpoint, endpoint.operation) };
+  }
   const { version, keyRequired } = settings;
   return library.createDocument(
     {
@@ -41,7 +127,7 @@ export async function openapiDocument(settings: ContractSettings): Promise<Contr
       },
       tags: [...TAGS],
       security: [...(keyRequired ? [] : [{}]), { bearer: [] }],
-      paths: contractPaths(settings, settings.model),
+      paths,
       components: {
         securitySchemes: {
           bearer: {
@@ -77,12 +163,88 @@ ${maxConnections} connections may be open (\`MAX_CONNECTIONS\`), and a request m
 carry \`RateLimit\` and \`RateLimit-Policy\`, and whoever crosses it gets 429 with \`Retry-After\`.`;
 }
 
-/** `GET /openapi.json`: made when it is first asked for. */
-export function openapiRoutes(router: Router, settings: ContractSettings): void {
-  let text: Promise<string> | undefined;
-  router.get('/openapi.json', async (context) => {
-    text ??= openapiDocument(settings).then((document) => `${JSON.stringify(document, null, 2)}\n`);
-    context.type = 'application/json';
-    context.body = await text;
-  });
+function describeEndpoint<Ports>(
+  { access, dialect = 'problem' }: Endpoint<Ports>,
+  { id, tag, summary, description, params, body, answers, problems = [] }: Operation,
+): ZodOpenApiOperationObject {
+  const refusals = {
+    open: [500],
+    key: [401, 429, 500, 503],
+    admin: [401, 403, 429, 500, 503],
+  } as const;
+  const statuses = [...new Set([...problems, ...refusals[access]])].filter((status) => !answers[status]);
+  return {
+    operationId: id,
+    tags: [tag],
+    summary,
+    ...(description !== undefined && { description }),
+    ...(access !== 'key' && { security: access === 'open' ? [] : [{ bearer: [] }] }),
+    ...(params && { requestParams: params }),
+    ...(body && { requestBody: body }),
+    responses: {
+      ...Object.fromEntries(Object.entries(answers).map(([status, answer]) => [status, withHeaders(answer)])),
+      ...Object.fromEntries(statuses.map((status) => [status, problemAnswer(status, dialect)])),
+    },
+  };
+}
+
+/** An answer with a JSON body. */
+export function json(
+  description: string,
+  schema: z.ZodType,
+  { examples, headers }: { readonly examples?: Examples; readonly headers?: z.ZodRawShape } = {},
+): Answer {
+  return {
+    description,
+    ...(headers && { headers: z.object(headers) }),
+    content: { 'application/json': { schema, ...(examples && { examples: { ...examples } }) } },
+  };
+}
+
+/** A required request body with JSON, or the same in another notation. */
+export function jsonBody(
+  schema: z.ZodType,
+  examples?: Examples,
+  types: readonly string[] = ['application/json'],
+): ZodOpenApiRequestBodyObject {
+  const media = { schema, ...(examples && { examples: { ...examples } }) };
+  return { required: true, content: Object.fromEntries(types.map((type) => [type, media])) };
+}
+
+function withHeaders(answer: Answer): Answer {
+  const own = answer.headers instanceof z.ZodObject ? answer.headers.shape : {};
+  return { ...answer, headers: z.object({ ...COMMON_HEADERS, ...own }) };
+}
+
+const ERRORS: Readonly<
+  Record<Dialect, { readonly prefix: string; readonly type: string; readonly schema: z.ZodType }>
+> = {
+  problem: { prefix: '', type: 'application/problem+json', schema: problemSchema },
+  openai: { prefix: 'OpenAI', type: 'application/json', schema: openAiError },
+  tei: { prefix: 'TEI', type: 'application/json', schema: teiError },
+};
+
+const problemAnswers = new Map<string, Answer>();
+
+/** Returns the same object each time, so that the document holds it once. */
+function problemAnswer(status: ProblemStatus, dialect: Dialect): Answer {
+  const [name, description] = PROBLEMS[status];
+  const { prefix, type, schema } = ERRORS[dialect];
+  const id = prefix + name;
+  let answer = problemAnswers.get(id);
+  if (!answer) {
+    answer = {
+      id,
+      description,
+      headers: z.object({
+        ...COMMON_HEADERS,
+        ...((status === 429 || status === 503) && { 'Retry-After': RETRY_AFTER }),
+        ...(status === 416 && { 'Content-Range': z.string() }),
+        ...(status === 401 && { 'WWW-Authenticate': z.string() }),
+      }),
+      content: { [type]: { schema } },
+    };
+    problemAnswers.set(id, answer);
+  }
+  return answer;
 }

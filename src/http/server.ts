@@ -1,18 +1,22 @@
+import { randomUUID } from 'node:crypto';
 import {
   createServer,
   type IncomingMessage,
   type RequestListener,
   type Server,
   type ServerResponse,
+  STATUS_CODES,
 } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { AppError, errnoOf, messageOf } from '../shared/errors.js';
-import { parserFault, type Refusal, refuse } from './refusal.js';
+import type { Log } from '../shared/log.js';
+import type { RequestMetrics } from '../telemetry/ports.js';
+import { problemOf } from './errors.js';
 
 /** Bounds on connections; times in milliseconds. */
 export interface ConnectionLimits {
-  /** Open at once; further ones are closed at once. */
+  /** Open at once; further ones are closed immediately. */
   readonly maxConnections: number;
   /** Size of a request's line and headers, in bytes. */
   readonly maxHeaderBytes: number;
@@ -22,34 +26,33 @@ export interface ConnectionLimits {
   readonly bodyTimeoutMs: number;
   /** Between two requests. */
   readonly keepAliveMs: number;
-  /** In which a client that gets an answer takes none of it. */
+  /** How long a client may read nothing of an answer that is being sent. */
   readonly sendTimeoutMs: number;
 }
 
-/** Node looks for late connections this often; its own default of 30 s would be the real limit. */
+/** Where connections and requests are recorded that never reach the application. */
+export interface ServerDeps {
+  readonly metrics: Pick<RequestMetrics, 'began' | 'answered' | 'refused'>;
+  readonly log: Log;
+}
+
+/** Interval in ms at which Node looks for late connections; its own default of 30 s would be the real limit. */
 const CHECK_INTERVAL_MS = 500;
 
 /**
- * Connections that the kernel keeps for us until we look; it keeps as many as its own bound allows. One that it drops
- * instead is tried again by its client after a second, and Node's 511 come together while other work holds this thread.
+ * Connections that the kernel keeps until they are accepted; it keeps as many as its own bound allows. One that it drops
+ * instead is tried again by its client after a second, and Node's 511 arrive together while other work holds this thread.
  */
 const BACKLOG = 4_096;
 
-/**
- * Requests of one connection whose answers may be open at once. Two thousand fit into one read, and their answers would
- * all wait in memory for a client that does not take them.
- */
+/** Requests of one connection that may be open. Two thousand fit into one read, and all answers would wait in memory. */
 const MAX_PIPELINED = 32;
 
-/** Those of them that are worked on at once: answers leave in their order, so that a later one would only wait. */
-const PIPELINED_AT_ONCE = 4;
+/** How long a refused client may still send before its connection is cut, in ms. */
+const LINGER_MS = 500;
 
-/** Told of what never came to be a request of the application. */
-export interface ServerEvents {
-  onRefusal(refusal: Refusal): void;
-  /** There were as many connections as may be open. */
-  onFull(): void;
-}
+/** Interval in ms at which a full server logs that it is. */
+const FULL_EVERY_MS = 10_000;
 
 /** A listening HTTP server. */
 export interface HttpServer {
@@ -62,16 +65,16 @@ export interface HttpServer {
 
 /**
  * Listens. Without a host it takes `::` (IPv6 and IPv4 in one), or `0.0.0.0` where the machine has no IPv6.
- * @throws AppError `config_invalid` when the address is taken, forbidden or not of this machine
+ * @throws AppError `config_invalid` when the address is in use, forbidden or not one of this machine
  */
 export async function listen(
   answer: RequestListener,
   port: number,
   host: string | undefined,
   limits: ConnectionLimits,
-  events: ServerEvents,
+  deps: ServerDeps,
 ): Promise<HttpServer> {
-  const server = boundedServer(answer, limits, events);
+  const server = createBoundedServer(answer, limits, deps);
   try {
     await bind(server, port, host ?? '::').catch((error: unknown) => {
       const errno = errnoOf(error);
@@ -87,154 +90,143 @@ export async function listen(
   return { url: `http://${shown}:${actual}`, port: actual, close: (graceMs) => close(server, graceMs) };
 }
 
-function boundedServer(answer: RequestListener, limits: ConnectionLimits, events: ServerEvents): Server {
+function createBoundedServer(answer: RequestListener, limits: ConnectionLimits, deps: ServerDeps): Server {
   const server = createServer({
     maxHeaderSize: limits.maxHeaderBytes,
     headersTimeout: limits.headersTimeoutMs,
     requestTimeout: limits.headersTimeoutMs + limits.bodyTimeoutMs,
     keepAliveTimeout: limits.keepAliveMs,
     connectionsCheckingInterval: CHECK_INTERVAL_MS,
-    // Node would refuse it without a word; the application does so in its own form.
+    // Node would refuse it without an answer; the application does so in its own form.
     requireHostHeader: false,
   });
   // None is dropped silently: their size is bounded, and the application counts them.
   server.maxHeadersCount = 0;
   server.maxConnections = limits.maxConnections;
-  server.on('drop', () => events.onFull());
+  server.on('drop', warnWhenFull(deps));
 
-  const pipelines = new WeakMap<Duplex, Pipeline>();
-  const onRequest: RequestListener = (request, response) => {
-    const { socket } = request;
-    let pipeline = pipelines.get(socket);
-    if (!pipeline) {
-      pipeline = new Pipeline();
-      pipelines.set(socket, pipeline);
-      socket.once('close', () => pipelines.get(socket)?.end());
+  /** Responses of each connection that are not finished, in the order of their requests. */
+  const open = new WeakMap<Duplex, Set<ServerResponse>>();
+  const openOn = (socket: Duplex): Set<ServerResponse> => {
+    let responses = open.get(socket);
+    if (!responses) {
+      responses = new Set();
+      open.set(socket, responses);
+      socket.once('close', () => endAll(openOn(socket)));
     }
-    if (pipeline.size === MAX_PIPELINED) socket.destroy();
-    else pipeline.take(request, response, () => answer(request, response));
+    return responses;
+  };
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    const { socket } = request;
+    const responses = openOn(socket);
+    // Node parses on to the end of what it has read, also after the connection was cut.
+    if (socket.destroyed || responses.size >= MAX_PIPELINED) {
+      socket.destroy();
+      return;
+    }
+    responses.add(response);
+    response.once('close', () => responses.delete(response));
+    // What is written after the connection has ended goes nowhere.
+    response.on('error', () => undefined);
+    answer(request, response);
   };
   server.on('request', onRequest).on('checkExpectation', onRequest);
-  server.on('connection', stopParsingWhenCut);
   // Node sets this time anew with each request, and `keepAliveMs` in its place between two.
   server.setTimeout(limits.sendTimeoutMs, (socket) => {
-    const pipeline = pipelines.get(socket);
-    const idle = pipeline?.size === 0;
+    const responses = open.get(socket);
     // A client that stops reading its answer is cut off. While there is nothing to read, it may wait.
-    if (idle || (pipeline && socket.writableLength > 0)) socket.destroy();
+    if (responses && (responses.size === 0 || socket.writableLength > 0)) socket.destroy();
     else socket.setTimeout(limits.sendTimeoutMs);
   });
   server.on('clientError', (error, socket) => {
     if (socket.writableEnded) return;
     const fault = parserFault(error);
-    const pipeline = pipelines.get(socket);
-    const say = (): void => {
-      // In the middle of an answer, another one would be taken for a part of it.
-      if (!fault || pipeline?.begun || !socket.writable) socket.destroy();
-      else events.onRefusal(refuse(socket, fault, errnoOf(error) ?? ''));
+    const answerFault = (): void => {
+      // Within a response that has begun, another one would be taken for a part of it.
+      const begun = [...openOn(socket)].some(
+        ({ headersSent, writableFinished }) => headersSent && !writableFinished,
+      );
+      if (!fault || begun || !socket.writable) socket.destroy();
+      else refuse(socket, fault, errnoOf(error) ?? '', deps);
     };
-    // Said sooner, it would be taken for the answer to a request before this one.
-    if (fault && pipeline) pipeline.afterWhole(say);
-    else say();
+    // Sent before the responses to earlier requests, it would be taken for one of them.
+    const earlier = [...openOn(socket)].findLast(({ req }) => req.complete);
+    if (fault && earlier) earlier.once('close', answerFault);
+    else answerFault();
   });
   server.on('connect', (_, socket: Duplex) => {
     socket.on('error', () => undefined);
-    events.onRefusal(refuse(socket, new AppError('bad_request', 'this is no proxy'), 'CONNECT'));
+    refuse(socket, new AppError('bad_request', 'CONNECT is not supported'), 'CONNECT', deps);
   });
   return server;
 }
 
-/** The requests of a connection that are not answered yet, in their order. */
-class Pipeline {
-  readonly #open = new Map<ServerResponse, IncomingMessage>();
-  readonly #waiting = new Set<() => void>();
-  #afterWhole: (() => void) | undefined;
-
-  get size(): number {
-    return this.#open.size;
-  }
-
-  /** Whether a part of an answer has been sent, and not yet all of it. */
-  get begun(): boolean {
-    return [...this.#open.keys()].some(
-      ({ headersSent, writableFinished }) => headersSent && !writableFinished,
-    );
-  }
-
-  /** Answers a request, at once or after those before it; its time begins with its turn. */
-  take(request: IncomingMessage, response: ServerResponse, answer: () => void): void {
-    const { socket } = request;
-    this.#open.set(response, request);
-    // What is written to a response after its connection has ended goes nowhere.
-    response.on('error', () => undefined);
-    response.on('close', () => {
-      this.#open.delete(response);
-      // On a connection that has ended nobody wants the others.
-      if (!response.writableFinished || socket.writableEnded) this.#waiting.clear();
-      this.#begin(this.#waiting.values().next().value);
-      if (!this.#afterWhole || this.#hasWhole) return;
-      this.#afterWhole();
-      this.#afterWhole = undefined;
-    });
-    if (this.#open.size <= PIPELINED_AT_ONCE) {
-      answer();
-      return;
-    }
-    this.#waiting.add(answer);
-    // Once all that came with it has been parsed, it is known whether the body has. While nobody reads one that is still
-    // to come, nothing more comes, and it would be late. There is one such request at most, the last.
-    setImmediate(() => {
-      if (!request.complete) this.#begin(answer);
-    });
-  }
-
-  /**
-   * Ends every request of a closed connection. Node tells only the response that is being sent; those behind it have no
-   * socket yet, would never learn of it, and would keep what they hold.
-   */
-  end(): void {
-    this.#waiting.clear();
-    for (const response of [...this.#open.keys()]) {
-      const told = response.socket !== null;
-      response.destroy();
-      if (!told) response.emit('close');
-    }
-  }
-
-  #begin(answer: (() => void) | undefined): void {
-    if (answer && this.#waiting.delete(answer)) answer();
-  }
-
-  /** Calls back when no request is left that had come whole: at once, or when they are answered. */
-  afterWhole(callback: () => void): void {
-    if (this.#hasWhole) this.#afterWhole ??= callback;
-    else callback();
-  }
-
-  get #hasWhole(): boolean {
-    for (const { complete } of this.#open.values()) if (complete) return true;
-    return false;
-  }
-}
-
-/** A part of Node's parser that its documentation leaves out. */
-interface Parser {
-  /** Called with the headers of each request; see {@link UPGRADE}. */
-  onIncoming?: (...args: unknown[]) => number;
-}
-
-/** Answered to a parser, this means that what follows is no HTTP, and the parser stops there. */
-const UPGRADE = 2;
-
 /**
- * Lets the parser of a connection stop where the connection is cut. It would go on to the end of what was read at once,
- * two thousand requests of 30 µs each. Where Node's parser has changed, that is what happens again.
+ * Ends the responses of a closed connection. Node tells only the one that is being sent; those behind it have no socket yet,
+ * would never learn of it, and would keep what they hold.
  */
-function stopParsingWhenCut(socket: Duplex & { readonly parser?: Parser | null }): void {
-  const { parser } = socket;
-  const { onIncoming } = parser ?? {};
-  if (!parser || !onIncoming) return;
-  parser.onIncoming = (...args) => (socket.destroyed ? UPGRADE : onIncoming.apply(parser, args));
+function endAll(responses: ReadonlySet<ServerResponse>): void {
+  for (const response of [...responses]) {
+    const told = response.socket !== null;
+    response.destroy();
+    if (!told) response.emit('close');
+  }
+}
+
+function warnWhenFull({ metrics, log }: ServerDeps): () => void {
+  let closed = 0;
+  let loggedAt = Number.NEGATIVE_INFINITY;
+  return () => {
+    metrics.refused('connections');
+    closed += 1;
+    if (performance.now() - loggedAt < FULL_EVERY_MS) return;
+    loggedAt = performance.now();
+    log.warn({ closed, gate: 'connections' }, 'MAX_CONNECTIONS reached; new connections are closed');
+    closed = 0;
+  };
+}
+
+/** Returns the error of a client whose request Node's parser or clock gave up; `undefined` where the connection broke. */
+function parserFault(error: Error): AppError | undefined {
+  const reason = errnoOf(error) ?? '';
+  if (reason === 'HPE_HEADER_OVERFLOW') {
+    return new AppError('headers_too_large', 'the request line and the headers are too long');
+  }
+  if (reason === 'ERR_HTTP_REQUEST_TIMEOUT') {
+    return new AppError('request_timeout', 'the request did not arrive in time');
+  }
+  if (reason === 'HPE_CHUNK_EXTENSIONS_OVERFLOW') {
+    return new AppError('body_too_large', 'the chunk extensions are too long');
+  }
+  if (!reason.startsWith('HPE_')) return undefined;
+  return new AppError('bad_request', 'the request is not well-formed HTTP/1.1');
+}
+
+/** Writes a problem document straight to a connection, and closes it. */
+function refuse(socket: Duplex, error: AppError, reason: string, { metrics, log }: ServerDeps): void {
+  const requestId = randomUUID();
+  const problem = problemOf(error, requestId);
+  const { status, code } = problem;
+  const body = JSON.stringify(problem);
+  socket.end(
+    [
+      `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Refused'}`,
+      'Content-Type: application/problem+json',
+      `Content-Length: ${Buffer.byteLength(body)}`,
+      'Cache-Control: no-store',
+      'X-Content-Type-Options: nosniff',
+      `X-Request-Id: ${requestId}`,
+      `Date: ${new Date().toUTCString()}`,
+      'Connection: close',
+      '',
+      body,
+    ].join('\r\n'),
+  );
+  // Closed at once, what the client still sends would be answered by a reset that overtakes the document.
+  setTimeout(() => socket.destroy(), LINGER_MS).unref();
+  metrics.began();
+  metrics.answered('-', 'unreadable', status, 0);
+  log.info({ request_id: requestId, status, code, reason }, 'request refused');
 }
 
 function bind(server: Server, port: number, host: string): Promise<void> {

@@ -1,5 +1,5 @@
+import type { HealthReport } from '../api/health.js';
 import type { CacheEvent, FileState } from '../cache/cache-state.js';
-import type { HealthReport } from '../http/health.js';
 import type { LintReport } from '../lint/lint.js';
 
 export type { Finding } from '../lint/finding.js';

@@ -1,12 +1,12 @@
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import type { HealthReport } from '../api/health.js';
 import type { Parts } from '../daemon/report.js';
-import type { HealthReport } from '../http/health.js';
-import type { MetricsPort } from '../http/metrics.js';
 import type { EmbeddingCacheStatus } from '../inference/embedding-cache.js';
 import { cacheMetrics } from './metrics/cache.js';
 import { embeddingCacheMetrics } from './metrics/embedding-cache.js';
 import { inferenceMetrics, type ObserveEmbedding } from './metrics/inference.js';
 import { requestMetrics } from './metrics/requests.js';
+import type { MetricsPort } from './ports.js';
 
 /** What the metrics are made of. */
 export interface MetricsOptions {

@@ -13,8 +13,8 @@ import {
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
 import { detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
 import { BasicTracerProvider, BatchSpanProcessor } from '@opentelemetry/sdk-trace-base';
-import type { BegunRequest, RequestSpan } from '../http/tracing.js';
 import type { Log } from '../shared/log.js';
+import type { BegunRequest, RequestSpan } from './ports.js';
 import type { Tracing } from './tracing.js';
 
 /** A trouble of the exporter is logged again after this long, in milliseconds. */

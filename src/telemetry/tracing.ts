@@ -1,6 +1,6 @@
 import type { Config } from '../config/config.js';
-import type { TracingPort } from '../http/tracing.js';
 import type { Log } from '../shared/log.js';
+import type { TracingPort } from './ports.js';
 
 /** Spans on their way out of the process. */
 export interface Tracing extends TracingPort {

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { ProblemBody } from '../../src/api/problem.js';
-import { networkOf } from '../../src/http/client-address.js';
+import { networkOf } from '../../src/http/auth.js';
 import { run } from '../commands/program.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { suiteEnd } from '../support/suite.js';

@@ -5,6 +5,8 @@ import Koa from 'koa';
 import { beforeAll, describe, expect, it } from 'vitest';
 import * as z from 'zod';
 import { JSON_TYPES, readJson, readText } from '../../src/http/body.js';
+import { ByteBudget } from '../../src/http/gates.js';
+import type { RequestState } from '../../src/http/request.js';
 import { AppError } from '../../src/shared/errors.js';
 import { listen } from '../support/listen.js';
 import { suiteEnd } from '../support/suite.js';
@@ -13,13 +15,15 @@ const atEnd = suiteEnd();
 let server: Server;
 
 beforeAll(async () => {
-  const app = new Koa();
+  const deps = { limits: { maxBodyBytes: 100 }, bytes: new ByteBudget(100) };
+  const app = new Koa<RequestState>();
   app.use(async (context) => {
+    context.state.client = 'a client';
     try {
       context.body =
         context.path === '/json'
-          ? await readJson(context, z.strictObject({ text: z.string() }), 100)
-          : await readText(context, [...JSON_TYPES, 'application/yaml', '+yaml'], 'JSON or YAML', 100);
+          ? await readJson(context, z.strictObject({ text: z.string() }), deps)
+          : await readText(context, [...JSON_TYPES, 'application/yaml', '+yaml'], 'JSON or YAML', deps);
     } catch (error) {
       if (!(error instanceof AppError)) throw error;
       context.body = { code: error.code, message: error.message };

@@ -1,7 +1,14 @@
 import OpenAI from 'openai';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { embeddingResponse, modelList, modelObject, openAiError } from '../../src/api/openai.js';
-import { embedResponse, infoResponse, teiError } from '../../src/api/tei.js';
+import {
+  embeddingResponse,
+  embedResponse,
+  infoResponse,
+  modelList,
+  modelObject,
+  openAiError,
+  teiError,
+} from '../../src/api/embeddings.js';
 import { type Collector, startCollector } from '../support/collector.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';

@@ -99,8 +99,9 @@ describe('a client that floods', () => {
       return { key: GREEDY, body: JSON.stringify({ text: `one more ${texts}` }), headers: { origin } };
     });
     expect(usual.headers.get('access-control-allow-origin')).toBe(origin);
-    const names = [...usual.headers.keys()].filter((name) => !/^(access-control-|vary$)/.test(name));
-    expect([...early.headers.keys()].sort()).toEqual(names.sort());
+    const names = ({ headers }: Response) =>
+      [...headers.keys()].filter((name) => !name.startsWith('access-control-')).sort();
+    expect(names(early)).toEqual(names(usual));
   });
 
   it('is told so in the words of the API that it speaks', async () => {

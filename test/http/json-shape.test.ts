@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { checkShape, JSON_LIMITS } from '../../src/http/json-shape.js';
+import { checkShape, JSON_LIMITS } from '../../src/http/body.js';
 
 function accepted(text: string): boolean {
   try {

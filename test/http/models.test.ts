@@ -3,17 +3,18 @@ import { appendFile, chmod, readdir, readlink, rename, rm, writeFile } from 'nod
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import Router from '@koa/router';
 import Koa from 'koa';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { blobPath, type Layout, layoutOf } from '../../src/cache/layout.js';
-import { type Manifest, parseManifest } from '../../src/cache/manifest.js';
+import { type Manifest, type PinnedFile, parseManifest } from '../../src/cache/manifest.js';
 import { BlobOpener } from '../../src/cache/open-blob.js';
 import { createMirrorSource } from '../../src/cache/sources/index.js';
 import { ContentStore } from '../../src/cache/store.js';
 import { readConfig } from '../../src/config/config.js';
-import { sendError } from '../../src/http/error-format.js';
-import { modelRoutes } from '../../src/http/models.js';
+import { EndpointTable } from '../../src/http/endpoint.js';
+import { modelEndpoints } from '../../src/http/endpoints/models.js';
+import { sendError } from '../../src/http/errors.js';
+import type { RequestState } from '../../src/http/request.js';
 import { listen } from '../../src/http/server.js';
 import { AppError } from '../../src/shared/errors.js';
 import { describeSource } from '../cache/sources/contract.js';
@@ -40,21 +41,23 @@ async function serve(
     if (content) await writeFile(blobPath(store.layout, sha256), sliceOf(content, 0, sizeOf(content)));
   }
   const opener = new BlobOpener(store.layout);
-  const app = new Koa();
-  app.use(async (context, next) => {
+  const table = new EndpointTable(modelEndpoints());
+  const models = { manifest: of, open: (file: PinnedFile) => opener.open(file) };
+  const app = new Koa<RequestState>();
+  app.use(async (context) => {
+    Object.assign(context.state, { requestId: 'a request', dialect: 'problem' });
+    const { endpoint, params } = table.match(context.method, context.path);
     try {
-      await next();
+      if (!endpoint) throw new AppError('not_found', 'nothing there');
+      await endpoint.handle(context, { models }, params);
     } catch (error) {
       sendError(context, error instanceof AppError ? error : new AppError('internal', String(error)));
     }
   });
-  const router = new Router();
-  modelRoutes(router, { manifest: of, open: (file) => opener.open(file) });
-  app.use(router.routes());
   app.on('error', () => undefined);
   const server = await listen(app.callback(), 0, '127.0.0.1', readConfig({}), {
-    onRefusal() {},
-    onFull() {},
+    metrics: { began() {}, answered() {}, refused() {} },
+    log: { debug() {}, info() {}, warn() {}, error() {} },
   });
   return { url: server.url, layout: layoutOf(folder), opener, close: () => server.close(0) };
 }

@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { HealthReport } from '../../src/http/health.js';
+import type { HealthReport } from '../../src/api/health.js';
 import type { Decision } from '../../src/scoring/decision.js';
 import { startDaemon } from '../support/daemon.js';
 import { startHub } from '../support/hub-origin.js';

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import type { RequestMetrics } from '../../http/metrics.js';
+import { GATES } from '../../shared/errors.js';
+import type { RequestMetrics } from '../ports.js';
 import { allCountedElsewhere } from './counted-elsewhere.js';
 
 /** Upper bounds of the latency buckets, in seconds. */
@@ -41,15 +42,21 @@ export function requestMetrics(registers: Registry[]): RequestMetrics {
   });
   // Known from the start, so that the first of them is a rise.
   for (const code of ['overloaded', 'timeout', 'worker_failed', 'internal']) errors.inc({ code }, 0);
+  const refusals = new Counter({
+    name: 'ai_router_refused_total',
+    help: 'Requests and connections that were refused because of load, by gate',
+    labelNames: ['gate'],
+    registers,
+  });
+  for (const gate of GATES) refusals.inc({ gate }, 0);
   const texts = new Histogram({
     name: 'ai_router_request_texts',
     help: 'Texts in a request that was answered; the sum is the number of texts',
     buckets: BATCH_BUCKETS,
     registers,
   });
-  const totals = { repeated_requests: 0, tokens: 0, truncated_texts: 0, truncated_tokens: 0 };
+  const totals = { tokens: 0, truncated_texts: 0, truncated_tokens: 0 };
   const helps = {
-    repeated_requests: 'Requests that got the answer of an equal one before them',
     tokens: 'Tokens of the texts of requests, as the model sees them',
     truncated_texts: 'Texts that were longer than the model takes',
     truncated_tokens: 'Tokens that were cut off such texts',
@@ -77,10 +84,11 @@ export function requestMetrics(registers: Registry[]): RequestMetrics {
       open -= 1;
       seconds.observe({ method, route, status: String(status) }, duration);
     },
-    failed: (code) => errors.inc({ code }),
-    repeated() {
-      totals.repeated_requests += 1;
+    failed(code, gate) {
+      errors.inc({ code });
+      if (gate) refusals.inc({ gate });
     },
+    refused: (gate) => refusals.inc({ gate }),
     read(usage) {
       texts.observe(usage.texts);
       totals.tokens += usage.tokens;

@@ -1,0 +1,53 @@
+import {
+  type CacheStatus,
+  cacheStatusSchema,
+  type VerificationReport,
+  verificationReportSchema,
+} from '../../api/cache.js';
+import type { Endpoint } from '../endpoint.js';
+import { json } from '../openapi.js';
+import { sendJson } from '../respond.js';
+
+export interface CachePorts {
+  readonly cache: {
+    status(): Promise<CacheStatus>;
+    /** Runs a full verification, with repair, and resolves with its report. */
+    verify(): Promise<VerificationReport>;
+  };
+}
+
+/** `GET /cache/status` and `POST /cache/verify`. */
+export function cacheEndpoints(): Endpoint<CachePorts>[] {
+  return [
+    {
+      method: 'GET',
+      path: '/cache/status',
+      access: 'key',
+      quiet: true,
+      operation: {
+        id: 'cacheStatus',
+        tag: 'Cache',
+        summary: 'The volume, each file, verifications, quarantine and recent events',
+        answers: { 200: json('How the cache is', cacheStatusSchema) },
+      },
+      async handle(context, { cache }) {
+        context.set('Cache-Control', 'no-store');
+        sendJson(context, await cache.status());
+      },
+    },
+    {
+      method: 'POST',
+      path: '/cache/verify',
+      access: 'admin',
+      operation: {
+        id: 'verifyCache',
+        tag: 'Cache',
+        summary: 'Verifies every file now, and repairs what is not right',
+        answers: { 200: json('What was found and done', verificationReportSchema) },
+      },
+      async handle(context, { cache }) {
+        sendJson(context, await cache.verify());
+      },
+    },
+  ];
+}

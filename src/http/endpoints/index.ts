@@ -1,0 +1,37 @@
+import type { RequestLimits } from '../../api/limits.js';
+import type { MetricsPort } from '../../telemetry/ports.js';
+import type { Endpoint } from '../endpoint.js';
+import type { ContractSettings } from '../openapi.js';
+import { type CachePorts, cacheEndpoints } from './cache.js';
+import { type ClassifyPorts, classifyEndpoints } from './classify.js';
+import { type EmbeddingPorts, embeddingEndpoints } from './embeddings.js';
+import { type HealthPorts, healthEndpoints } from './health.js';
+import { type ModelPorts, modelEndpoints } from './models.js';
+import { type PagePorts, pageEndpoints } from './pages.js';
+import { type RoutePorts, routeEndpoints } from './routes.js';
+
+/** Everything that endpoints are given. */
+export interface Ports
+  extends ClassifyPorts,
+    EmbeddingPorts,
+    RoutePorts,
+    HealthPorts,
+    CachePorts,
+    ModelPorts,
+    PagePorts {
+  readonly limits: RequestLimits;
+  readonly metrics: MetricsPort;
+}
+
+/** Every endpoint of the daemon, in the order of the contract. */
+export function allEndpoints(settings: ContractSettings): Endpoint<Ports>[] {
+  return [
+    ...classifyEndpoints(settings),
+    ...embeddingEndpoints(settings),
+    ...routeEndpoints(),
+    ...healthEndpoints(),
+    ...cacheEndpoints(),
+    ...modelEndpoints(),
+    ...pageEndpoints(settings, () => allEndpoints(settings)),
+  ];
+}

@@ -1,0 +1,167 @@
+import * as z from 'zod';
+import { VIEWER_FOLDER } from '../../config/program-files.js';
+import { AppError } from '../../shared/errors.js';
+import type { Endpoint } from '../endpoint.js';
+import { policyOf } from '../headers.js';
+import { type ContractSettings, openapiDocument } from '../openapi.js';
+import { type RequestContext, truncate } from '../request.js';
+import { isFresh } from '../respond.js';
+import { StaticFiles } from '../static-files.js';
+
+export interface PagePorts {
+  readonly page: StaticFiles;
+}
+
+/** Everything of the page comes from here, and text never becomes markup: trusted types forbid it. */
+const PAGE_POLICY = policyOf({
+  'script-src': "'self'",
+  'style-src': "'self'",
+  'connect-src': "'self'",
+  'img-src': "'self' data:",
+  'require-trusted-types-for': "'script'",
+  'trusted-types': "'none'",
+});
+
+/** The viewer sets styles while it runs and draws with `data:` images. */
+const VIEWER_POLICY = policyOf({
+  'script-src': "'self'",
+  'style-src': "'self' 'unsafe-inline'",
+  'img-src': "'self' data:",
+  'connect-src': "'self'",
+});
+
+/** Files of the viewer's package that are served. */
+const VIEWER_FILES = ['swagger-ui.css', 'swagger-ui-bundle.js'];
+
+const VIEWER = `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>ai-router: HTTP reference</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="docs/swagger-ui.css">
+</head>
+<body>
+<div id="reference"></div>
+<noscript>This page needs JavaScript; the contract itself is at <a href="openapi.json">openapi.json</a>.</noscript>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</body>
+</html>
+`;
+
+/** Addresses are relative, so that the page works behind a proxy that puts a prefix before it. */
+const VIEWER_START = `SwaggerUIBundle({
+  url: 'openapi.json',
+  dom_id: '#reference',
+  deepLinking: true,
+  defaultModelsExpandDepth: 0,
+  displayRequestDuration: true,
+  persistAuthorization: false,
+  validatorUrl: null,
+});
+`;
+
+const HTML = { 'text/html': { schema: z.string() } };
+
+/** The contract, the page for people, and the contract in a viewer that comes from this program alone. */
+export function pageEndpoints<Ports>(
+  settings: ContractSettings,
+  all: () => readonly Endpoint<Ports>[],
+): Endpoint<PagePorts>[] {
+  const common = { method: 'GET', access: 'open' } as const;
+  let contract: Promise<string> | undefined;
+  const viewer = new StaticFiles(VIEWER_FOLDER);
+  return [
+    {
+      ...common,
+      path: '/openapi.json',
+      operation: {
+        id: 'openapi',
+        tag: 'Contract',
+        summary: 'This document',
+        answers: {
+          200: {
+            description: 'An OpenAPI 3.1 document',
+            content: { 'application/json': { schema: z.looseObject({ openapi: z.string() }) } },
+          },
+        },
+      },
+      async handle(context) {
+        contract ??= openapiDocument(settings, all()).then(
+          (document) => `${JSON.stringify(document, null, 2)}\n`,
+        );
+        context.type = 'application/json';
+        context.body = await contract;
+      },
+    },
+    {
+      ...common,
+      path: '/',
+      operation: {
+        id: 'page',
+        tag: 'Contract',
+        summary: 'A page for people: state, cache, traffic, and a box to try a text',
+        answers: { 200: { description: 'The page', content: HTML } },
+      },
+      handle(context, { page }) {
+        context.set('Content-Security-Policy', PAGE_POLICY);
+        return sendFile(context, page, 'index.html');
+      },
+    },
+    {
+      ...common,
+      path: '/page/{name}',
+      handle: (context, { page }, { name = '' }) => sendFile(context, page, name),
+    },
+    {
+      ...common,
+      path: '/docs',
+      operation: {
+        id: 'docs',
+        tag: 'Contract',
+        summary: 'This document, to read and to try',
+        answers: { 200: { description: 'A page', content: HTML } },
+      },
+      handle(context) {
+        // With a slash at the end, the page's relative addresses would point elsewhere.
+        if (context.path.endsWith('/')) return context.redirect('../docs');
+        context.set('Content-Security-Policy', VIEWER_POLICY);
+        sendText(context, 'text/html', VIEWER);
+      },
+    },
+    {
+      ...common,
+      path: '/docs/start.js',
+      handle: (context) => sendText(context, 'text/javascript', VIEWER_START),
+    },
+    {
+      ...common,
+      path: '/docs/{file}',
+      handle(context, _, { file = '' }) {
+        return sendFile(context, viewer, VIEWER_FILES.includes(file) ? file : '');
+      },
+    },
+  ];
+}
+
+function sendText(context: RequestContext, type: string, text: string): void {
+  context.set('Cache-Control', 'no-cache');
+  context.type = type;
+  context.body = text;
+}
+
+/** Files come from memory: a stream for each request would hold a descriptor for clients that read nothing. */
+async function sendFile(context: RequestContext, files: StaticFiles, name: string): Promise<void> {
+  const file = await files.file(name);
+  if (!file) throw new AppError('not_found', `there is nothing at ${truncate(context.path)}`);
+  // Revalidated each time, and answered with 304: a deploy never mixes an old script with a new one.
+  context.set('Cache-Control', 'no-cache');
+  context.vary('Accept-Encoding');
+  if (isFresh(context, file.etag)) return;
+  const zipped = context.acceptsEncodings('gzip', 'identity') === 'gzip';
+  if (zipped) context.set('Content-Encoding', 'gzip');
+  context.body = zipped ? file.gzipped : file.body;
+  context.type = file.type;
+}

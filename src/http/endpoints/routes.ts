@@ -1,0 +1,405 @@
+import * as z from 'zod';
+import {
+  type DraftLintReport,
+  draftReportSchema,
+  type LintReport,
+  lintReportSchema,
+} from '../../api/lint.js';
+import {
+  ROUTE_TYPES,
+  type RouteChangeBody,
+  type RouteSetBody,
+  type RouteSourceBody,
+  type RouteVersionsBody,
+  rollbackSchema,
+  routeChangeSchema,
+  routeInputSchema,
+  routeSchema,
+  routeSetInputSchema,
+  routeSetSchema,
+  routeVersionsSchema,
+} from '../../api/routes.js';
+import { type DraftText, parseDraft } from '../../routes/draft-parser.js';
+import { routeOf, withoutRoute, withRoute } from '../../routes/route-edits.js';
+import type { RouteVersion } from '../../routes/route-history.js';
+import { type RouteSet, routeSetToJson, routeToJson } from '../../routes/route-set.js';
+import type { RouteChange } from '../../routes/route-versions.js';
+import { parseRoute } from '../../routes/routes.js';
+import type { ChangeReport, ServedRoutes } from '../../routes/served-routes.js';
+import { AppError, type FieldIssue } from '../../shared/errors.js';
+import { type BodyDeps, JSON_TYPES, readJson, readText } from '../body.js';
+import type { Endpoint } from '../endpoint.js';
+import { json, jsonBody } from '../openapi.js';
+import { type RequestContext, withDeadline } from '../request.js';
+import { sendJson, sendJsonText } from '../respond.js';
+
+/** The routes, and their changes. */
+export interface RoutesPort {
+  readonly served: ServedRoutes | undefined;
+  readonly history: readonly RouteVersion[];
+  /** What is wrong with the versions on the volume. */
+  readonly problem: string | undefined;
+  /** Digest of the routes in the routes file. */
+  readonly fileDigest: string | undefined;
+  change(
+    expected: readonly string[],
+    change: Omit<RouteChange, 'based_on'>,
+    edit: (set: RouteSet) => RouteSet,
+  ): Promise<ChangeReport>;
+  rollback(expected: readonly string[], version?: number): Promise<ChangeReport>;
+}
+
+/** Checks route sets. */
+export interface LintPort {
+  /** Checks the set that is served. */
+  current(signal: AbortSignal): Promise<LintReport>;
+  /** Reads and checks a set that is not served. */
+  draft(
+    text: DraftText,
+    caller: { readonly client: string; readonly signal: AbortSignal },
+  ): Promise<{ readonly report: LintReport; readonly warnings: readonly FieldIssue[] }>;
+}
+
+export interface RoutePorts extends BodyDeps {
+  readonly routes: RoutesPort;
+  /** Base name of the routes file. */
+  readonly routesFile: string;
+  readonly lint: LintPort;
+  readonly requestTimeoutMs: number;
+}
+
+const YAML_TYPES = ['application/yaml', 'application/x-yaml', 'text/yaml', 'text/x-yaml', '+yaml'] as const;
+
+const ETAG = {
+  ETag: z
+    .string()
+    .meta({ description: 'The digest of the routes, in quotes; `If-Match` of a change wants it' }),
+};
+const IF_MATCH = z.object({
+  'If-Match': z
+    .string()
+    .regex(/"[^"]*"/)
+    .meta({
+      description: 'The `ETag` of the routes that the change was made from',
+      example: '"sha256:b44636ad21eb33507da6c73341d4d7950095a988eb6329f6720a1f43c5af0b87"',
+    }),
+});
+const NAME = z.object({
+  name: z.string().min(1).meta({ description: 'A `/` in it is written as `%2F`', example: 'weather' }),
+});
+
+const SET_BODY = jsonBody(
+  routeSetInputSchema,
+  { greeting: { value: { routes: [{ name: 'greeting', utterances: ['hello', 'good morning'] }] } } },
+  ROUTE_TYPES,
+);
+const ROUTE_BODY = jsonBody(
+  routeInputSchema,
+  { greeting: { value: { utterances: ['hello', 'good morning'], metadata: { model: 'small' } } } },
+  ROUTE_TYPES,
+);
+
+/** `/routes`: the set, its parts, lint findings, and for administrators its changes and its history. */
+export function routeEndpoints(): Endpoint<RoutePorts>[] {
+  return [...readEndpoints(), ...changeEndpoints(), ...lintEndpoints()];
+}
+
+function readEndpoints(): Endpoint<RoutePorts>[] {
+  return [
+    {
+      method: 'GET',
+      path: '/routes',
+      access: 'key',
+      operation: {
+        id: 'routes',
+        tag: 'Routes',
+        summary: 'The routes that are served',
+        answers: { 200: json('The routes', routeSetSchema, { headers: ETAG }) },
+      },
+      handle(context, ports) {
+        const served = required(ports.routes);
+        tag(context, served);
+        sendJsonText(context, setJson(served, ports));
+      },
+    },
+    {
+      method: 'GET',
+      path: '/routes/{name}',
+      access: 'key',
+      operation: {
+        id: 'route',
+        tag: 'Routes',
+        summary: 'One route',
+        params: { path: NAME },
+        answers: { 200: json('The route', routeSchema, { headers: ETAG }) },
+        problems: [400, 404],
+      },
+      handle(context, ports, { name = '' }) {
+        const served = required(ports.routes);
+        tag(context, served);
+        sendJson(context, routeToJson(routeOf(served.set, name)));
+      },
+    },
+    {
+      method: 'GET',
+      path: '/routes/versions',
+      access: 'admin',
+      operation: {
+        id: 'routeVersions',
+        tag: 'Routes',
+        summary: 'The history of the routes',
+        answers: { 200: json('The history', routeVersionsSchema) },
+      },
+      handle(context, ports) {
+        const { routes } = ports;
+        context.set('Cache-Control', 'no-store');
+        sendJson(context, {
+          current: routes.served?.version?.version ?? null,
+          source: routes.served ? sourceOf(routes.served, ports) : null,
+          problem: routes.problem ?? null,
+          versions: routes.history.toReversed(),
+        } satisfies RouteVersionsBody);
+      },
+    },
+  ];
+}
+
+function changeEndpoints(): Endpoint<RoutePorts>[] {
+  const changed = json('What the change came to', routeChangeSchema, { headers: ETAG });
+  return [
+    {
+      method: 'PUT',
+      path: '/routes',
+      access: 'admin',
+      operation: {
+        id: 'replaceRoutes',
+        tag: 'Routes',
+        summary: 'Takes other routes in place of all',
+        params: { header: IF_MATCH },
+        body: SET_BODY,
+        answers: { 200: changed },
+        problems: [400, 412, 413, 415, 422, 428],
+      },
+      async handle(context, ports) {
+        const expected = requireIfMatch(context);
+        const body = await readRouteText(context, ports);
+        const set = await withDeadline(context, ports.requestTimeoutMs, ({ signal }) =>
+          asClientError(parseDraft(body, signal), body),
+        );
+        const change = ports.routes.change(expected, { action: 'replace' }, () => set);
+        sendChange(context, await asClientError(change), ports);
+      },
+    },
+    {
+      method: 'PUT',
+      path: '/routes/{name}',
+      access: 'admin',
+      operation: {
+        id: 'putRoute',
+        tag: 'Routes',
+        summary: 'Adds a route, or takes another one in its place',
+        params: { header: IF_MATCH, path: NAME },
+        body: ROUTE_BODY,
+        answers: { 200: changed, 201: json('It was added', routeChangeSchema, { headers: ETAG }) },
+        problems: [400, 412, 413, 415, 422, 428],
+      },
+      async handle(context, ports, { name = '' }) {
+        const expected = requireIfMatch(context);
+        const body = await readRouteText(context, ports);
+        let created = false;
+        const change = ports.routes.change(expected, { action: 'put', route: name }, (set) => {
+          created = !set.indexOf.has(name);
+          return withRoute(set, parseRoute(body.text, name, body.options));
+        });
+        const report = await asClientError(change, body);
+        if (created) context.status = 201;
+        sendChange(context, report, ports);
+      },
+    },
+    {
+      method: 'DELETE',
+      path: '/routes/{name}',
+      access: 'admin',
+      operation: {
+        id: 'deleteRoute',
+        tag: 'Routes',
+        summary: 'Takes a route away',
+        params: { header: IF_MATCH, path: NAME },
+        answers: { 200: changed },
+        problems: [400, 404, 412, 422, 428],
+      },
+      async handle(context, ports, { name = '' }) {
+        const expected = requireIfMatch(context);
+        const change = ports.routes.change(expected, { action: 'delete', route: name }, (set) =>
+          withoutRoute(set, name),
+        );
+        sendChange(context, await asClientError(change), ports);
+      },
+    },
+    {
+      method: 'POST',
+      path: '/routes/rollback',
+      access: 'admin',
+      operation: {
+        id: 'rollbackRoutes',
+        tag: 'Routes',
+        summary: 'Goes back to an earlier version, which becomes the newest one',
+        params: { header: IF_MATCH },
+        body: { ...jsonBody(rollbackSchema, { last: { value: {} } }), required: false },
+        answers: { 200: changed },
+        problems: [400, 412, 413, 415, 422, 428],
+      },
+      async handle(context, ports) {
+        const expected = requireIfMatch(context);
+        const empty = context.get('content-length') === '0' || context.is() === null;
+        const { version } = empty ? {} : await readJson(context, rollbackSchema, ports);
+        sendChange(context, await asClientError(ports.routes.rollback(expected, version)), ports);
+      },
+    },
+  ];
+}
+
+function lintEndpoints(): Endpoint<RoutePorts>[] {
+  return [
+    {
+      method: 'GET',
+      path: '/routes/lint',
+      access: 'key',
+      operation: {
+        id: 'lintRoutes',
+        tag: 'Routes',
+        summary: 'What could be better about the routes that are served',
+        answers: { 200: json('The report', lintReportSchema) },
+      },
+      async handle(context, { lint, requestTimeoutMs }) {
+        context.set('Cache-Control', 'no-store');
+        sendJson(
+          context,
+          await withDeadline(context, requestTimeoutMs, ({ signal }) => lint.current(signal)),
+        );
+      },
+    },
+    {
+      method: 'POST',
+      path: '/routes/lint',
+      access: 'key',
+      operation: {
+        id: 'lintDraft',
+        tag: 'Routes',
+        summary: 'The same of routes that are sent along, and not kept',
+        body: SET_BODY,
+        answers: { 200: json('The report', draftReportSchema) },
+        problems: [400, 413, 415, 422],
+      },
+      async handle(context, ports) {
+        const body = await readRouteText(context, ports);
+        const { report, warnings } = await withDeadline(context, ports.requestTimeoutMs, (call) =>
+          asClientError(ports.lint.draft(body, call), body),
+        );
+        sendJson(context, { ...report, warnings: warnings.map(remark) } satisfies DraftLintReport);
+      },
+    },
+  ];
+}
+
+/** Reads a body of JSON or YAML. */
+async function readRouteText(context: RequestContext, ports: BodyDeps): Promise<DraftText> {
+  const wanted = 'routes with "Content-Type: application/json" or "application/yaml"';
+  const { text, type } = await readText(context, [...JSON_TYPES, ...YAML_TYPES], wanted, ports);
+  return { text, options: { origin: 'body', format: /json$/.test(type) ? 'json' : 'yaml' } };
+}
+
+/**
+ * Turns faults of routes into the client's.
+ * @throws AppError `malformed_json`, `validation_failed` with every fault, its line and column; what `work` throws
+ */
+async function asClientError<T>(work: Promise<T>, body?: DraftText): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof AppError) || error.code !== 'routes_invalid') throw error;
+    const code =
+      body?.options.format === 'json' && !isJson(body.text) ? 'malformed_json' : 'validation_failed';
+    throw new AppError(code, error.message, { issues: error.issues, cause: error });
+  }
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Returns the digests that a change was made from. A weak tag counts like a strong one: proxies that compress turn one
+ * into the other, and these tags are digests of what is served, whatever became of its bytes on the way.
+ * @throws AppError `precondition_required` without the header, and for `*`, which would overwrite anything
+ */
+function requireIfMatch(context: RequestContext): string[] {
+  const header = context.get('if-match').trim();
+  const tags = [...header.matchAll(/(?:W\/)?"([^"]*)"/g)].map(([, etag]) => etag ?? '');
+  if (tags.length > 0) return tags;
+  throw new AppError(
+    'precondition_required',
+    'send "If-Match" with the ETag of the routes that your change was made from' +
+      (header === '' ? '' : `, in quotes, not ${header === '*' ? '"*"' : 'this'}`),
+  );
+}
+
+function required(routes: RoutesPort): ServedRoutes {
+  if (routes.served) return routes.served;
+  throw new AppError('not_ready', 'no route set is loaded yet', { retryable: true });
+}
+
+/** Decisions name the same digest as `routes_digest`. */
+function tag(context: RequestContext, { set }: ServedRoutes): void {
+  context.set('ETag', `"${set.digest}"`);
+  // The source of the routes may change while the routes do not.
+  context.set('Cache-Control', 'no-store');
+}
+
+/** The routes of each set as JSON, without its first brace: they are read far more often than they change. */
+const routesJson = new WeakMap<RouteSet, string>();
+
+function setJson(served: ServedRoutes, ports: RoutePorts): string {
+  const { set } = served;
+  const head: Omit<RouteSetBody, keyof ReturnType<typeof routeSetToJson>> = {
+    digest: set.digest,
+    source: sourceOf(served, ports),
+    problem: ports.routes.problem ?? null,
+    utterances: set.utteranceCount,
+  };
+  let rest = routesJson.get(set);
+  if (rest === undefined) {
+    rest = JSON.stringify(routeSetToJson(set)).slice(1);
+    routesJson.set(set, rest);
+  }
+  return `${JSON.stringify(head).slice(0, -1)},${rest}`;
+}
+
+function sourceOf({ version }: ServedRoutes, { routes, routesFile }: RoutePorts): RouteSourceBody {
+  const file = { name: routesFile, digest: routes.fileDigest ?? null };
+  if (!version) return { kind: 'file', file };
+  const { version: number, action, at } = version;
+  return { kind: 'version', version: number, action, at, file };
+}
+
+function sendChange(context: RequestContext, report: ChangeReport, ports: RoutePorts): void {
+  const { set, changed } = report;
+  tag(context, report);
+  sendJson(context, {
+    digest: set.digest,
+    changed,
+    source: sourceOf(report, ports),
+    routes: set.routes.length,
+    utterances: set.utteranceCount,
+    warnings: set.warnings.map(remark),
+  } satisfies RouteChangeBody);
+}
+
+function remark({ path, message }: FieldIssue): FieldIssue {
+  return { path, message };
+}

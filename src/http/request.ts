@@ -1,0 +1,157 @@
+import { randomUUID } from 'node:crypto';
+import type { Next, ParameterizedContext } from 'koa';
+import { AppError } from '../shared/errors.js';
+import type { Log } from '../shared/log.js';
+import type { RequestMetrics, RequestSpan, Timings, TraceContext, TracingPort } from '../telemetry/ports.js';
+import type { Dialect } from './errors.js';
+
+/** State of one request, set before its endpoint runs. */
+export interface RequestState {
+  /** Id in the log: the request's own `X-Request-Id`, or a new one. */
+  requestId: string;
+  /** Ids for lines of the log about this request. */
+  ids: RequestIds;
+  dialect: Dialect;
+  /** The key, or the network of the address: clients are counted and take turns by it. */
+  client: string;
+  readonly timings: Timings;
+}
+
+/** A Koa context with the state of this application. */
+export type RequestContext = ParameterizedContext<RequestState>;
+
+/** Ids of a request in the log. */
+interface RequestIds {
+  readonly request_id: string;
+  readonly trace_id: string | undefined;
+  readonly span_id: string | undefined;
+}
+
+/** Where requests are recorded. */
+export interface RecordDeps {
+  readonly log: Log;
+  readonly metrics: RequestMetrics;
+  /** `undefined` makes no spans. */
+  readonly tracing: TracingPort | undefined;
+}
+
+const REQUEST_ID = /^[\w.:-]{1,128}$/;
+const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
+
+/** Characters of a client's text that are repeated in an answer or in the log. */
+const SHOWN_CHARS = 300;
+
+/** Records one request, from its arrival to its answer: ids, span, metrics, and its line of the log. */
+export async function recordRequest(
+  context: RequestContext,
+  next: Next,
+  { log, metrics, tracing }: RecordDeps,
+  endpoint: { readonly path: string; readonly quiet?: boolean } | undefined,
+): Promise<void> {
+  const started = performance.now();
+  const { method, state } = context;
+  // Koa knows no path of a target that is not a URL, whatever its type says.
+  const path = truncate(context.path ?? '');
+  const given = context.get('x-request-id');
+  const requestId = REQUEST_ID.test(given) ? given : randomUUID();
+  const parent = parseTraceparent(context.get('traceparent'));
+  const tracestate = context.get('tracestate');
+  const span: RequestSpan | undefined = tracing?.begin({ method, path, requestId, parent, tracestate });
+  const place = span ?? parent;
+  const timings: Timings = {};
+  const ids = { request_id: requestId, trace_id: place?.traceId, span_id: place?.spanId };
+  Object.assign(state, { requestId, ids, timings });
+  metrics.began();
+  context.set('X-Request-Id', requestId);
+
+  await next();
+
+  const total = performance.now() - started;
+  timings.total = total;
+  context.set('Server-Timing', serverTiming(timings));
+  const { status } = context;
+  metrics.answered(method, endpoint?.path ?? 'unmatched', status, total / 1_000);
+  span?.end({ route: endpoint?.path, status, timings });
+  const line = { ...ids, method, path, status, duration_ms: Math.round(total * 100) / 100 };
+  if (endpoint?.quiet) log.debug(line, 'request');
+  else log.info(line, 'request');
+}
+
+/** Returns the beginning of what a client sent, for a message to that client or for the log. */
+export function truncate(text: string): string {
+  return text.length <= SHOWN_CHARS ? text : `${text.slice(0, SHOWN_CHARS)}…`;
+}
+
+/** Times of a request's texts, in milliseconds. */
+export interface TextTimings {
+  readonly queueMs: number;
+  readonly tokenizeMs: number;
+  readonly inferenceMs: number;
+  readonly scoreMs?: number;
+}
+
+/** Shows in `Server-Timing` where the time of a request's texts went. */
+export function noteTimings({ state }: RequestContext, times: TextTimings): void {
+  const { timings } = state;
+  timings.queue = times.queueMs;
+  timings.tokenize = times.tokenizeMs;
+  timings.inference = times.inferenceMs;
+  if (times.scoreMs !== undefined) timings.score = times.scoreMs;
+}
+
+function serverTiming(timings: Timings): string {
+  return Object.entries(timings)
+    .map(([name, ms]) => `${name};dur=${ms.toFixed(2)}`)
+    .join(', ');
+}
+
+/** Reads a `traceparent` header; a broken one counts as none, as the standard says. */
+export function parseTraceparent(header: string): TraceContext | undefined {
+  if (header === '') return undefined;
+  const [, version, traceId, spanId, flags, rest] = TRACEPARENT.exec(header.trim()) ?? [];
+  if (version === undefined || traceId === undefined || spanId === undefined || flags === undefined) return;
+  // Later versions may append fields; version 00 may not, and ff is invalid.
+  if (version === 'ff' || (version === '00' && rest !== undefined)) return;
+  if (/^0+$/.test(traceId) || /^0+$/.test(spanId)) return;
+  return { traceId, spanId, sampled: (Number.parseInt(flags, 16) & 1) === 1 };
+}
+
+/** How long work for a request may take, and for whom it is done. */
+export interface CallContext {
+  readonly client: string;
+  /** On the clock of `performance.now()`. */
+  readonly deadline: number;
+  /** Aborted at the deadline, and when the connection ends. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Runs work for a request until it ends, its deadline passes, or its connection ends.
+ * @throws AppError `timeout`, `aborted`; what `work` throws
+ */
+export async function withDeadline<T>(
+  { state, res }: RequestContext,
+  timeoutMs: number,
+  work: (call: CallContext) => Promise<T>,
+): Promise<T> {
+  const gone = (): AppError => new AppError('aborted', 'the client closed the connection');
+  // It may have ended while the body was read.
+  if (res.destroyed) throw gone();
+  const controller = new AbortController();
+  const timer = setTimeout(() => {
+    const message = `not answered within ${timeoutMs} ms (REQUEST_TIMEOUT_MS)`;
+    controller.abort(new AppError('timeout', message, { retryable: true, gate: 'deadline' }));
+  }, timeoutMs);
+  const onClose = (): void => controller.abort(gone());
+  res.on('close', onClose);
+  try {
+    const deadline = performance.now() + timeoutMs;
+    return await work({ client: state.client, deadline, signal: controller.signal });
+  } catch (error) {
+    // Whatever form the abort took on its way down, its reason is what happened.
+    throw controller.signal.aborted ? controller.signal.reason : error;
+  } finally {
+    clearTimeout(timer);
+    res.off('close', onClose);
+  }
+}
