@@ -5,44 +5,69 @@
 # is from and how to renew it: docker buildx imagetools inspect node:24-bookworm-slim
 ARG NODE_IMAGE=node:24-bookworm-slim@sha256:6f7b03f7c2c8e2e784dcf9295400527b9b1270fd37b7e9a7285cf83b6951452d
 
+# RUN lines name no absolute path and write below their folder only: test/deploy/dockerfile.test.ts runs them anywhere.
+
 FROM ${NODE_IMAGE} AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
+COPY tsconfig.json ./
 COPY scripts/build.mjs ./scripts/
 COPY src ./src
 COPY packages ./packages
-COPY routes ./routes
 RUN npm run build
 
-FROM ${NODE_IMAGE} AS dependencies
+# What the bundle imports: the native runtime, without its binaries for other systems.
+FROM ${NODE_IMAGE} AS modules
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
-# The runtime's binaries for other systems are half of its size.
 RUN npm ci --omit=dev --ignore-scripts \
  && cd node_modules/onnxruntime-node/bin/napi-v3 \
- && rm -rf darwin win32 \
- && case "$(dpkg --print-architecture)" in amd64) rm -rf linux/arm64 ;; arm64) rm -rf linux/x64 ;; esac
+ && find . -mindepth 2 -maxdepth 2 ! -path "./linux/$(node -p process.arch)" -exec rm -r {} +
+
+# `--build-arg BAKE=1` puts the verified cache into the image. The bundled copy of the model becomes links to its blobs.
+FROM ${NODE_IMAGE} AS model
+WORKDIR /build
+COPY --from=modules /app/node_modules ./app/node_modules
+COPY --from=build /app/dist ./app/dist
+COPY package.json ./app/
+COPY routes ./app/routes
+COPY model ./image/app/model
+ARG BAKE=
+ARG MODEL_VARIANT=q8
+RUN mkdir -p image/data/models image/usr/local/bin \
+ && ln -s ../../../app/dist/main.js image/usr/local/bin/ai-router \
+ && ln -s ../image/app/model app/model \
+ && if [ -n "$BAKE" ]; then \
+      node app/dist/main.js pull --routes --quiet --cache-dir image/opt/models \
+      && find image/app/model -type f | while read -r file; do \
+        blob="image/opt/models/blobs/sha256/$(sha256sum "$file" | cut -d ' ' -f 1)"; \
+        if [ -f "$blob" ]; then ln -f "$blob" "$file"; fi; \
+      done \
+      && chown -R 1000:0 image/opt/models && chmod -R g=u image/opt/models; \
+    fi \
+ && chown -R 1000:0 image/data/models && chmod -R g=u image/data/models
 
 FROM ${NODE_IMAGE}
-ENV NODE_ENV=production \
-    MODEL_CACHE_DIR=/data/models
-WORKDIR /app
-COPY --from=dependencies /app/node_modules ./node_modules
-COPY --from=build /app/dist ./dist
-COPY package.json LICENSE docker-entrypoint.sh ./
-COPY model ./model
-COPY routes ./routes
-# `--build-arg BAKE=1` puts the verified cache into the image, outside of the place where a volume is mounted; run
-# it with MODEL_CACHE_DIR=/opt/models and REQUIRE_MOUNT=false. Without it the image stays small.
 ARG BAKE=
-RUN mkdir -p /data/models \
- && if [ -n "$BAKE" ]; then node dist/main.js pull --routes --quiet --cache-dir /opt/models && chown -R node:node /opt/models; fi \
- && chown -R node:node /data/models
-# Railway mounts its volume here itself, and refuses a Dockerfile with a VOLUME instruction.
+ARG MODEL_VARIANT=q8
+# The cache folder of a plain image is a platform's volume ($RAILWAY_VOLUME_MOUNT_PATH), else /data/models.
+ENV NODE_ENV=production \
+    MODEL_VARIANT=${MODEL_VARIANT} \
+    MODEL_CACHE_DIR=${BAKE:+/opt/models} \
+    REQUIRE_MOUNT=${BAKE:+false}
+WORKDIR /app
+COPY --from=modules /app/node_modules ./node_modules
+# Owned by user `node` and group 0, which may write: platforms such as OpenShift start containers as any user of that group.
+COPY --from=model /build/image/ /
+COPY --from=build /app/dist ./dist
+COPY package.json LICENSE railway.toml ./
+COPY deploy/entrypoint.sh deploy/healthcheck.js ./deploy/
+COPY routes ./routes
+# Railway mounts its volume at /data/models itself, and refuses a Dockerfile with a VOLUME instruction.
 EXPOSE 3000
 STOPSIGNAL SIGTERM
-# Gives the volume to the user `node`, drops root's rights and becomes the daemon.
-ENTRYPOINT ["/app/docker-entrypoint.sh"]
-# node itself is process 1: no shell and no npm stand between SIGTERM and the daemon.
-CMD ["node", "dist/main.js", "serve"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["node", "deploy/healthcheck.js"]
+# Hands the volume to the user `node`, drops root's rights and runs `ai-router` with the arguments.
+ENTRYPOINT ["/app/deploy/entrypoint.sh"]
+CMD ["serve"]

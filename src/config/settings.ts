@@ -1,4 +1,4 @@
-import { accessSync, constants } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import {
@@ -40,12 +40,8 @@ export interface Setting<T> {
 /** The volume when no setting names one. */
 function defaultCacheDir(env: NodeJS.ProcessEnv): string {
   if (env.RAILWAY_VOLUME_MOUNT_PATH) return resolve(env.RAILWAY_VOLUME_MOUNT_PATH);
-  try {
-    accessSync('/data/models', constants.W_OK);
-    return '/data/models';
-  } catch {
-    return resolve('volume');
-  }
+  // Every image has it. If it cannot be written, it may still hold a whole model, or the reason is reported.
+  return existsSync('/data/models') ? '/data/models' : resolve('volume');
 }
 
 function setting<T>(of: Setting<T>): Setting<T> {
@@ -70,7 +66,7 @@ export const SETTINGS = {
   cacheDir: setting({
     env: 'MODEL_CACHE_DIR',
     help: 'the volume that keeps the verified model',
-    defaultText: '`$RAILWAY_VOLUME_MOUNT_PATH`, else `/data/models` if writable, else `./volume`',
+    defaultText: '`$RAILWAY_VOLUME_MOUNT_PATH`, else `/data/models` if it exists, else `./volume`',
     fallback: defaultCacheDir,
     parse: (text) => resolve(text),
   }),
