@@ -117,6 +117,14 @@ export const SETTINGS = {
     fallback: () => [],
     parse: (text) => list(text).map(httpUrl),
   }),
+  mirrorToken: setting<string | undefined>({
+    env: 'MODEL_MIRROR_TOKEN',
+    help: 'Bearer token for mirrors whose URL has no user and password',
+    defaultText: 'none',
+    secret: true,
+    fallback: () => undefined,
+    parse: (text) => text,
+  }),
   hubEndpoint: setting({
     env: 'HF_ENDPOINT',
     help: 'the hub',

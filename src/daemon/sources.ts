@@ -14,7 +14,7 @@ import type { SourceKind } from '../config/parsers.js';
 /** The settings that decide where bytes come from. */
 export type SourcesConfig = Pick<
   Config,
-  'sources' | 'bundledDir' | 'mirrors' | 'hubEndpoint' | 'hubToken' | 'hubOffline'
+  'sources' | 'bundledDir' | 'mirrors' | 'mirrorToken' | 'hubEndpoint' | 'hubToken' | 'hubOffline'
 >;
 
 /** What the makers of sources may add. */
@@ -39,6 +39,7 @@ export function createSources(
   { onEvent, holdProcess }: SourcesOptions = {},
 ): readonly OwnedSource[] {
   const { repo, revision } = manifest;
+  const token = config.mirrorToken;
   const http: HttpSourceOptions = {
     ...(holdProcess !== undefined && { limits: { holdProcess } }),
     ...(onEvent && { onEvent }),
@@ -48,8 +49,8 @@ export function createSources(
     mirror: () =>
       config.mirrors.map((url) =>
         isArchiveUrl(url)
-          ? createArchiveSource({ ...http, url })
-          : createMirrorSource({ ...http, url, repo, revision }),
+          ? createArchiveSource({ ...http, url, token })
+          : createMirrorSource({ ...http, url, token, repo, revision }),
       ),
     hub: () =>
       config.hubOffline

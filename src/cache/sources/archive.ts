@@ -2,19 +2,27 @@ import { crc32 } from 'node:zlib';
 import { AppError } from '../../shared/errors.js';
 import type { PinnedFile } from '../manifest.js';
 import type { Delivery, WantedFile } from '../source.js';
-import { ArchiveMatch } from './archive-match.js';
-import { type ArchiveStream, openArchive } from './archive-stream.js';
-import { abortedFault } from './faults.js';
-import { HttpClient } from './http-client.js';
-import { sizeFault } from './placeholder.js';
-import { Attempts } from './retry.js';
+import type { WatchedBody } from './body.js';
+import {
+  abortedFault,
+  contentLengthOf,
+  HEAD_BYTES,
+  placeholderFault,
+  sizeFault,
+  statusFault,
+  wrongBytes,
+} from './faults.js';
+import { type HttpAnswer, HttpClient } from './http-client.js';
+import { Attempts, type HttpSource, type HttpSourceOptions, WIRE_DEFAULTS, type WireParts } from './retry.js';
+import { type TarEntry, TarReader } from './tar.js';
 import { exactUrl, parseBaseUrl, redactUrl } from './url.js';
-import { type HttpSource, type HttpSourceOptions, WIRE_DEFAULTS, type WireParts } from './wire.js';
 
 /** Where an archive of a model is. */
 export interface ArchiveOptions extends HttpSourceOptions {
   /** The address of a `.tar.gz`, `.tgz` or `.tar`; its query string and userinfo go to its own origin only. */
   readonly url: string;
+  /** A Bearer token for its own origin; userinfo in the URL takes its place. */
+  readonly token?: string | undefined;
 }
 
 /**
@@ -24,12 +32,12 @@ export interface ArchiveOptions extends HttpSourceOptions {
  * @throws AppError `config_invalid`
  */
 export function createArchiveSource(options: ArchiveOptions, parts: WireParts = {}): HttpSource {
-  const base = parseBaseUrl(options.url);
+  const base = parseBaseUrl(options.url, options.token);
   const url = exactUrl(base);
   const name = `archive ${base.url.host}`;
   const label = base.url.pathname.split('/').pop() || 'archive';
   const limits = { ...WIRE_DEFAULTS, ...options.limits };
-  const client = new HttpClient(base.url, base.authorization, limits, parts);
+  const client = new HttpClient(base, limits, parts);
   const random = parts.random ?? Math.random;
 
   async function* deliver(wanted: readonly WantedFile[], signal: AbortSignal): AsyncGenerator<Delivery> {
@@ -37,10 +45,8 @@ export function createArchiveSource(options: ArchiveOptions, parts: WireParts = 
     const attempts = new Attempts({ source: name, file: label, limits, signal, random, onEvent });
     const files = wanted.map(({ file }) => file);
     const maxBytes = files.reduce((sum, { size }) => sum + size, limits.archiveSlackBytes);
-    const open = async () => {
-      const answer = await client.get({ url, label, signal, deadline: attempts.deadline });
-      return openArchive(answer, maxBytes);
-    };
+    const open = async () =>
+      openArchive(await client.get({ url, label, signal, deadline: attempts.deadline }), maxBytes);
     const run = new ArchiveRun(files, open, attempts, `${label} from ${redactUrl(url)}`);
     try {
       for (let file = await run.next(); file; file = await run.next()) {
@@ -53,23 +59,45 @@ export function createArchiveSource(options: ArchiveOptions, parts: WireParts = 
   return { name, concurrency: 1, atOnce: true, deliver, close: () => client.close() };
 }
 
+/** An archive on its way in. */
+interface Reading {
+  readonly tar: TarReader;
+  readonly body: WatchedBody;
+}
+
+/** @throws AppError `source_…` for an answer that is no archive */
+async function openArchive({ status, headers, place, body }: HttpAnswer, maxBytes: number): Promise<Reading> {
+  try {
+    if (status !== 200) throw statusFault(status, headers, place);
+    const placeholder = placeholderFault(await body.peek(HEAD_BYTES), '', place, headers);
+    if (placeholder) throw placeholder;
+    const length = contentLengthOf(headers);
+    if (length !== undefined && length > maxBytes) {
+      throw new AppError('source_too_large', `${place}: an archive of more than ${maxBytes} bytes`);
+    }
+    return { tar: new TarReader(piecesOf(body), { maxBytes, place, mayBeCut: length === undefined }), body };
+  } catch (error) {
+    body.close();
+    throw error;
+  }
+}
+
+async function* piecesOf(body: WatchedBody): AsyncGenerator<Uint8Array> {
+  for (let piece = await body.next(); piece; piece = await body.next()) yield piece;
+}
+
 /** One `deliver` call: the wanted files, wherever they are in the archive, over as many readings as it takes. */
 class ArchiveRun {
   readonly #match: ArchiveMatch;
-  readonly #open: () => Promise<ArchiveStream>;
+  readonly #open: () => Promise<Reading>;
   readonly #attempts: Attempts;
   readonly #place: string;
   readonly #wantedCount: number;
-  #stream: ArchiveStream | undefined;
+  #reading: Reading | undefined;
   /** The file that is being delivered. */
   #current: PinnedFile | undefined;
 
-  constructor(
-    files: readonly PinnedFile[],
-    open: () => Promise<ArchiveStream>,
-    attempts: Attempts,
-    place: string,
-  ) {
+  constructor(files: readonly PinnedFile[], open: () => Promise<Reading>, attempts: Attempts, place: string) {
     this.#match = new ArchiveMatch(files);
     this.#wantedCount = files.length;
     this.#open = open;
@@ -80,14 +108,9 @@ class ArchiveRun {
   /** The next wanted file that the archive holds. */
   async next(): Promise<PinnedFile | undefined> {
     this.#current = undefined;
-    while (this.#match.pending.length > 0) {
-      const found = await this.#try(async () => (await this.#seek()) ?? 'none');
-      if (found === 'none') return undefined;
-      if (!found) continue;
-      this.#current = found;
-      return found;
-    }
-    return undefined;
+    if (this.#match.pending.length === 0) return undefined;
+    this.#current = await this.#try(() => this.#seek());
+    return this.#current;
   }
 
   /** The content of `file`, which `next` just returned. */
@@ -97,10 +120,10 @@ class ArchiveRun {
     while (position < file.size) {
       if (this.#current !== file) throw abortedFault('the archive went on to the next file');
       const piece = await this.#try(async () => {
-        this.#stream ??= await this.#reopenAt(file, position, crc);
-        return this.#stream.tar.read();
+        if (this.#reading) return this.#reading.tar.read();
+        return this.#readAgain(file, position, crc);
       });
-      if (!piece) continue;
+      if (!piece || piece.length === 0) continue;
       crc = crc32(piece, crc);
       position += piece.length;
       this.#attempts.progress(piece.length);
@@ -110,30 +133,26 @@ class ArchiveRun {
 
   close(): void {
     this.#current = undefined;
-    this.#stream?.close();
-    this.#stream = undefined;
+    this.#drop();
   }
 
-  /** One attempt; after a failure that another one may mend, `undefined`. */
-  async #try<T>(action: () => Promise<T>): Promise<T | undefined> {
-    try {
-      return await action();
-    } catch (failure) {
-      this.#stream?.close();
-      this.#stream = undefined;
-      await this.#attempts.next(failure);
-      return undefined;
-    }
+  #try<T>(action: () => Promise<T>): Promise<T> {
+    return this.#attempts.run(action, () => this.#drop());
+  }
+
+  #drop(): void {
+    this.#reading?.body.close();
+    this.#reading?.tar.close();
+    this.#reading = undefined;
   }
 
   async #seek(): Promise<PinnedFile | undefined> {
-    this.#stream ??= await this.#open();
-    const { tar } = this.#stream;
+    this.#reading ??= await this.#open();
+    const { tar } = this.#reading;
     for (let entry = await tar.next(); entry; entry = await tar.next()) {
       const file = this.#match.take(entry);
       if (file) return file;
     }
-    if (!tar.hasEnded) throw tar.truncated();
     this.#checkRest();
     return undefined;
   }
@@ -153,25 +172,86 @@ class ArchiveRun {
     }
   }
 
-  /** A new reading, up to byte `position` of `file`, of which the bytes before have the checksum `crc`. */
-  async #reopenAt(file: PinnedFile, position: number, crc: number): Promise<ArchiveStream> {
-    const stream = await this.#open();
-    try {
-      let entry = await stream.tar.next();
-      while (entry && !this.#match.isSame(entry, file)) entry = await stream.tar.next();
-      let passed = 0;
-      let passedCrc = 0;
-      while (entry && passed < position) {
-        const piece = await stream.tar.read(position - passed);
-        if (!piece) break;
-        passedCrc = crc32(piece, passedCrc);
-        passed += piece.length;
-      }
-      if (entry && passed === position && passedCrc === crc) return stream;
-      throw new AppError('source_wrong_bytes', `${this.#place}: changed during the download`);
-    } catch (error) {
-      stream.close();
-      throw error;
+  /**
+   * Begins a new reading and passes over the first `position` bytes of `file`, which had the checksum `crc`.
+   * @returns what follows them in the piece that they end in
+   */
+  async #readAgain(file: PinnedFile, position: number, crc: number): Promise<Uint8Array> {
+    this.#reading = await this.#open();
+    const { tar } = this.#reading;
+    let entry = await tar.next();
+    while (entry && !this.#match.isSame(entry, file)) entry = await tar.next();
+    let rest: Uint8Array = new Uint8Array(0);
+    let passed = 0;
+    let passedCrc = 0;
+    while (entry && passed < position) {
+      const piece = await tar.read();
+      if (!piece) break;
+      const known = piece.subarray(0, position - passed);
+      passedCrc = crc32(known, passedCrc);
+      passed += known.length;
+      rest = piece.subarray(known.length);
     }
+    if (entry && passed === position && passedCrc === crc) return rest;
+    throw wrongBytes(`${this.#place}: changed during the download`);
   }
+}
+
+/**
+ * Finds the wanted files among the entries of an archive. They lie at their pinned paths, or all below one common
+ * folder, which the first of them tells. Everything else is passed over: links, devices, paths that leave the
+ * archive, files of another size, second copies.
+ */
+class ArchiveMatch {
+  readonly #pending: Map<string, PinnedFile>;
+  readonly #topFolders: ReadonlySet<string>;
+  /** The common folder with its slash, or `''`; unknown until the first wanted file. */
+  #root: string | undefined;
+  /** Entries at a wanted path that had another size: pinned path → size found. */
+  readonly otherSizes = new Map<string, number>();
+
+  constructor(wanted: readonly PinnedFile[]) {
+    this.#pending = new Map(wanted.map((file) => [file.path, file]));
+    this.#topFolders = new Set(wanted.map(({ path }) => path.slice(0, path.indexOf('/') + 1)));
+  }
+
+  /** The files that no entry brought so far. */
+  get pending(): readonly PinnedFile[] {
+    return [...this.#pending.values()];
+  }
+
+  /** The pinned file that `entry` is, if it is one that is still wanted; it is not wanted twice. */
+  take(entry: TarEntry): PinnedFile | undefined {
+    const path = plainPath(entry);
+    if (path === undefined) return undefined;
+    // A folder that the pinned paths themselves begin with is not a common one around them.
+    const top = path.slice(0, path.indexOf('/') + 1);
+    const roots = this.#root !== undefined ? [this.#root] : this.#topFolders.has(top) ? [''] : ['', top];
+    for (const root of roots) {
+      const file = path.startsWith(root) ? this.#pending.get(path.slice(root.length)) : undefined;
+      if (!file) continue;
+      if (entry.size !== file.size) {
+        this.otherSizes.set(file.path, entry.size);
+        return undefined;
+      }
+      this.#root = root;
+      this.#pending.delete(file.path);
+      this.otherSizes.delete(file.path);
+      return file;
+    }
+    return undefined;
+  }
+
+  /** Whether `entry` is `file`, which was taken before: to find the place again in a second reading. */
+  isSame(entry: TarEntry, file: PinnedFile): boolean {
+    return plainPath(entry) === `${this.#root ?? ''}${file.path}` && entry.size === file.size;
+  }
+}
+
+/** An entry's path without a leading `./`; `undefined` for anything but a regular file inside the archive. */
+function plainPath({ path, isFile }: TarEntry): string | undefined {
+  if (!isFile) return undefined;
+  const inside = path.replace(/^(\.\/)+/, '');
+  const isPlain = inside.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
+  return isPlain ? inside : undefined;
 }

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import { bodyFault, stalledFault } from './faults.js';
-import type { WireLimits } from './wire.js';
+import type { WireLimits } from './retry.js';
 
 /** What a body is watched with. */
 export interface Watch {

@@ -4,8 +4,14 @@ import { dirname, join } from 'node:path';
 import { AppError, errnoOf, messageOf } from '../../shared/errors.js';
 import type { PinnedFile } from '../manifest.js';
 import type { Delivery, Source, WantedFile } from '../source.js';
-import { abortedFault, truncatedFault } from './faults.js';
-import { HEAD_BYTES, impostorFault, sizeFault } from './placeholder.js';
+import {
+  abortedFault,
+  HEAD_BYTES,
+  placeholderFault,
+  sizeFault,
+  truncatedFault,
+  wrongBytes,
+} from './faults.js';
 
 /** Bytes read at once. */
 const PIECE_BYTES = 262_144;
@@ -95,11 +101,11 @@ async function otherSizeFault(
 ): Promise<AppError> {
   const head = Buffer.alloc(HEAD_BYTES);
   const { bytesRead } = await opened.read(head, 0, head.length, 0);
-  return impostorFault(head.subarray(0, bytesRead), file.path, place) ?? sizeFault(place, size, file.size);
+  return placeholderFault(head.subarray(0, bytesRead), file.path, place) ?? sizeFault(place, size, file.size);
 }
 
 function notRegular(place: string): AppError {
-  return new AppError('source_wrong_bytes', `${place}: not a regular file`);
+  return wrongBytes(`${place}: not a regular file`);
 }
 
 function openFault(cause: unknown, place: string): AppError {

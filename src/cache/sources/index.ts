@@ -1,8 +1,12 @@
 export { type ArchiveOptions, createArchiveSource } from './archive.js';
 export { type BundledOptions, createBundledSource } from './bundled.js';
-export { createHubSource, type HubOptions } from './hub.js';
-export { createMirrorSource, type MirrorLayout, type MirrorOptions } from './mirror.js';
-export { redactUrl } from './url.js';
+export {
+  createHubSource,
+  createMirrorSource,
+  type HubOptions,
+  type MirrorLayout,
+  type MirrorOptions,
+} from './files.js';
 export {
   type HttpSource,
   type HttpSourceOptions,
@@ -10,4 +14,5 @@ export {
   WIRE_DEFAULTS,
   type WireLimits,
   type WireParts,
-} from './wire.js';
+} from './retry.js';
+export { redactUrl } from './url.js';

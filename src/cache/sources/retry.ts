@@ -1,7 +1,108 @@
+import type { LookupFunction } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { AppError } from '../../shared/errors.js';
-import { abortedFault, isWorthWaiting } from './faults.js';
-import type { SourceEvent, WireLimits } from './wire.js';
+import { AppError, type ErrorCode } from '../../shared/errors.js';
+import type { Source } from '../source.js';
+import { abortedFault, isWorthRetrying } from './faults.js';
+import type { Environment } from './proxy.js';
+
+/** The bounds that every download keeps. Times are milliseconds. */
+export interface WireLimits {
+  /** Until a TCP and TLS connection stands. */
+  readonly connectTimeoutMs: number;
+  /** From the request (connection included) until the headers of its answer. */
+  readonly headersTimeoutMs: number;
+  /** Longest silence between two pieces of a body. */
+  readonly idleTimeoutMs: number;
+  /** For one file (or one archive), all its attempts and waits together. */
+  readonly fileDeadlineMs: number;
+  /** Lowest average rate of a body, measured over `rateWindowMs` of waiting for the network. 0: any rate. */
+  readonly minBytesPerSecond: number;
+  readonly rateWindowMs: number;
+  /** Attempts in a row that may fail before the source is given up. */
+  readonly attempts: number;
+  /** An attempt that brought at least this many new bytes makes the count of attempts start again. */
+  readonly progressBytes: number;
+  /** The first wait between two attempts lies between half of this and this; the range doubles each time. */
+  readonly backoffBaseMs: number;
+  /** The range of waits never exceeds this. */
+  readonly backoffCapMs: number;
+  /** The longest `Retry-After` that is waited for; with a longer one the source is given up at once. */
+  readonly retryAfterCapMs: number;
+  /** Redirects that one request follows. */
+  readonly maxRedirects: number;
+  /** Files that one source delivers at the same time. */
+  readonly concurrency: number;
+  /** What an archive may hold, packed and unpacked, beyond the files that are wanted from it. */
+  readonly archiveSlackBytes: number;
+  /**
+   * Whether a wait between two attempts keeps an otherwise idle process alive. A daemon has its server for
+   * that; a program that does nothing but download needs `true`, or it ends in the middle of a wait.
+   */
+  readonly holdProcess: boolean;
+}
+
+/** The bounds that hold unless a source is made with others. */
+export const WIRE_DEFAULTS: WireLimits = Object.freeze({
+  connectTimeoutMs: 10_000,
+  headersTimeoutMs: 30_000,
+  idleTimeoutMs: 20_000,
+  fileDeadlineMs: 3_600_000,
+  minBytesPerSecond: 4_096,
+  rateWindowMs: 30_000,
+  attempts: 5,
+  progressBytes: 1_048_576,
+  backoffBaseMs: 500,
+  backoffCapMs: 15_000,
+  retryAfterCapMs: 60_000,
+  maxRedirects: 5,
+  concurrency: 4,
+  archiveSlackBytes: 536_870_912,
+  holdProcess: false,
+});
+
+/** What happens inside a source that its caller may want to log: an attempt failed and another one follows. */
+export interface SourceEvent {
+  readonly kind: 'retry';
+  /** The source's name. */
+  readonly source: string;
+  /** The pinned path, or the archive's name. */
+  readonly file: string;
+  /** The number of the attempt that failed, from 1, since the last progress. */
+  readonly attempt: number;
+  /** How long the source waits before the next attempt, in milliseconds. */
+  readonly waitMs: number;
+  readonly code: ErrorCode;
+  /** The failure in words, without credentials or query strings. */
+  readonly reason: string;
+}
+
+/** What all sources over HTTP are made with. */
+export interface HttpSourceOptions {
+  /** Bounds that differ from {@link WIRE_DEFAULTS}. */
+  readonly limits?: Partial<WireLimits>;
+  /** Told about each retry. Must not throw. */
+  readonly onEvent?: (event: SourceEvent) => void;
+}
+
+/** Parts of the wire that a test replaces; a program leaves them as they are. */
+export interface WireParts {
+  /** Resolves host names. Default: `dns.lookup`. */
+  readonly lookup?: LookupFunction;
+  /** Which IP addresses a redirect must not reach. Default: {@link isPrivateAddress}. */
+  readonly isPrivate?: (address: string) => boolean;
+  /** Certificate authorities (PEM) to trust instead of the built-in ones. */
+  readonly ca?: string;
+  /** Where `HTTPS_PROXY` and the like are looked up. Default: `process.env`. */
+  readonly env?: Environment;
+  /** A number in [0, 1), for the jitter. Default: `Math.random`. */
+  readonly random?: () => number;
+}
+
+/** A source that holds connections. */
+export interface HttpSource extends Source {
+  /** Ends its connections; deliveries under way fail with `aborted`. Afterwards it delivers nothing. */
+  close(): Promise<void>;
+}
 
 /** Whose attempts are counted. */
 export interface RetryContext {
@@ -38,41 +139,55 @@ export class Attempts {
   }
 
   /**
+   * Runs `action` until it succeeds or {@link next} gives up; `cleanUp` is called after each failure.
+   * @throws AppError as `next`
+   */
+  async run<T>(action: () => Promise<T>, cleanUp: () => void = () => undefined): Promise<T> {
+    for (;;) {
+      try {
+        return await action();
+      } catch (failure) {
+        cleanUp();
+        await this.next(failure);
+      }
+    }
+  }
+
+  /**
    * Returns when the next attempt may start.
    * @throws AppError the failure itself, where no attempt is left or worth its wait; `aborted`
    */
   async next(failure: unknown): Promise<void> {
     const { source, file, limits, signal, random, onEvent } = this.#context;
     if (signal.aborted) throw abortedFault();
-    // What is no fault of a source is a mistake of ours, and waiting does not mend it.
-    if (!(failure instanceof AppError) || !isWorthWaiting(failure)) throw failure;
-    const error = failure;
+    if (!(failure instanceof AppError) || !isWorthRetrying(failure)) throw failure;
     this.#failed += 1;
-    if (this.#failed >= limits.attempts) throw exhausted(error, this.#failed);
-    const demanded = error.retryAfterMs ?? 0;
-    if (demanded > limits.retryAfterCapMs) throw error;
+    if (this.#failed >= limits.attempts) throw failure;
+    const demanded = failure.retryAfterMs ?? 0;
+    if (demanded > limits.retryAfterCapMs) throw failure;
     const waitMs = Math.max(demanded, Math.round(backoffMs(this.#failed, limits, random)));
-    if (performance.now() + waitMs >= this.deadline) throw error;
+    if (performance.now() + waitMs >= this.deadline) throw failure;
     onEvent?.({
       kind: 'retry',
       source,
       file,
       attempt: this.#failed,
       waitMs,
-      code: error.code,
-      reason: error.message,
+      code: failure.code,
+      reason: failure.message,
     });
     await pause(waitMs, signal, limits.holdProcess);
   }
 }
 
-/** A wait with full jitter: anywhere between 0 and a range that doubles with each failure, up to a cap. */
+/** A wait with jitter: between half of a range that doubles with each failure, up to a cap, and all of it. */
 export function backoffMs(
   failed: number,
   limits: Pick<WireLimits, 'backoffBaseMs' | 'backoffCapMs'>,
   random: () => number = Math.random,
 ): number {
-  return random() * Math.min(limits.backoffCapMs, limits.backoffBaseMs * 2 ** (failed - 1));
+  const range = Math.min(limits.backoffCapMs, limits.backoffBaseMs * 2 ** (failed - 1));
+  return (range * (1 + random())) / 2;
 }
 
 async function pause(ms: number, signal: AbortSignal, ref: boolean): Promise<void> {
@@ -81,13 +196,4 @@ async function pause(ms: number, signal: AbortSignal, ref: boolean): Promise<voi
   } catch {
     throw abortedFault();
   }
-}
-
-function exhausted(error: AppError, attempts: number): AppError {
-  if (attempts === 1) return error;
-  return new AppError(error.code, `${error.message} (attempt ${attempts}, the last)`, {
-    retryable: error.retryable,
-    ...(error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs }),
-    cause: error.cause,
-  });
 }

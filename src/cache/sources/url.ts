@@ -9,6 +9,8 @@ export interface BaseUrl {
   readonly query: string;
   /** The `Authorization` header that the URL's userinfo stands for. */
   readonly authorization: string | undefined;
+  /** The password of that userinfo: a token, for servers that want one. */
+  readonly password: string | undefined;
 }
 
 /**
@@ -16,24 +18,25 @@ export interface BaseUrl {
  * @throws AppError `config_invalid`, with a message that holds no secret
  */
 export function parseBaseUrl(text: string, token?: string): BaseUrl {
-  let url: URL;
-  try {
-    url = new URL(text);
-  } catch {
-    // The original error quotes its input, which may hold a secret.
+  // The error of `new URL` quotes its input, which may hold a secret.
+  if (!URL.canParse(text))
     throw new AppError('config_invalid', 'the URL of a source cannot be read as a URL');
-  }
+  const url = new URL(text);
   if (url.protocol !== 'https:' && url.protocol !== 'http:') {
     throw new AppError('config_invalid', `a source must be https or http, not ${url.protocol}`);
   }
   const query = url.search;
-  const authorization = token ? `Bearer ${token}` : basicOf(url);
+  const userinfo = userinfoOf(url);
+  // What stands in the URL is meant for this place; a token may be meant for several.
+  const authorization = userinfo
+    ? `Basic ${Buffer.from(userinfo.join(':')).toString('base64')}`
+    : token && `Bearer ${token}`;
   url.username = '';
   url.password = '';
   url.search = '';
   url.hash = '';
   url.pathname = url.pathname.replace(/(?<!\/)\/+$/, '');
-  return { url, query, authorization };
+  return { url, query, authorization, password: userinfo?.[1] };
 }
 
 /** `url` without userinfo, query or fragment: those may be secrets, and messages reach logs. */
@@ -79,16 +82,14 @@ function encodePath(path: string): string {
   return path.split('/').map(encodeURIComponent).join('/');
 }
 
-function basicOf(url: URL): string | undefined {
+function userinfoOf(url: URL): [string, string] | undefined {
   if (!url.username && !url.password) return undefined;
-  let pair: string;
   try {
-    pair = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+    return [decodeURIComponent(url.username), decodeURIComponent(url.password)];
   } catch {
     throw new AppError(
       'config_invalid',
       'user or password in the URL of a source are not well percent-encoded',
     );
   }
-  return `Basic ${Buffer.from(pair).toString('base64')}`;
 }

@@ -1,12 +1,10 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, mkdir, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { contentLengthOf, refuseEncoded } from '../../cache/sources/answer.js';
-import { statusFault, truncatedFault } from '../../cache/sources/faults.js';
+import { Download } from '../../cache/sources/download.js';
+import { statusFault } from '../../cache/sources/faults.js';
 import type { HttpAnswer, HttpClient } from '../../cache/sources/http-client.js';
-import { HEAD_BYTES, htmlTypeFault, impostorFault } from '../../cache/sources/placeholder.js';
-import { Attempts } from '../../cache/sources/retry.js';
-import type { WireLimits } from '../../cache/sources/wire.js';
+import { Attempts, type WireLimits } from '../../cache/sources/retry.js';
 import { AppError } from '../../shared/errors.js';
 import type { OriginFile } from './origin.js';
 
@@ -30,7 +28,7 @@ export interface Announced {
 
 /**
  * Downloads a file whose digest is not known yet, hashes it, and compares it with what was announced of it.
- * A broken download starts again.
+ * A broken download goes on where it stopped.
  * @returns `undefined` when the server has no such file
  * @throws AppError `source_…`, `aborted`
  */
@@ -41,26 +39,19 @@ export async function download(
   announced: Announced,
 ): Promise<OriginFile | undefined> {
   const { client, limits, signal, source } = downloader;
-  const attempts = new Attempts({
-    source,
-    file: path,
-    limits,
-    signal,
-    random: Math.random,
-    onEvent: undefined,
-  });
-  for (;;) {
-    try {
-      const answer = await client.get({ url, label: path, signal, deadline: attempts.deadline });
-      try {
-        if (answer.status === 404) return undefined;
-        return await save(downloader, answer, path, announced, (bytes) => attempts.progress(bytes));
-      } finally {
-        answer.body.close();
-      }
-    } catch (error) {
-      await attempts.next(error);
-    }
+  const retry = { source, limits, signal, random: Math.random, onEvent: undefined };
+  const file = { path, size: announced.size };
+  let body: Download;
+  try {
+    body = await Download.open({ client, url, file, offset: 0, retry });
+  } catch (error) {
+    if (error instanceof AppError && error.code === 'source_not_found') return undefined;
+    throw error;
+  }
+  try {
+    return await save(downloader, body, path, announced);
+  } finally {
+    body.close();
   }
 }
 
@@ -83,61 +74,45 @@ export async function downloadJson(
     random: Math.random,
     onEvent: undefined,
   });
-  for (;;) {
+  return attempts.run(async () => {
+    const answer = await client.get({ url, label, signal, deadline: attempts.deadline });
     try {
-      const answer = await client.get({ url, label, signal, deadline: attempts.deadline });
-      try {
-        if (answer.status === 404) return undefined;
-        if (answer.status !== 200) throw statusFault(answer.status, answer.headers, answer.place);
-        const text = await readText(answer, maxBytes);
-        const { link } = answer.headers;
-        return { json: parse(text, answer.place), link: typeof link === 'string' ? link : undefined };
-      } finally {
-        answer.body.close();
-      }
-    } catch (error) {
-      await attempts.next(error);
+      if (answer.status === 404) return undefined;
+      if (answer.status !== 200) throw statusFault(answer.status, answer.headers, answer.place);
+      const text = await readText(answer, maxBytes);
+      const { link } = answer.headers;
+      return { json: parse(text, answer.place), link: typeof link === 'string' ? link : undefined };
+    } finally {
+      answer.body.close();
     }
-  }
+  });
 }
 
 async function save(
-  { staging, onProgress }: Downloader,
-  answer: HttpAnswer,
+  { staging, source, onProgress }: Downloader,
+  body: Download,
   path: string,
   announced: Announced,
-  progress: (bytes: number) => void,
 ): Promise<OriginFile> {
-  const { status, headers, place, body } = answer;
-  if (status !== 200) throw statusFault(status, headers, place);
-  refuseEncoded(headers, place);
-  const early =
-    htmlTypeFault(headers, path, place) ?? impostorFault(await body.peek(HEAD_BYTES), path, place);
-  if (early) throw early;
-  const total = contentLengthOf(headers) ?? announced.size;
   const location = join(staging, path);
   await mkdir(dirname(location), { recursive: true });
   const file = await open(location, 'w');
   const hash = createHash('sha256');
   let size = 0;
   try {
-    for (let piece = await body.next(); piece; piece = await body.next()) {
+    for await (const piece of body) {
       hash.update(piece);
       await writeAll(file, piece);
       size += piece.length;
-      progress(piece.length);
-      onProgress(path, size, total);
+      onProgress(path, size, body.size);
     }
   } finally {
     await file.close();
   }
-  if (total !== undefined && size < total) throw truncatedFault(place, size, total);
   const sha256 = hash.digest('hex');
-  if (announced.size !== undefined && size !== announced.size) {
-    throw new AppError('source_wrong_bytes', `${place}: ${size} bytes, announced were ${announced.size}`);
-  }
   if (announced.sha256 !== undefined && sha256 !== announced.sha256) {
-    throw new AppError('source_wrong_bytes', `${place}: sha256 is ${sha256}, announced ${announced.sha256}`);
+    const message = `${path} from ${source}: sha256 is ${sha256}, announced ${announced.sha256}`;
+    throw new AppError('source_wrong_bytes', message);
   }
   return { path, size, sha256, location };
 }

@@ -2,8 +2,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { HttpClient } from '../../cache/sources/http-client.js';
+import { WIRE_DEFAULTS } from '../../cache/sources/retry.js';
 import { type BaseUrl, hubUrl, parseBaseUrl, plainUrl, redactUrl } from '../../cache/sources/url.js';
-import { WIRE_DEFAULTS } from '../../cache/sources/wire.js';
 import { AppError, type ErrorCode } from '../../shared/errors.js';
 import { usageFault } from '../command.js';
 import { type Downloader, download } from './download.js';
@@ -35,7 +35,7 @@ export async function openHttpOrigin(options: HttpOriginOptions): Promise<PinOri
   const { url, token, repo, revision, signal, needsApi, onProgress } = options;
   const base = parseBaseUrl(url, token);
   const limits = { ...WIRE_DEFAULTS, holdProcess: true };
-  const client = new HttpClient(base.url, base.authorization, limits);
+  const client = new HttpClient(base, limits);
   const name = redactUrl(base.url);
   const asking = askHubApi({ client, limits, signal, source: name }, base, repo, revision);
   const known = await (needsApi ? asking : lenient(asking));

@@ -182,7 +182,9 @@ async function openOrigin({
   let progress: { path: string; shown: Progress } | undefined;
   output.beforeNote = () => progress?.shown.clear();
   return openHttpOrigin({
-    ...(from === undefined ? { url: config.hubEndpoint, token: config.hubToken } : { url: from }),
+    ...(from === undefined
+      ? { url: config.hubEndpoint, token: config.hubToken }
+      : { url: from, token: config.mirrorToken }),
     repo,
     revision,
     signal,

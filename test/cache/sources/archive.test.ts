@@ -209,7 +209,6 @@ describe('an archive on its way', () => {
     ['a Git LFS pointer', { kind: 'lfs-pointer' }, 'Git LFS pointer'],
     ['noise', { kind: 'replace', content: generated(5_000) }, 'not a tar archive'],
     ['nothing', { kind: 'replace', content: Buffer.alloc(0) }, 'ends too early'],
-    ['encoded', { kind: 'encoded' }, 'Content-Encoding'],
     [
       'damaged gzip',
       { kind: 'replace', content: Buffer.from('1f8b0800000000000003ffffffffffffff', 'hex') },
@@ -222,6 +221,15 @@ describe('an archive on its way', () => {
     expect(['source_wrong_bytes', 'source_truncated']).toContain(code);
     expect(message).toContain(words);
     expect(origin.requests).toHaveLength(1);
+  });
+
+  it.each([
+    ['a .tar.gz that is labelled so', gzipSync(tar(honest))],
+    ['a .tar that was labelled for nothing', tar(honest)],
+  ])('is unpacked once when it has a Content-Encoding (%s)', async (_, archive) => {
+    const { origin, source } = await setup(archive);
+    origin.faultAlways(PATH, { kind: 'encoded' });
+    expect((await collect(source, wanted(...files)))[1]?.bytes.equals(model)).toBe(true);
   });
 
   it('is named when it has none of the wanted files', async () => {

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { isMetadataAddress, isPrivateAddress } from '../../../src/cache/sources/address.js';
-import { contentRangeOf } from '../../../src/cache/sources/answer.js';
-import { retryAfterMs } from '../../../src/cache/sources/faults.js';
+import { contentRangeOf, retryDelayMs } from '../../../src/cache/sources/faults.js';
 import { redactUrl, WIRE_DEFAULTS } from '../../../src/cache/sources/index.js';
+import { proxyFor } from '../../../src/cache/sources/proxy.js';
 import { backoffMs } from '../../../src/cache/sources/retry.js';
 import { hubUrl, parseBaseUrl, plainUrl } from '../../../src/cache/sources/url.js';
 
@@ -33,6 +33,13 @@ describe('private addresses', () => {
     '0:0:0:0:0:ffff:c0a8:0101',
     '64:ff9b::10.0.0.1',
     '2002:7f00:1::',
+    '64:ff9b:1::a9fe:a9fe',
+    '64:ff9b:1::808:808',
+    '::ffff:0:7f00:1',
+    '::ffff:0:808:808',
+    '2001:0:5ef5:79fb::1',
+    '::7f00:1',
+    '192.0.0.192',
     'not an address',
     '',
   ])('%s is one', (address) => {
@@ -71,6 +78,11 @@ describe('addresses of metadata services', () => {
     '::ffff:a9fe:a9fe',
     '::ffff:168.63.129.16',
     '64:ff9b::a9fe:a9fe',
+    '64:ff9b:1::a9fe:a9fe',
+    '::ffff:0:a9fe:a9fe',
+    '2001:0:a9fe:a9fe::1',
+    '2002:a9fe:a9fe::',
+    '192.0.0.192',
     'not an address',
   ])('%s is one', (address) => {
     expect(isMetadataAddress(address)).toBe(true);
@@ -113,20 +125,25 @@ describe('URLs', () => {
   });
 });
 
-describe('Retry-After', () => {
+describe('the time that a server asks for', () => {
   const now = Date.UTC(2030, 0, 1, 12, 0, 0);
   it.each([
-    [undefined, undefined],
-    ['0', 0],
-    [' 120 ', 120_000],
-    ['Tue, 01 Jan 2030 12:00:30 GMT', 30_000],
-    ['Tue, 01 Jan 2030 11:00:00 GMT', 0],
-    ['-5', undefined],
-    ['5.5', undefined],
-    ['soon', undefined],
-    ['', undefined],
-  ])('%j is %j ms', (value, expected) => {
-    expect(retryAfterMs(value, now)).toBe(expected);
+    [{}, undefined],
+    [{ 'retry-after': '0' }, 0],
+    [{ 'retry-after': ' 120 ' }, 120_000],
+    [{ 'retry-after': 'Tue, 01 Jan 2030 12:00:30 GMT' }, 30_000],
+    [{ 'retry-after': 'Tue, 01 Jan 2030 11:00:00 GMT' }, 0],
+    [{ 'retry-after': '-5' }, undefined],
+    [{ 'retry-after': '5.5' }, undefined],
+    [{ 'retry-after': 'soon' }, undefined],
+    [{ 'retry-after': '' }, undefined],
+    [{ ratelimit: '"resolvers";r=0;t=20' }, 20_000],
+    [{ ratelimit: 'limit=100, remaining=0, reset=7' }, 7_000],
+    [{ 'ratelimit-reset': '9' }, 9_000],
+    [{ 'retry-after': '3', ratelimit: '"resolvers";r=0;t=20' }, 3_000],
+    [{ ratelimit: '"total";r=5' }, undefined],
+  ])('in %j is %j ms', (headers, expected) => {
+    expect(retryDelayMs(headers, now)).toBe(expected);
   });
 });
 
@@ -137,9 +154,9 @@ describe('the wait between attempts', () => {
     expect(longest).toEqual([100, 200, 400, 500, 500, 500]);
   });
 
-  it('is anywhere in its range', () => {
-    expect(backoffMs(3, limits, () => 0)).toBe(0);
-    expect(backoffMs(3, limits, () => 0.5)).toBe(200);
+  it('is anywhere in the upper half of its range, so that it is never none', () => {
+    expect(backoffMs(3, limits, () => 0)).toBe(200);
+    expect(backoffMs(3, limits, () => 0.5)).toBe(300);
   });
 
   it('has defaults that nobody changes', () => {
@@ -157,5 +174,54 @@ describe('Content-Range', () => {
     ['bytes -5-9/10', undefined],
   ])('%j is read', (value, expected) => {
     expect(contentRangeOf({ 'content-range': value })).toEqual(expected);
+  });
+});
+
+describe('the proxy for a URL', () => {
+  const env = { https_proxy: 'http://tls-proxy:3128', HTTP_PROXY: 'me:pw@plain-proxy:8080' };
+  const of = (url: string, more: Record<string, string> = {}) =>
+    proxyFor(new URL(url), { ...env, ...more })?.host;
+
+  it('is that of its scheme, in lower or upper case', () => {
+    expect(of('https://huggingface.co/a')).toBe('tls-proxy:3128');
+    expect(of('http://mirror.example.org/a')).toBe('plain-proxy:8080');
+    expect(of('https://a.example', { https_proxy: '', ALL_PROXY: 'http://any:1' })).toBe('any:1');
+    expect(proxyFor(new URL('https://a.example'), {})).toBeUndefined();
+  });
+
+  it.each([
+    'mirror.internal',
+    'internal',
+    '.internal',
+    '*.internal',
+    'a.example, mirror.internal:8443',
+    'a.example mirror.internal',
+    '*',
+  ])('is none for a host in NO_PROXY=%s', (list) => {
+    expect(of('https://mirror.internal:8443/a', { NO_PROXY: list })).toBeUndefined();
+    expect(of('https://mirror.internal:8443/a', { no_proxy: list })).toBeUndefined();
+  });
+
+  it.each(['mirror.internal:443', 'irror.internal', 'internal.example', ''])(
+    'is not left out for NO_PROXY=%s',
+    (list) => {
+      expect(of('https://mirror.internal:8443/a', { NO_PROXY: list })).toBe('tls-proxy:3128');
+    },
+  );
+
+  it.each([
+    ['http://10.1.2.3/', '10.0.0.0/8'],
+    ['http://[fd12::1]:8080/', 'fd00::/8'],
+    ['http://[fd12::1]:8080/', '[fd12::1]:8080'],
+    ['http://127.0.0.1:9/', '127.0.0.1'],
+  ])('is none for %s in NO_PROXY=%s', (url, list) => {
+    expect(of(url, { NO_PROXY: list })).toBeUndefined();
+    expect(of('http://11.1.2.3/', { NO_PROXY: list })).toBe('plain-proxy:8080');
+  });
+
+  it('must speak http, and is not quoted when it does not', () => {
+    const socks = () => of('https://a.example', { https_proxy: 'socks5://me:s3cret@host:1' });
+    expect(socks).toThrow(/HTTPS_PROXY .* must be an http or https URL/);
+    expect(socks).not.toThrow(/s3cret/);
   });
 });

@@ -3,8 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { ByteReader } from '../../../src/cache/sources/byte-reader.js';
-import { TarReader } from '../../../src/cache/sources/tar-reader.js';
+import { TarReader } from '../../../src/cache/sources/tar.js';
 import { generated } from '../../support/content.js';
 import { type TarInput, tar } from '../../support/tar.js';
 import { faultOf } from './collect.js';
@@ -20,7 +19,11 @@ interface Listed {
 }
 
 async function list(archive: Uint8Array, pieceSize = 65_536): Promise<Listed[]> {
-  const reader = new TarReader(new ByteReader(inPieces(archive, pieceSize)), 'archive', false);
+  const reader = new TarReader(inPieces(archive, pieceSize), {
+    maxBytes: 600_000_000,
+    place: 'archive',
+    mayBeCut: false,
+  });
   const entries: Listed[] = [];
   for (let entry = await reader.next(); entry; entry = await reader.next()) {
     const pieces: Uint8Array[] = [];

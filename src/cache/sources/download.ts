@@ -1,20 +1,32 @@
 import { crc32 } from 'node:zlib';
-import { AppError } from '../../shared/errors.js';
 import type { PinnedFile } from '../manifest.js';
-import { checkLinked, contentLengthOf, contentRangeOf, refuseEncoded, strongEtagOf } from './answer.js';
-import { abortedFault, statusFault, truncatedFault } from './faults.js';
-import type { HttpAnswer, HttpClient } from './http-client.js';
-import { HEAD_BYTES, htmlTypeFault, impostorFault, sizeFault, tooLargeFault } from './placeholder.js';
+import {
+  abortedFault,
+  contentLengthOf,
+  contentRangeOf,
+  HEAD_BYTES,
+  placeholderFault,
+  refuseEncoded,
+  sizeFault,
+  statusFault,
+  strongEtagOf,
+  tooLargeFault,
+  truncatedFault,
+  wrongBytes,
+} from './faults.js';
+import type { HttpAnswer, HttpClient, HttpGet } from './http-client.js';
 import { Attempts, type RetryContext } from './retry.js';
 
-/** What a resumable download is made of. */
+/** One file to download. */
 export interface DownloadOptions {
   readonly client: HttpClient;
   readonly url: URL;
-  readonly file: PinnedFile;
-  /** Where to begin, if the server can; between 0 and the pinned size. */
+  /** `size` is unknown of a file that is about to be pinned. */
+  readonly file: Pick<PinnedFile, 'path'> & { readonly size: number | undefined };
+  /** Where to begin, if the server can; between 0 and the size. */
   readonly offset: number;
   readonly retry: Omit<RetryContext, 'file'>;
+  readonly inspect?: HttpGet['inspect'];
 }
 
 /** The answer being read. */
@@ -32,12 +44,12 @@ const NOTHING = new Uint8Array(0);
 /**
  * One file over HTTP, which survives what happens on the way: a connection that breaks, falls silent or drips is
  * replaced, and the file goes on where it stopped, by Range where the server honours it. Where it does not, the
- * file is read from its beginning and what was delivered already is dropped, after a look whether it is the same.
+ * file is read from its beginning, and the bytes that were delivered already are compared and dropped.
  *
- * Not promised: that the bytes are true. Before the first byte the answer is checked against the pinned size, and
+ * Not promised: that the bytes are true. Before the first byte the answer is checked against the expected size, and
  * never more than that is delivered; the digest is the reader's business.
  */
-export class ResumableDownload implements AsyncIterable<Uint8Array> {
+export class Download implements AsyncIterable<Uint8Array> {
   readonly #options: DownloadOptions;
   readonly #attempts: Attempts;
   #current: Current | undefined;
@@ -52,30 +64,37 @@ export class ResumableDownload implements AsyncIterable<Uint8Array> {
   #position: number;
   /** Of the bytes delivered so far. */
   #crc = 0;
+  /** The file's size as pinned, or as the first answer announced it. */
+  #size: number | undefined;
 
   private constructor(options: DownloadOptions) {
+    const { file, offset, retry } = options;
     this.#options = options;
-    this.#attempts = new Attempts({ ...options.retry, file: options.file.path });
-    this.#offset = options.offset > options.file.size ? 0 : options.offset;
+    this.#attempts = new Attempts({ ...retry, file: file.path });
+    this.#size = file.size;
+    this.#offset = offset > (file.size ?? offset) ? 0 : offset;
     this.#position = this.#offset;
-    this.#complete = this.#position === options.file.size;
+    this.#complete = this.#position === file.size;
   }
 
   /**
    * Returns when the server has begun to deliver the file, or one of its size at least.
    * @throws AppError `source_…`, `aborted`
    */
-  static async open(options: DownloadOptions): Promise<ResumableDownload> {
-    const download = new ResumableDownload(options);
-    while (!download.#complete && !download.#current) {
-      await download.#try(() => download.#connect());
-    }
+  static async open(options: DownloadOptions): Promise<Download> {
+    const download = new Download(options);
+    if (!download.#complete) await download.#try(() => download.#connect());
     return download;
   }
 
   /** The file's first byte that is delivered: the wanted offset, or 0 where the server cannot start there. */
   get offset(): number {
     return this.#offset;
+  }
+
+  /** The file's size, as far as it is known. */
+  get size(): number | undefined {
+    return this.#size;
   }
 
   /** Gives up what is left. */
@@ -91,7 +110,7 @@ export class ResumableDownload implements AsyncIterable<Uint8Array> {
           if (!this.#current) await this.#connect();
           return this.#pull();
         });
-        if (piece && piece.length > 0) yield piece;
+        if (piece.length > 0) yield piece;
       }
       if (!this.#complete) throw abortedFault('the download was closed');
     } finally {
@@ -99,15 +118,8 @@ export class ResumableDownload implements AsyncIterable<Uint8Array> {
     }
   }
 
-  /** One attempt; after a failure that another one may mend, `undefined`. */
-  async #try<T>(action: () => Promise<T>): Promise<T | undefined> {
-    try {
-      return await action();
-    } catch (failure) {
-      this.#drop();
-      await this.#attempts.next(failure);
-      return undefined;
-    }
+  #try<T>(action: () => Promise<T>): Promise<T> {
+    return this.#attempts.run(action, () => this.#drop());
   }
 
   #drop(): void {
@@ -116,73 +128,58 @@ export class ResumableDownload implements AsyncIterable<Uint8Array> {
   }
 
   async #connect(): Promise<void> {
-    if (this.#position > 0 && this.#ranges) {
-      const answer = await this.#ask(this.#rangeHeaders());
-      try {
-        if (answer.status === 200) return await this.#takeWhole(answer);
-        if (answer.status === 206 && this.#continues(answer)) return this.#takeRest(answer);
-        if (answer.status !== 206 && answer.status !== 416) {
-          throw statusFault(answer.status, answer.headers, answer.place);
-        }
-        this.#checkTotal(answer);
-      } catch (error) {
-        answer.body.close();
-        throw error;
-      }
-      answer.body.close();
-      // It answers ranges, but not the one that was asked for.
-      this.#ranges = false;
-    }
-    const answer = await this.#ask({});
-    try {
-      if (answer.status !== 200) throw statusFault(answer.status, answer.headers, answer.place);
-      await this.#takeWhole(answer);
-    } catch (error) {
-      answer.body.close();
-      throw error;
-    }
+    if (this.#position > 0 && this.#ranges && (await this.#ask(true))) return;
+    await this.#ask(false);
   }
 
-  #ask(headers: Readonly<Record<string, string>>): Promise<HttpAnswer> {
-    const { client, url, file, retry } = this.#options;
-    return client.get({
+  /** One request, for the rest of the file or for all of it; returns whether its answer is being read now. */
+  async #ask(rest: boolean): Promise<boolean> {
+    const { client, url, file, retry, inspect } = this.#options;
+    const range = { range: `bytes=${this.#position}-`, ...(this.#etag && { 'if-range': this.#etag }) };
+    const answer = await client.get({
       url,
       label: file.path,
-      headers,
+      headers: rest ? range : {},
       signal: retry.signal,
       deadline: this.#attempts.deadline,
-      inspect: (fields, place) => checkLinked(fields, file, place),
+      ...(inspect && { inspect }),
     });
-  }
-
-  #rangeHeaders(): Record<string, string> {
-    const range = { range: `bytes=${this.#position}-` };
-    return this.#etag === undefined ? range : { ...range, 'if-range': this.#etag };
+    const { status, headers, place, body } = answer;
+    try {
+      if (status === 200) await this.#takeWhole(answer);
+      else if (rest && status === 206 && this.#continues(answer)) this.#takeRest(answer);
+      else if (rest && (status === 206 || status === 416)) this.#ranges = false;
+      else throw statusFault(status, headers, place);
+      // A range that does not fit may mean that the server's file has another size; then no answer will do.
+      const total = contentRangeOf(headers)?.total;
+      if (status !== 200 && total !== undefined && this.#size !== undefined && total !== this.#size) {
+        throw sizeFault(place, total, this.#size);
+      }
+    } catch (error) {
+      body.close();
+      throw error;
+    }
+    if (!this.#current) body.close();
+    return this.#current !== undefined;
   }
 
   /** Whether a 206 answer is the rest of the very file that was begun. */
   #continues({ headers }: HttpAnswer): boolean {
     const range = contentRangeOf(headers);
-    const { size } = this.#options.file;
-    if (range?.start !== this.#position || range.end === undefined || range.end >= size) return false;
+    const size = this.#size ?? range?.total;
+    if (range?.start !== this.#position || range.end === undefined || range.end >= (size ?? Infinity)) {
+      return false;
+    }
     if (range.total !== undefined && range.total !== size) return false;
     const etag = strongEtagOf(headers);
     return this.#etag === undefined || etag === undefined || etag === this.#etag;
   }
 
-  /** A range that does not fit may mean that the server's file has another size; then no answer will do. */
-  #checkTotal({ headers, place }: HttpAnswer): void {
-    const { size } = this.#options.file;
-    const total = contentRangeOf(headers)?.total;
-    if (total !== undefined && total !== size) throw sizeFault(place, total, size);
-  }
-
   #takeRest(answer: HttpAnswer): void {
     refuseEncoded(answer.headers, answer.place);
-    const { size } = this.#options.file;
     const length = contentLengthOf(answer.headers);
-    if (length !== undefined && length > size - this.#position) {
-      throw tooLargeFault(answer.place, size, this.#position + length);
+    if (length !== undefined && this.#size !== undefined && length > this.#size - this.#position) {
+      throw tooLargeFault(answer.place, this.#size, this.#position + length);
     }
     this.#begin(answer, 0, length !== undefined);
   }
@@ -191,18 +188,18 @@ export class ResumableDownload implements AsyncIterable<Uint8Array> {
     const { headers, place, body } = answer;
     const { path, size } = this.#options.file;
     refuseEncoded(headers, place);
-    const page = htmlTypeFault(headers, path, place);
+    const page = placeholderFault(NOTHING, path, place, headers);
     if (page) throw page;
     const length = contentLengthOf(headers);
-    if (length !== undefined && length > size) throw tooLargeFault(place, size, length);
-    const head = await body.peek(HEAD_BYTES);
-    const impostor = impostorFault(head, path, place);
-    if (impostor) throw impostor;
-    if (length !== undefined && length < size) throw sizeFault(place, length, size);
+    if (length !== undefined && size !== undefined && length > size) throw tooLargeFault(place, size, length);
+    const placeholder = placeholderFault(await body.peek(HEAD_BYTES), path, place);
+    if (placeholder) throw placeholder;
+    if (length !== undefined && size !== undefined && length < size) throw sizeFault(place, length, size);
     if (!this.#opened) {
       this.#offset = 0;
       this.#position = 0;
     }
+    this.#size ??= length;
     this.#begin(answer, this.#position, length !== undefined);
   }
 
@@ -217,12 +214,13 @@ export class ResumableDownload implements AsyncIterable<Uint8Array> {
     const current = this.#current;
     const piece = current && (await this.#read(current));
     if (!current || !piece) {
-      this.#complete = this.#position === this.#options.file.size;
+      this.#complete = true;
       return NOTHING;
     }
     const fresh = current.skip > 0 ? this.#skip(piece, current) : piece;
-    const { size } = this.#options.file;
-    if (this.#position + fresh.length > size) throw tooLargeFault(current.answer.place, size);
+    if (this.#size !== undefined && this.#position + fresh.length > this.#size) {
+      throw tooLargeFault(current.answer.place, this.#size);
+    }
     this.#crc = crc32(fresh, this.#crc);
     this.#position += fresh.length;
     this.#attempts.progress(fresh.length);
@@ -231,13 +229,14 @@ export class ResumableDownload implements AsyncIterable<Uint8Array> {
 
   /** The next piece of the answer; `undefined` when the file is complete. */
   async #read({ answer, skip, framed }: Current): Promise<Uint8Array | undefined> {
-    const { size } = this.#options.file;
-    const isComplete = this.#position === size;
+    const isComplete = this.#position === this.#size;
     // Without an announced length, only the end of the body shows that the file goes no further.
     if (isComplete && framed) return undefined;
     try {
       const piece = await answer.body.next();
-      if (!piece && !isComplete) throw truncatedFault(answer.place, this.#position - skip, size);
+      if (!piece && this.#size !== undefined && !isComplete) {
+        throw truncatedFault(answer.place, this.#position - skip, this.#size);
+      }
       return piece;
     } catch (error) {
       // What breaks after the last byte harms nobody.
@@ -254,7 +253,7 @@ export class ResumableDownload implements AsyncIterable<Uint8Array> {
     current.skippedCrc = crc32(known.subarray(Math.max(0, this.#offset - at)), current.skippedCrc);
     current.skip -= known.length;
     if (current.skip === 0 && current.skippedCrc !== this.#crc) {
-      throw new AppError('source_wrong_bytes', `${current.answer.place}: changed during the download`);
+      throw wrongBytes(`${current.answer.place}: changed during the download`);
     }
     return piece.subarray(known.length);
   }
