@@ -52,7 +52,7 @@ const program = await build({
   // Beside each other, since modules find the other processes' and threads' entries relative to themselves.
   entryPoints: {
     main: 'src/main.ts',
-    'inference-worker': 'src/inference/inference-worker.ts',
+    'inference-worker': 'src/inference/entry.ts',
     'head-worker': 'src/scoring/head/head-worker.ts',
     'draft-worker': 'src/routes/draft-worker.ts',
   },

@@ -31,7 +31,7 @@ describe('docs/operations.md explains', () => {
     ['each phase', '## Phase', ['src/api/health.ts', 'export const PHASES = ', '] as']],
     ['each check', '## Checks', ['src/daemon/report.ts', 'const checks = {', '};', /^ +(\w+): /gm]],
     ['each state of a file', '## Files', ['src/api/cache.ts', 'export const FILE_STATES = ', '] as']],
-    ['each state of a worker', '## Workers', ['src/inference/seat.ts', 'export type SeatState = ', ';']],
+    ['each state of a worker', '## Workers', ['src/inference/worker.ts', 'export type WorkerState = ', ';']],
     ['each code', '## Codes', ['src/shared/errors.ts', 'export const ERROR_CODES = ', '] as']],
   ])('%s', async (_, heading, [path, from, to, name = QUOTED]) => {
     const names = await namesIn(path, from, to, name);

@@ -4,7 +4,7 @@ import { writeAtomic } from '../../src/cache/disk.js';
 import { fileOf, loadManifest } from '../../src/cache/manifest.js';
 import { builtInManifest, PACKAGE_ROOT } from '../../src/config/program-files.js';
 import type { Embedder } from '../../src/inference/embedder.js';
-import { createPool } from '../../src/inference/pool.js';
+import { WorkerPool } from '../../src/inference/pool.js';
 import { createVectorCache } from '../../src/scoring/vector-cache.js';
 import { mapConcurrent } from '../../src/shared/concurrent.js';
 import { AppError } from '../../src/shared/errors.js';
@@ -32,7 +32,7 @@ export async function embedAll(texts: readonly string[], folder?: string): Promi
   const missing = [...new Set(texts)].filter((text) => !vectors.has(text));
   if (missing.length > 0) {
     const workerEntry = new URL('../../dist/inference-worker.js', import.meta.url);
-    const pool = createPool({ log: silent, workerEntry });
+    const pool = new WorkerPool({ log: silent, workerEntry });
     const { embedding: spec, canary } = manifest;
     const read = (file: string): Promise<Buffer> =>
       readFile(join(PACKAGE_ROOT, 'model', fileOf(manifest, file).path));

@@ -4,13 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Row } from '../../campaign/row.js';
 import { kill } from '../../campaign/sandbox.js';
 import { check, type Trial } from '../../campaign/trial.js';
-import { createPool } from '../../src/inference/pool.js';
-import { bundledModel, workerEntry } from '../../test/support/model.js';
 import { makeModel } from '../crash-scene.js';
 import { healthOf, statusOf, until } from '../watch.js';
-
-const nothing = (): void => undefined;
-const SILENT = { debug: nothing, info: nothing, warn: nothing, error: nothing };
 
 async function unloadable(trial: Trial): Promise<void> {
   const alike = async (what: string, change: (manifest: Record<string, unknown>) => void, code: string) =>
@@ -70,41 +65,6 @@ async function hopeless(trial: Trial, env: Record<string, string>, code: string)
   check((await daemon.stop()).code === 0, 'did not end with 0');
 }
 
-async function reload(trial: Trial): Promise<void> {
-  const pool = createPool({ workers: 1, workerEntry, log: SILENT });
-  try {
-    await pool.load(bundledModel);
-    const { vector } = await pool.embed('what is the weather?');
-    const bad = [
-      { what: 'the new model is garbage', model: { ...bundledModel, model: trial.random.bytes(100_000) } },
-      {
-        what: 'the new tokenizer is garbage',
-        model: { ...bundledModel, tokenizer: trial.random.bytes(1_000) },
-      },
-    ];
-    for (const { what, model } of bad) {
-      await trial.attempt(what, async () => {
-        const failed = await pool.load(model).then(
-          () => false,
-          () => true,
-        );
-        check(failed, 'it was taken into service');
-        const again = await pool.embed('what is the weather?');
-        check(Buffer.from(again.vector.buffer).equals(Buffer.from(vector.buffer)), 'another answer');
-      });
-    }
-    await trial.attempt('what depends on the new model fails', async () => {
-      const failed = await pool
-        .load(bundledModel, () => Promise.reject(new Error('no routes')))
-        .catch(() => 'failed');
-      check(failed === 'failed', 'it was taken into service');
-      await pool.embed('still there?');
-    });
-  } finally {
-    await pool.close();
-  }
-}
-
 interface Metrics {
   readonly checks: { readonly model: { readonly ok: boolean } };
 }
@@ -157,6 +117,5 @@ async function workers(trial: Trial): Promise<void> {
 
 export const MODEL: readonly Row[] = [
   { number: 34, fault: 'right digest, unloadable model', run: unloadable },
-  { number: 35, fault: 'reload fails', run: reload },
   { number: 36, fault: 'worker dies or hangs in a forward pass', run: workers },
 ];

@@ -3,7 +3,7 @@ import { ContentStore } from '../cache/store.js';
 import type { Config } from '../config/config.js';
 import { readModel } from '../daemon/read-model.js';
 import { routeCaches } from '../daemon/route-caches.js';
-import { createPool } from '../inference/pool.js';
+import { WorkerPool } from '../inference/pool.js';
 import type { Encoder } from '../scoring/encoder.js';
 import { AppError } from '../shared/errors.js';
 import { fillCache } from './fill.js';
@@ -38,7 +38,7 @@ export async function withLocalModel<T>(
     throw new AppError('sources_exhausted', `${config.cacheDir} does not hold the whole model: ${why}`);
   }
   const store = new ContentStore(config.cacheDir);
-  const pool = createPool({ workers: config.workers, maxQueue: MAX_QUEUE, log: output.log() });
+  const pool = new WorkerPool({ workers: config.workers, maxQueue: MAX_QUEUE, log: output.log() });
   const stop = (): void => void pool.close(0);
   signal.addEventListener('abort', stop, { once: true });
   try {

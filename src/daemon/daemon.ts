@@ -1,6 +1,8 @@
-import { defaultPoolSettings } from '../inference/pool-settings.js';
-import { WorkerProcess } from '../inference/worker-process.js';
-import type { ProcessLogger } from '../telemetry/logger.js';
+import { loadManifest } from '../cache/manifest.js';
+import { readConfig } from '../config/config.js';
+import { POOL_DEFAULTS, WorkerPool } from '../inference/pool.js';
+import { createLogger, type ProcessLogger } from '../telemetry/logger.js';
+import { createService } from './service.js';
 
 /** Exit codes of a daemon; 2 (wrong settings) is what an error before `start` becomes. */
 const EXIT = { stopped: 0, failed: 1 } as const;
@@ -16,15 +18,6 @@ export interface Daemon {
   stop(signal: NodeJS.Signals): void;
 }
 
-/** A worker for the pool, which tries again where there was no memory or no place for a process. */
-function startAhead(): WorkerProcess | undefined {
-  try {
-    return new WorkerProcess(defaultPoolSettings().workerEntry);
-  } catch {
-    return undefined;
-  }
-}
-
 /**
  * Makes a daemon out of the environment.
  * @throws AppError `config_invalid`, `manifest_invalid`, `routes_invalid`: nothing listens yet
@@ -34,38 +27,23 @@ export async function startDaemon(
   version: string,
   exit: (code: number) => never,
 ): Promise<Daemon> {
-  // A worker that loads the model is the longest part of a boot: it overlaps with the loading of all the rest, which
-  // is why nothing is imported before that could be imported later.
-  const first = startAhead();
-  const [{ readConfig }, { createLogger }, { createPool }] = await Promise.all([
-    import('../config/config.js'),
-    import('../telemetry/logger.js'),
-    import('../inference/pool.js'),
-  ]);
   const config = readConfig(env);
   const logger = await createLogger(config);
   const { log } = logger;
   guard(logger, exit);
-  const pool = createPool({
-    first,
+  const pool = new WorkerPool({
     workers: config.workers,
     maxQueue: config.maxQueue,
     // Who cannot be answered in time is told at once.
     maxQueueMs: Math.min(config.maxQueueMs, config.requestTimeoutMs),
     // Early enough, as a rule, that a text whose worker hangs is answered by another one in time.
     hangTimeoutMs: Math.min(
-      defaultPoolSettings().hangTimeoutMs,
+      POOL_DEFAULTS.hangTimeoutMs,
       Math.max(LEAST_HANG_MS, Math.ceil(config.requestTimeoutMs / 3)),
     ),
     log,
   });
-  const [{ loadManifest }, { placesOf }] = await Promise.all([
-    import('../cache/manifest.js'),
-    import('./read-model.js'),
-  ]);
   const manifest = await loadManifest(config.manifestFile);
-  pool.begin(placesOf(manifest, config));
-  const { createService } = await import('./service.js');
   const service = await createService(config, manifest, log, version, pool);
   let stopping = false;
 

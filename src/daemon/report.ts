@@ -6,7 +6,7 @@ import type { Reconciler } from '../cache/reconciler.js';
 import type { ContentStore } from '../cache/store.js';
 import type { Triggers } from '../cache/triggers.js';
 import type { Config } from '../config/config.js';
-import type { Pool } from '../inference/pool.js';
+import type { WorkerPool } from '../inference/pool.js';
 import type { RouteCatalogue } from '../routes/route-catalogue.js';
 import type { RouteFile } from '../routes/route-file.js';
 import type { Classifier } from '../scoring/classifier.js';
@@ -20,7 +20,7 @@ export interface Parts {
   readonly store: ContentStore;
   readonly reconciler: Reconciler;
   readonly triggers: Triggers;
-  readonly pool: Pool;
+  readonly pool: WorkerPool;
   readonly classifier: Classifier;
   readonly catalogue: RouteCatalogue;
   readonly routeFile: RouteFile;
@@ -77,7 +77,7 @@ function cacheCheck({ reconciler }: Parts): Check {
   };
 }
 
-function modelCheck({ pool }: Parts, { loadError }: State): Check {
+function modelCheck({ pool, manifest }: Parts, { loadError }: State): Check {
   const { ready, workers } = pool.status();
   if (loadError) return { ok: false, code: loadError.code, detail: loadError.message };
   if (!ready) return { ok: false, code: 'not_ready', detail: 'no worker has passed the canary yet' };
@@ -86,7 +86,9 @@ function modelCheck({ pool }: Parts, { loadError }: State): Check {
   const lost = workers.some(
     ({ state, restarts }) => state === 'restarting' || (state !== 'ready' && restarts > 0),
   );
-  return { ok: !lost, detail: `${fit} of ${workers.length} workers` };
+  const alone = !manifest.embedding.batch_sensitive && workers.some(({ batches }) => batches === false);
+  const note = alone ? '; texts do not share passes: on this processor that would change vectors' : '';
+  return { ok: !lost, detail: `${fit} of ${workers.length} workers${note}` };
 }
 
 function routesCheck({ routeFile, catalogue }: Parts): Check {

@@ -15,9 +15,8 @@ import { createApp } from '../http/app.js';
 import { type HttpServer, listen } from '../http/server.js';
 import { StaticFiles } from '../http/static-files.js';
 import { EmbeddingCache } from '../inference/embedding-cache.js';
-import type { ModelBytes } from '../inference/model-bytes.js';
-import { ObservedEmbedder } from '../inference/observed-embedder.js';
-import type { Pool } from '../inference/pool.js';
+import type { WorkerPool } from '../inference/pool.js';
+import type { ModelBytes } from '../inference/protocol.js';
 import { Linter } from '../lint/linter.js';
 import { RouteCatalogue } from '../routes/route-catalogue.js';
 import { RouteFile } from '../routes/route-file.js';
@@ -59,7 +58,7 @@ export async function createService(
   manifest: Manifest,
   log: Log,
   version: string,
-  pool: Pool,
+  pool: WorkerPool,
 ): Promise<Service> {
   const daemon = new Daemon(config, manifest, log, version, pool);
   await daemon.checkRoutes();
@@ -86,7 +85,7 @@ class Daemon implements Service {
   #server: HttpServer | undefined;
   #boot: Promise<void> | undefined;
 
-  constructor(config: Config, manifest: Manifest, log: Log, version: string, pool: Pool) {
+  constructor(config: Config, manifest: Manifest, log: Log, version: string, pool: WorkerPool) {
     this.#log = log;
     const store = new ContentStore(config.cacheDir, config.requireMount);
     this.#sources = createSources(config, manifest, {
@@ -170,7 +169,7 @@ class Daemon implements Service {
         model: embeddingModelOf(manifest),
         embed: (texts, each, options) => classifier.embed(texts, each, options),
       },
-      queue: pool,
+      queue: { refuse: (client) => pool.rejectionFor(client) },
       limits: config,
       contract: contractSettings(config, manifest, version),
       maxHeaders: config.maxHeaders,
@@ -323,20 +322,22 @@ class Daemon implements Service {
     this.#phase = 'loading';
     const { repo: id, revision, variant, digest } = manifest;
     const model = await this.#read();
-    await pool.load(model, async (embedder, proven) => {
-      this.#proven = proven;
-      void proven.then(
-        () => {
-          if (this.#phase === 'loading') this.#phase = 'warming';
-        },
-        () => undefined,
-      );
-      const caches = routeCaches(store.layout, manifest);
-      const observed = new ObservedEmbedder(embedder, (embedding) => this.#metrics?.embedded(embedding));
-      this.#embeddings = new EmbeddingCache(observed, config.embeddingCacheBytes);
-      this.#encoder = { embedder: this.#embeddings, ...caches, model: { id, revision, variant, digest } };
-      await routeFile.start({ signal: this.#stop.signal });
-    });
+    const proven = pool.load(model);
+    this.#proven = proven;
+    void proven.then(
+      () => {
+        if (this.#phase === 'loading') this.#phase = 'warming';
+      },
+      () => undefined,
+    );
+    this.#embeddings = new EmbeddingCache(pool, config.embeddingCacheBytes, (embedding) =>
+      this.#metrics?.embedded(embedding),
+    );
+    const caches = routeCaches(store.layout, manifest);
+    this.#encoder = { embedder: this.#embeddings, ...caches, model: { id, revision, variant, digest } };
+    // Texts of routes wait for the model by themselves; a rejection of either is thrown once both have ended.
+    const ends = await Promise.allSettled([proven, routeFile.start({ signal: this.#stop.signal })]);
+    for (const end of ends) if (end.status === 'rejected') throw end.reason;
     if (this.#stop.signal.aborted) return;
     this.#verified.close();
     // The pool keeps them for its next workers.

@@ -1,4 +1,4 @@
-/** What came of one text. */
+/** The embedding of one text. */
 export interface Embedding {
   /** The embedding, of the manifest's dimension; length 1 where the manifest says `normalize`. */
   readonly vector: Float32Array;
@@ -9,10 +9,11 @@ export interface Embedding {
   readonly timing: EmbeddingTiming;
 }
 
-/** Where the time of one embedding went, in milliseconds. */
+/** Duration of the steps of one embedding, in milliseconds. */
 export interface EmbeddingTiming {
   readonly queueMs: number;
   readonly tokenizeMs: number;
+  /** The forward pass; a share of it where several texts shared one. */
   readonly inferenceMs: number;
 }
 
@@ -20,11 +21,11 @@ export interface EmbeddingTiming {
 export interface EmbedOptions {
   /** Drops the text if it is still waiting, with an `aborted` error. */
   readonly signal?: AbortSignal;
-  /** Who asks; clients take turns. Whoever says nothing is one and the same. */
+  /** Client id for fair queueing; requests without one share a queue. */
   readonly client?: string | undefined;
-  /** When the vector is worth nothing any more, on the clock of `performance.now()`. */
+  /** Time after which the vector is useless, on the clock of `performance.now()`. */
   readonly deadline?: number;
-  /** The text was let in by {@link Embedder.admit}, so that it waits rather than being refused. */
+  /** The text was admitted by {@link Embedder.admit} and is not rejected for load any more. */
   readonly admitted?: boolean;
 }
 
@@ -35,14 +36,14 @@ export interface Embedder {
   /** Length of the vectors. */
   readonly dimension: number;
   /**
-   * Lets the texts of one request in, all or none, by the work that they make and that waits before them. A text
-   * that comes alone need not ask: `embed` does.
-   * @throws AppError `not_ready`, `overloaded`, `draining`
+   * Admits the texts of one request, all or none. A single text need not ask: `embed` does.
+   * @throws AppError `not_ready`, `draining`; `request_too_large` when they could not be embedded before the deadline
+   *   by an idle daemon; `overloaded` when they cannot because of what waits already
    */
   admit(texts: readonly string[], options?: Pick<EmbedOptions, 'client' | 'deadline'>): void;
   /**
    * Embeds one text.
-   * @throws AppError `not_ready`, `overloaded`, `aborted`, `worker_failed`, `draining`
+   * @throws AppError as `admit`, unless `admitted`; `aborted`, `worker_failed`
    */
   embed(text: string, options?: EmbedOptions): Promise<Embedding>;
 }

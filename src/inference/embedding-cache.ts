@@ -1,6 +1,7 @@
+import { LRUCache } from 'lru-cache';
 import type { Embedder, Embedding, EmbedOptions } from './embedder.js';
 
-/** What an {@link EmbeddingCache} did so far, and what it holds. */
+/** Counters of an {@link EmbeddingCache}, and its size. */
 export interface EmbeddingCacheStatus {
   readonly hits: number;
   readonly misses: number;
@@ -8,26 +9,28 @@ export interface EmbeddingCacheStatus {
   readonly bytes: number;
 }
 
-/** What a `Map` entry, a vector's header and a few numbers cost besides text and vector, in bytes. */
+/** Bytes of an entry besides text and vector: a map's entry, a vector's header and a few numbers. */
 const ENTRY_BYTES = 250;
 
 /**
- * Remembers the embeddings of the texts that were asked for lately, for one model: the same text has the same
- * vector, so that a repeated one needs no forward pass. Bounded in bytes; the least recently used goes first.
+ * Caches the embeddings of recent texts of one model: the same text has the same vector, so that a repeated one needs
+ * no forward pass. Bounded in bytes; the least recently used entry is evicted first.
  */
 export class EmbeddingCache implements Embedder {
   readonly #embedder: Embedder;
-  readonly #maxBytes: number;
-  /** In the order of their last use, the latest last. */
-  readonly #entries = new Map<string, Embedding>();
-  #bytes = 0;
+  readonly #onEmbedded: ((embedding: Embedding) => void) | undefined;
+  readonly #entries: LRUCache<string, Embedding> | undefined;
   #hits = 0;
   #misses = 0;
 
-  /** @param maxBytes 0 remembers nothing */
-  constructor(embedder: Embedder, maxBytes: number) {
+  /**
+   * @param maxBytes 0 disables the cache
+   * @param onEmbedded is called for each miss, once it is embedded
+   */
+  constructor(embedder: Embedder, maxBytes: number, onEmbedded?: (embedding: Embedding) => void) {
     this.#embedder = embedder;
-    this.#maxBytes = maxBytes;
+    this.#onEmbedded = onEmbedded;
+    if (maxBytes > 0) this.#entries = new LRUCache({ maxSize: maxBytes, sizeCalculation: bytesOf });
   }
 
   get dimension(): number {
@@ -35,41 +38,29 @@ export class EmbeddingCache implements Embedder {
   }
 
   get status(): EmbeddingCacheStatus {
-    return { hits: this.#hits, misses: this.#misses, entries: this.#entries.size, bytes: this.#bytes };
+    const { size: entries = 0, calculatedSize: bytes = 0 } = this.#entries ?? {};
+    return { hits: this.#hits, misses: this.#misses, entries, bytes };
   }
 
   admit(texts: readonly string[], options?: EmbedOptions): void {
-    const unknown = texts.filter((text) => !this.#entries.has(text));
+    const unknown = texts.filter((text) => !this.#entries?.has(text));
     if (unknown.length > 0) this.#embedder.admit(unknown, options);
   }
 
   async embed(text: string, options?: EmbedOptions): Promise<Embedding> {
-    const known = this.#entries.get(text);
+    const known = this.#entries?.get(text);
     if (known) {
       this.#hits += 1;
-      this.#entries.delete(text);
-      this.#entries.set(text, known);
       return known;
     }
     this.#misses += 1;
     const embedding = await this.#embedder.embed(text, options);
-    this.#remember(text, embedding);
+    this.#onEmbedded?.(embedding);
+    this.#entries?.set(text, { ...embedding, timing: { queueMs: 0, tokenizeMs: 0, inferenceMs: 0 } });
     return embedding;
-  }
-
-  #remember(text: string, embedding: Embedding): void {
-    const bytes = bytesOf(text, embedding);
-    if (bytes > this.#maxBytes || this.#entries.has(text)) return;
-    this.#entries.set(text, { ...embedding, timing: { queueMs: 0, tokenizeMs: 0, inferenceMs: 0 } });
-    this.#bytes += bytes;
-    for (const [oldest, entry] of this.#entries) {
-      if (this.#bytes <= this.#maxBytes) break;
-      this.#entries.delete(oldest);
-      this.#bytes -= bytesOf(oldest, entry);
-    }
   }
 }
 
-function bytesOf(text: string, { vector }: Embedding): number {
+function bytesOf({ vector }: Embedding, text: string): number {
   return 2 * text.length + vector.byteLength + ENTRY_BYTES;
 }

@@ -1,215 +1,399 @@
+import { availableParallelism } from 'node:os';
 import { AppError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
-import { Crew, type PoolTotals, type WorkerStatus } from './crew.js';
 import type { Embedder, Embedding, EmbedOptions } from './embedder.js';
-import type { ModelBytes, ModelPlaces } from './model-bytes.js';
-import { defaultPoolSettings, type PoolSettings } from './pool-settings.js';
-import type { WorkerProcess } from './worker-process.js';
+import type { ModelBytes } from './protocol.js';
+import { Job, Pace, Queue, workOf } from './queue.js';
+import { type LoadCrash, type WorkerSettings, WorkerSlot, type WorkerStatus } from './worker.js';
 
-/** Options of {@link createPool}: any of {@link PoolSettings}, and where to log. */
-export type PoolOptions = Partial<PoolSettings> & {
-  readonly log: Log;
-  /** A worker that was started ahead of the pool, which ends it like those that it starts itself. */
-  readonly first?: WorkerProcess | undefined;
+/** Settings of a {@link WorkerPool}. */
+export interface PoolSettings extends WorkerSettings {
+  /** Worker processes, each with one single-threaded session. */
+  readonly workers: number;
+  /** Texts that may wait; more are rejected with `overloaded`. */
+  readonly maxQueue: number;
+  /** Maximum estimated queueing time in milliseconds; longer waits are rejected with `overloaded`. */
+  readonly maxQueueMs: number;
+  /**
+   * A worker gets texts until it has about this many milliseconds of work: enough that it never idles and that texts
+   * of like length meet in a pass, little enough that no text waits for long behind others that cannot be passed.
+   */
+  readonly backlogMs: number;
+}
+
+/** The settings that apply where {@link WorkerPool} gets no others. */
+export const POOL_DEFAULTS: Omit<PoolSettings, 'workers'> = {
+  workerEntry: new URL('./inference-worker.js', import.meta.url),
+  maxQueue: 1_024,
+  maxQueueMs: Number.POSITIVE_INFINITY,
+  backlogMs: 32,
+  hangTimeoutMs: 30_000,
+  loadTimeoutMs: 60_000,
+  backoffMinMs: 100,
+  backoffMaxMs: 30_000,
+  healthyAfterMs: 10_000,
 };
+
+/** Counters over the life of a pool. */
+export interface PoolTotals {
+  embedded: number;
+  /** Forward passes; fewer than texts where texts share them. */
+  passes: number;
+  /** Texts rejected with `worker_failed`. */
+  failed: number;
+  /** Worker processes started in place of lost ones. */
+  restarts: number;
+}
 
 /** A pool as it is now. */
 export interface PoolStatus {
   /** Whether a text would be embedded now: a worker passed its canary and lives. */
   readonly ready: boolean;
-  /** The workers of the serving model, or, before there is one, those that wait for it or load it. */
   readonly workers: readonly WorkerStatus[];
-  /** Those of a model that is being loaded while another serves. */
-  readonly incoming: readonly WorkerStatus[];
-  /** Texts that wait for a worker. */
+  /** Texts that wait, here or at a worker. */
   readonly waiting: number;
-  /** Texts that workers are executing. */
+  /** Workers that have a text. */
   readonly executing: number;
   readonly totals: Readonly<PoolTotals>;
 }
 
-/**
- * Runs before a newly loaded model serves, with an embedder that is bound to that model.
- * @param proven resolves when the model is loaded and passed its canary, and rejects when it is not to be had
- */
-export type Prepare = (embedder: Embedder, proven: Promise<void>) => Promise<void> | void;
-
-/** An {@link Embedder} over worker processes, and its life. */
-export interface Pool extends Embedder {
-  /**
-   * Lets the first worker read and load the model that the first `load` is expected to bring, while the caller still
-   * verifies and reads it. The worker takes nothing but the pinned bytes; where it finds none, or where `load` brings
-   * another model, nothing is lost but time. Nothing serves before `load`. At most once, before `load`.
-   */
-  begin(places: ModelPlaces): void;
-  /**
-   * Loads a model and lets it serve: the first one as soon as one worker has passed the canary, a later one when
-   * all have, while the old workers go on; texts that the old ones have are finished by them. The pool keeps
-   * `model` to start replacements from. When loading or `prepare` fails, whatever served before goes on.
-   *
-   * `prepare` is the place for what depends on the model, such as the vectors of the routes. It runs while workers
-   * load the model: its embedder waits for them, and what must not exist without a proven model waits for `proven`.
-   * The embedder stays valid as long as the model serves, so that whoever keeps the two together never mixes models.
-   * @throws AppError `model_unloadable`, `canary_mismatch`: another attempt with these bytes is pointless;
-   *   `worker_failed`, `draining`; whatever `prepare` throws
-   */
-  load(model: ModelBytes, prepare?: Prepare): Promise<void>;
-  status(): PoolStatus;
-  /**
-   * Refuses a text of this client that nobody has read: says why not even a short one is let in now, or `undefined` where
-   * one would be, or where nobody's would. Counts as a refusal like any other.
-   */
-  refuse(client: string): AppError | undefined;
-  /**
-   * Takes no more texts, finishes those it has within `deadlineMs` (default 10 s), rejects the rest with
-   * `draining`, and ends every worker. Afterwards no process is left and nothing keeps the event loop alive.
-   */
-  close(deadlineMs?: number): Promise<void>;
-}
-
+/** A text that kills this many workers, or fails on as many, is given up. */
+const MAX_ATTEMPTS = 2;
+/** A model that kills this many workers before one has served cannot be loaded. */
+const MAX_LOAD_CRASHES = 3;
+const MIN_RETRY_AFTER_MS = 100;
+const MAX_RETRY_AFTER_MS = 30_000;
 const DEFAULT_CLOSE_DEADLINE_MS = 10_000;
 
-/** Makes a pool and starts its workers, which load their libraries while the caller verifies the model. */
-export function createPool(options: PoolOptions): Pool {
-  const { log, first, ...given } = options;
-  return new ProcessPool({ ...defaultPoolSettings(), ...given }, log, first);
-}
-
-class ProcessPool implements Pool {
+/** An {@link Embedder} over worker processes that serve one model, with one queue before them. */
+export class WorkerPool implements Embedder {
   readonly #settings: PoolSettings;
   readonly #log: Log;
-  readonly #totals: PoolTotals = { embedded: 0, failed: 0, restarts: 0 };
-  /** Workers that were started ahead of the first model. */
-  #spare: Crew | undefined;
-  #incoming: Crew | undefined;
-  #serving: Crew | undefined;
-  readonly #retiring = new Set<Crew>();
-  #lastLoad: Promise<void> = Promise.resolve();
-  /** The digest of the model that the spare crew has begun with. */
-  #begun: string | undefined;
-  #closing = false;
+  readonly #totals: PoolTotals = { embedded: 0, passes: 0, failed: 0, restarts: 0 };
+  readonly #queue = new Queue();
+  readonly #pace = new Pace();
+  #slots: readonly WorkerSlot[];
+  #model: ModelBytes | undefined;
+  /** A load that waits for its outcome. */
+  #load: { crashes: LoadCrash[]; resolve(): void; reject(error: AppError): void } | undefined;
+  /** A worker has passed the canary. */
+  #proven = false;
+  #draining = false;
+  #ending = false;
   #closed: Promise<void> | undefined;
+  #whenIdle: (() => void)[] = [];
+  #willFeed = false;
 
-  constructor(settings: PoolSettings, log: Log, first: WorkerProcess | undefined) {
-    this.#settings = settings;
+  /**
+   * Starts the first worker, which loads its libraries while the caller verifies the model. The others follow when
+   * there is a text to embed, or when the model is loaded: sooner, they would share the cores with what the first
+   * answer waits for.
+   */
+  constructor({ log, ...settings }: Partial<PoolSettings> & { readonly log: Log }) {
+    this.#settings = { ...POOL_DEFAULTS, workers: availableParallelism(), ...settings };
     this.#log = log;
-    this.#spare = this.#newCrew(first);
+    this.#slots = this.#newSlots();
+    this.#slots[0]?.start();
   }
 
+  /** Length of the vectors; 0 before there is a model. */
   get dimension(): number {
-    return this.#serving?.dimension ?? 0;
-  }
-
-  admit(texts: readonly string[], options?: EmbedOptions): void {
-    if (this.#closing) throw closing();
-    if (!this.#serving) throw notReady();
-    this.#serving.admit(texts, options);
-  }
-
-  embed(text: string, options?: EmbedOptions): Promise<Embedding> {
-    if (this.#closing) return Promise.reject(closing());
-    if (this.#serving) return this.#serving.embed(text, options);
-    return Promise.reject(notReady());
-  }
-
-  begin(places: ModelPlaces): void {
-    if (this.#closing || !this.#spare) return;
-    this.#begun = places.digest;
-    this.#spare.begin(places);
-  }
-
-  load(model: ModelBytes, prepare?: Prepare): Promise<void> {
-    const load = this.#lastLoad.then(() => this.#load(model, prepare));
-    this.#lastLoad = load.catch(() => {});
-    return load;
+    return this.#model?.spec.dimension ?? 0;
   }
 
   status(): PoolStatus {
-    const main = this.#serving ?? this.#incoming ?? this.#spare;
+    const workers = this.#slots.map(({ status }) => status);
     return {
-      ready: this.#serving?.ready ?? false,
-      workers: main?.workers ?? [],
-      incoming: this.#serving ? (this.#incoming?.workers ?? []) : [],
-      waiting: main?.waiting ?? 0,
-      executing: main?.executing ?? 0,
+      ready: this.#proven && !this.#draining && workers.some(({ state }) => state === 'ready'),
+      workers,
+      waiting:
+        this.#queue.size + this.#slots.reduce((sum, { inFlight }) => sum + Math.max(0, inFlight - 1), 0),
+      executing: this.#slots.filter(({ inFlight }) => inFlight > 0).length,
       totals: { ...this.#totals },
     };
   }
 
-  refuse(client: string): AppError | undefined {
-    return this.#closing ? undefined : this.#serving?.refuse(client);
+  /**
+   * Loads the model of this pool, which keeps it to start replacements from. Resolves when one worker has passed the
+   * canary; the others follow. Texts may be embedded from the call on: they wait for the outcome. After a failure
+   * another load may follow, after a success none.
+   * @throws AppError `model_unloadable`, `canary_mismatch`: another attempt with these bytes is pointless;
+   *   `worker_failed` when workers die of something else; `draining`
+   */
+  async load(model: ModelBytes): Promise<void> {
+    if (this.#draining) throw draining();
+    if (this.#model) throw new AppError('internal', 'a pool serves one model');
+    this.#model = model;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#load = { crashes: [], resolve, reject };
+        for (const slot of this.#slots) slot.setModel(model);
+        this.#slots[0]?.start();
+      });
+      this.#load = undefined;
+    } catch (error) {
+      this.#load = undefined;
+      this.#log.error({ err: error }, 'model load failed');
+      this.#model = undefined;
+      this.#rejectWaiting(error as AppError);
+      await Promise.all(this.#slots.map((slot) => slot.end('kill')));
+      if (!this.#draining) this.#slots = this.#newSlots();
+      throw error;
+    }
+    this.#startAll();
   }
 
+  admit(texts: readonly string[], options: EmbedOptions = {}): void {
+    const rejection = this.#unavailable() ?? this.#overload(texts, options);
+    if (rejection) throw rejection;
+  }
+
+  embed(text: string, options: EmbedOptions = {}): Promise<Embedding> {
+    const rejection = this.#unavailable() ?? (options.admitted ? undefined : this.#overload([text], options));
+    if (rejection) return Promise.reject(rejection);
+    // Asked for only now: a request creates its signal on demand, and a rejected one needs none.
+    const { signal } = options;
+    if (signal?.aborted) return Promise.reject(aborted(signal));
+    const job = new Job(text, this.#workOf([text]), options.client ?? '');
+    this.#queue.push(job);
+    this.#startAll();
+    this.#feedSoon();
+    if (!signal) return job.promise;
+    const onAbort = () => {
+      this.#queue.remove(job);
+      job.reject(aborted(signal));
+      this.#checkIdle();
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    return job.promise.finally(() => signal.removeEventListener('abort', onAbort));
+  }
+
+  /**
+   * Returns the `overloaded` error that a short text of this client would get now, or `undefined` where it would be
+   * admitted, or where no text would be: before the model is loaded, and while the pool drains. Changes nothing.
+   */
+  rejectionFor(client: string): AppError | undefined {
+    return this.#unavailable() ? undefined : this.#overload([''], { client });
+  }
+
+  /**
+   * Takes no more texts, finishes those it has within `deadlineMs`, rejects the rest with `draining`, and ends every
+   * worker; at once where the model is not loaded yet. Afterwards no process is left.
+   */
   close(deadlineMs = DEFAULT_CLOSE_DEADLINE_MS): Promise<void> {
-    this.#closing = true;
+    this.#draining = true;
     this.#closed ??= this.#close(deadlineMs);
     return this.#closed;
   }
 
-  async #load(model: ModelBytes, prepare: Prepare | undefined): Promise<void> {
-    if (this.#closing) throw closing();
-    const crew = this.#crewFor(model);
-    this.#incoming = crew;
-    try {
-      const proven = crew.load(model, this.#serving ? this.#settings.workers : 1);
-      // A rejection of either is looked at once both have come to an end.
-      const ends = await Promise.allSettled([proven, runPrepare(prepare, crew, proven)]);
-      for (const end of ends) if (end.status === 'rejected') throw end.reason;
-      if (this.#closing) throw closing();
-    } catch (error) {
-      this.#log.error({ err: error }, 'the model was not taken into service');
-      await crew.end();
-      throw error;
-    } finally {
-      this.#incoming = undefined;
-    }
-    const old = this.#serving;
-    this.#serving = crew;
-    crew.startAll();
-    if (old) this.#retire(old);
-  }
-
-  /** Lets the replaced workers finish what they have. No text takes longer than its retry may. */
-  #retire(crew: Crew): void {
-    this.#retiring.add(crew);
-    void crew.drain(2 * this.#settings.hangTimeoutMs).then(() => this.#retiring.delete(crew));
-  }
-
   async #close(deadlineMs: number): Promise<void> {
-    await Promise.all([
-      this.#spare?.end(),
-      this.#incoming?.end(),
-      this.#serving?.drain(deadlineMs),
-      ...[...this.#retiring].map((crew) => crew.drain(deadlineMs)),
-    ]);
+    if (this.#proven) {
+      let timer: NodeJS.Timeout | undefined;
+      await new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, deadlineMs);
+        this.#whenIdle.push(resolve);
+        this.#checkIdle();
+      });
+      clearTimeout(timer);
+    }
+    this.#ending = true;
+    this.#load?.reject(draining());
+    const idle = this.#proven && !this.#isBusy();
+    this.#rejectWaiting(draining());
+    await Promise.all(this.#slots.map((slot) => slot.end(idle ? 'finish' : 'kill')));
   }
 
-  /** The crew that was started ahead, unless it has begun with another model. */
-  #crewFor(model: ModelBytes): Crew {
-    const spare = this.#spare;
-    this.#spare = undefined;
-    if (spare && (this.#begun === undefined || this.#begun === model.digest)) return spare;
-    if (spare) this.#retire(spare);
-    return this.#newCrew();
+  #newSlots(): readonly WorkerSlot[] {
+    const listener = {
+      ready: () => {
+        this.#proven = true;
+        this.#load?.resolve();
+        this.#feed();
+      },
+      rejected: (...fault: ConstructorParameters<typeof AppError>) =>
+        this.#load?.reject(new AppError(...fault)),
+      loadCrashed: (crash: LoadCrash) => this.#onLoadCrashed(crash),
+      answered: (passes: number) => {
+        this.#totals.passes += passes;
+        this.#feed();
+      },
+      embedded: (job: Job, ...[vector, result]: Parameters<Job['resolve']>) => {
+        this.#pace.observe(result.tokens, result.tokenizeMs + result.inferenceMs);
+        this.#totals.embedded += 1;
+        job.resolve(vector, result);
+        this.#checkIdle();
+      },
+      failed: (job: Job, reason: string) => this.#onFailed(job, reason),
+      returned: (jobs: readonly Job[]) => this.#requeue(jobs),
+      restarted: () => {
+        this.#totals.restarts += 1;
+      },
+    };
+    const { workers } = this.#settings;
+    return Array.from({ length: workers }, () => new WorkerSlot(this.#settings, listener, this.#log));
   }
 
-  #newCrew(first?: WorkerProcess): Crew {
-    return new Crew(this.#settings, this.#totals, this.#log, first);
+  #startAll(): void {
+    for (const slot of this.#slots) slot.start();
+  }
+
+  #workOf(texts: readonly string[]): number {
+    const maxTokens = this.#model?.spec.max_tokens ?? 0;
+    return texts.reduce((sum, text) => sum + workOf(text, maxTokens), 0);
+  }
+
+  #unavailable(): AppError | undefined {
+    if (this.#draining) return draining();
+    if (!this.#model) return new AppError('not_ready', 'no model is loaded yet', { retryable: true });
+    return undefined;
+  }
+
+  /** Decides by the estimated time of these texts, and of the work before them, whether they are admitted. */
+  #overload(
+    texts: readonly string[],
+    { client = '', deadline = Number.POSITIVE_INFINITY }: EmbedOptions,
+  ): AppError | undefined {
+    const { maxQueue, maxQueueMs, workers } = this.#settings;
+    const leftMs = deadline - performance.now();
+    const aloneMs = this.#pace.ms(this.#workOf(texts)) / Math.min(workers, texts.length);
+    if (aloneMs > leftMs) return tooLarge(texts.length, aloneMs, leftMs);
+    const atWorkers = this.#slots.reduce((sum, { work }) => sum + work, 0);
+    const waitMs = this.#pace.ms(this.#queue.workBefore(client) + atWorkers) / workers;
+    if (waitMs + aloneMs > leftMs) {
+      const message = `these texts would take about ${Math.ceil(waitMs + aloneMs)} ms with those that wait already, longer than the ${Math.floor(leftMs)} ms left (REQUEST_TIMEOUT_MS)`;
+      return overloaded(message, waitMs + aloneMs - leftMs);
+    }
+    // Texts that arrived in this turn of the event loop have not been offered to a worker yet.
+    if (this.#willFeed && !this.#queue.hasRoom(client, maxQueue)) this.#feed();
+    if (this.#queue.size === 0 || (waitMs <= maxQueueMs && this.#queue.hasRoom(client, maxQueue))) {
+      return undefined;
+    }
+    const message = `${this.#queue.size} texts are waiting already, for about ${Math.ceil(waitMs)} ms (MAX_QUEUE, MAX_QUEUE_MS)`;
+    return overloaded(message, waitMs);
+  }
+
+  /** Hands a text to an idle worker at once; else waits for what else arrives in this turn of the event loop. */
+  #feedSoon(): void {
+    if (this.#slots.some(({ canAccept, inFlight }) => canAccept && inFlight === 0)) {
+      this.#feed();
+      return;
+    }
+    if (this.#willFeed) return;
+    this.#willFeed = true;
+    setImmediate(() => {
+      this.#willFeed = false;
+      this.#feed();
+    });
+  }
+
+  /** Hands waiting texts to the workers, to the least busy one first. */
+  #feed(): void {
+    for (let slot = this.#leastBusy(); slot; slot = this.#leastBusy()) {
+      const jobs = this.#nextFor(slot);
+      if (jobs.length === 0) return;
+      slot.take(jobs);
+    }
+  }
+
+  #leastBusy(): WorkerSlot | undefined {
+    let best: WorkerSlot | undefined;
+    for (const slot of this.#slots) {
+      if (slot.canAccept && (!best || slot.work < best.work)) best = slot;
+    }
+    return best;
+  }
+
+  /** Takes from the queue what a worker gets next: its share of what waits, as far as its backlog has room. */
+  #nextFor(slot: WorkerSlot): Job[] {
+    const share = Math.ceil(this.#queue.size / this.#slots.length);
+    const jobs: Job[] = [];
+    let { work } = slot;
+    for (let job = this.#queue.first; job && jobs.length < share; job = this.#queue.first) {
+      work += job.work;
+      const fits = !job.suspect && this.#pace.ms(work) <= this.#settings.backlogMs;
+      const alone = slot.inFlight === 0 && jobs.length === 0;
+      if (!fits && !alone) break;
+      this.#queue.shift();
+      jobs.push(job);
+      if (job.suspect) break;
+    }
+    return jobs;
+  }
+
+  #onLoadCrashed(crash: LoadCrash): void {
+    if (!this.#load) return;
+    const { crashes } = this.#load;
+    crashes.push(crash);
+    if (crashes.length < MAX_LOAD_CRASHES) return;
+    // SIGKILL comes from outside, most often from a kernel without memory; the model did not do it.
+    const atFault = crashes.every(({ warm, exit }) => warm && exit.signal !== 'SIGKILL');
+    this.#load.reject(
+      atFault
+        ? new AppError(
+            'model_unloadable',
+            `loading the model ended ${crashes.length} workers: ${crash.reason}`,
+          )
+        : new AppError('worker_failed', `inference workers do not start: the last one ${crash.reason}`, {
+            retryable: true,
+          }),
+    );
+  }
+
+  #onFailed(job: Job, reason: string): void {
+    job.attempts += 1;
+    if (!job.settled && job.attempts >= MAX_ATTEMPTS) {
+      this.#totals.failed += 1;
+      const message = `embedding failed ${job.attempts} times, the last because ${reason}`;
+      job.reject(new AppError('worker_failed', message, { retryable: true }));
+    }
+    this.#requeue([job]);
+  }
+
+  /** Puts texts back at the head of the queue, in their order; they have waited longest. */
+  #requeue(jobs: readonly Job[]): void {
+    const waiting = jobs.filter(({ settled }) => !settled);
+    if (this.#ending || !this.#model) for (const job of waiting) job.reject(draining());
+    else this.#queue.unshift(...waiting);
+    this.#feed();
+    this.#checkIdle();
+  }
+
+  #rejectWaiting(error: AppError): void {
+    for (let job = this.#queue.shift(); job; job = this.#queue.shift()) job.reject(error);
+  }
+
+  #isBusy(): boolean {
+    return this.#queue.size > 0 || this.#slots.some(({ inFlight }) => inFlight > 0);
+  }
+
+  #checkIdle(): void {
+    if (this.#whenIdle.length === 0 || this.#isBusy()) return;
+    // A worker's texts come back one after the other: those that are to be tried again may be among the next.
+    queueMicrotask(() => {
+      if (this.#isBusy()) return;
+      for (const resolve of this.#whenIdle.splice(0)) resolve();
+    });
   }
 }
 
-async function runPrepare(
-  prepare: Prepare | undefined,
-  crew: Embedder,
-  proven: Promise<void>,
-): Promise<void> {
-  await prepare?.(crew, proven);
-}
-
-function notReady(): AppError {
-  return new AppError('not_ready', 'no model is loaded yet', { retryable: true });
-}
-
-function closing(): AppError {
+function draining(): AppError {
   return new AppError('draining', 'shutting down: no more texts', { retryable: true });
+}
+
+function tooLarge(texts: number, aloneMs: number, leftMs: number): AppError {
+  const fit = Math.max(0, Math.floor((texts * leftMs) / aloneMs));
+  const message = `${texts} texts of this length take about ${Math.ceil(aloneMs)} ms even on an idle daemon, longer than the ${Math.max(0, Math.floor(leftMs))} ms left (REQUEST_TIMEOUT_MS); about ${fit} fit into one request`;
+  return new AppError('request_too_large', message, { gate: 'deadline' });
+}
+
+function overloaded(message: string, retryMs: number): AppError {
+  return new AppError('overloaded', message, {
+    retryable: true,
+    retryAfterMs: Math.round(Math.min(MAX_RETRY_AFTER_MS, Math.max(MIN_RETRY_AFTER_MS, retryMs))),
+    gate: 'queue',
+  });
+}
+
+function aborted(signal: AbortSignal): AppError {
+  return new AppError('aborted', 'the caller gave the text up', { cause: signal.reason });
 }

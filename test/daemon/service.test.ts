@@ -5,14 +5,19 @@ import { expect, it, vi } from 'vitest';
 import { loadManifest } from '../../src/cache/manifest.js';
 import { readConfig } from '../../src/config/config.js';
 import { createService } from '../../src/daemon/service.js';
-import { createPool } from '../../src/inference/pool.js';
+import { WorkerPool } from '../../src/inference/pool.js';
 import { isAlive, pidsOf } from '../inference/processes.js';
 import { recordingLog, temporaryFolder } from '../support/volume.js';
 
 it('a daemon ends though its worker never says whether the model is the right one', async () => {
   const folder = await temporaryFolder();
   const worker = join(folder, 'worker.mjs');
-  await writeFile(worker, "process.on('message', () => {});\nprocess.send({ kind: 'warm' });\n");
+  const source = `import { Socket } from 'node:net';
+    const channel = new Socket({ fd: 3, readable: true, writable: true });
+    channel.resume().on('close', () => process.exit(0));
+    const json = Buffer.from('{"kind":"started"}');
+    channel.write(Buffer.concat([Buffer.from([json.length, 0, 0, 0, 0, 0, 0, 0]), json]));`;
+  await writeFile(worker, source);
   const config = readConfig({
     PORT: '0',
     HOST: '127.0.0.1',
@@ -20,7 +25,7 @@ it('a daemon ends though its worker never says whether the model is the right on
     MODEL_SOURCES: 'bundled',
   });
   const log = recordingLog();
-  const pool = createPool({ log, workers: 1, workerEntry: pathToFileURL(worker) });
+  const pool = new WorkerPool({ log, workers: 1, workerEntry: pathToFileURL(worker) });
   const manifest = await loadManifest(config.manifestFile);
   const service = await createService(config, manifest, log, '0.0.0', pool);
   await service.start();

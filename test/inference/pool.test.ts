@@ -24,7 +24,7 @@ describe('a pool that serves', () => {
       ready: true,
       waiting: 0,
       executing: 0,
-      totals: { embedded: goldenCases.length, failed: 0, restarts: 0 },
+      totals: { embedded: goldenCases.length, passes: goldenCases.length, failed: 0, restarts: 0 },
     });
   });
 
@@ -53,29 +53,64 @@ describe('a pool that serves', () => {
 });
 
 describe('the queue', () => {
-  it('refuses what does not fit, at once, and finishes what it took', async () => {
-    const pool = await serving({ workers: 1, maxQueue: 3 });
-    // One at work, three waiting at the worker as one group, three in the queue.
-    const taken = [slowText, ...Array.from({ length: 6 }, () => 'hi')].map((text) => pool.embed(text));
-    const refused = await pool.embed('hi').catch((error: unknown) => error);
-    expect(refused).toMatchObject({ code: 'overloaded', retryable: true });
-    expect(refused).toHaveProperty('retryAfterMs', expect.any(Number));
+  it('rejects what does not fit, at once, and finishes what it took', async () => {
+    const pool = await serving({ workers: 1, maxQueue: 3, backlogMs: 0 });
+    // One at work, three in the queue.
+    const taken = [slowText, 'hi', 'hi', 'hi'].map((text) => pool.embed(text));
+    const rejected = await pool.embed('hi').catch((error: unknown) => error);
+    expect(rejected).toMatchObject({ code: 'overloaded', gate: 'queue', retryable: true });
+    expect(rejected).toHaveProperty('retryAfterMs', expect.any(Number));
     // At once: the first text is still at work.
-    expect(pool.status()).toMatchObject({ waiting: 6, executing: 1 });
+    expect(pool.status()).toMatchObject({ waiting: 3, executing: 1 });
     await Promise.all(taken);
     await expect(pool.embed('hi')).resolves.toBeDefined();
   });
 
-  it('refuses at once what would come after its deadline, a request of many texts as a whole', async () => {
+  it('rejects what would wait for longer than it may', async () => {
+    const pool = await serving({ workers: 1, maxQueueMs: 0, backlogMs: 0 });
+    const taken = [slowText, 'hi'].map((text) => pool.embed(text));
+    await expect(pool.embed('hi')).rejects.toMatchObject({ code: 'overloaded', gate: 'queue' });
+    await Promise.all(taken);
+    await expect(pool.embed('hi')).resolves.toBeDefined();
+  });
+
+  it('rejects for good what an idle daemon could not embed in time, and says how much it could', async () => {
     const pool = await serving({ workers: 1 });
     const deadline = performance.now() + 2_000;
     const long = 'word '.repeat(300);
     expect(() => pool.admit([long], { deadline })).not.toThrow();
     const tooMany = Array.from({ length: 10_000 }, () => long);
-    const refused = { code: 'overloaded', retryable: true, retryAfterMs: expect.any(Number) };
-    expect(() => pool.admit(tooMany, { deadline })).toThrow(expect.objectContaining(refused));
-    await expect(pool.embed(long, { deadline: performance.now() + 1 })).rejects.toMatchObject(refused);
+    const rejected = { code: 'request_too_large', gate: 'deadline', retryable: false };
+    const admit = () => pool.admit(tooMany, { deadline });
+    expect(admit).toThrow(expect.objectContaining(rejected));
+    expect(admit).toThrow(/about [1-9]\d{0,3} fit into one request/);
+    await expect(pool.embed(long, { deadline: performance.now() + 1 })).rejects.toMatchObject(rejected);
     expect(pool.status()).toMatchObject({ waiting: 0, executing: 0 });
+  });
+
+  it('rejects for now what would come after its deadline because of what waits', async () => {
+    const pool = await serving({ workers: 1 });
+    const long = 'word '.repeat(300);
+    const waiting = Array.from({ length: 50 }, () => pool.embed(long));
+    const before = { code: 'overloaded', gate: 'queue', retryable: true, retryAfterMs: expect.any(Number) };
+    const deadline = performance.now() + 200;
+    await expect(pool.embed(long, { deadline })).rejects.toMatchObject(before);
+    // Admitted once is admitted.
+    await expect(pool.embed(long, { deadline, admitted: true })).resolves.toBeDefined();
+    await Promise.all(waiting);
+  });
+
+  it('tells beforehand whether a short text would be rejected, which changes nothing', async () => {
+    const pool = start({ workers: 1, maxQueue: 2, backlogMs: 0 });
+    expect(pool.rejectionFor('greedy')).toBeUndefined();
+    await pool.load(bundledModel);
+    expect(pool.rejectionFor('greedy')).toBeUndefined();
+    const taken = [slowText, 'hi', 'hi'].map((text) => pool.embed(text, { client: 'greedy' }));
+    expect(pool.rejectionFor('greedy')).toMatchObject({ code: 'overloaded', gate: 'queue' });
+    expect(pool.rejectionFor('modest')).toBeUndefined();
+    expect(pool.status()).toMatchObject({ waiting: 2, executing: 1 });
+    await Promise.all(taken);
+    expect(pool.rejectionFor('greedy')).toBeUndefined();
   });
 
   it('lets one client have its turn and its place, whatever another one asks for', async () => {
@@ -107,7 +142,7 @@ describe('the queue', () => {
     controller.abort(new Error('the client left'));
     await expect(waiting).rejects.toMatchObject({ code: 'aborted', cause: controller.signal.reason });
     await Promise.all([...busy, behind]);
-    expect(pool.status().totals).toEqual({ embedded: 3, failed: 0, restarts: 0 });
+    expect(pool.status().totals).toMatchObject({ embedded: 3, failed: 0, restarts: 0 });
   });
 
   it('answers the caller of an aborted text at once, though a worker executes it', async () => {
@@ -150,7 +185,7 @@ describe('closing', () => {
     for (const pid of pidsOf(pool)) process.kill(pid, 'SIGKILL');
     expect((await slow).truncatedTokens).toBeGreaterThan(0);
     await closed;
-    expect(pool.status().totals).toEqual({ embedded: 1, failed: 0, restarts: 1 });
+    expect(pool.status().totals).toMatchObject({ embedded: 1, failed: 0, restarts: 1 });
   });
 
   it('gives up at its deadline, on a stopped worker too', async () => {

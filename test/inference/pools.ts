@@ -1,8 +1,12 @@
 import { afterEach, beforeAll } from 'vitest';
-import type { ModelBytes } from '../../src/inference/model-bytes.js';
-import { createPool, type Pool, type PoolOptions } from '../../src/inference/pool.js';
+import { type PoolSettings, WorkerPool } from '../../src/inference/pool.js';
+import type { ModelBytes } from '../../src/inference/protocol.js';
+import type { Log } from '../../src/shared/log.js';
 import { bundledModel, goldenCases, workerEntry } from '../support/model.js';
 import { until } from './processes.js';
+
+/** Options of a pool under test. */
+export type PoolOptions = Partial<PoolSettings & { readonly log: Log }>;
 
 export const silent = { debug() {}, info() {}, warn() {}, error() {} };
 
@@ -14,23 +18,23 @@ export const garbage: ModelBytes = { ...bundledModel, model: Buffer.alloc(100_00
 /** The pools of a test file. */
 export interface Pools {
   /** Starts a pool that is closed after the test. */
-  start(options?: Partial<PoolOptions>): Pool;
-  /** The same with the bundled model, once all its workers are ready. */
-  serving(options?: Partial<PoolOptions>): Promise<Pool>;
-  /** What each of {@link texts} gives when it runs alone. */
+  start(options?: PoolOptions): WorkerPool;
+  /** The same with a model, the bundled one by default, once all its workers are ready. */
+  serving(options?: PoolOptions, model?: ModelBytes): Promise<WorkerPool>;
+  /** The vector of each of {@link texts} when it runs alone. */
   readonly alone: ReadonlyMap<string, Float32Array>;
 }
 
 export function usePools(): Pools {
-  const started: Pool[] = [];
-  const start = (options: Partial<PoolOptions> = {}): Pool => {
-    const pool = createPool({ log: silent, workerEntry, workers: 2, backoffMinMs: 20, ...options });
+  const started: WorkerPool[] = [];
+  const start = (options: PoolOptions = {}): WorkerPool => {
+    const pool = new WorkerPool({ log: silent, workerEntry, workers: 2, backoffMinMs: 20, ...options });
     started.push(pool);
     return pool;
   };
-  const serving = async (options: Partial<PoolOptions> = {}): Promise<Pool> => {
+  const serving = async (options: PoolOptions = {}, model = bundledModel): Promise<WorkerPool> => {
     const pool = start(options);
-    await pool.load(bundledModel);
+    await pool.load(model);
     await until(() => pool.status().workers.every(({ state }) => state === 'ready'), 'all workers ready');
     return pool;
   };

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import type { Pool } from '../../src/inference/pool.js';
+import type { WorkerPool } from '../../src/inference/pool.js';
 
 /** Whether a process runs; one that is dead and merely waits for its parent to take notice does not. */
 export function isAlive(pid: number): boolean {
@@ -12,7 +12,7 @@ export function isAlive(pid: number): boolean {
 }
 
 /** The process ids of a pool's present workers. */
-export function pidsOf(pool: Pool): number[] {
+export function pidsOf(pool: WorkerPool): number[] {
   return pool.status().workers.flatMap(({ pid }) => (pid === null ? [] : [pid]));
 }
 

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadManifest } from '../../src/cache/manifest.js';
 import { backgroundFile, builtInManifest, type Variant } from '../../src/config/program-files.js';
-import { createPool, type Pool } from '../../src/inference/pool.js';
+import { WorkerPool } from '../../src/inference/pool.js';
 import type { RouteSet } from '../../src/routes/route-set.js';
 import { parseRouteSet } from '../../src/routes/routes.js';
 import { Classifier } from '../../src/scoring/classifier.js';
@@ -29,11 +29,11 @@ async function shipped(variant: Variant): Promise<Float32Array | undefined> {
 
 describe.each(['nearest', 'head'] as const)('the default route set on the real model, by %s', (method) => {
   const set = routesFile('default.yaml');
-  let pool: Pool;
+  let pool: WorkerPool;
   let classifier: Classifier;
 
   beforeAll(async () => {
-    pool = createPool({ log: silent, workerEntry, workers: 2 });
+    pool = new WorkerPool({ log: silent, workerEntry, workers: 2 });
     await pool.load(bundledModel);
     classifier = new Classifier({
       encoder: { embedder: pool, model, background: async () => shipped('q8') },

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import type { CanarySpec, EmbeddingSpec } from '../../src/cache/manifest.js';
-import type { ModelBytes } from '../../src/inference/model-bytes.js';
+import type { ModelBytes } from '../../src/inference/protocol.js';
 
 /** One text with what the reference makes of it. */
 export interface GoldenCase {

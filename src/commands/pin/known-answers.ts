@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { CanarySpec, EmbeddingSpec } from '../../cache/manifest.js';
-import { createPool } from '../../inference/pool.js';
+import { WorkerPool } from '../../inference/pool.js';
+import type { ModelBytes } from '../../inference/protocol.js';
 import { AppError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { OriginFile } from './origin.js';
@@ -39,20 +40,32 @@ export async function computeCanary(
     throw new AppError('manifest_invalid', 'the model lacks its weights or its tokenizer');
   }
   const bytes = { spec, model, tokenizer, tokenizerConfig };
-  const pool = createPool({ workers: 1, log });
-  try {
-    await pool.load({ ...bytes, canary: { min_cosine: minCosine, cases: [] } });
-    const cases = [];
-    for (const text of texts) {
-      const { vector } = await pool.embed(text);
-      if (!vector.every(Number.isFinite)) {
-        throw new AppError('model_unloadable', `its answer to ${JSON.stringify(text)} is not finite`);
+  const cases = await withModel(
+    { ...bytes, canary: { min_cosine: minCosine, cases: [] } },
+    log,
+    async (pool) => {
+      const answers: CanarySpec['cases'][number][] = [];
+      for (const text of texts) {
+        const { vector } = await pool.embed(text);
+        if (!vector.every(Number.isFinite)) {
+          throw new AppError('model_unloadable', `its answer to ${JSON.stringify(text)} is not finite`);
+        }
+        answers.push({ text, embedding: toBase64(vector) });
       }
-      cases.push({ text, embedding: toBase64(vector) });
-    }
-    const canary = { min_cosine: minCosine, cases };
-    await pool.load({ ...bytes, canary });
-    return canary;
+      return answers;
+    },
+  );
+  const canary = { min_cosine: minCosine, cases };
+  await withModel({ ...bytes, canary }, log, async () => undefined);
+  return canary;
+}
+
+/** Runs `work` with a pool that serves the model, and closes it. */
+async function withModel<T>(model: ModelBytes, log: Log, work: (pool: WorkerPool) => Promise<T>): Promise<T> {
+  const pool = new WorkerPool({ workers: 1, log });
+  try {
+    await pool.load(model);
+    return await work(pool);
   } finally {
     await pool.close(0);
   }

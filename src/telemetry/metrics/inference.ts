@@ -37,6 +37,14 @@ export function inferenceMetrics({ pool }: Parts, registers: Registry[]): Observ
     },
   });
   new Gauge({
+    name: 'ai_router_inference_batching_workers',
+    help: 'Workers whose texts share forward passes, which they do where that changes no bit of a vector',
+    registers,
+    collect() {
+      this.set(pool.status().workers.filter(({ batches }) => batches).length);
+    },
+  });
+  new Gauge({
     name: 'ai_router_inference_worker_resident_memory_bytes',
     help: 'Resident memory of a worker (Linux); the process metrics are those of the HTTP process alone',
     labelNames: ['worker'],
@@ -51,6 +59,7 @@ export function inferenceMetrics({ pool }: Parts, registers: Registry[]): Observ
   });
   const totals = {
     embedded: 'Texts embedded',
+    passes: 'Forward passes; fewer than texts where texts share them',
     failed: 'Texts that could not be embedded',
     restarts: 'Workers replaced',
   } as const;

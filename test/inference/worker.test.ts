@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
-import { createPool } from '../../src/inference/pool.js';
+import { WorkerPool } from '../../src/inference/pool.js';
 import { bundledModel, workerEntry } from '../support/model.js';
 import { isAlive, until } from './processes.js';
 
@@ -18,15 +18,27 @@ function fakeWorker(name: string, source: string): URL {
   return pathToFileURL(path);
 }
 
+/** A worker that says `started`, and then runs `source` when it gets anything. */
+function startedWorker(name: string, source: string): URL {
+  return fakeWorker(
+    name,
+    `import { Socket } from 'node:net';
+    const channel = new Socket({ fd: 3, readable: true, writable: true });
+    channel.once('data', () => { ${source} });
+    const json = Buffer.from('{"kind":"started"}');
+    channel.write(Buffer.concat([Buffer.from([json.length, 0, 0, 0, 0, 0, 0, 0]), json]));`,
+  );
+}
+
 /** A process that makes a pool like the daemon does, prints its workers' ids, and then runs `rest`. */
 function daemon(rest: string): { child: ChildProcess; stdout: () => string } {
   const script = `
     import { readFileSync } from 'node:fs';
-    import { createPool } from ${JSON.stringify(new URL('../../src/inference/pool.ts', import.meta.url).href)};
+    import { WorkerPool } from ${JSON.stringify(new URL('../../src/inference/pool.ts', import.meta.url).href)};
     const read = (path) => readFileSync(new URL(path, ${JSON.stringify(new URL('../../model/', import.meta.url).href)}));
     const { embedding: spec, canary } = JSON.parse(read('manifest.json'));
     const log = { debug() {}, info() {}, warn() {}, error() {} };
-    const pool = createPool({ log, workers: 2, workerEntry: new URL(${JSON.stringify(workerEntry.href)}) });
+    const pool = new WorkerPool({ log, workers: 2, workerEntry: new URL(${JSON.stringify(workerEntry.href)}) });
     await pool.load({ spec, canary, model: read(spec.model), tokenizer: read(spec.tokenizer),
       tokenizerConfig: read(spec.tokenizer_config) });
     console.log(JSON.stringify(pool.status().workers.map(({ pid }) => pid)));
@@ -71,26 +83,21 @@ describe('a worker that cannot', () => {
   const log = { ...silent, warn: (details: object) => lines.push(details) };
 
   it.each([
-    ['start', 'console.log("no such library"); process.exit(7);', 'worker_failed', true],
+    ['start', fakeWorker('start', 'console.log("no such library"); process.exit(7);'), 'worker_failed', true],
     [
       'load the model without a native crash',
-      `process.on('message', () => process.kill(process.pid, 'SIGSEGV')); process.send({ kind: 'warm' });`,
+      startedWorker('crash', "process.kill(process.pid, 'SIGSEGV');"),
       'model_unloadable',
       false,
     ],
     [
       'load the model because something kills it',
-      `process.on('message', () => process.kill(process.pid, 'SIGKILL')); process.send({ kind: 'warm' });`,
+      startedWorker('killed', "process.kill(process.pid, 'SIGKILL');"),
       'worker_failed',
       true,
     ],
-  ])('%s: given up after three', async (name, source, code, retryable) => {
-    const pool = createPool({
-      log,
-      workers: 1,
-      backoffMinMs: 1,
-      workerEntry: fakeWorker(name.replaceAll(' ', '-'), source),
-    });
+  ])('%s: given up after three', async (_, workerEntry, code, retryable) => {
+    const pool = new WorkerPool({ log, workers: 1, backoffMinMs: 1, workerEntry });
     await expect(pool.load(bundledModel)).rejects.toMatchObject({ code, retryable });
     expect(pool.status()).toMatchObject({ ready: false, totals: { restarts: 2 } });
     await pool.close();
@@ -101,11 +108,8 @@ describe('a worker that cannot', () => {
   });
 
   it('finish loading: killed at the timeout', async () => {
-    const hangs = fakeWorker(
-      'hangs',
-      `process.on('message', () => { for (;;); }); process.send({ kind: 'warm' });`,
-    );
-    const pool = createPool({ log, workers: 1, backoffMinMs: 1, loadTimeoutMs: 200, workerEntry: hangs });
+    const hangs = startedWorker('hangs', 'for (;;);');
+    const pool = new WorkerPool({ log, workers: 1, backoffMinMs: 1, loadTimeoutMs: 200, workerEntry: hangs });
     await expect(pool.load(bundledModel)).rejects.toMatchObject({
       message: expect.stringContaining('did not load the model in time'),
     });
@@ -118,7 +122,7 @@ it('runs without the secrets of the environment', async () => {
   const lines: object[] = [];
   const log = { debug() {}, info() {}, error() {}, warn: (details: object) => lines.push(details) };
   const entry = fakeWorker('environment', 'console.log(JSON.stringify(process.env));');
-  const pool = createPool({ log, workers: 1, backoffMinMs: 1, workerEntry: entry });
+  const pool = new WorkerPool({ log, workers: 1, backoffMinMs: 1, workerEntry: entry });
   await expect(pool.load(bundledModel)).rejects.toMatchObject({ code: 'worker_failed' });
   await pool.close();
   delete process.env.HF_TOKEN;

@@ -1,0 +1,151 @@
+import { messageOf } from '../shared/errors.js';
+import type { WorkerResult, WorkerText } from './protocol.js';
+import type { Session } from './session.js';
+import type { Encoding, Tokenizer } from './tokenizer.js';
+
+/** Bounds of one forward pass that several texts share. */
+export interface BatchLimits {
+  readonly texts: number;
+  /** Tokens, padding included. */
+  readonly tokens: number;
+  /** Tokens with padding, divided by those without. */
+  readonly padding: number;
+}
+
+/** Beyond, little is gained per text, and every text waits for the whole pass. */
+export const BATCH_LIMITS: BatchLimits = { texts: 8, tokens: 128, padding: 1.15 };
+
+const NO_BATCHES: BatchLimits = { texts: 1, tokens: 0, padding: 1 };
+
+/** A text that waits for its pass. */
+interface Row extends Encoding {
+  readonly id: number;
+  readonly tokenizeMs: number;
+}
+
+/** Results of some texts; vectors of those that did not fail, in order. */
+export interface Answer {
+  passes: number;
+  readonly results: WorkerResult[];
+  readonly vectors: Float32Array[];
+}
+
+/**
+ * The texts of a worker, from tokens to vectors. The oldest text is always in the next pass; others that wait share it
+ * where they are of like length.
+ */
+export class Batcher {
+  readonly #tokenizer: Tokenizer;
+  readonly #session: Session;
+  #limits = NO_BATCHES;
+  #rows: Row[] = [];
+
+  constructor(tokenizer: Tokenizer, session: Session) {
+    this.#tokenizer = tokenizer;
+    this.#session = session;
+  }
+
+  /** Whether texts share forward passes. At first they do not. */
+  get batches(): boolean {
+    return this.#limits !== NO_BATCHES;
+  }
+
+  /** Texts that wait. */
+  get size(): number {
+    return this.#rows.length;
+  }
+
+  /**
+   * Lets texts share forward passes, unless that changes a bit of these texts' vectors on this machine: how a
+   * processor's matrix kernels add up may depend on the number of rows. Tried with all of them and with a full pass.
+   */
+  async allowBatches(texts: readonly string[], limits = BATCH_LIMITS): Promise<void> {
+    const { padId } = this.#tokenizer;
+    const rows = texts.map((text) => this.#tokenizer.encode(text).ids);
+    if (rows.length === 0) return;
+    const full = Array.from({ length: limits.texts }, (_, index) => rows[index % rows.length] ?? []);
+    const alone: Float32Array[] = [];
+    for (const row of rows) alone.push(...(await this.#session.embed([row], padId)));
+    for (const batch of [rows, full]) {
+      const together = await this.#session.embed(batch, padId);
+      const same = together.every((vector, index) => equal(vector, alone[index % alone.length]));
+      if (!same) return;
+    }
+    this.#limits = limits;
+  }
+
+  /** Tokenizes texts, which then wait. Texts that cannot be tokenized are in the answer. */
+  push(texts: readonly WorkerText[], answer: Answer): void {
+    for (const { id, text } of texts) {
+      const start = performance.now();
+      try {
+        const encoding = this.#tokenizer.encode(text);
+        this.#rows.push({ ...encoding, id, tokenizeMs: performance.now() - start });
+      } catch (error) {
+        answer.results.push({ id, failure: messageOf(error) });
+      }
+    }
+  }
+
+  /** Runs the next pass. Never fails: a failure of a text is its result. */
+  async pass(answer: Answer): Promise<void> {
+    const batch = nextBatch(this.#rows, this.#limits);
+    const taken = new Set(batch);
+    this.#rows = this.#rows.filter((row) => !taken.has(row));
+    await this.#pass(batch, answer);
+  }
+
+  async #pass(batch: readonly Row[], answer: Answer): Promise<void> {
+    answer.passes += 1;
+    const start = performance.now();
+    let vectors: Float32Array[];
+    try {
+      const rows = batch.map(({ ids }) => ids);
+      vectors = await this.#session.embed(rows, this.#tokenizer.padId);
+    } catch (error) {
+      const [only] = batch;
+      if (only && batch.length === 1) answer.results.push({ id: only.id, failure: messageOf(error) });
+      // One of them is at fault; the others need not fail with it.
+      else for (const row of batch) await this.#pass([row], answer);
+      return;
+    }
+    const inferenceMs = (performance.now() - start) / batch.length;
+    for (const [index, { id, ids, truncatedTokens, tokenizeMs }] of batch.entries()) {
+      const vector = vectors[index];
+      if (vector?.every(Number.isFinite)) {
+        answer.results.push({ id, tokens: ids.length, truncatedTokens, tokenizeMs, inferenceMs });
+        answer.vectors.push(vector);
+      } else {
+        answer.results.push({ id, failure: 'the model gave values that are not finite' });
+      }
+    }
+  }
+}
+
+/**
+ * The first row, and those next to it in length, as many as the limits allow: nearest first, so that little is padded.
+ */
+export function nextBatch<T extends Pick<Encoding, 'ids'>>(rows: readonly T[], limits: BatchLimits): T[] {
+  const [first] = rows;
+  if (!first || rows.length === 1 || limits.texts === 1) return rows.slice(0, 1);
+  const length = first.ids.length;
+  const byDistance = rows.toSorted(
+    (a, b) => Math.abs(a.ids.length - length) - Math.abs(b.ids.length - length),
+  );
+  const batch: T[] = [];
+  let longest = 0;
+  let tokens = 0;
+  for (const row of byDistance) {
+    const padded = Math.max(longest, row.ids.length) * (batch.length + 1);
+    const fits = padded <= limits.tokens && padded <= limits.padding * (tokens + row.ids.length);
+    if (batch.length === limits.texts || (batch.length > 0 && !fits)) break;
+    batch.push(row);
+    longest = Math.max(longest, row.ids.length);
+    tokens += row.ids.length;
+  }
+  return batch;
+}
+
+function equal(a: Float32Array, b: Float32Array | undefined): boolean {
+  return a.every((value, index) => value === b?.[index]);
+}

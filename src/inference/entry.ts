@@ -1,0 +1,128 @@
+import { writeFileSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { constants, getPriority, setPriority } from 'node:os';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { AppError, messageOf } from '../shared/errors.js';
+import { type Answer, Batcher } from './batches.js';
+import { checkCanary } from './canary.js';
+import { CHANNEL_FD, type FromWorker, readFrames, type ToWorker, writeFrame } from './protocol.js';
+import { createSession } from './session.js';
+import { createTokenizer } from './tokenizer.js';
+
+// The entry of a child process. A crash in native code ends this process and not the daemon.
+
+/**
+ * Measured under full load: the event loop's delay (p99) falls from 7 to 5 ms, and the rate stays. More gains nothing,
+ * and gives more away to whatever else runs on the machine.
+ */
+const NICENESS = 2;
+const LOWEST_PRIORITY = constants.priority.PRIORITY_LOW;
+
+/** Results wait this long for others, unless no text is left: each message wakes a process that takes a core. */
+const ANSWER_MS = 8;
+
+type LoadMessage = Extract<ToWorker, { kind: 'load' }>;
+
+const channel = new Socket({ fd: CHANNEL_FD, readable: true, writable: true });
+// The daemon is gone, or wants this process to end.
+channel.on('close', () => process.exit(0));
+channel.on('error', () => process.exit(0));
+// A terminal's Ctrl-C reaches the whole process group; when to end is the daemon's decision alone.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
+lowerPriority();
+
+let batcher: Batcher | undefined;
+let answer: Answer = newAnswer();
+let running = false;
+
+readFrames<ToWorker>(channel, (message, bytes) => {
+  if (message.kind === 'load') void load(message, bytes);
+  else {
+    batcher?.push(message.texts, answer);
+    if (!running) void run();
+  }
+});
+await send({ kind: 'started' });
+
+async function load(message: LoadMessage, bytes: Buffer): Promise<void> {
+  const { spec, canary, sizes } = message;
+  const [model, tokenizer] = [sizes[0], sizes[0] + sizes[1]];
+  const start = performance.now();
+  try {
+    const session = await createSession(bytes.subarray(0, model), spec);
+    const loaded = new Batcher(
+      createTokenizer(bytes.subarray(model, tokenizer), bytes.subarray(tokenizer), spec),
+      session,
+    );
+    const modelMs = Math.round(performance.now() - start);
+    await checkCanary(canary, spec, (text) => vectorOf(loaded, text));
+    if (!spec.batch_sensitive) await loaded.allowBatches(canary.cases.map(({ text }) => text));
+    batcher = loaded;
+    const canaryMs = Math.round(performance.now() - start) - modelMs;
+    await send({ kind: 'loaded', times: { modelMs, canaryMs }, batches: loaded.batches });
+  } catch (error) {
+    const code = error instanceof AppError ? error.code : 'model_unloadable';
+    await send({ kind: 'rejected', code, message: messageOf(error) });
+    return;
+  }
+  // The received bytes and the parsed JSON are garbage by now, a quarter of this process's memory.
+  await nextTurn();
+  globalThis.gc?.();
+}
+
+async function vectorOf(loaded: Batcher, text: string): Promise<Float32Array> {
+  const single = newAnswer();
+  loaded.push([{ id: 0, text }], single);
+  await loaded.pass(single);
+  const [vector] = single.vectors;
+  const [result] = single.results;
+  if (!vector) throw new Error(result && 'failure' in result ? result.failure : 'the model gave no vector');
+  return vector;
+}
+
+/** Runs passes until no text is left, and sends what they gave. */
+async function run(): Promise<void> {
+  running = true;
+  let sentAt = performance.now();
+  while (batcher && (batcher.size > 0 || answer.results.length > 0)) {
+    if (batcher.size > 0) await batcher.pass(answer);
+    if (batcher.size === 0 || performance.now() - sentAt >= ANSWER_MS) {
+      // Resolves when it has left this process: should the next pass crash it, these texts are not tried again.
+      await sendAnswer();
+      sentAt = performance.now();
+    }
+    // Texts that came during the pass may share the next one.
+    await nextTurn();
+  }
+  running = false;
+}
+
+function sendAnswer(): Promise<void> {
+  const { passes, results, vectors } = answer;
+  answer = newAnswer();
+  const bytes = vectors.map(
+    ({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength),
+  );
+  return send({ kind: 'embedded', passes, results }, bytes);
+}
+
+function send(message: FromWorker, bytes?: readonly Uint8Array[]): Promise<void> {
+  return writeFrame(channel, message, bytes);
+}
+
+function newAnswer(): Answer {
+  return { passes: 0, results: [], vectors: [] };
+}
+
+/**
+ * The daemon's own process goes first. It gets a core as soon as it wants one, which is seldom and short, while a
+ * worker wants one all the time; and when memory runs out, let the kernel end a worker, which is replaced.
+ */
+function lowerPriority(): void {
+  try {
+    setPriority(Math.min(LOWEST_PRIORITY, getPriority() + NICENESS));
+    writeFileSync('/proc/self/oom_score_adj', '500');
+  } catch {
+    // Not Linux, or not allowed: then the kernel chooses.
+  }
+}
