@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { fileOf, loadManifest } from '../src/cache/manifest.js';
 import { backgroundFile, builtInManifest, PACKAGE_ROOT, VARIANTS } from '../src/config/program-files.js';
 import { readModel } from '../src/daemon/read-model.js';
-import { createPool } from '../src/inference/pool.js';
+import { WorkerPool } from '../src/inference/pool.js';
 import { BACKGROUND } from '../src/scoring/head/background.js';
 import { encodeBackground } from '../src/scoring/head/background-file.js';
 import { fp32Model, workerEntry } from '../test/support/model.js';
@@ -23,7 +23,7 @@ for (const variant of VARIANTS) {
     process.stderr.write('SKIPPED: fp32, for want of a model.onnx (AI_ROUTER_FP32_MODEL)\n');
     continue;
   }
-  const pool = createPool({ log: silent, workerEntry, workers: 1 });
+  const pool = new WorkerPool({ log: silent, workerEntry, workers: 1 });
   await pool.load(
     await readModel(manifest, async ({ path }) =>
       path === weights && fp32 ? fp32 : readFile(join(PACKAGE_ROOT, 'model', path)),
