@@ -90,7 +90,7 @@ export async function createSession(
  * as the call takes, numbers inherit the options. (A path's options are honoured, but the verified bytes have
  * none; later versions download at install and do not work with the tokenizers' package.)
  */
-async function createFromBytes(
+export async function createFromBytes(
   model: Uint8Array,
   options: ort.InferenceSession.SessionOptions,
 ): Promise<ort.InferenceSession> {
