@@ -22,4 +22,4 @@ export const LABEL_LIMITS = {
 export const OPTION_LIMITS = { topK: 1_000, routes: 2_000, nameChars: 200 } as const;
 
 /** Largest answer that a request may ask for, in bytes, estimated from above before work begins. */
-export const MAX_ANSWER_BYTES = 16 * 2 ** 20;
+export const MAX_ANSWER_BYTES = 8 * 2 ** 20;

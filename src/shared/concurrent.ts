@@ -2,7 +2,8 @@ import { setImmediate as yieldToOthers } from 'node:timers/promises';
 import { AppError } from './errors.js';
 
 /**
- * Runs `work` on every item, at most `limit` at once, and gives the results in the items' order. The first
+ * Runs `work` on every item, at most `limit` at once, and gives the results in the items' order. Where many end at once,
+ * because nothing had to be waited for, other work gets its turn in between. The first
  * failure aborts the signal that the others were given; it is thrown once all of them have ended, so that
  * nothing is still running afterwards.
  * @throws what `work` threw first; AppError `aborted` when `signal` was aborted
@@ -17,10 +18,12 @@ export async function mapConcurrent<Item, Result>(
   const both = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
   const results: Result[] = new Array(items.length);
   const queue = items.entries();
+  const slices = new Slices(both);
   const lane = async (): Promise<void> => {
     for (const [index, item] of queue) {
       throwIfAborted(both);
       results[index] = await work(item, both, index);
+      if (slices.over) await slices.giveWay();
     }
   };
   let first: { error: unknown } | undefined;
