@@ -1,6 +1,5 @@
-import { escapeHtml, n } from '../../src/commands/evaluation/html/markup.js';
-import { STYLE } from '../../src/commands/evaluation/html/style.js';
 import type { Sample, SoakResult } from './soak.js';
+import { escapeHtml, n, STYLE } from './style.js';
 
 const WIDTH = 1_000;
 const HEIGHT = 180;

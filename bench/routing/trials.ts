@@ -1,5 +1,5 @@
 import { loadManifest } from '../../src/cache/manifest.js';
-import { aurocOf } from '../../src/commands/evaluation/measures.js';
+import { aurocOf } from '../../src/commands/evaluation/evaluation.js';
 import { builtInManifest } from '../../src/config/program-files.js';
 import { backgroundVectors } from '../../src/daemon/route-caches.js';
 import type { Embedder } from '../../src/inference/embedder.js';

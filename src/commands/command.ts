@@ -10,7 +10,7 @@ export const EXIT = { ok: 0, failed: 1, usage: 2 } as const;
 export interface OptionSpec {
   readonly type: 'string' | 'boolean';
   readonly multiple?: true;
-  /** What stands for the value in the help. */
+  /** The placeholder of the value in the help. */
   readonly value?: string;
   readonly help: string;
   /** The setting that this flag overrides, checked as that setting is. */
@@ -26,10 +26,10 @@ type ValueOf<O extends OptionSpec> = O['type'] extends 'boolean'
     ? readonly string[]
     : string;
 
-/** What was given for each flag. */
+/** The given value of each flag. */
 export type Values<O extends OptionSpecs> = { readonly [Name in keyof O]: ValueOf<O[Name]> | undefined };
 
-/** What a command works with. */
+/** The input of a command. */
 export interface Call<O extends OptionSpecs> {
   readonly values: Values<O>;
   readonly positionals: readonly string[];
@@ -42,7 +42,7 @@ export interface Call<O extends OptionSpecs> {
   readonly version: string;
 }
 
-/** What a command found or did: `ok` decides the exit status, the rest is printed in one of two ways. */
+/** The result of a command: `ok` decides the exit status; the rest is printed in one of two ways. */
 export interface Outcome {
   readonly ok: boolean;
   /** For `--json`: the object's fields, in snake_case. */
@@ -54,19 +54,19 @@ export interface Outcome {
 /** Everything about a command. */
 export interface CommandSpec<O extends OptionSpecs> {
   readonly name: string;
-  /** What it takes besides flags: `<org/name>@<revision>`, `[URL|DIR]`. */
+  /** Its operands: `<org/name>@<revision>`, `[URL|DIR]`. */
   readonly operands?: string;
-  /** How many operands it takes at least and at most. Default: none. */
+  /** Minimum and maximum number of operands. Default: none. */
   readonly operandCount?: readonly [min: number, max: number];
   readonly options: O;
   /** Further paragraphs of its help. */
   readonly notes?: string;
-  /** What 0 and 1 mean. */
+  /** The meaning of 0 and 1. */
   readonly exitStatus: string;
   run(call: Call<O>): Promise<Outcome>;
 }
 
-/** From where a command is run. */
+/** The surroundings of a command. */
 export interface CommandContext {
   readonly env: NodeJS.ProcessEnv;
   readonly signal: AbortSignal;
@@ -85,10 +85,10 @@ export interface Command {
 
 const COMMON = {
   json: { type: 'boolean', help: 'print one JSON object on stdout' },
-  help: { type: 'boolean', help: 'this text' },
+  help: { type: 'boolean', help: 'print this text' },
 } as const satisfies OptionSpecs;
 
-/** Flags that stand for the settings of the cache, alike in every command that has one. */
+/** Flags of the settings of the cache. */
 export const CACHE_OPTIONS = {
   'cache-dir': {
     type: 'string',
@@ -110,7 +110,7 @@ export const CACHE_OPTIONS = {
   },
 } as const satisfies OptionSpecs;
 
-/** Flags that stand for the settings of the sources. */
+/** Flags of the settings of the sources. */
 export const SOURCE_OPTIONS = {
   sources: {
     type: 'string',
@@ -171,6 +171,13 @@ export function usageFault(message: string): AppError {
   return new AppError('config_invalid', message);
 }
 
+/** Reads a flag that is a number of seconds; returns milliseconds. @throws AppError for wrong usage */
+export function seconds(flag: string, text: string | undefined, fallback: number): number {
+  const value = Number(text ?? fallback);
+  if (!(value > 0 && value <= 86_400)) throw usageFault(`--${flag} must be a number of seconds above 0`);
+  return value * 1_000;
+}
+
 type RawValues = Readonly<Record<string, string | boolean | readonly (string | boolean)[] | undefined>>;
 
 function read(
@@ -185,14 +192,24 @@ function read(
   try {
     parsed = parseArgs({ args: [...args], options: config, allowPositionals: true });
   } catch (cause) {
-    throw usageFault(`${messageOf(cause)}\nTry: ai-router ${name} --help`);
+    // Node appends advice about operands that begin with a dash.
+    const [message = ''] = messageOf(cause).split('. ');
+    throw usageFault(
+      `${message.replace(/^Unknown option/, 'unknown option')}\nTry: ai-router ${name} --help`,
+    );
   }
   const { length } = parsed.positionals;
   if (parsed.values.help !== true && (length < min || length > max)) {
-    const takes = operands === undefined ? 'no operands' : operands;
-    throw usageFault(`takes ${takes}, not ${length} operands\nTry: ai-router ${name} --help`);
+    throw usageFault(`${operandFault(name, operands, parsed.positionals)}\nTry: ai-router ${name} --help`);
   }
   return parsed;
+}
+
+function operandFault(name: string, operands: string | undefined, given: readonly string[]): string {
+  if (operands === undefined) return `takes no operands, but got ${given.join(' ')}`;
+  return given.length === 0
+    ? `needs an operand: ai-router ${name} ${operands}`
+    : `takes ${operands}, but got ${given.join(' ')}`;
 }
 
 function overlay(options: OptionSpecs, values: RawValues, env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
@@ -234,7 +251,7 @@ Usage: ${usage}
 
 ${table}
 ${notes === undefined ? '' : `\n${notes}\n`}
-The environment variables of the daemon hold here as well: ai-router --help lists them.
+The settings of the daemon apply as well: ai-router --help lists them.
 
 Exit status: ${exitStatus}; 2 for wrong usage or settings; 130 or 143 when a signal ended it.
 `;

@@ -6,19 +6,20 @@ import { readTextFile } from '../routes/text-file.js';
 import type { Encoder } from '../scoring/encoder.js';
 import { AppError, messageOf } from '../shared/errors.js';
 import { CACHE_OPTIONS, type Command, command, SOURCE_OPTIONS, usageFault } from './command.js';
-import { CountProgress } from './count-progress.js';
-import { comparisonLines, evaluationLines } from './eval-lines.js';
+import { connectDaemon } from './daemon-client.js';
 import { compareJudgements, type SetComparison } from './evaluation/comparison.js';
-import { daemonJudge } from './evaluation/daemon-judge.js';
 import { type Evaluation, evaluate as measure } from './evaluation/evaluation.js';
-import { htmlPage } from './evaluation/html/page.js';
-import { type Judge, type Judgement, judgeAll, localJudge } from './evaluation/judge.js';
-import { parseLabelled } from './evaluation/labelled-file.js';
-import { resolveLabels, UNKNOWN_LABELS } from './evaluation/labels.js';
-import { withLocalModel } from './local-model.js';
-import { readRouteSet } from './route-set-file.js';
+import { htmlReport } from './evaluation/html-report.js';
+import { daemonJudge, type Judge, type Judgement, judgeAll, localJudge } from './evaluation/judge.js';
+import { parseLabelled, resolveLabels, UNKNOWN_LABELS } from './evaluation/labelled-file.js';
+import { comparisonLines, evaluationLines } from './evaluation/text-report.js';
+import { readRouteSet, withLocalModel } from './local-model.js';
+import { Progress, SILENT } from './progress.js';
 
-/** A labelled file is never larger than this (256 MiB). */
+/** Further attempts after a daemon is busy or starting. */
+const MAX_RETRIES = 20;
+
+/** Maximum size of a labelled file (256 MiB). */
 const MAX_FILE_BYTES = 2 ** 28;
 
 /** `ai-router eval`: how good a route set is on labelled texts. */
@@ -31,13 +32,13 @@ export const evaluate: Command = command({
     url: {
       type: 'string',
       value: 'URL',
-      help: 'measure the routes of the daemon there, over HTTP; its key, if it wants one, in AI_ROUTER_KEY',
+      help: 'measure the routes of the daemon there, over HTTP; its key, if it needs one, in AI_ROUTER_KEY',
     },
-    compare: { type: 'string', value: 'FILE', help: 'routes to compare with: what did they decide before?' },
+    compare: { type: 'string', value: 'FILE', help: 'earlier routes to compare with' },
     html: {
       type: 'string',
       value: 'FILE',
-      help: 'write a report with pictures, one file without outside resources',
+      help: 'write a report as one HTML file without outside resources',
     },
     'text-column': {
       type: 'string',
@@ -52,7 +53,7 @@ export const evaluate: Command = command({
     'unknown-labels': {
       type: 'string',
       value: 'error|oos|skip',
-      help: 'labels that no route has: refuse (default), count as out of scope, or leave out',
+      help: 'labels without a route: reject (default), count as out of scope, or leave out',
     },
     concurrency: { type: 'string', value: 'N', help: 'requests at once with --url; default 8' },
     ...CACHE_OPTIONS,
@@ -61,9 +62,9 @@ export const evaluate: Command = command({
   },
   notes:
     'FILE is CSV or TSV with a header, or JSON lines (.jsonl): a text and the route where it belongs. A label that is\n' +
-    'empty, null, none or oos stands for out of scope: such a text should be sent nowhere. Without --url the model of\n' +
+    'empty, null, none or oos stands for out of scope: such a text should have no route. Without --url the model of\n' +
     'the cache folder decides, which is verified and filled first as by pull.',
-  exitStatus: '0 when it was measured, however well it went; 1 when it could not be',
+  exitStatus: '0 when it was measured, whatever the result; 1 when it could not be',
   async run({ config, env, output, positionals: [file = ''], signal, values, version }) {
     const quiet = values.quiet ?? false;
     const unknown = UNKNOWN_LABELS.find((choice) => choice === (values['unknown-labels'] ?? 'error'));
@@ -87,7 +88,13 @@ export const evaluate: Command = command({
 
     const { url } = values;
     const remote =
-      url === undefined ? undefined : await daemonJudge(url, { concurrency, key: env.AI_ROUTER_KEY, signal });
+      url === undefined
+        ? undefined
+        : await daemonJudge(
+            connectDaemon(url, { key: env.AI_ROUTER_KEY, retries: MAX_RETRIES }),
+            concurrency,
+            signal,
+          );
     const files = [
       ...(remote ? [] : [values.routes ?? config.routesFile]),
       ...(values.compare === undefined ? [] : [values.compare]),
@@ -99,15 +106,15 @@ export const evaluate: Command = command({
       new Set([...(remote?.routes ?? []), ...sets.flatMap(({ set }) => [...set.indexOf.keys()])]),
       unknown,
     );
-    const progress = (title: string): CountProgress => {
-      const bar = new CountProgress(quiet ? { write: () => undefined } : process.stderr, title);
+    const progress = (title: string): Progress => {
+      const bar = new Progress(quiet ? SILENT : process.stderr, 'texts', title);
       output.beforeNote = () => bar.clear();
       return bar;
     };
     const judgeBy = async (judge: Judge): Promise<Side> => {
       const bar = progress(basename(judge.name));
       const judgement = await judgeAll(judge, cases, signal, (done, total) => bar.reached(done, total));
-      bar.clear();
+      bar.end();
       return { judge, judgement };
     };
     const sides = remote ? [await judgeBy(remote)] : [];
@@ -121,7 +128,7 @@ export const evaluate: Command = command({
           const bar = progress('embedding utterances');
           const onProgress = (done: number, total: number): void => bar.reached(done, total);
           await classifier.load(set, { encoder, signal, onProgress });
-          bar.clear();
+          bar.end();
           sides.push(await judgeBy(localJudge(name, classifier, 2 * config.workers)));
         }
       });
@@ -129,7 +136,7 @@ export const evaluate: Command = command({
 
     const { evaluation, comparison } = resultsOf(sides);
     if (values.html !== undefined) {
-      const page = htmlPage(evaluation, comparison, { file: basename(file), at: new Date(), version });
+      const page = htmlReport(evaluation, comparison, { file: basename(file), at: new Date(), version });
       await writeFile(values.html, page).catch((cause: unknown) => {
         throw new AppError('config_invalid', `cannot write ${values.html}: ${messageOf(cause)}`, { cause });
       });

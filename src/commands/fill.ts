@@ -1,15 +1,15 @@
 import type { Report } from '../cache/cache-state.js';
-import type { Manifest } from '../cache/manifest.js';
+import type { Manifest, PinnedFile } from '../cache/manifest.js';
 import { Reconciler } from '../cache/reconciler.js';
+import type { Delivery, Source } from '../cache/source.js';
 import { ContentStore } from '../cache/store.js';
 import type { Config } from '../config/config.js';
 import { closeSources, createSources } from '../daemon/sources.js';
 import { formatDuration } from './format.js';
 import type { Output } from './output.js';
-import { Progress } from './progress.js';
-import { watchSource } from './watched-source.js';
+import { DownloadProgress } from './progress.js';
 
-/** What a filling of the cache came to. */
+/** The result of filling the cache. */
 export interface Filling {
   readonly report: Report;
   /** Bytes that the sources delivered. */
@@ -20,7 +20,7 @@ export interface Filling {
   readonly sources: readonly string[];
 }
 
-/** What it takes. */
+/** Options of {@link fillCache}. */
 export interface FillOptions {
   readonly config: Config;
   readonly manifest: Manifest;
@@ -30,14 +30,14 @@ export interface FillOptions {
 }
 
 /**
- * Makes the cache folder equal to the manifest, as the daemon does it, and shows the progress. Troubles are in the
+ * Makes the cache folder match the manifest, as the daemon does, and shows the progress. Failures are in the
  * report.
  */
 export async function fillCache({ config, manifest, output, signal, quiet }: FillOptions): Promise<Filling> {
   let bytesReceived = 0;
   let bytesResumed = 0;
   const delivering = new Set<string>();
-  let progress: Progress | undefined;
+  let progress: DownloadProgress | undefined;
   const owned = createSources(config, manifest, {
     holdProcess: true,
     onEvent: ({ source, file, waitMs, reason }) =>
@@ -48,7 +48,7 @@ export async function fillCache({ config, manifest, output, signal, quiet }: Fil
       began: (file, offset, name) => {
         bytesResumed += offset;
         delivering.add(name);
-        progress ??= quiet ? undefined : new Progress(process.stderr, wanted());
+        progress ??= quiet ? undefined : new DownloadProgress(process.stderr, wanted());
         progress?.began(file, offset, name);
       },
       received: (file, bytes) => {
@@ -72,4 +72,27 @@ export async function fillCache({ config, manifest, output, signal, quiet }: Fil
     await reconciler.close();
     await closeSources(owned);
   }
+}
+
+/** Receives the progress of a source. */
+interface DeliveryWatcher {
+  began(file: PinnedFile, offset: number, source: string): void;
+  received(file: PinnedFile, bytes: number, source: string): void;
+}
+
+/** Wraps a source so that its deliveries are counted. */
+function watchSource(source: Source, watcher: DeliveryWatcher): Source {
+  async function* deliver(...[wanted, signal]: Parameters<Source['deliver']>): AsyncGenerator<Delivery> {
+    for await (const delivery of source.deliver(wanted, signal)) {
+      watcher.began(delivery.file, delivery.offset, source.name);
+      yield { ...delivery, bytes: counted(delivery) };
+    }
+  }
+  async function* counted({ file, bytes }: Delivery): AsyncGenerator<Uint8Array> {
+    for await (const piece of bytes) {
+      watcher.received(file, piece.length, source.name);
+      yield piece;
+    }
+  }
+  return { ...source, deliver };
 }

@@ -1,3 +1,6 @@
+import type { Manifest } from '../cache/manifest.js';
+import type { Verdict } from '../cache/store.js';
+
 /** Bytes as people read them: `23.0 MB`, in powers of ten as disks and rates are sold. */
 export function formatBytes(bytes: number): string {
   let value = bytes;
@@ -32,4 +35,29 @@ export function table(rows: readonly (readonly string[])[]): string[] {
 /** `1 file`, `3 files`. */
 export function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`;
+}
+
+/** A model in one line: `Xenova/all-MiniLM-L6-v2@48a5a372879e (q8)`. */
+export function modelName({
+  repo,
+  revision,
+  variant,
+}: Pick<Manifest, 'repo' | 'revision' | 'variant'>): string {
+  return `${repo}@${revision.slice(0, 12)} (${variant})`;
+}
+
+/** A model as `--json` shows it. */
+export function modelReport({ repo, revision, variant, digest }: Manifest): object {
+  return { id: repo, revision, variant, digest };
+}
+
+/** Bytes of all pinned files; two paths with equal bytes are one blob. */
+export function pinnedBytes({ files }: Pick<Manifest, 'files'>): number {
+  const sizes = new Map(files.map(({ sha256, size }) => [sha256, size]));
+  return [...sizes.values()].reduce((sum, size) => sum + size, 0);
+}
+
+/** The verdict on a file in words. */
+export function verdictText(verdict: Verdict): string {
+  return verdict.state === 'corrupt' ? `corrupt: ${verdict.reason}` : verdict.state;
 }

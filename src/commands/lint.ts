@@ -2,10 +2,9 @@ import type { Finding, Severity } from '../lint/finding.js';
 import { type LintReport, lintRoutes } from '../lint/lint.js';
 import { embedRoutes } from '../scoring/vectors.js';
 import { CACHE_OPTIONS, type Command, command, type Outcome, SOURCE_OPTIONS, usageFault } from './command.js';
-import { CountProgress } from './count-progress.js';
 import { count, table } from './format.js';
-import { withLocalModel } from './local-model.js';
-import { readRouteSet } from './route-set-file.js';
+import { readRouteSet, withLocalModel } from './local-model.js';
+import { Progress, SILENT } from './progress.js';
 
 const FAIL_ON = ['error', 'warning', 'info', 'never'] as const;
 /** Findings of one severity that people are shown unless they ask for all. */
@@ -40,11 +39,11 @@ export const lint: Command = command({
     const quiet = values.quiet ?? false;
     const report = await withLocalModel({ config, output, signal, quiet }, async ({ embedder, cache }) => {
       const progress = (title: string): ((done: number, total: number) => void) => {
-        const bar = new CountProgress(process.stderr, title);
+        const bar = new Progress(quiet ? SILENT : process.stderr, 'texts', title);
         output.beforeNote = () => bar.clear();
         return (done, total) => {
-          if (!quiet) bar.reached(done, total);
-          if (done === total) bar.clear();
+          bar.reached(done, total);
+          if (done === total) bar.end();
         };
       };
       const { vectors } = await embedRoutes(set, embedder, {

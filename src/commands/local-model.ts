@@ -1,9 +1,15 @@
+import { basename } from 'node:path';
 import { loadManifest } from '../cache/manifest.js';
 import { ContentStore } from '../cache/store.js';
 import type { Config } from '../config/config.js';
+import { createClassifier } from '../daemon/create-classifier.js';
 import { readModel } from '../daemon/read-model.js';
 import { routeCaches } from '../daemon/route-caches.js';
 import { WorkerPool } from '../inference/pool.js';
+import { MAX_ROUTE_FILE_BYTES } from '../routes/route-file.js';
+import type { RouteSet } from '../routes/route-set.js';
+import { parseRouteSet } from '../routes/routes.js';
+import { readTextFile } from '../routes/text-file.js';
 import type { Encoder } from '../scoring/encoder.js';
 import { AppError } from '../shared/errors.js';
 import { fillCache } from './fill.js';
@@ -12,19 +18,19 @@ import type { Output } from './output.js';
 /** Texts that a command may have waiting for inference. */
 const MAX_QUEUE = 4_096;
 
-/** What it takes. */
+/** Options of {@link withLocalModel}. */
 export interface LocalModelOptions {
   readonly config: Config;
   readonly output: Output;
   readonly signal: AbortSignal;
   readonly quiet: boolean;
-  /** Whose embeddings and heads on the volume are used and added to. Default: those of the commands. */
+  /** The owner of the embeddings and heads on the volume that are used and added to. Default: the commands. */
   readonly whose?: 'daemon' | 'commands';
 }
 
 /**
  * Runs `work` with the model of the cache folder, which is verified first, and filled as `pull` does it.
- * @throws AppError why the model is not to be had; what `work` throws
+ * @throws AppError why the model is not available; what `work` throws
  */
 export async function withLocalModel<T>(
   { config, output, signal, quiet, whose = 'commands' }: LocalModelOptions,
@@ -53,4 +59,30 @@ export async function withLocalModel<T>(
     signal.removeEventListener('abort', stop);
     await pool.close(0);
   }
+}
+
+/**
+ * Reads a routes file.
+ * @throws AppError `routes_invalid`
+ */
+export async function readRouteSet(path: string): Promise<RouteSet> {
+  const { text } = await readTextFile(path, MAX_ROUTE_FILE_BYTES);
+  return parseRouteSet(text, { origin: basename(path) });
+}
+
+/**
+ * Embeds the routes and trains their head into the cache folder, so that the first start of a daemon is faster.
+ * They hold for this kind of processor only, since a quantized model rounds differently on another.
+ * @returns the number of routes
+ * @throws AppError `routes_invalid`, or why the model is not available
+ */
+export async function warmRoutes(options: Omit<LocalModelOptions, 'whose'>): Promise<number> {
+  const { config, signal } = options;
+  const set = await readRouteSet(config.routesFile);
+  await withLocalModel({ ...options, whose: 'daemon' }, async (encoder) => {
+    const classifier = createClassifier({ method: config.classifyMethod });
+    await classifier.load(set, { encoder, signal });
+    classifier.close();
+  });
+  return set.routes.length;
 }

@@ -53,7 +53,8 @@ export class Output {
     const show = (details: object, message: string): void => {
       const { path, source, reason, message: detail } = details as Record<string, unknown>;
       const about = [source, path].filter((part) => typeof part === 'string').join(': ');
-      const why = [reason, detail].find((part) => typeof part === 'string');
+      // Without a file or a source, `reason` is why the verification ran.
+      const why = [about === '' ? undefined : reason, detail].find((part) => typeof part === 'string');
       this.note([about, message, why].filter((part) => part !== undefined && part !== '').join(': '));
     };
     return { debug: silent, info: silent, warn: show, error: show };

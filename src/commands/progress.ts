@@ -8,7 +8,10 @@ export interface ProgressStream {
   write(text: string): unknown;
 }
 
-/** How often a bar is drawn anew, and how often a plain line is written, in milliseconds. */
+/** A stream that discards what is written to it. */
+export const SILENT: ProgressStream = { write: () => undefined };
+
+/** Time between two updates of a bar, and between two plain lines, in milliseconds. */
 const BAR_MS = 100;
 const LINE_MS = 3_000;
 /** The rate shown is the mean over this time. */
@@ -16,51 +19,38 @@ const RATE_WINDOW_MS = 5_000;
 const BAR_WIDTH = 24;
 const CLEAR_LINE = '\r\x1b[K';
 
-/**
- * Shows a download: on a terminal one line that is drawn anew, with a bar, bytes, rate and time left; elsewhere
- * a plain line for each file and every few seconds.
- */
+/** Shows progress: on a terminal a bar on one line, elsewhere a plain line every few seconds. */
 export class Progress {
   readonly #stream: ProgressStream;
-  readonly #total: number;
-  /** Bytes on disk of each blob. */
-  readonly #positions = new Map<string, number>();
-  /** What is said of each blob. */
-  readonly #labels = new Map<string, string>();
-  readonly #samples: { at: number; bytes: number }[] = [];
+  readonly #unit: 'bytes' | 'texts';
+  readonly #samples: { at: number; done: number }[] = [];
   readonly #timer: NodeJS.Timeout;
-  #received = 0;
-  #current = '';
+  #done = 0;
+  #total: number;
+  #label: string;
   #drawn = false;
 
-  /** @param files what is going to be fetched */
-  constructor(stream: ProgressStream, files: readonly PinnedFile[]) {
+  /** @param label the work or the file, such as `embedding utterances` */
+  constructor(stream: ProgressStream, unit: 'bytes' | 'texts', label: string, total = 0) {
     this.#stream = stream;
-    const sizes = new Map(files.map(({ sha256, size }) => [sha256, size]));
-    this.#total = [...sizes.values()].reduce((sum, size) => sum + size, 0);
-    this.#timer = setInterval(() => this.#tick(), stream.isTTY ? BAR_MS : LINE_MS);
+    this.#unit = unit;
+    this.#label = label;
+    this.#total = total;
+    this.#timer = setInterval(() => this.#draw(), stream.isTTY ? BAR_MS : LINE_MS);
     this.#timer.unref();
     this.#sample();
   }
 
-  /** A source begins to deliver a file at `offset`. */
-  began(file: PinnedFile, offset: number, source: string): void {
-    this.#labels.set(file.sha256, `${file.path} from ${source}`);
-    this.#positions.set(file.sha256, offset);
-    if (offset > 0) this.line(`${file.path}: resumes at ${formatBytes(offset)} of ${formatBytes(file.size)}`);
+  /** Sets the state, which the next update shows. */
+  reached(done: number, total = this.#total, label = this.#label): void {
+    this.#done = done;
+    this.#total = total;
+    this.#label = label;
   }
 
-  /** More bytes of a file arrived. */
-  received(file: PinnedFile, bytes: number): void {
-    this.reached(file, (this.#positions.get(file.sha256) ?? 0) + bytes);
-  }
-
-  /** So many bytes of a file are there. */
-  reached(file: PinnedFile, position: number): void {
-    this.#received += Math.max(0, position - (this.#positions.get(file.sha256) ?? 0));
-    this.#positions.set(file.sha256, position);
-    this.#current = this.#labels.get(file.sha256) ?? file.path;
-    if (position >= file.size) this.line(`${file.path}: ${formatBytes(file.size)} received`);
+  /** Leaves work that was done before out of the rate. */
+  skipped(amount: number): void {
+    for (const sample of this.#samples) sample.done += amount;
   }
 
   /** Writes a line that stays, above the bar. */
@@ -69,56 +59,105 @@ export class Progress {
     this.#stream.write(`${text}\n`);
   }
 
-  /** Removes the bar until it is drawn again. */
+  /** Removes the bar until the next update. */
   clear(): void {
     if (this.#drawn) this.#stream.write(CLEAR_LINE);
     this.#drawn = false;
   }
 
-  /** Ends it. */
+  /** Ends the updates. */
   end(): void {
     clearInterval(this.#timer);
     this.clear();
   }
 
-  #tick(): void {
+  #draw(): void {
     this.#sample();
+    const share = this.#total === 0 ? 1 : Math.min(1, this.#done / this.#total);
+    const text = `${Math.floor(share * 100)}%  ${this.#numbers()}  ${this.#label}`;
     if (!this.#stream.isTTY) {
-      this.#stream.write(`${this.#numbers()}  ${this.#current}\n`);
+      this.#stream.write(`${text}\n`);
       return;
     }
-    const done = this.#done();
-    const filled = this.#total === 0 ? 0 : Math.min(BAR_WIDTH, Math.floor((done / this.#total) * BAR_WIDTH));
+    const filled = Math.floor(share * BAR_WIDTH);
     const bar = `[${'='.repeat(filled)}${' '.repeat(BAR_WIDTH - filled)}]`;
-    const text = `${bar} ${this.#numbers()}  ${this.#current}`;
-    this.#stream.write(`${CLEAR_LINE}${text.slice(0, Math.max(20, (this.#stream.columns ?? 80) - 1))}`);
+    // Some terminals report a width of 0.
+    const width = (this.#stream.columns ?? 0) > 0 ? (this.#stream.columns ?? 0) : 80;
+    this.#stream.write(`${CLEAR_LINE}${`${bar} ${text}`.slice(0, width - 1)}`);
     this.#drawn = true;
   }
 
   #numbers(): string {
-    const done = this.#done();
-    const rate = this.#bytesPerSecond();
-    const percent = this.#total === 0 ? 100 : Math.floor((done / this.#total) * 100);
-    const left = rate > 0 ? `${formatDuration(((this.#total - done) / rate) * 1_000)} left` : 'waiting';
-    return `${percent}%  ${formatBytes(done)} of ${formatBytes(this.#total)}  ${formatBytes(Math.round(rate))}/s  ${left}`;
-  }
-
-  #done(): number {
-    return [...this.#positions.values()].reduce((sum, bytes) => sum + bytes, 0);
+    const perSecond = this.#perSecond();
+    const leftMs = ((this.#total - this.#done) / perSecond) * 1_000;
+    const left = perSecond > 0 ? `${formatDuration(leftMs)} left` : 'waiting';
+    if (this.#unit === 'texts') return `${this.#done} of ${this.#total}  ${left}`;
+    const rate = formatBytes(Math.round(perSecond));
+    return `${formatBytes(this.#done)} of ${formatBytes(this.#total)}  ${rate}/s  ${left}`;
   }
 
   #sample(): void {
     const now = performance.now();
-    this.#samples.push({ at: now, bytes: this.#received });
+    this.#samples.push({ at: now, done: this.#done });
     while (this.#samples.length > 2 && now - (this.#samples[0]?.at ?? now) > RATE_WINDOW_MS) {
       this.#samples.shift();
     }
   }
 
-  #bytesPerSecond(): number {
+  #perSecond(): number {
     const [first] = this.#samples;
     const last = this.#samples.at(-1);
     if (!first || !last || last.at <= first.at) return 0;
-    return ((last.bytes - first.bytes) / (last.at - first.at)) * 1_000;
+    return ((last.done - first.done) / (last.at - first.at)) * 1_000;
+  }
+}
+
+/** Progress of the download of several files, which may have begun in an earlier run. */
+export class DownloadProgress {
+  readonly #progress: Progress;
+  /** Bytes on disk by blob. */
+  readonly #positions = new Map<string, number>();
+  readonly #sources = new Map<string, string>();
+
+  /** @param files the files to be fetched */
+  constructor(stream: ProgressStream, files: readonly PinnedFile[]) {
+    const sizes = new Map(files.map(({ sha256, size }) => [sha256, size]));
+    const total = [...sizes.values()].reduce((sum, size) => sum + size, 0);
+    this.#progress = new Progress(stream, 'bytes', '', total);
+  }
+
+  /** A source begins to deliver a file at `offset`. */
+  began(file: PinnedFile, offset: number, source: string): void {
+    this.#sources.set(file.sha256, source);
+    this.#progress.skipped(offset - (this.#positions.get(file.sha256) ?? 0));
+    this.#positions.set(file.sha256, offset);
+    this.#show(file);
+    if (offset > 0) {
+      this.#progress.line(`${file.path}: resumes at ${formatBytes(offset)} of ${formatBytes(file.size)}`);
+    }
+  }
+
+  /** More bytes of a file arrived. */
+  received(file: PinnedFile, bytes: number): void {
+    const position = (this.#positions.get(file.sha256) ?? 0) + bytes;
+    this.#positions.set(file.sha256, position);
+    this.#show(file);
+    if (position >= file.size) this.#progress.line(`${file.path}: ${formatBytes(file.size)} received`);
+  }
+
+  /** See {@link Progress.clear}. */
+  clear(): void {
+    this.#progress.clear();
+  }
+
+  /** See {@link Progress.end}. */
+  end(): void {
+    this.#progress.end();
+  }
+
+  #show({ path, sha256 }: PinnedFile): void {
+    const done = [...this.#positions.values()].reduce((sum, bytes) => sum + bytes, 0);
+    const source = this.#sources.get(sha256);
+    this.#progress.reached(done, undefined, source === undefined ? path : `${path} from ${source}`);
   }
 }

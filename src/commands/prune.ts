@@ -4,8 +4,7 @@ import { loadManifest, type Manifest } from '../cache/manifest.js';
 import { planPrune, prune as pruneNow } from '../cache/prune.js';
 import { builtInManifest, VARIANTS } from '../config/program-files.js';
 import { CACHE_OPTIONS, type Command, command } from './command.js';
-import { count, formatBytes, table } from './format.js';
-import { modelName, modelReport } from './model-lines.js';
+import { count, formatBytes, modelName, modelReport, table } from './format.js';
 
 /** `ai-router prune`: removes what no kept manifest names. */
 export const prune: Command = command({

@@ -1,9 +1,8 @@
 import { loadManifest } from '../cache/manifest.js';
 import { CACHE_OPTIONS, type Command, command, type Outcome, SOURCE_OPTIONS } from './command.js';
 import { type Filling, fillCache } from './fill.js';
-import { count, formatBytes, formatDuration } from './format.js';
-import { modelName, modelReport, pinnedBytes } from './model-lines.js';
-import { warmRoutes } from './warm-routes.js';
+import { count, formatBytes, formatDuration, modelName, modelReport, pinnedBytes } from './format.js';
+import { warmRoutes } from './local-model.js';
 
 /** `ai-router pull`: fills the cache folder. */
 export const pull: Command = command({

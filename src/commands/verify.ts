@@ -2,8 +2,7 @@ import { loadManifest } from '../cache/manifest.js';
 import { ContentStore, type Verdict } from '../cache/store.js';
 import { CACHE_OPTIONS, type Command, command, SOURCE_OPTIONS } from './command.js';
 import { fillCache } from './fill.js';
-import { formatBytes, table } from './format.js';
-import { modelName, modelReport, verdictText } from './model-lines.js';
+import { formatBytes, modelName, modelReport, table, verdictText } from './format.js';
 
 /** `ai-router verify`: reads every pinned byte and says whether it is right. */
 export const verify: Command = command({

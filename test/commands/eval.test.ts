@@ -102,7 +102,7 @@ describe('eval', () => {
     const strange = await run(['eval', at('strange.csv'), '--quiet'], env);
     expect(strange).toMatchObject({ code: 2, stderr: expect.stringMatching(/"fod" \(1×; is it "food"\?\)/) });
     for (const [args, message] of [
-      [['eval'], /takes FILE/],
+      [['eval'], /needs an operand: ai-router eval FILE/],
       [['eval', at('none.csv')], /none\.csv: is missing/],
       [['eval', at('test.csv'), '--url', 'x', '--routes', 'y'], /--url measures/],
       [['eval', at('test.csv'), '--text-column', 'nope'], /no column "nope"/],

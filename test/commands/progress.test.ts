@@ -1,13 +1,15 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { formatBytes, formatDuration } from '../../src/commands/format.js';
-import { Progress } from '../../src/commands/progress.js';
+import { DownloadProgress, Progress } from '../../src/commands/progress.js';
 
 const CLEAR = '\r\u001b[K';
 const file = { path: 'onnx/model.onnx', size: 10_000_000, sha256: 'a'.repeat(64) };
 
 function show(isTTY: boolean, columns = 120) {
   const written: string[] = [];
-  const progress = new Progress({ isTTY, columns, write: (text: string) => written.push(text) }, [file]);
+  const progress = new DownloadProgress({ isTTY, columns, write: (text: string) => written.push(text) }, [
+    file,
+  ]);
   return { progress, written };
 }
 
@@ -44,9 +46,12 @@ describe('progress', () => {
   });
 
   it('makes room for a line that stays', () => {
-    const { progress, written } = show(true);
-    progress.began(file, 4_000_000, 'hub');
+    const written: string[] = [];
+    const stream = { isTTY: true, columns: 80, write: (text: string) => written.push(text) };
+    const progress = new Progress(stream, 'texts', 'embedding', 4);
+    progress.reached(1);
     vi.advanceTimersByTime(100);
+    expect(written.at(-1)).toContain('25%  1 of 4');
     progress.line('something happened');
     expect(written.slice(-2)).toEqual([CLEAR, 'something happened\n']);
     progress.end();

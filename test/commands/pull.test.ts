@@ -184,7 +184,7 @@ describe('usage', () => {
   it.each([
     [['pull', '--bogus'], /--bogus/],
     [['pull', 'operand'], /takes no operands/],
-    [['pin'], /takes <org\/name>@<revision>/],
+    [['pin'], /needs an operand: ai-router pin <org\/name>@<revision>/],
     [['pull', '--sources', 'cdn'], /MODEL_SOURCES must be one of/],
     [['pull', '--manifest', '/nowhere.json'], /cannot read the manifest/],
     [['bogus'], /there is no command "bogus"/],

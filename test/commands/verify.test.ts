@@ -101,9 +101,15 @@ describe('status', () => {
     expect((await run(['status', daemon.url])).stdout).toContain('test/small@aaaaaaaaaaaa (q8)');
   });
 
+  it('knows an address without its scheme from a folder', async () => {
+    const { code, stderr } = await run(['status', '127.0.0.1:5210']);
+    expect(code).toBe(2);
+    expect(stderr).toContain('did you mean http://127.0.0.1:5210?');
+  });
+
   it('ends with 1 when no daemon answers', async () => {
     const { code, stderr } = await run(['status', 'http://127.0.0.1:9/']);
     expect(code).toBe(1);
-    expect(stderr).toMatch(/^ai-router status: http:\/\/127\.0\.0\.1:9\/cache\/status: /);
+    expect(stderr).toMatch(/^ai-router status: http:\/\/127\.0\.0\.1:9: /);
   });
 });

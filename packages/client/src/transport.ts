@@ -60,7 +60,7 @@ export interface ClientOptions {
   readonly apiKey?: string;
   /** Time for one attempt, in milliseconds. Default: 60,000. */
   readonly timeoutMs?: number;
-  /** Further attempts after a 429, a 503 or a broken connection. Default: 2. */
+  /** Further attempts after a 429 or a 503, and after a broken connection (at most 2). Default: 2. */
   readonly retries?: number;
   /** Longest wait before another attempt, in milliseconds; a longer one ends the call. Default: 10,000. */
   readonly maxRetryWaitMs?: number;
@@ -111,7 +111,9 @@ export function createTransport(options: ClientOptions): Transport {
       // The change may have been made although its answer was lost; it must not be made twice.
       const unsafe = error.status === undefined && (call.method === 'PUT' || call.method === 'DELETE');
       const waitMs = error.retryAfterMs ?? BACKOFF_MS * 2 ** attempt * (0.5 + Math.random() / 2);
-      if (!error.retryable || unsafe || attempt >= retries || waitMs > maxRetryWaitMs) throw error;
+      // A busy daemon gets free; an address that refuses connections is mostly wrong.
+      const most = error.status === undefined ? Math.min(retries, DEFAULTS.retries) : retries;
+      if (!error.retryable || unsafe || attempt >= most || waitMs > maxRetryWaitMs) throw error;
       await pause(waitMs, call.signal);
     }
   };

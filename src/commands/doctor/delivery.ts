@@ -4,8 +4,7 @@ import type { Source } from '../../cache/source.js';
 import type { Config } from '../../config/config.js';
 import { closeSources, createSources } from '../../daemon/sources.js';
 import { AppError, type ErrorCode, messageOf } from '../../shared/errors.js';
-import { formatBytes, formatDuration } from '../format.js';
-import { pinnedBytes } from '../model-lines.js';
+import { formatBytes, formatDuration, pinnedBytes } from '../format.js';
 import { type Finding, fault, fine, warning } from './finding.js';
 
 /** The rate is measured over this much at most. */

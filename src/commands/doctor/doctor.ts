@@ -1,5 +1,5 @@
 import { loadManifest } from '../../cache/manifest.js';
-import { CACHE_OPTIONS, type Command, command, SOURCE_OPTIONS, usageFault } from '../command.js';
+import { CACHE_OPTIONS, type Command, command, SOURCE_OPTIONS, seconds } from '../command.js';
 import { count, table } from '../format.js';
 import { checkDelivery } from './delivery.js';
 import type { Finding } from './finding.js';
@@ -60,10 +60,4 @@ function lines(findings: readonly Finding[]): string[] {
     rows[index] ?? '',
     ...(fix === undefined ? [] : [`      fix: ${fix}`]),
   ]);
-}
-
-function seconds(flag: string, text: string | undefined, fallback: number): number {
-  const value = Number(text ?? fallback);
-  if (!(value > 0 && value <= 86_400)) throw usageFault(`--${flag} must be a number of seconds`);
-  return value * 1_000;
 }

@@ -4,8 +4,7 @@ import { asVolumeError, spaceOf, statOf } from '../../cache/disk.js';
 import type { Manifest } from '../../cache/manifest.js';
 import { ContentStore } from '../../cache/store.js';
 import type { Config } from '../../config/config.js';
-import { formatBytes } from '../format.js';
-import { modelName, pinnedBytes } from '../model-lines.js';
+import { formatBytes, modelName, pinnedBytes } from '../format.js';
 import { type Finding, fault, fine, warning } from './finding.js';
 import { type Mount, mountOf } from './mounts.js';
 

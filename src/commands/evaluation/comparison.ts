@@ -1,6 +1,5 @@
-import { isRight } from './evaluation.js';
+import { flipProbability, isRight, shareOf } from './evaluation.js';
 import type { Judged } from './judge.js';
-import { flipProbability, shareOf } from './measures.js';
 
 /** Flips of each kind that are listed. */
 const LISTED = 1_000;
@@ -94,4 +93,11 @@ export function compareJudgements(
       .filter((each) => each.before !== each.after)
       .sort((a, b) => Math.abs(b.after - b.before) - Math.abs(a.after - a.before)),
   };
+}
+
+/** Whether the difference may be chance, in words. */
+export function verdict(p: number, fixed: number, broken: number): string {
+  if (fixed === broken) return 'Neither set is better on these texts.';
+  const value = p < 0.001 ? 'p < 0.001' : `p = ${p.toFixed(3)}`;
+  return `${fixed + broken} decisions differ in correctness: ${p < 0.05 ? 'significant' : 'not significant'} (${value}, McNemar).`;
 }

@@ -2,22 +2,23 @@ import type { Classifier } from '../../scoring/classifier.js';
 import type { Decision } from '../../scoring/decision.js';
 import { mapConcurrent } from '../../shared/concurrent.js';
 import { AppError } from '../../shared/errors.js';
-import type { Case } from './labels.js';
+import type { Daemon } from '../daemon-client.js';
+import type { Case } from './labelled-file.js';
 
-/** Whoever decides about the texts: a model in this process, or a daemon. */
+/** Decides about texts: a model in this process, or a daemon. */
 export interface Judge {
   /** A routes file, or a daemon's address. */
   readonly name: string;
   readonly routes: readonly string[];
   /** Texts under way at once. */
   readonly concurrency: number;
-  /** What {@link Judged.ms} measures, in words. */
+  /** The meaning of {@link Judged.ms}, in words. */
   readonly measures: string;
   /** Decides about one text. */
   classify(text: string, signal: AbortSignal): Promise<{ readonly decision: Decision; readonly ms: number }>;
 }
 
-/** What was decided about a text. */
+/** The decision about a text. */
 export interface Judged extends Case {
   /** The route that was chosen; `null` for an abstention. */
   readonly got: string | null;
@@ -38,7 +39,7 @@ export interface Judgement {
 }
 
 /**
- * Lets a judge decide about every text.
+ * Decides about every text.
  * @throws AppError what the judge throws, with the line of the text
  */
 export async function judgeAll(
@@ -88,6 +89,30 @@ export function localJudge(name: string, classifier: Classifier, concurrency: nu
     async classify(text, signal) {
       const { decision, timing } = await classifier.classify({ text, top_k: 1 }, { signal });
       return { decision, ms: timing.tokenizeMs + timing.inferenceMs + timing.scoreMs };
+    },
+  };
+}
+
+/**
+ * A running daemon as a judge.
+ * @throws AppError `source_…` when no ai-router answers
+ */
+export async function daemonJudge(
+  { name, call }: Daemon,
+  concurrency: number,
+  signal: AbortSignal,
+): Promise<Judge> {
+  const { routes } = await call((client) => client.routes({ signal }));
+  if (!Array.isArray(routes)) throw new AppError('source_wrong_bytes', `${name}: no ai-router answers there`);
+  return {
+    name,
+    routes: routes.map((route) => route.name),
+    concurrency,
+    measures: `round trip of one request, ${concurrency} at once`,
+    async classify(text, stop) {
+      const started = performance.now();
+      const decision = await call((client) => client.classify({ text, top_k: 1 }, { signal: stop }));
+      return { decision, ms: performance.now() - started };
     },
   };
 }

@@ -5,8 +5,7 @@ import { type EmbeddingSpec, type Manifest, parseManifest } from '../../cache/ma
 import type { Config } from '../../config/config.js';
 import { AppError, messageOf } from '../../shared/errors.js';
 import { type Command, command, type Outcome, usageFault } from '../command.js';
-import { formatBytes } from '../format.js';
-import { modelName } from '../model-lines.js';
+import { formatBytes, modelName } from '../format.js';
 import type { Output } from '../output.js';
 import { Progress } from '../progress.js';
 import { type Fact, type FactOverrides, type ModelFacts, readFacts } from './facts.js';
@@ -191,12 +190,11 @@ async function openOrigin({
     needsApi: from === undefined,
     onProgress: (path, bytes, total) => {
       if (total === undefined || total < 1 << 20) return;
-      const file = { path, size: total, sha256: path };
       if (progress?.path !== path) {
         progress?.shown.end();
-        progress = { path, shown: new Progress(process.stderr, [file]) };
+        progress = { path, shown: new Progress(process.stderr, 'bytes', path, total) };
       }
-      progress.shown.reached(file, bytes);
+      progress.shown.reached(bytes);
       if (bytes >= total) progress.shown.end();
     },
   });

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseLabelled } from '../../../src/commands/evaluation/labelled-file.js';
-import { resolveLabels } from '../../../src/commands/evaluation/labels.js';
+import { parseLabelled, resolveLabels } from '../../../src/commands/evaluation/labelled-file.js';
 
 const pairs = (text: string, origin: string, options = {}) =>
   parseLabelled(text, { origin, ...options }).map(({ text: each, label }) => [each, label]);

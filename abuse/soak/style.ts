@@ -38,3 +38,15 @@ ul { margin: 4px 0; padding-left: 18px; } .up { color: var(--up); } .down { colo
 .legend i { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin-right: 6px; vertical-align: -1px; }
 @media print { body { background: #fff; } section, .tile { break-inside: avoid; } }
 `;
+
+const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
+
+/** Escapes text for an element or an attribute. */
+export function escapeHtml(text: string): string {
+  return text.replace(/[&<>"]/g, (sign) => ENTITIES[sign] ?? sign);
+}
+
+/** A coordinate with two digits. */
+export function n(value: number): string {
+  return String(Math.round(value * 100) / 100);
+}

@@ -1,7 +1,6 @@
-import type { SetComparison } from './evaluation/comparison.js';
-import type { Evaluation } from './evaluation/evaluation.js';
-import { verdict } from './evaluation/html/tables.js';
-import { table } from './format.js';
+import { table } from '../format.js';
+import { type SetComparison, verdict } from './comparison.js';
+import type { Evaluation } from './evaluation.js';
 
 /** Rows of each table; the JSON report has all. */
 const SHOWN = 12;
@@ -17,22 +16,22 @@ export function evaluationLines(evaluation: Evaluation): string[] {
   return [
     `${evaluation.name}: ${evaluation.texts} texts, ${evaluation.routes} routes`,
     ...table([
-      ['  right decisions', percent(evaluation.accuracy), 'of all texts, abstaining included'],
+      ['  right decisions', percent(evaluation.accuracy), 'of all texts, abstentions included'],
       [
         '  best candidate right',
         percent(in_scope.top1_accuracy),
-        `of ${in_scope.texts} in scope, whatever the threshold`,
+        `of ${in_scope.texts} in scope, without thresholds`,
       ],
-      ['  coverage', percent(in_scope.coverage), 'of those were sent somewhere'],
-      ['  right where sent', percent(in_scope.answered_accuracy), 'of those that were sent somewhere'],
+      ['  coverage', percent(in_scope.coverage), 'of these have a route'],
+      ['  right where decided', percent(in_scope.answered_accuracy), 'of the texts with a route'],
       ['  macro F1', evaluation.macro_f1?.toFixed(3) ?? '–', 'mean of the routes that have texts'],
       ...(out_of_scope.texts > 0
         ? [
-            ['  out of scope', percent(out_of_scope.rejected), `of ${out_of_scope.texts} sent nowhere`],
+            ['  out of scope', percent(out_of_scope.rejected), `of ${out_of_scope.texts} have no route`],
             ['  AUROC', out_of_scope.auroc?.toFixed(3) ?? '–', 'in scope against out of scope, by score'],
           ]
         : []),
-      ['  calibration error', calibration.ece.toFixed(3), 'expected, 10 bins'],
+      ['  calibration error', calibration.ece.toFixed(3), 'expected, 10 bins, in scope only'],
       [
         '  latency',
         `${latency.p50_ms.toFixed(1)} ms`,
@@ -43,12 +42,12 @@ export function evaluationLines(evaluation: Evaluation): string[] {
       ? [
           '',
           ...table([
-            ['  belongs to', 'was sent to', 'texts', 'for example'],
+            ['  expected', 'decided', 'texts', 'example'],
             ...confusions
               .slice(0, SHOWN)
               .map(({ expected, got, count, examples }) => [
                 `  ${expected ?? '(out of scope)'}`,
-                got ?? '(nowhere)',
+                got ?? '(no route)',
                 String(count),
                 clip(examples[0]?.text ?? ''),
               ]),
@@ -86,8 +85,8 @@ export function comparisonLines(comparison: SetComparison): string[] {
               .slice(0, FLIPS_SHOWN)
               .map((flip) => [
                 `  ${clip(flip.text)}`,
-                `${flip.before ?? '(nowhere)'} → ${flip.after ?? '(nowhere)'}`,
-                `belongs to ${flip.expected ?? '(out of scope)'}`,
+                `${flip.before ?? '(no route)'} → ${flip.after ?? '(no route)'}`,
+                `expected ${flip.expected ?? '(out of scope)'}`,
               ]),
           ),
         ];

@@ -4,7 +4,7 @@ import {
   calibrationOf,
   flipProbability,
   quantile,
-} from '../../../src/commands/evaluation/measures.js';
+} from '../../../src/commands/evaluation/evaluation.js';
 
 describe('AUROC', () => {
   it('is the chance that a positive is above a negative, ties counting half', () => {
