@@ -7,9 +7,9 @@ script=../shared/image/image.sh
 engine=${ENGINE:-}
 if [ -z "$engine" ]; then
   reason=''
-  [ -x "$script" ] || reason="$script is missing"
+  [ -f "$script" ] || reason="$script is missing"
   [ "$(id -u)" = 0 ] || reason='root is needed'
-  if [ -z "$reason" ] && ! "$script" base > /tmp/ai-router-image-base.log 2>&1; then
+  if [ -z "$reason" ] && ! bash "$script" base > /tmp/ai-router-image-base.log 2>&1; then
     reason="the base image cannot be made: $(tail -n 1 /tmp/ai-router-image-base.log)"
   fi
   if [ -n "$reason" ]; then
@@ -17,18 +17,19 @@ if [ -z "$engine" ]; then
     exit 0
   fi
 fi
-run() { if [ -n "$engine" ]; then "$engine" "$@"; else "$script" podman "$@"; fi 2>> "$work/engine.log"; }
+run() { if [ -n "$engine" ]; then "$engine" "$@"; else bash "$script" podman "$@"; fi 2>> "$work/engine.log"; }
 build() {
   local log="$work/build.log"
-  if [ -n "$engine" ]; then "$engine" build -t "$@" .; else "$script" build "$@"; fi > "$log" 2>&1 || { tail -n 40 "$log"; exit 1; }
+  if [ -n "$engine" ]; then "$engine" build -t "$@" .; else bash "$script" build "$@"; fi > "$log" 2>&1 || { tail -n 40 "$log"; exit 1; }
 }
 
 work=$(mktemp -d)
 name="ai-router-$$"
+first=$name
 passed=0
 finish() {
   status=$?
-  run rm -f "$name" > /dev/null || true
+  run rm -f "$name" "$name-twin" "$first" > /dev/null || true
   if [ "$status" != 0 ]; then tail -n 20 "$work/engine.log"; fi
   rm -rf "$work"
   if [ "$status" = 0 ]; then echo "image: $passed passed, 0 failed"; else echo "image: $passed passed, 1 failed"; fi
@@ -71,13 +72,29 @@ serves() {
 prints() {
   local wanted=$1 pattern=$2 what=$3 said code=0; shift 3
   said=$(run run --rm --network none "$@") || code=$?
-  [ "$code" = "$wanted" ] && grep -qE -e "$pattern" <<< "$said" || fail "$what: status $code" "$said"
+  if [ "$code" != "$wanted" ] || ! grep -qE -e "$pattern" <<< "$said"; then fail "$what: status $code" "$said"; fi
   ok "$what"
 }
 
-plain="ai-router-plain:$$" baked="ai-router-baked:$$"
+plain=ai-router-check:plain baked=ai-router-check:baked
 build "$plain"; ok 'the image builds'
 build "$baked" --build-arg BAKE=1; ok 'the image builds with BAKE=1'
+
+# above_base IMAGE: compressed bytes of its layers, without the base's (podman only)
+above_base() {
+  rm -rf "$work/oci"
+  run push -q "localhost/$1" "oci:$work/oci:image" > /dev/null
+  node -e '
+    const { readFileSync } = require("node:fs");
+    const read = (path) => JSON.parse(readFileSync(process.argv[1] + "/" + path));
+    const manifest = read("blobs/" + read("index.json").manifests[0].digest.replace(":", "/"));
+    console.log(manifest.layers.slice(1).reduce((sum, { size }) => sum + size, 0));' "$work/oci"
+}
+if [ "$engine" != docker ]; then
+  small=$(above_base "$plain") large=$(above_base "$baked")
+  if [ "$small" -gt 32000000 ] || [ $((large - small)) -gt 3000000 ]; then fail "too large: $small bytes, baked $large"; fi
+  ok "the image adds $small bytes to its base, compressed, and $large with BAKE=1"
+fi
 
 data=$(volume)
 start -v "$data:/data/models" "$plain"
@@ -104,9 +121,21 @@ serves ready 'without any capability, on a volume of root'
 start --cap-drop ALL --cap-add SETUID --cap-add SETGID --cap-add CHOWN -v "$(volume):/data/models" "$plain"
 serves ready 'without CAP_KILL and CAP_SETPCAP'
 
-prints 0 'SETTINGS|Settings|settings' '--help is that of ai-router' "$plain" --help
-prints 0 'serve|Usage|usage' 'ai-router is on PATH' "$plain" ai-router --help
+start -e SERVE_MODEL=true "$plain"
+run exec "$first" node --input-type=module -e "$CLASSIFY" > /dev/null || fail 'the first of two does not answer'
+run exec "$first" node deploy/healthcheck.js || fail 'the health check says no'
+ok 'the health check needs no curl'
+name="$first-twin"
+run run -d --network "container:$first" --name "$name" -v "$(volume):/data/models" -e PORT=3001 -e MODEL_SOURCES=mirror \
+  -e MODEL_MIRRORS=http://127.0.0.1:3000 --read-only --cap-drop ALL --security-opt no-new-privileges \
+  --cap-add CHOWN --cap-add DAC_READ_SEARCH --cap-add SETGID --cap-add SETPCAP --cap-add SETUID "$plain" > /dev/null
+serves ready 'a twin fills its volume from the first (as in compose.yaml)'
+run rm -f "$name" > /dev/null
+name=$first
+
+prints 0 'MODEL_CACHE_DIR' '--help is that of ai-router' "$plain" --help
+prints 0 'ai-router' 'ai-router is on PATH' "$plain" ai-router --help
 prints 0 'routes' 'ai-router lint reads the routes of the image' "$plain" ai-router lint routes/default.yaml
 prints 0 '^v[0-9]+' 'a program on PATH runs as it is' "$plain" node --version
-prints 0 'ok|fine|drain' 'doctor finds no fault on a volume' -v "$(volume):/data/models" "$plain" doctor
+prints 0 'drain' 'doctor finds no fault on a volume' -v "$(volume):/data/models" "$plain" doctor
 prints 0 '^{"a":1}$' 'stdin reaches a command' -i "$plain" node -e 'process.stdin.pipe(process.stdout)' <<< '{"a":1}'
