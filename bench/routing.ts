@@ -3,10 +3,10 @@
  * [--vectors FOLDER]`. `--vectors` keeps the embeddings for the next run. Takes some minutes without.
  */
 import { availableParallelism, cpus } from 'node:os';
-import { Random } from '../campaign/random.js';
 import { BACKGROUND } from '../src/scoring/head/background.js';
 import { sentencesOf } from '../src/scoring/labels.js';
 import { NAMED_CENTRE, similarityScoring } from '../src/scoring/similarity-scorer.js';
+import { Random } from '../test/support/random.js';
 import {
   type Banking77,
   banking77Folder,

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { Random } from '../../campaign/random.js';
+import { Random } from '../../test/support/random.js';
 
 /** A text and the route that it belongs to. */
 export interface Labelled {

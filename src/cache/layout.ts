@@ -72,6 +72,6 @@ export function quarantinePath(layout: Layout, sha256: string, when: number): st
 
 /** What a name in `quarantine/` says, or `undefined` for a stranger's file or an entry's `.json`. */
 export function parseQuarantineName(name: string): { sha256: string; when: number } | undefined {
-  const match = /^([0-9a-f]{64})\.(\d+)$/.exec(name);
+  const match = /^([0-9a-f]{64})\.(\d{1,15})$/.exec(name);
   return match?.[1] === undefined ? undefined : { sha256: match[1], when: Number(match[2]) };
 }

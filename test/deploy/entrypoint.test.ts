@@ -4,7 +4,7 @@ import { chmod, lstat, mkdir, readFile, stat, symlink, writeFile } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { has } from '../../campaign/tools.js';
+import { has } from '../support/tools.js';
 import { temporaryFolder } from '../support/volume.js';
 
 const NOBODY = 65534;

@@ -1,7 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { type Answer, open, Wire } from '../../abuse/wire.js';
 import type { Decisions } from '../../src/api/classify.js';
 import { MAX_ANSWER_BYTES } from '../../src/api/limits.js';
 import type { ProblemBody } from '../../src/api/problem.js';
@@ -9,6 +8,7 @@ import type { Decision } from '../../src/scoring/decision.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
+import { type Answer, open, Wire } from '../support/wire.js';
 
 const atEnd = suiteEnd();
 const KEY = 'an-admin-key-that-nobody-may-see';

@@ -1,5 +1,4 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { Random } from '../../campaign/random.js';
 import { createRouteSet, type RouteSet } from '../../src/routes/route-set.js';
 import { RowMatrix } from '../../src/scoring/row-matrix.js';
 import { createRouteScores } from '../../src/scoring/scorer.js';
@@ -9,6 +8,7 @@ import {
   similarityScoring,
 } from '../../src/scoring/similarity-scorer.js';
 import type { RouteVectors } from '../../src/scoring/vectors.js';
+import { Random } from '../support/random.js';
 import { unit } from './unit-vectors.js';
 
 /** Routes whose utterances lie around a centre of their own. */

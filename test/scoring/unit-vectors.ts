@@ -1,4 +1,4 @@
-import { Random } from '../../campaign/random.js';
+import { Random } from '../support/random.js';
 
 /** The same at length 1. */
 export function unit(values: Float32Array): Float32Array {

@@ -1,9 +1,30 @@
-import { vi } from 'vitest';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Longer than a test may take: what waits for it hangs. */
 export const ENDLESS_MS = 600_000;
 
-/** Waits until `check` throws nothing, for as long as a busy machine may take; Vitest's own patience is a second. */
-export function eventually<T>(check: () => T | Promise<T>): Promise<T> {
-  return vi.waitFor(check, { timeout: 20_000, interval: 20 });
+/** Bounds of {@link eventually}, in milliseconds. */
+export interface EventuallyOptions {
+  /** When it gives up; default: 20 s, since the machine may be busy. */
+  readonly within?: number;
+  readonly every?: number;
+}
+
+/**
+ * Repeats `check` until it does not throw, and returns its result. The only way to wait in tests and benchmarks.
+ * @throws the last error of `check` when the time is up
+ */
+export async function eventually<T>(
+  check: () => T | Promise<T>,
+  { within = 20_000, every = 20 }: EventuallyOptions = {},
+): Promise<T> {
+  const end = performance.now() + within;
+  for (;;) {
+    try {
+      return await check();
+    } catch (error) {
+      if (performance.now() > end) throw error;
+    }
+    await sleep(every);
+  }
 }

@@ -1,5 +1,5 @@
-import { Random } from '../../../campaign/random.js';
 import type { HeadProblem } from '../../../src/scoring/head/fit-head.js';
+import { Random } from '../../support/random.js';
 import { unit } from '../unit-vectors.js';
 
 /** Numbers in -0.5..0.5 that look random and are the same in every run. */

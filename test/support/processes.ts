@@ -1,0 +1,71 @@
+import { readdirSync, readFileSync } from 'node:fs';
+
+/** The kernel counts CPU time in ticks of this many milliseconds. */
+const TICK_MS = 10;
+
+/** Memory and descriptors of a process. */
+export interface ProcessSize {
+  readonly rssBytes: number;
+  readonly descriptors: number;
+}
+
+/** Returns the size of a process, from /proc; zeros when it has ended. */
+export function sizeOf(pid: number): ProcessSize {
+  return { rssBytes: 1_024 * fieldOf(readProc(pid, 'status'), 'VmRSS'), descriptors: descriptorsOf(pid) };
+}
+
+/** Returns the memory of processes in MB: their proportional set size, which counts shared pages once. */
+export function memoryOf(pids: readonly number[]): number {
+  return pids.reduce((sum, pid) => sum + fieldOf(readProc(pid, 'smaps_rollup'), 'Pss') / 1_000, 0);
+}
+
+/** Returns the direct children of a process. */
+export function childrenOf(pid: number): number[] {
+  return readProc(pid, `task/${pid}/children`).split(' ').filter(Boolean).map(Number);
+}
+
+/** Returns the CPU time that a process has used so far, in milliseconds; 0 when it has ended. */
+export function cpuMsOf(pid: number): number {
+  const fields = statOf(pid);
+  return (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) * TICK_MS;
+}
+
+/** Returns when the kernel started a process, in its ticks: a pid with another start is another process. */
+export function startOf(pid: number): string {
+  return statOf(pid)[19] ?? '';
+}
+
+/** Sends a signal; a process that has ended is left alone. */
+export function kill(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It has ended.
+  }
+}
+
+/** Fields of /proc/PID/stat, from the state on. */
+function statOf(pid: number): string[] {
+  const stat = readProc(pid, 'stat');
+  return stat === '' ? [] : stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+}
+
+function descriptorsOf(pid: number): number {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).length;
+  } catch {
+    return 0;
+  }
+}
+
+function fieldOf(text: string, name: string): number {
+  return Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1] ?? 0);
+}
+
+function readProc(pid: number, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+  } catch {
+    return '';
+  }
+}
