@@ -169,7 +169,7 @@ class Daemon implements Service {
         model: embeddingModelOf(manifest),
         embed: (texts, each, options) => classifier.embed(texts, each, options),
       },
-      queue: { refuse: (client) => pool.rejectionFor(client) },
+      queue: pool,
       limits: config,
       contract: contractSettings(config, manifest, version),
       maxHeaders: config.maxHeaders,

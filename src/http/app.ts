@@ -1,14 +1,14 @@
-import type { RequestListener } from 'node:http';
-import Koa, { type Next } from 'koa';
+import type { IncomingMessage, RequestListener } from 'node:http';
+import Koa, { type Middleware, type Next } from 'koa';
 import type { RequestLimits } from '../api/limits.js';
 import type { RateLimit, TrustedProxy } from '../config/parsers.js';
 import { AppError, messageOf } from '../shared/errors.js';
 import { Authenticator, type Keys, trustProxy } from './auth.js';
 import { EndpointTable, type Match } from './endpoint.js';
 import { allEndpoints, type Ports } from './endpoints/index.js';
+import { policyOf } from './endpoints/pages.js';
 import { sendError } from './errors.js';
 import { ByteBudget, createMeter } from './gates.js';
-import { crossOrigin, secureHeaders, validateHeaders } from './headers.js';
 import type { ContractSettings } from './openapi.js';
 import {
   type RecordDeps,
@@ -21,7 +21,7 @@ import {
 /** Asks the queue before the model. */
 export interface QueuePort {
   /** Returns the error that this client would get for a short text now, or `undefined` if it would be admitted. */
-  refuse(client: string): AppError | undefined;
+  rejectionFor(client: string): AppError | undefined;
 }
 
 /** Everything that the application is given. */
@@ -77,8 +77,8 @@ export function createApp(deps: AppDeps): RequestListener {
     authenticator.require(access, caller, context);
     if (!endpoint) throw notFound(context, allowed);
     // Before the body is read: in a flood, refusals must leave the processor to the answers.
-    const refusal = endpoint.inference ? deps.queue.refuse(caller.client) : undefined;
-    if (refusal) throw refusal;
+    const rejection = endpoint.inference ? deps.queue.rejectionFor(caller.client) : undefined;
+    if (rejection) throw rejection;
     await endpoint.handle(context, ports, params);
   }
 
@@ -101,4 +101,75 @@ function notFound(context: RequestContext, allowed: readonly string[]): AppError
   const methods = allowed.join(', ');
   context.set('Allow', methods);
   return new AppError('method_not_allowed', `${path} takes ${methods}, not ${context.method}`);
+}
+
+const SECURE_HEADERS: Readonly<Record<string, string>> = {
+  'Content-Security-Policy': policyOf(),
+  'X-Content-Type-Options': 'nosniff',
+  'X-Frame-Options': 'DENY',
+  'Referrer-Policy': 'no-referrer',
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Resource-Policy': 'same-origin',
+};
+
+/** Seconds for which a browser may remember what a page of another origin is allowed. */
+const CORS_MAX_AGE = 600;
+
+/** Sets the headers that keep browsers from misusing an answer. An endpoint may set other values. */
+function secureHeaders(context: RequestContext, next: Next): Promise<void> {
+  context.set(SECURE_HEADERS);
+  // Only what came through TLS may promise it; the proxy that ends it says so.
+  if (context.secure) context.set('Strict-Transport-Security', 'max-age=31536000');
+  return next();
+}
+
+/** Middleware that lets pages of some origins, or of any (`*`), call this daemon. Keys travel as bearer, never as cookies. */
+async function crossOrigin(origins: readonly string[]): Promise<Middleware> {
+  const { default: cors } = await import('@koa/cors');
+  const any = origins.includes('*');
+  return cors({
+    origin: (context) => {
+      const origin = context.get('Origin');
+      return any ? '*' : origins.includes(origin) ? origin : '';
+    },
+    exposeHeaders: [
+      'ETag',
+      'RateLimit',
+      'RateLimit-Policy',
+      'Retry-After',
+      'Server-Timing',
+      'WWW-Authenticate',
+      'X-Request-Id',
+    ],
+    maxAge: CORS_MAX_AGE,
+  });
+}
+
+/**
+ * Refuses request headers that Node's parser accepts: other versions of HTTP, too many headers (it would drop the last ones
+ * silently), no Host or several (RFC 9112, 3.2), a target without a path, expectations that are not supported.
+ * @throws AppError `headers_too_large`, `bad_request`, `expectation_failed`
+ */
+function validateHeaders(
+  { rawHeaders, httpVersion, headers, url }: IncomingMessage,
+  maxHeaders: number,
+): void {
+  if (!httpVersion.startsWith('1.')) throw new AppError('bad_request', 'send HTTP/1.1');
+  // "http://" is an absolute URL to the parser, though it has no host.
+  if (!/^(\/|\*$|https?:\/\/[^/])/i.test(url ?? '')) {
+    throw new AppError('bad_request', 'invalid request target');
+  }
+  if (rawHeaders.length / 2 > maxHeaders) {
+    throw new AppError('headers_too_large', `a request may have ${maxHeaders} headers at most (MAX_HEADERS)`);
+  }
+  let hosts = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    if (rawHeaders[at]?.toLowerCase() === 'host') hosts += 1;
+  }
+  if (hosts > 1 || (hosts === 0 && httpVersion !== '1.0')) {
+    throw new AppError('bad_request', 'send exactly one Host header');
+  }
+  if (headers.expect !== undefined && headers.expect.toLowerCase() !== '100-continue') {
+    throw new AppError('expectation_failed', 'unsupported Expect header (only 100-continue)');
+  }
 }

@@ -1,11 +1,15 @@
 import { getHeapStatistics } from 'node:v8';
+import { MAX_ANSWER_BYTES } from '../api/limits.js';
 import type { RateLimit } from '../config/parsers.js';
+import type { Route, RouteSet } from '../routes/route-set.js';
+import type { ClassifyOptions, Label } from '../scoring/decision.js';
+import { sentencesOf } from '../scoring/labels.js';
 import { AppError } from '../shared/errors.js';
 import type { RequestContext } from './request.js';
 
 /*
- * Two of the gates that refuse requests because the daemon has enough to do. The full list is GATES in shared/errors.ts:
- * connections (server.ts), body_bytes and rate (here), queue and deadline (inference), answer_budget (answer-size.ts).
+ * The gates of HTTP that refuse requests because the daemon has enough to do: rate, bytes of bodies, size of the answer. The
+ * full list is GATES in shared/errors.ts; the others are connections (server.ts), queue and deadline (inference).
  */
 
 /** Counts one request of the client; throws AppError `rate_limited` when it is one too many. */
@@ -101,4 +105,138 @@ export class ByteBudget {
     if (left > 0) this.#clients.set(client, left);
     else this.#clients.delete(client);
   }
+}
+
+/** JSON bytes of a decision besides its candidates, of one candidate, and of what `explain` and `multi` add to it. */
+const FIXED = { decision: 1_024, candidate: 64, explanation: 384, nearest: 48, match: 80 } as const;
+/** As in `active-set.ts`: candidates where the request does not say, and utterances that `explain` shows of each. */
+const SHOWN = { candidates: 3, nearest: 3 } as const;
+
+/** JSON bytes of what a decision may show of one route. */
+interface RouteSizes {
+  /** Among the candidates. */
+  readonly candidate: number;
+  /** Among the routes that reached their threshold, with metadata. */
+  readonly match: number;
+}
+
+/** Sizes of the served sets, which are the same for every request: without and with explanations. */
+const plain = new WeakMap<RouteSet, readonly RouteSizes[]>();
+const explained = new WeakMap<RouteSet, readonly RouteSizes[]>();
+
+/**
+ * Takes memory for the answer to a classification before any text is embedded. Its size is known from above:
+ * texts × candidates × what each shows.
+ * @param served the set that decides where the request brings no labels
+ * @throws AppError `answer_too_large`, `overloaded`
+ */
+export function reserveAnswer(
+  context: RequestContext,
+  budget: ByteBudget,
+  texts: number,
+  options: ClassifyOptions,
+  served: RouteSet | undefined,
+): void {
+  const each = decisionBytes(sizesOf(options, served), options);
+  reserve(context, budget, texts, each, 'lower "top_k", or leave out "explain" or "multi"');
+}
+
+/**
+ * The same for embeddings.
+ * @throws AppError `answer_too_large`, `overloaded`
+ */
+export function reserveVectors(
+  context: RequestContext,
+  budget: ByteBudget,
+  texts: number,
+  dimension: number,
+): void {
+  // The longest number is like -0.012345678955316544, with its comma.
+  reserve(context, budget, texts, 64 + 24 * dimension, 'send them in several requests');
+}
+
+function reserve(
+  context: RequestContext,
+  budget: ByteBudget,
+  texts: number,
+  each: number,
+  advice: string,
+): void {
+  const bytes = texts * each;
+  if (bytes > MAX_ANSWER_BYTES) {
+    const fitting = Math.floor(MAX_ANSWER_BYTES / each);
+    const message =
+      `the answer could have ${bytes} bytes, and ${MAX_ANSWER_BYTES} are allowed: ` +
+      (fitting > 0 ? `send at most ${fitting} texts like this, or ${advice}` : advice);
+    throw new AppError('answer_too_large', message, { gate: 'answer_budget' });
+  }
+  budget.lease(context)(bytes);
+}
+
+function sizesOf(
+  { labels, routes, explain }: ClassifyOptions,
+  served: RouteSet | undefined,
+): readonly RouteSizes[] {
+  const withNearest = explain === true;
+  if (labels) return labels.map((label) => sizesOfRoute(routeLike(label), withNearest));
+  if (!served) return [];
+  const known = withNearest ? explained : plain;
+  let all = known.get(served);
+  if (!all) {
+    all = served.routes.map((route) => sizesOfRoute(route, withNearest));
+    known.set(served, all);
+  }
+  if (!routes) return all;
+  const indexes = new Set(routes.map((name) => served.indexOf.get(name)));
+  return all.filter((_, index) => indexes.has(index));
+}
+
+function decisionBytes(
+  sizes: readonly RouteSizes[],
+  { top_k = SHOWN.candidates, multi }: ClassifyOptions,
+): number {
+  const candidates = sizes.map(({ candidate }) => candidate);
+  if (candidates.length > top_k) candidates.sort((a, b) => b - a);
+  const matches = sizes.map(({ match }) => match);
+  return (
+    FIXED.decision +
+    sum(candidates.slice(0, top_k)) +
+    (multi === true ? sum(matches) : 0) +
+    // The chosen route's name and metadata.
+    matches.reduce((most, match) => Math.max(most, match), 0)
+  );
+}
+
+type Sized = Pick<Route, 'name' | 'utterances' | 'metadata'>;
+
+function sizesOfRoute({ name, utterances, metadata }: Sized, withNearest: boolean): RouteSizes {
+  const own = jsonBytes(name);
+  const nearest = withNearest
+    ? utterances
+        .map(jsonBytes)
+        .sort((a, b) => b - a)
+        .slice(0, SHOWN.nearest)
+    : [];
+  return {
+    candidate:
+      FIXED.candidate +
+      own +
+      (withNearest ? FIXED.explanation + sum(nearest) + SHOWN.nearest * FIXED.nearest : 0),
+    match: FIXED.match + own + (metadata === undefined ? 0 : jsonBytes(metadata)),
+  };
+}
+
+function routeLike(label: Label): Sized {
+  if (typeof label === 'string')
+    return { name: label, utterances: sentencesOf(label, undefined), metadata: undefined };
+  const { name, description, utterances = sentencesOf(name, description) } = label;
+  return { name, utterances, metadata: undefined };
+}
+
+function jsonBytes(value: unknown): number {
+  return Buffer.byteLength(JSON.stringify(value));
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
 }

@@ -87,6 +87,7 @@ describe('a client that floods', () => {
       detail: expect.stringMatching(/texts are waiting already/),
       instance: 'my-own',
       code: 'overloaded',
+      gate: 'queue',
     });
     expect(early.headers.get('content-type')).toBe('application/problem+json');
     expect(Number(early.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);

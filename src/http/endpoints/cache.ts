@@ -6,7 +6,7 @@ import {
 } from '../../api/cache.js';
 import type { Endpoint } from '../endpoint.js';
 import { json } from '../openapi.js';
-import { sendJson } from '../respond.js';
+import { sendJson } from '../request.js';
 
 export interface CachePorts {
   readonly cache: {

@@ -4,12 +4,11 @@ import type { RouteSet } from '../../routes/route-set.js';
 import type { Answered } from '../../scoring/classifier.js';
 import type { ClassifyOptions, ClassifyRequest, Decision } from '../../scoring/decision.js';
 import type { DecisionKind, RequestMetrics } from '../../telemetry/ports.js';
-import { reserveAnswer } from '../answer-size.js';
 import { type BodyDeps, readJson } from '../body.js';
 import type { Endpoint } from '../endpoint.js';
+import { reserveAnswer } from '../gates.js';
 import { json, jsonBody } from '../openapi.js';
-import { type CallContext, noteTimings, withDeadline } from '../request.js';
-import { sendJson, sendJsonParts } from '../respond.js';
+import { type CallContext, noteTimings, sendJson, sendJsonParts, withDeadline } from '../request.js';
 import EXAMPLES from './classify-examples.json' with { type: 'json' };
 
 /** Decides texts. */

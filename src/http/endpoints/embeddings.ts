@@ -18,12 +18,18 @@ import type { Embedding } from '../../inference/embedder.js';
 import type { EmbeddedTexts } from '../../scoring/embed-texts.js';
 import { AppError } from '../../shared/errors.js';
 import type { RequestMetrics } from '../../telemetry/ports.js';
-import { reserveVectors } from '../answer-size.js';
 import { type BodyDeps, readJson } from '../body.js';
 import type { Endpoint } from '../endpoint.js';
+import { reserveVectors } from '../gates.js';
 import { type ContractSettings, json, jsonBody } from '../openapi.js';
-import { type CallContext, noteTimings, type RequestContext, withDeadline } from '../request.js';
-import { sendJson, sendJsonParts } from '../respond.js';
+import {
+  type CallContext,
+  noteTimings,
+  type RequestContext,
+  sendJson,
+  sendJsonParts,
+  withDeadline,
+} from '../request.js';
 
 /** Embeds texts. */
 export interface EmbeddingsPort {

@@ -12,7 +12,7 @@ import type { MetricsPort } from '../../telemetry/ports.js';
 import type { Endpoint } from '../endpoint.js';
 import { json } from '../openapi.js';
 import type { RequestContext } from '../request.js';
-import { sendJson } from '../respond.js';
+import { sendJson } from '../request.js';
 
 /** Reports on health. */
 export interface HealthPort {

@@ -5,8 +5,7 @@ import type { OpenBlob } from '../../cache/open-blob.js';
 import { AppError } from '../../shared/errors.js';
 import type { Endpoint, PathParams } from '../endpoint.js';
 import { type Answer, json } from '../openapi.js';
-import { type RequestContext, truncate } from '../request.js';
-import { isFresh, sendJson, sendStream } from '../respond.js';
+import { isFresh, type RequestContext, sendJson, sendStream, truncate } from '../request.js';
 
 /** Opens the model's files. */
 export interface ModelsPort {

@@ -2,15 +2,24 @@ import * as z from 'zod';
 import { VIEWER_FOLDER } from '../../config/program-files.js';
 import { AppError } from '../../shared/errors.js';
 import type { Endpoint } from '../endpoint.js';
-import { policyOf } from '../headers.js';
 import { type ContractSettings, openapiDocument } from '../openapi.js';
-import { type RequestContext, truncate } from '../request.js';
-import { isFresh } from '../respond.js';
+import { isFresh, type RequestContext, truncate } from '../request.js';
 import { StaticFiles } from '../static-files.js';
 
 export interface PagePorts {
   readonly page: StaticFiles;
 }
+
+/** Directives of a Content-Security-Policy. */
+type Policy = Readonly<Record<string, string>>;
+
+/** Answers are data: nothing in them may run, load or be framed. */
+const STRICT: Policy = {
+  'default-src': "'none'",
+  'base-uri': "'none'",
+  'form-action': "'none'",
+  'frame-ancestors': "'none'",
+};
 
 /** Everything of the page comes from here, and text never becomes markup: trusted types forbid it. */
 const PAGE_POLICY = policyOf({
@@ -144,6 +153,13 @@ export function pageEndpoints<Ports>(
       },
     },
   ];
+}
+
+/** Returns the strict policy with some directives of a page's own. */
+export function policyOf(own: Policy = {}): string {
+  return Object.entries({ ...STRICT, ...own })
+    .map(([directive, sources]) => `${directive} ${sources}`)
+    .join('; ');
 }
 
 function sendText(context: RequestContext, type: string, text: string): void {

@@ -30,8 +30,7 @@ import { AppError, type FieldIssue } from '../../shared/errors.js';
 import { type BodyDeps, JSON_TYPES, readJson, readText } from '../body.js';
 import type { Endpoint } from '../endpoint.js';
 import { json, jsonBody } from '../openapi.js';
-import { type RequestContext, withDeadline } from '../request.js';
-import { sendJson, sendJsonText } from '../respond.js';
+import { type RequestContext, sendJson, sendJsonText, withDeadline } from '../request.js';
 
 /** The routes, and their changes. */
 export interface RoutesPort {
