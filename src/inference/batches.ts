@@ -8,14 +8,17 @@ export interface BatchLimits {
   readonly texts: number;
   /** Tokens, padding included. */
   readonly tokens: number;
-  /** Tokens with padding, divided by those without. */
+  /** Tokens of padding that one more text may cause. */
   readonly padding: number;
 }
 
-/** Beyond, little is gained per text, and every text waits for the whole pass. */
-export const BATCH_LIMITS: BatchLimits = { texts: 8, tokens: 128, padding: 1.15 };
+/**
+ * A pass costs about as much as 12 tokens before the first of them: to read the weights. Padding beyond that loses more
+ * than sharing saves; beyond 128 tokens a pass gains nothing, and every text waits for all of it.
+ */
+export const BATCH_LIMITS: BatchLimits = { texts: 16, tokens: 128, padding: 8 };
 
-const NO_BATCHES: BatchLimits = { texts: 1, tokens: 0, padding: 1 };
+const NO_BATCHES: BatchLimits = { texts: 1, tokens: 0, padding: 0 };
 
 /** A text that waits for its pass. */
 interface Row extends Encoding {
@@ -63,7 +66,9 @@ export class Batcher {
     const { padId } = this.#tokenizer;
     const rows = texts.map((text) => this.#tokenizer.encode(text).ids);
     if (rows.length === 0) return;
-    const full = Array.from({ length: limits.texts }, (_, index) => rows[index % rows.length] ?? []);
+    const longest = Math.max(...rows.map(({ length }) => length));
+    const places = Math.min(limits.texts, Math.ceil(limits.tokens / longest));
+    const full = Array.from({ length: places }, (_, index) => rows[index % rows.length] ?? []);
     const alone: Float32Array[] = [];
     for (const row of rows) alone.push(...(await this.#session.embed([row], padId)));
     for (const batch of [rows, full]) {
@@ -134,14 +139,13 @@ export function nextBatch<T extends Pick<Encoding, 'ids'>>(rows: readonly T[], l
   );
   const batch: T[] = [];
   let longest = 0;
-  let tokens = 0;
   for (const row of byDistance) {
-    const padded = Math.max(longest, row.ids.length) * (batch.length + 1);
-    const fits = padded <= limits.tokens && padded <= limits.padding * (tokens + row.ids.length);
+    const before = longest * batch.length;
+    longest = Math.max(longest, row.ids.length);
+    const after = longest * (batch.length + 1);
+    const fits = after <= limits.tokens && after - before - row.ids.length <= limits.padding;
     if (batch.length === limits.texts || (batch.length > 0 && !fits)) break;
     batch.push(row);
-    longest = Math.max(longest, row.ids.length);
-    tokens += row.ids.length;
   }
   return batch;
 }

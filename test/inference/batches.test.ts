@@ -52,7 +52,7 @@ function rowByRow(session: Session, check: (row: readonly number[]) => void = ()
 }
 
 describe('the next batch', () => {
-  const limits = { texts: 4, tokens: 44, padding: 1.2 };
+  const limits = { texts: 4, tokens: 44, padding: 3 };
   const row = (length: number) => ({ ids: new Array<number>(length).fill(1) });
   const lengthsOf = (lengths: number[], of = limits) =>
     nextBatch(lengths.map(row), of).map(({ ids }) => ids.length);
@@ -67,7 +67,7 @@ describe('the next batch', () => {
     expect(lengthsOf([8, 8, 8, 8, 8, 8])).toEqual([8, 8, 8, 8]);
     expect(lengthsOf([20, 21, 20])).toEqual([20, 20]);
     expect(lengthsOf([300, 300])).toEqual([300]);
-    expect(lengthsOf([10, 11], { ...limits, padding: 1 })).toEqual([10]);
+    expect(lengthsOf([10, 11], { ...limits, padding: 0 })).toEqual([10]);
     expect(lengthsOf([10, 10], { ...limits, texts: 1 })).toEqual([10]);
     expect(lengthsOf([])).toEqual([]);
   });
@@ -94,7 +94,7 @@ describe('q8', () => {
 
   it('is checked in a full pass, too', async () => {
     const sensitive: Session = {
-      embed: (rows, padId) => (rows.length < 8 ? rowByRow(session) : session).embed(rows, padId),
+      embed: (rows, padId) => (rows.length < 4 ? rowByRow(session) : session).embed(rows, padId),
     };
     const batcher = new Batcher(tokenizer, sensitive);
     await batcher.allowBatches(texts.slice(0, 3));
@@ -154,7 +154,7 @@ describe.skipIf(fp32 === undefined)(
       loaded.passes.length = 0;
       expect(await embed(batcher, many)).toEqual(alone);
       expect(loaded.passes.length).toBeLessThan(many.length / 2);
-      expect(Math.max(...loaded.passes)).toBe(8);
+      expect(Math.max(...loaded.passes)).toBeGreaterThanOrEqual(8);
     });
   },
 );
