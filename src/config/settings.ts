@@ -87,12 +87,15 @@ export const SETTINGS = {
     env: 'MODEL_MANIFEST',
     help: 'manifest that pins the model',
     defaultText: 'the built-in one of `MODEL_VARIANT`',
-    fallback: (env) => builtInManifest(env.MODEL_VARIANT?.trim().toLowerCase() === 'fp32' ? 'fp32' : 'q8'),
+    fallback: (env) => {
+      const variant = env.MODEL_VARIANT?.trim().toLowerCase();
+      return builtInManifest(VARIANTS.find((name) => name === variant) ?? 'q8');
+    },
     parse: (text) => resolve(text),
   }),
   variant: setting<Variant>({
     env: 'MODEL_VARIANT',
-    help: 'which built-in model: `q8` (23 MB, bundled) or `fp32` (90 MB); ignored beside `MODEL_MANIFEST`',
+    help: 'which built-in model: `q8` (23 MB, bundled), `q8-dynamic` (the same file without fixed scales) or `fp32` (90 MB); ignored beside `MODEL_MANIFEST`',
     fallback: () => 'q8',
     parse: oneOf(...VARIANTS),
   }),
