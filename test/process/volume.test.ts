@@ -2,8 +2,8 @@ import { chmod, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, vi } from 'vitest';
+import type { Decision } from '../../src/api/classify.js';
 import type { HealthReport } from '../../src/api/health.js';
-import type { Decision } from '../../src/scoring/decision.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { temporaryFolder } from '../support/volume.js';
 
