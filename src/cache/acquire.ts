@@ -1,10 +1,10 @@
+import { createHash } from 'node:crypto';
 import { AppError, messageOf } from '../shared/errors.js';
-import type { IngestWriter } from './ingest.js';
 import type { PinnedFile } from './manifest.js';
 import type { Source, WantedFile } from './source.js';
-import type { ContentStore } from './store.js';
+import { isHostFault } from './sources/faults.js';
 
-/** How a source failed for one file (or for all that it was asked for). */
+/** How a source failed for one file, or for all of them where its host as a whole cannot be reached. */
 export interface SourceFailure {
   readonly source: string;
   readonly path: string;
@@ -13,23 +13,43 @@ export interface SourceFailure {
   readonly retryAfterMs: number | undefined;
 }
 
-/** What `acquire` tells while it works. */
+/** Where the bytes of one file go; `IngestWriter` keeps this contract on a volume. */
+export interface FileSink {
+  /** Bytes that are there already, not yet verified. */
+  readonly offset: number;
+  restart(): Promise<void>;
+  /** @throws AppError `source_too_large` beyond the pinned size */
+  write(bytes: Uint8Array): Promise<void>;
+  /** @throws AppError `source_truncated`, `source_wrong_bytes` */
+  commit(): Promise<void>;
+  close(): Promise<void>;
+  discard(): Promise<void>;
+}
+
+/** Where files go: a store, or memory. */
+export interface Sink {
+  /** @throws AppError `volume_full` */
+  makeRoom(bytes: number): Promise<void>;
+  ingest(file: PinnedFile, signal: AbortSignal): Promise<FileSink>;
+}
+
+/** Sees what `acquire` does. */
 export interface AcquireObserver {
-  /** `received` more bytes of a file came from a source; `bytes` of it are on disk now. */
-  progress(file: PinnedFile, bytes: number, source: string, received: number): void;
+  /** `received` more bytes of a file came from a source; `bytes` of it are there now. */
+  progress?(file: PinnedFile, bytes: number, source: string, received: number): void;
   /** A file is whole and published. */
-  committed(file: PinnedFile, source: string): void;
+  committed?(file: PinnedFile, source: string): void;
   /** A source could not give a file; the next one is tried. */
-  failed(failure: SourceFailure): void;
+  failed?(failure: SourceFailure): void;
 }
 
 /**
- * Brings `files` onto the volume from the first source that delivers the pinned bytes of each.
+ * Brings `files` to their sink from the first source that delivers the pinned bytes of each.
  * @throws AppError `sources_exhausted` when some file could be had nowhere (with every reason), `volume_…` when
  * the volume cannot take them, `aborted`
  */
 export async function acquire(
-  store: ContentStore,
+  sink: Sink,
   sources: readonly Source[],
   files: readonly PinnedFile[],
   observer: AcquireObserver,
@@ -37,108 +57,171 @@ export async function acquire(
 ): Promise<void> {
   // Two paths may pin the same bytes; they are one blob.
   const missing = new Map(files.map((file) => [file.sha256, file]));
-  const total = [...missing.values()].reduce((sum, file) => sum + file.size, 0);
-  await store.makeRoom(total);
+  const count = missing.size;
+  await sink.makeRoom([...missing.values()].reduce((sum, file) => sum + file.size, 0));
   const failures: SourceFailure[] = [];
   for (const source of sources) {
-    const committed = (file: PinnedFile): void => {
-      missing.delete(file.sha256);
-      observer.committed(file, source.name);
+    const context: FetchContext = {
+      ...{ sink, source, observer, signal, unreachable: false },
+      committed: (file) => {
+        missing.delete(file.sha256);
+        observer.committed?.(file, source.name);
+      },
+      failed: (file, error) => {
+        const failure = failureOf(source, file, error);
+        // Files side by side that meet the same dead host have one failure.
+        if (failures.some(({ source, message }) => source === failure.source && message === failure.message))
+          return;
+        failures.push(failure);
+        observer.failed?.(failure);
+      },
     };
-    const failed = (file: PinnedFile, error: unknown): void => {
-      const failure = {
-        source: source.name,
-        path: file.path,
-        code: error instanceof AppError ? error.code : ('source_unreachable' as const),
-        message: messageOf(error),
-        retryAfterMs: error instanceof AppError ? error.retryAfterMs : undefined,
-      };
-      failures.push(failure);
-      observer.failed(failure);
-    };
-    await drawFrom(source, { store, files: [...missing.values()], observer, signal, committed, failed });
+    await fetchFrom(context, [...missing.values()]);
     if (missing.size === 0) return;
   }
-  const reasons = failures.map(({ source, path, message }) => `\n  ${source}: ${path}: ${message}`);
+  const reasons = failures.map(({ source, message }) => `${source}: ${message}`);
   const waits = failures.flatMap(({ retryAfterMs }) => retryAfterMs ?? []);
   throw new AppError(
     'sources_exhausted',
-    `no source delivered ${[...missing.values()].map(({ path }) => path).join(', ')}:${reasons.join('') || ' none is configured'}`,
+    `no source delivered ${missing.size} of ${count} missing files (${[...missing.values()].map(({ path }) => path).join(', ')}): ` +
+      (reasons.join('; ') || 'none is configured'),
     { retryable: true, ...(waits.length > 0 && { retryAfterMs: Math.min(...waits) }) },
   );
 }
 
-interface Draw {
-  readonly store: ContentStore;
-  readonly files: readonly PinnedFile[];
+/**
+ * Brings files into memory without any volume.
+ * @returns the bytes by path, each equal to its pin
+ * @throws AppError as {@link acquire}
+ */
+export async function fetchIntoMemory(
+  sources: readonly Source[],
+  files: readonly PinnedFile[],
+  signal: AbortSignal,
+): Promise<ReadonlyMap<string, Buffer>> {
+  const found = new Map<string, Buffer>();
+  const sink: Sink = {
+    makeRoom: async () => undefined,
+    ingest: async (file) => new MemorySink(file, (bytes) => found.set(file.path, bytes)),
+  };
+  await acquire(sink, sources, files, {}, signal);
+  return found;
+}
+
+class MemorySink implements FileSink {
+  readonly #file: PinnedFile;
+  readonly #publish: (bytes: Buffer) => void;
+  readonly #bytes: Buffer;
+  offset = 0;
+
+  constructor(file: PinnedFile, publish: (bytes: Buffer) => void) {
+    this.#file = file;
+    this.#publish = publish;
+    this.#bytes = Buffer.allocUnsafeSlow(file.size);
+  }
+
+  async restart(): Promise<void> {
+    this.offset = 0;
+  }
+
+  async write(bytes: Uint8Array): Promise<void> {
+    const { path, size } = this.#file;
+    if (this.offset + bytes.length > size) {
+      throw new AppError('source_too_large', `${path}: more than the pinned ${size} bytes`);
+    }
+    this.#bytes.set(bytes, this.offset);
+    this.offset += bytes.length;
+  }
+
+  async commit(): Promise<void> {
+    const { path, size, sha256 } = this.#file;
+    if (this.offset < size) {
+      throw new AppError('source_truncated', `${path}: ${this.offset} of ${size} bytes`, { retryable: true });
+    }
+    const actual = createHash('sha256').update(this.#bytes).digest('hex');
+    if (actual !== sha256) {
+      throw new AppError('source_wrong_bytes', `${path}: sha256 is ${actual}, pinned is ${sha256}`);
+    }
+    this.#publish(this.#bytes);
+  }
+
+  async close(): Promise<void> {}
+  async discard(): Promise<void> {}
+}
+
+interface FetchContext {
+  readonly sink: Sink;
+  readonly source: Source;
   readonly observer: AcquireObserver;
   readonly signal: AbortSignal;
+  /** Set once its host as a whole cannot be reached: five files from one dead source are one failure. */
+  unreachable: boolean;
   readonly committed: (file: PinnedFile) => void;
   readonly failed: (file: PinnedFile, error: unknown) => void;
 }
 
 /** Takes what one source can give: an archive in one call, anything else file by file, several at once. */
-async function drawFrom(source: Source, draw: Draw): Promise<void> {
-  if (source.atOnce) return drawTogether(source, draw.files, draw);
-  const queue = [...draw.files].sort((a, b) => b.size - a.size);
-  const lanes = Array.from({ length: Math.min(source.concurrency, queue.length) }, async () => {
-    for (let file = queue.shift(); file; file = queue.shift()) await drawTogether(source, [file], draw);
+async function fetchFrom(context: FetchContext, files: readonly PinnedFile[]): Promise<void> {
+  if (context.source.atOnce) return fetchBatch(context, files);
+  const queue = [...files].sort((a, b) => b.size - a.size);
+  const lanes = Array.from({ length: Math.min(context.source.concurrency, queue.length) }, async () => {
+    for (let file = queue.shift(); file && !context.unreachable; file = queue.shift()) {
+      await fetchBatch(context, [file]);
+    }
   });
-  await settle(lanes);
+  // All of them end before the first failure is passed on: nothing goes on in the background.
+  const results = await Promise.allSettled(lanes);
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
 }
 
-async function drawTogether(source: Source, files: readonly PinnedFile[], draw: Draw): Promise<void> {
-  const writers = new Map<string, IngestWriter>();
+async function fetchBatch(context: FetchContext, files: readonly PinnedFile[]): Promise<void> {
+  const { sink, source, observer, signal } = context;
+  const writers = new Map<string, FileSink>();
   const open = new Map(files.map((file) => [file.sha256, file]));
   try {
     const wanted: WantedFile[] = [];
     for (const file of files) {
-      const writer = await draw.store.ingest(file, draw.signal);
+      const writer = await sink.ingest(file, signal);
       writers.set(file.sha256, writer);
       wanted.push({ file, offset: writer.offset });
     }
-    for await (const delivery of source.deliver(wanted, draw.signal)) {
-      const { file } = delivery;
+    for await (const { file, offset, bytes } of source.deliver(wanted, signal)) {
       const writer = writers.get(file.sha256);
       if (!writer || !open.has(file.sha256)) continue;
-      if (delivery.offset !== writer.offset) await writer.restart();
-      for await (const bytes of delivery.bytes) {
-        await writer.write(bytes);
-        draw.observer.progress(file, writer.offset, source.name, bytes.length);
+      if (offset !== writer.offset) await writer.restart();
+      for await (const piece of bytes) {
+        await writer.write(piece);
+        observer.progress?.(file, writer.offset, source.name, piece.length);
       }
-      const resumed = delivery.offset > 0;
       try {
         await writer.commit();
-        draw.committed(file);
+        context.committed(file);
       } catch (error) {
         // Bytes of an earlier attempt may be what was wrong; without them the source gets a fair try.
-        if (!(resumed && isWrongBytes(error))) throw error;
-        await drawTogether(source, [file], draw);
+        const isWrong = error instanceof AppError && error.code === 'source_wrong_bytes';
+        if (offset === 0 || !isWrong) throw error;
+        await fetchBatch(context, [file]);
       }
       open.delete(file.sha256);
     }
     for (const file of open.values()) {
-      draw.failed(file, new AppError('source_not_found', 'not delivered'));
+      context.failed(file, new AppError('source_not_found', `${file.path}: not delivered`));
     }
   } catch (error) {
-    if (draw.signal.aborted) throw new AppError('aborted', 'stopped while fetching', { cause: error });
+    if (signal.aborted) throw new AppError('aborted', 'stopped while fetching', { cause: error });
     if (error instanceof AppError && !error.code.startsWith('source_')) {
       // A full volume is not helped by half a file on it.
       if (error.code === 'volume_full') for (const writer of writers.values()) await writer.discard();
       throw error;
     }
-    for (const file of open.values()) draw.failed(file, error);
+    context.unreachable ||= isHostFault(error);
+    for (const file of open.values()) context.failed(file, error);
   } finally {
     for (const writer of writers.values()) await writer.close();
   }
 }
 
-function isWrongBytes(error: unknown): boolean {
-  return error instanceof AppError && error.code === 'source_wrong_bytes';
-}
-
-/** Waits for all, then fails with the first failure: nothing goes on in the background. */
-async function settle(tasks: readonly Promise<void>[]): Promise<void> {
-  const results = await Promise.allSettled(tasks);
-  for (const result of results) if (result.status === 'rejected') throw result.reason;
+function failureOf(source: Source, file: PinnedFile, error: unknown): SourceFailure {
+  const { code, retryAfterMs } = error instanceof AppError ? error : { code: 'source_unreachable' as const };
+  return { source: source.name, path: file.path, code, message: messageOf(error), retryAfterMs };
 }

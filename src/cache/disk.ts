@@ -126,8 +126,9 @@ export async function remove(path: string): Promise<void> {
   await rm(path, { recursive: true, force: true });
 }
 
-/** The names in a folder; none where there is no such folder. */
+/** The names in a folder; none where there is no such folder. A link to a folder is not followed. */
 export async function namesIn(path: string): Promise<string[]> {
+  await checkFolder(path);
   try {
     return await readdir(path);
   } catch (error) {
@@ -137,23 +138,61 @@ export async function namesIn(path: string): Promise<string[]> {
 }
 
 /**
- * Makes sure that `path` is a real folder, made durably if it was missing.
- * @returns what stands there instead, if something else does
+ * Makes sure that `path` is a real folder, made durably if it was missing, with its parents.
+ * @returns the entry that stands there instead, if one does
  */
 export async function ensureDirectory(path: string): Promise<BigIntStats | undefined> {
   const stat = await statOf(path);
   if (stat) return stat.isDirectory() ? undefined : stat;
-  await mkdir(path, { recursive: true });
-  await syncDirectory(dirname(path));
+  const above = dirname(path);
+  // One by one: `recursive` calls a read-only disk "no such file or directory". A parent may be a link.
+  if (above !== path && !(await statOf(above))) await ensureDirectory(above);
+  await mkdir(path).catch((error: unknown) => {
+    if (errnoOf(error) !== 'EEXIST') throw error;
+  });
+  await syncDirectory(above);
   return undefined;
 }
 
 /**
+ * Checks that `folder` is a real folder and not a link that was put in its place, which could lead anywhere. A folder
+ * that is missing is left to the caller.
+ * @throws AppError `volume_unavailable`
+ */
+export async function checkFolder(folder: string): Promise<void> {
+  const stat = await statOf(folder);
+  if (!stat || stat.isDirectory()) return;
+  throw new AppError(
+    'volume_unavailable',
+    `${folder} is a ${kindOf(stat)}, not a folder; the next verification moves it away`,
+    { retryable: true },
+  );
+}
+
+/**
+ * Works in a folder that cannot be exchanged for a link meanwhile: on Linux `path` leads through its descriptor.
+ * @throws AppError `volume_unavailable` where it is no real folder
+ */
+export async function inFolder<T>(folder: string, work: (path: string) => Promise<T>): Promise<T> {
+  await checkFolder(folder);
+  const directory = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  try {
+    const path = `/proc/self/fd/${directory.fd}`;
+    return await work((await statOf(path)) ? path : folder);
+  } finally {
+    await directory.close();
+  }
+}
+
+/**
  * Writes a small file so that a reader sees the old one or the new one, whole, whatever happens meanwhile.
- * The temporary file stands in `staging`, on the same file system.
+ * The temporary file stands in `staging`, on the same file system. Neither folder may be a link.
  */
 export async function writeAtomic(path: string, bytes: string | Uint8Array, staging: string): Promise<void> {
   const temporary = join(staging, `${basename(path)}.${OWNER}.tmp`);
+  await checkFolder(staging);
+  // The root of a volume may be a link: that is the operator's choice.
+  if (dirname(path) !== dirname(staging)) await checkFolder(dirname(path));
   await remove(temporary);
   const file = await openWritable(temporary, true);
   try {
@@ -202,22 +241,19 @@ export function asVolumeError(error: unknown, doing: string): AppError {
         cause: error,
       });
     case 'EROFS':
-      return new AppError(
-        'volume_read_only',
-        `${doing}: the volume is mounted read-only; mount it writable`,
-        {
-          retryable: true,
-          cause: error,
-        },
-      );
+      return new AppError('volume_read_only', `${doing}: the volume is read-only; mount it writable`, {
+        retryable: true,
+        cause: error,
+      });
     case 'EACCES':
-    case 'EPERM':
-      return new AppError(
-        'volume_read_only',
-        `${doing}: not permitted for user ${process.getuid?.() ?? '?'}; ` +
-          'give the volume to this user, or run as root (on Railway: set RAILWAY_RUN_UID=0)',
-        { retryable: true, cause: error },
-      );
+    case 'EPERM': {
+      const railway = process.env.RAILWAY_ENVIRONMENT_ID ? '; on Railway, set RAILWAY_RUN_UID=0' : '';
+      const remedy =
+        process.getuid?.() === 0
+          ? 'not permitted even for root: mount the volume without root squash, and with its capabilities'
+          : `not permitted for user ${process.getuid?.() ?? '?'}: give the volume to this user or its group${railway}`;
+      return new AppError('volume_read_only', `${doing}: ${remedy}`, { retryable: true, cause: error });
+    }
     default:
       return new AppError('volume_unavailable', `${doing}: ${reason}`, { retryable: true, cause: error });
   }

@@ -2,9 +2,19 @@ import { createHash, type Hash } from 'node:crypto';
 import { chmod, type FileHandle, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { AppError } from '../shared/errors.js';
-import { asVolumeError, hashInto, namesIn, openWritable, publish, remove, statOf, writeAt } from './disk.js';
-import { blobPath, type Layout, parseIngestName, partialPath } from './layout.js';
+import { AppError, errnoOf } from '../shared/errors.js';
+import {
+  asVolumeError,
+  checkFolder,
+  hashInto,
+  namesIn,
+  openWritable,
+  publish,
+  remove,
+  statOf,
+  writeAt,
+} from './disk.js';
+import { blobPath, foldersOf, type Layout, parseIngestName, partialPath } from './layout.js';
 import type { PinnedFile } from './manifest.js';
 import { OWNER, ownerState } from './owner.js';
 
@@ -35,27 +45,41 @@ export class IngestWriter {
   readonly #pinned: PinnedFile;
   readonly #path: string;
   readonly #file: FileHandle;
+  readonly #warn: (message: string) => void;
   #hash: Hash = createHash('sha256');
   #offset = 0;
 
-  private constructor(layout: Layout, pinned: PinnedFile, path: string, file: FileHandle) {
+  private constructor(
+    layout: Layout,
+    pinned: PinnedFile,
+    path: string,
+    file: FileHandle,
+    warn: (message: string) => void,
+  ) {
     this.#layout = layout;
     this.#pinned = pinned;
     this.#path = path;
     this.#file = file;
+    this.#warn = warn;
   }
 
   /**
    * Opens a writer, taking over the longest partial file that nobody holds any more.
    * @throws AppError `volume_…`
    */
-  static async open(layout: Layout, pinned: PinnedFile, signal: AbortSignal): Promise<IngestWriter> {
+  static async open(
+    layout: Layout,
+    pinned: PinnedFile,
+    signal: AbortSignal,
+    warn: (message: string) => void = () => undefined,
+  ): Promise<IngestWriter> {
     const path = partialPath(layout, pinned.sha256, `${OWNER}-${sequence++}`);
     open.add(path);
     try {
+      await checkFolder(layout.ingest);
       const adopted = await adopt(layout, pinned, path, signal);
       const file = await openWritable(path, !adopted);
-      const writer = new IngestWriter(layout, pinned, path, file);
+      const writer = new IngestWriter(layout, pinned, path, file, warn);
       try {
         await writer.#resume();
       } catch (error) {
@@ -122,8 +146,9 @@ export class IngestWriter {
       throw new AppError('source_wrong_bytes', `${path}: sha256 is ${actual}, pinned is ${sha256}`);
     }
     await this.#onDisk(async () => {
-      await chmod(this.#path, 0o444);
+      await this.#protect();
       await this.#file.close();
+      for (const folder of foldersOf(this.#layout)) await checkFolder(folder);
       await publish(this.#path, blobPath(this.#layout, sha256));
     });
     open.delete(this.#path);
@@ -139,6 +164,16 @@ export class IngestWriter {
   async discard(): Promise<void> {
     await this.close();
     await remove(this.#path);
+  }
+
+  /** Takes away write permission, where the file system knows of such a thing: nothing else depends on it. */
+  async #protect(): Promise<void> {
+    try {
+      await chmod(this.#path, 0o444);
+    } catch (error) {
+      if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EINVAL'].includes(errnoOf(error) ?? '')) throw error;
+      this.#warn('the volume refuses chmod: blobs stay writable there, and are verified all the same');
+    }
   }
 
   async #resume(): Promise<void> {

@@ -60,7 +60,7 @@ export function partialPath(layout: Layout, sha256: string, owner: string): stri
 export function parseIngestName(
   name: string,
 ): { kind: 'part' | 'tmp'; subject: string; owner: string } | undefined {
-  const match = /^(.+)\.([0-9a-z-]+)\.(part|tmp)$/.exec(name);
+  const match = /^([\w.-]+)\.([0-9a-z-]+)\.(part|tmp)$/.exec(name);
   if (match?.[1] === undefined || match[2] === undefined) return undefined;
   return { kind: match[3] === 'part' ? 'part' : 'tmp', subject: match[1], owner: match[2] };
 }
@@ -70,7 +70,10 @@ export function quarantinePath(layout: Layout, sha256: string, when: number): st
   return join(layout.quarantine, `${sha256}.${when}`);
 }
 
-/** What a name in `quarantine/` says, or `undefined` for a stranger's file or an entry's `.json`. */
+/**
+ * What a name in `quarantine/` says, or `undefined` for a stranger's file or an entry's `.json`. A time of more than 15
+ * digits is none that a date can hold.
+ */
 export function parseQuarantineName(name: string): { sha256: string; when: number } | undefined {
   const match = /^([0-9a-f]{64})\.(\d{1,15})$/.exec(name);
   return match?.[1] === undefined ? undefined : { sha256: match[1], when: Number(match[2]) };

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { asVolumeError, namesIn, remove, statOf } from './disk.js';
 import { isHeld } from './ingest.js';
 import { blobPath, type Layout, parseIngestName } from './layout.js';
-import { emptyQuarantine } from './quarantine.js';
+import { emptyQuarantine, quarantineNames } from './quarantine.js';
 
 /** What else than blobs is to be removed. */
 export interface PruneOptions {
@@ -57,7 +57,7 @@ export async function planPrune(
     }
   }
   if (quarantine) {
-    for (const name of await namesIn(layout.quarantine)) {
+    for (const name of await quarantineNames(layout)) {
       removable.push({ kind: 'quarantine', name, bytes: await bytesOf(join(layout.quarantine, name)) });
     }
   }

@@ -1,12 +1,31 @@
 import { link, rename } from 'node:fs/promises';
 import { join } from 'node:path';
+import * as z from 'zod';
 import { errnoOf } from '../shared/errors.js';
-import { namesIn, readSmall, remove, statOf, syncDirectory, writeAtomic } from './disk.js';
-import { blobPath, type Layout, parseQuarantineName, quarantinePath } from './layout.js';
+import {
+  checkFolder,
+  inFolder,
+  namesIn,
+  readSmall,
+  remove,
+  statOf,
+  syncDirectory,
+  writeAtomic,
+} from './disk.js';
+import { blobPath, foldersOf, type Layout, parseQuarantineName, quarantinePath } from './layout.js';
 import type { PinnedFile } from './manifest.js';
 
 /** Evidence beyond these bounds is removed, the oldest first. */
 export const QUARANTINE_LIMITS = Object.freeze({ entries: 8, bytes: 256 * 2 ** 20 });
+
+/** Shown to people: nothing in it may be long, or control a terminal. */
+const words = z
+  .string()
+  .max(1_000)
+  .regex(/^\P{Cc}*$/u)
+  .optional()
+  .catch(undefined);
+const noteSchema = z.object({ path: words, reason: words });
 
 /** A bad entry that was set aside. */
 export interface QuarantineEntry {
@@ -28,11 +47,16 @@ export interface QuarantineEntry {
  * name) until a good one is renamed over it, so that nobody ever finds the name gone; anything else than a
  * file has to give way at once.
  */
-export async function setAside(layout: Layout, file: PinnedFile, reason: string): Promise<QuarantineEntry> {
+export async function setAside(
+  layout: Layout,
+  file: PinnedFile,
+  reason: string,
+): Promise<QuarantineEntry & { readonly isNew: boolean }> {
+  for (const folder of foldersOf(layout)) await checkFolder(folder);
   const from = blobPath(layout, file.sha256);
   const stat = await statOf(from);
   const known = (await listQuarantine(layout)).find(({ inode }) => inode === stat?.ino);
-  if (known) return known;
+  if (known) return { ...known, isNew: false };
   const when = await freeMoment(layout, file.sha256);
   const to = quarantinePath(layout, file.sha256, when);
   if (stat?.isFile()) {
@@ -56,6 +80,7 @@ export async function setAside(layout: Layout, file: PinnedFile, reason: string)
     sha256: file.sha256,
     bytes: Number(stat?.size ?? 0),
     inode: stat?.ino ?? 0n,
+    isNew: true,
   };
 }
 
@@ -80,15 +105,26 @@ export async function listQuarantine(layout: Layout): Promise<QuarantineEntry[]>
   return entries.sort((a, b) => b.at.localeCompare(a.at));
 }
 
+/** The names in quarantine that are our own: entries and their notes. Everything else there is left alone. */
+export async function quarantineNames(layout: Layout): Promise<string[]> {
+  return (await namesIn(layout.quarantine)).filter((name) =>
+    parseQuarantineName(name.replace(/\.json$/, '')),
+  );
+}
+
 /** Removes all evidence, to make room for what is needed. */
 export async function emptyQuarantine(layout: Layout): Promise<void> {
-  for (const name of await namesIn(layout.quarantine)) await remove(join(layout.quarantine, name));
+  const names = await quarantineNames(layout);
+  if (names.length === 0) return;
+  await inFolder(layout.quarantine, async (folder) => {
+    for (const name of names) await remove(join(folder, name));
+  });
 }
 
 /** Bytes that emptying the quarantine would free: a bad blob that still has its place takes no room of its own. */
 export async function quarantinedBytes(layout: Layout): Promise<number> {
   let bytes = 0;
-  for (const name of await namesIn(layout.quarantine)) {
+  for (const name of await quarantineNames(layout)) {
     const stat = await statOf(join(layout.quarantine, name));
     if (stat?.isFile() && stat.nlink === 1n) bytes += Number(stat.size);
   }
@@ -123,14 +159,10 @@ async function freeMoment(layout: Layout, sha256: string): Promise<number> {
 
 function parseNote(bytes: Buffer | undefined): { path: string | undefined; reason: string | undefined } {
   try {
-    const note: unknown = JSON.parse(bytes?.toString('utf8') ?? '');
-    if (typeof note !== 'object' || note === null) throw new TypeError('not an object');
-    return {
-      path: 'path' in note && typeof note.path === 'string' ? note.path : undefined,
-      reason: 'reason' in note && typeof note.reason === 'string' ? note.reason : undefined,
-    };
+    const note = noteSchema.parse(JSON.parse(bytes?.toString('utf8') ?? ''));
+    return { path: note.path, reason: note.reason };
   } catch {
-    // The note comes from the volume and may have rotted as well.
+    // The note comes from the volume and may be damaged or forged as well.
     return { path: undefined, reason: undefined };
   }
 }

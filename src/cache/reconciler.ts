@@ -1,20 +1,19 @@
 import { AppError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
-import { Ledger, type Problem, type Report } from './cache-state.js';
+import { CacheState, type Problem, type Report } from './cache-state.js';
 import type { Manifest, PinnedFile } from './manifest.js';
-import { Reconciliation } from './reconciliation.js';
-import { CureWatch } from './recovery-probe.js';
+import { reconcile, type VerifiedBytes } from './reconciliation.js';
 import type { Source } from './source.js';
 import type { ContentStore } from './store.js';
-import type { VerifiedBytes } from './verified-bytes.js';
+import { RecoveryProbe } from './volume.js';
 
 /** Pauses and bounds of the reconciler. */
 export const RECONCILER_DEFAULTS = Object.freeze({
   /** First pause before a failed reconciliation is tried again; it doubles from there. */
   retryMinMs: 1_000,
   retryMaxMs: 300_000,
-  /** How often a volume in trouble is looked at, whether it is over. */
-  cureLookMs: 500,
+  /** How often a volume in trouble is looked at. */
+  probeMs: 500,
   /** A volume without room is not tried again sooner than this, unless room is seen on it. */
   fullVolumeRetryMs: 30_000,
   /** Corruption found this often within the window is the disk's fault, and is not fought in a loop. */
@@ -44,11 +43,12 @@ export interface ReconcilerOptions {
  * tried again by itself, with growing pauses.
  */
 export class Reconciler {
-  readonly ledger: Ledger;
+  readonly state: CacheState;
   readonly #options: ReconcilerOptions;
   readonly #timing: ReconcilerTiming;
   readonly #abort = new AbortController();
-  readonly #cure: CureWatch;
+  readonly #warned = new Set<string>();
+  readonly #probe: RecoveryProbe;
   readonly #afterRun = new Set<(report: Report) => void>();
   #running: Promise<Report> | undefined;
   #queued: Promise<Report> | undefined;
@@ -60,8 +60,8 @@ export class Reconciler {
   constructor(options: ReconcilerOptions) {
     this.#options = options;
     this.#timing = { ...RECONCILER_DEFAULTS, ...options.timing };
-    this.ledger = new Ledger(options.manifest);
-    this.#cure = new CureWatch(options.store.layout, this.#timing.cureLookMs);
+    this.state = new CacheState(options.manifest);
+    this.#probe = new RecoveryProbe(options.store.layout, this.#timing.probeMs);
   }
 
   /** The last finished run. */
@@ -69,9 +69,12 @@ export class Reconciler {
     return this.#lastReport;
   }
 
-  /** What is wrong with the volume as such (read-only, full, gone, going bad again and again), if anything. */
+  /**
+   * What is wrong with the volume as such (read-only, full, gone, going bad again and again), if anything. A whole cache
+   * that cannot be written serves as well as any: images with a baked model are like that.
+   */
   get volumeProblem(): Problem | undefined {
-    return this.ledger.volumeProblem ?? this.#unstable();
+    return (this.#isReadOnlyAndWhole ? undefined : this.state.volumeProblem) ?? this.#unstable();
   }
 
   /** Whether a run is under way. */
@@ -122,7 +125,7 @@ export class Reconciler {
 
   /** Whether the blob of `file` is just as this process left or last verified it. */
   async isAsVerified(file: PinnedFile): Promise<boolean> {
-    const fingerprint = this.ledger.fingerprints.get(file.sha256);
+    const fingerprint = this.state.fingerprints.get(file.sha256);
     return fingerprint !== undefined && (await this.#options.store.isUntouched(file, fingerprint));
   }
 
@@ -130,50 +133,65 @@ export class Reconciler {
   async close(): Promise<void> {
     this.#abort.abort();
     clearTimeout(this.#retry);
-    this.#cure.stop();
+    this.#probe.stop();
     await this.#queued?.catch(() => undefined);
     await this.#running?.catch(() => undefined);
   }
 
+  get #isReadOnlyAndWhole(): boolean {
+    return this.state.volumeProblem?.code === 'volume_read_only' && this.state.whole;
+  }
+
   async #run(reason: string): Promise<Report> {
     clearTimeout(this.#retry);
-    this.#cure.stop();
+    this.#probe.stop();
     this.#retryAt = undefined;
-    const { ledger } = this;
+    const { state } = this;
     const { signal } = this.#abort;
-    const { report, failure } = await new Reconciliation({ ...this.#options, ledger, signal }).run(reason);
+    const { report, failure } = await reconcile({ ...this.#options, state, signal }, reason);
     this.#lastReport = report;
-    this.#tell(report, failure);
-    if (!signal.aborted) this.#plan(failure);
+    if (!signal.aborted) this.#scheduleRetry(failure);
+    this.#logReport(report, failure);
+    if (report.whole) state.forgetFailures();
     for (const listener of this.#afterRun) listener(report);
     return report;
   }
 
-  #tell(report: Report, failure: AppError | undefined): void {
-    const { log } = this.#options;
+  #logReport(report: Report, failure: AppError | undefined): void {
+    const { log, store } = this.#options;
+    for (const warning of store.warnings) {
+      if (!this.#warned.has(warning)) log.warn({}, warning);
+      this.#warned.add(warning);
+    }
     const summary = { reason: report.reason, whole: report.whole, duration_ms: report.durationMs };
     if (report.whole) log.info({ ...summary, fetched: report.fetched }, 'cache verified');
     const unstable = this.#unstable();
     if (unstable && (report.corrupt.length > 0 || !report.whole)) {
       log.error({ code: unstable.code, hold_off_ms: this.holdOffMs }, unstable.message);
-      this.ledger.note('unstable', unstable.message);
+      this.state.note('unstable', unstable.message);
     }
-    if (failure && !this.#abort.signal.aborted) {
-      log.error(
-        { ...summary, code: failure.code, err: failure },
-        `reconciliation failed: ${failure.message}`,
-      );
-      this.ledger.note('failed', failure.message);
-    }
+    if (!failure || this.#abort.signal.aborted) return;
+    const next = this.#retryAt === undefined ? undefined : Math.max(0, this.#retryAt - Date.now());
+    const details = {
+      ...{
+        ...summary,
+        code: failure.code,
+        ...(next !== undefined && { retry_in_s: Math.round(next / 100) / 10 }),
+      },
+      // An expected state needs no stack.
+      ...(failure.code === 'internal' && { err: failure }),
+    };
+    log.error(details, `cache is not whole: ${failure.message}`);
+    this.state.note('failed', failure.message);
   }
 
   /**
    * A failed run is tried again, and so is one that found the volume unfit to be written, or that wrote a blob and
    * read something else back.
    */
-  #plan(failure: AppError | undefined): void {
-    const problem = failure ?? this.ledger.volumeProblem;
-    if (!problem && this.ledger.whole) {
+  #scheduleRetry(failure: AppError | undefined): void {
+    const problem = failure ?? (this.#isReadOnlyAndWhole ? undefined : this.state.volumeProblem);
+    if (!problem && this.state.whole) {
       this.#failedRuns = 0;
       return;
     }
@@ -188,10 +206,10 @@ export class Reconciler {
     const retry = (): void => void this.request('retry').catch(() => undefined);
     this.#retry = setTimeout(retry, waitMs);
     this.#retry.unref();
-    if (problem?.code.startsWith('volume_')) this.#cure.start(problem.code, this.#lackingBytes(), retry);
+    if (problem?.code.startsWith('volume_')) this.#probe.start(problem.code, this.#lackingBytes(), retry);
   }
 
-  /** The name of a volume on which corruption comes back, however often it is mended. */
+  /** The problem of a volume on which corruption comes back, however often it is repaired. */
   #unstable(): Problem | undefined {
     if (this.holdOffMs === 0) return undefined;
     const message = `corruption came back ${this.#recentRepairs()} times: replace this disk`;
@@ -199,7 +217,7 @@ export class Reconciler {
   }
 
   #lackingBytes(): number {
-    const lacking = [...this.ledger.files.values()].filter(({ state }) => state !== 'verified');
+    const lacking = [...this.state.files.values()].filter(({ state }) => state !== 'verified');
     return lacking.reduce((sum, { size }) => sum + size, 0);
   }
 
@@ -207,6 +225,6 @@ export class Reconciler {
   #recentRepairs(): number {
     const now = Date.now();
     const since = now - this.#timing.unstableWindowMs;
-    return this.ledger.repairTimes.filter((time) => time > since && time <= now).length;
+    return this.state.repairTimes.filter((time) => time > since && time <= now).length;
   }
 }

@@ -1,24 +1,22 @@
 import { AppError, messageOf } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { acquire, type SourceFailure } from './acquire.js';
-import type { FileStatus, Healed, Ledger, Report } from './cache-state.js';
+import { type CacheState, type Healed, type Report, readStateFile, writeStateFile } from './cache-state.js';
 import { asVolumeError } from './disk.js';
 import type { Manifest, PinnedFile } from './manifest.js';
 import type { Source } from './source.js';
-import { readNotes, writeNotes } from './state-file.js';
 import type { ContentStore } from './store.js';
-import type { VerifiedBytes } from './verified-bytes.js';
 
-/** Troubles of a volume that show only when blobs are read and written. */
-const HIDDEN_TROUBLES: ReadonlySet<string | undefined> = new Set(['volume_full', 'volume_unavailable']);
+/** Problems of a volume that show only when blobs are read and written. */
+const HIDDEN_PROBLEMS: ReadonlySet<string | undefined> = new Set(['volume_full', 'volume_unavailable']);
 
-/** What a reconciliation works with. */
+/** The parts that a reconciliation works with. */
 export interface ReconciliationParts {
   readonly manifest: Manifest;
   readonly store: ContentStore;
   /** The nearest first. */
   readonly sources: readonly Source[];
-  readonly ledger: Ledger;
+  readonly state: CacheState;
   readonly log: Log;
   /** Gets the bytes that were verified and are wanted. */
   readonly verified?: VerifiedBytes;
@@ -27,217 +25,234 @@ export interface ReconciliationParts {
 }
 
 /**
- * One pass that makes the volume equal to the manifest: prepare → verify → set corrupt blobs aside → fetch →
- * tidy. It writes what it finds into the ledger and never throws.
+ * One pass that makes the volume equal to the manifest: prepare → verify → set corrupt blobs aside → fetch → tidy.
+ * It never throws: `failure` is the error that ended it early, if one did.
  */
-export class Reconciliation {
-  readonly #parts: ReconciliationParts;
-  readonly #found = { verified: [] as string[], missing: [] as string[], corrupt: [] as string[] };
-  readonly #committed = new Set<string>();
-  readonly #fetched: string[] = [];
-  readonly #healed: Healed[] = [];
-  readonly #failures: SourceFailure[] = [];
-  /** Why the volume cannot be written, as far as preparing it told. */
-  #unfit: AppError | undefined;
-  /** Whether this run met trouble of the volume. */
-  #volumeFailed = false;
-
-  constructor(parts: ReconciliationParts) {
-    this.#parts = parts;
-  }
-
-  /** Runs all steps; `failure` is what ended them early, if anything did. */
-  async run(reason: string): Promise<{ readonly report: Report; readonly failure: AppError | undefined }> {
-    const startedAt = Date.now();
-    let failure: AppError | undefined;
-    try {
-      await this.#prepare();
-      const wanted = await this.#verifyAll();
-      await this.#setCorruptAside();
-      if (wanted.length > 0) await this.#fetch(wanted);
-      await this.#tidy();
-      if (!this.#volumeFailed) this.#noteVolume(undefined);
-    } catch (error) {
-      failure =
-        error instanceof AppError ? error : new AppError('internal', messageOf(error), { cause: error });
-      if (failure.code.startsWith('volume_')) this.#noteVolume(failure);
+export async function reconcile(
+  parts: ReconciliationParts,
+  reason: string,
+): Promise<{ readonly report: Report; readonly failure: AppError | undefined }> {
+  const startedAt = Date.now();
+  let found: Found = { verified: [], missing: [], corrupt: [], healed: [], wanted: [] };
+  let fetched: Fetched = { fetched: [], healed: [], failures: [], error: undefined };
+  let failure: AppError | undefined;
+  try {
+    // A volume that cannot be written may still hold a good model: its problem is named, and the run goes on.
+    const unfit = await prepare(parts);
+    found = await verify(parts);
+    if (!unfit) await setCorruptAside(parts);
+    if (found.wanted.length > 0) {
+      if (unfit) throw unfit;
+      fetched = await fetchWanted(parts, found.wanted);
+      if (fetched.error) throw fetched.error;
     }
-    const report: Report = {
-      reason,
-      startedAt: new Date(startedAt).toISOString(),
-      durationMs: Date.now() - startedAt,
-      whole: this.#parts.ledger.whole,
-      ...this.#found,
-      fetched: this.#fetched,
-      healed: this.#healed,
-      failures: this.#failures,
-      error: failure && { code: failure.code, message: failure.message },
-    };
-    return { report, failure };
+    const untidy = unfit ?? (await tidy(parts));
+    if (!untidy) setProblem(parts, undefined);
+  } catch (error) {
+    failure =
+      error instanceof AppError ? error : new AppError('internal', messageOf(error), { cause: error });
+    if (failure.code.startsWith('volume_')) setProblem(parts, failure);
   }
+  const report: Report = {
+    reason,
+    startedAt: new Date(startedAt).toISOString(),
+    durationMs: Date.now() - startedAt,
+    whole: parts.state.whole,
+    ...{ verified: found.verified, missing: found.missing, corrupt: found.corrupt },
+    fetched: fetched.fetched,
+    healed: [...found.healed, ...fetched.healed],
+    failures: fetched.failures,
+    error: failure && { code: failure.code, message: failure.message },
+  };
+  return { report, failure };
+}
 
-  /** A volume that cannot be written may still hold a good model: its trouble is named, and the run goes on. */
-  async #prepare(): Promise<void> {
-    const { store, manifest, log } = this.#parts;
-    try {
-      const moved = await store.prepare();
-      for (const message of moved) {
-        log.warn({ code: 'blob_corrupt' }, message);
-        this.#parts.ledger.note('quarantined', message);
-      }
-      await store.sweep(new Set(manifest.files.map(({ sha256 }) => sha256)));
-      // A trouble that this could not find stands until a run is through, lest its name comes and goes.
-      if (!HIDDEN_TROUBLES.has(this.#parts.ledger.volumeProblem?.code)) this.#noteVolume(undefined);
-    } catch (error) {
-      if (!(error instanceof AppError)) throw error;
-      this.#unfit = error;
-      this.#noteVolume(error);
+/** Makes the folders and removes leftovers; returns why the volume cannot be written, if it cannot. */
+async function prepare(parts: ReconciliationParts): Promise<AppError | undefined> {
+  const { store, manifest, state, log } = parts;
+  let unfit: AppError | undefined;
+  try {
+    for (const message of await store.prepare()) {
+      log.warn({ code: 'blob_corrupt' }, message);
+      state.note('quarantined', message);
     }
-    const notes = await readNotes(store.layout);
-    for (const file of this.#parts.ledger.files.values()) file.source ??= notes.get(file.sha256);
+    await store.sweep(new Set(manifest.files.map(({ sha256 }) => sha256)));
+    // Keep reporting problems that this cannot detect until a full run completes, so that they do not flap.
+    if (!HIDDEN_PROBLEMS.has(state.volumeProblem?.code)) setProblem(parts, undefined);
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    unfit = error;
+    setProblem(parts, error);
   }
+  const sources = await readStateFile(store.layout);
+  for (const file of state.files.values()) file.source ??= sources.get(file.sha256);
+  return unfit;
+}
 
-  async #verifyAll(): Promise<PinnedFile[]> {
-    const { store, manifest, verified, log } = this.#parts;
-    const wanted: PinnedFile[] = [];
-    this.#parts.ledger.counters.verifications += 1;
-    for (const file of manifest.files) {
-      this.#parts.signal.throwIfAborted();
-      const status = this.#parts.ledger.file(file);
-      const verdict = await store.verify(file, verified?.keeperOf(file));
-      const hadIt = status.state === 'verified';
-      this.#found[verdict.state].push(file.path);
-      status.state = verdict.state;
-      status.reason = verdict.state === 'corrupt' ? verdict.reason : undefined;
-      if (verdict.state === 'verified') {
-        this.#noteHealth(status);
-        status.verifiedAt = new Date().toISOString();
-        status.bytes = file.size;
-        this.#parts.ledger.fingerprints.set(file.sha256, verdict.fingerprint);
-        continue;
-      }
-      wanted.push(file);
-      if (verdict.state === 'corrupt' || hadIt) status.ailingSince ??= performance.now();
-      status.bytes = 0;
-      this.#parts.ledger.fingerprints.delete(file.sha256);
-      this.#parts.ledger.note(verdict.state, status.reason ?? 'not on the volume', file.path);
-      if (verdict.state === 'corrupt') {
-        this.#parts.ledger.counters.corruptions += 1;
-        log.warn({ path: file.path, sha256: file.sha256, reason: verdict.reason }, 'blob is corrupt');
-      }
-    }
-    return wanted;
-  }
+interface Found {
+  /** Paths, by their blob's state. */
+  readonly verified: readonly string[];
+  readonly missing: readonly string[];
+  readonly corrupt: readonly string[];
+  readonly healed: readonly Healed[];
+  readonly wanted: readonly PinnedFile[];
+}
 
-  async #setCorruptAside(): Promise<void> {
-    const { store, manifest, log } = this.#parts;
-    if (this.#unfit) return;
-    const done = new Set<string>();
-    for (const file of manifest.files) {
-      const { state, reason } = this.#parts.ledger.file(file);
-      if (state !== 'corrupt' || done.has(file.sha256)) continue;
-      done.add(file.sha256);
-      const entry = await store.quarantine(file, reason ?? 'corrupt');
-      log.warn({ path: file.path, entry: entry.name, reason: entry.reason }, 'bad blob set aside');
-      this.#parts.ledger.note('quarantined', entry.reason, file.path);
-    }
-  }
-
-  async #fetch(wanted: readonly PinnedFile[]): Promise<void> {
-    const { store, sources, manifest, log } = this.#parts;
-    if (this.#unfit) throw this.#unfit;
-    const before = new Map(wanted.map((file) => [file.path, this.#parts.ledger.file(file).state]));
-    for (const file of wanted) {
-      this.#parts.ledger.file(file).state = before.get(file.path) === 'corrupt' ? 'repairing' : 'downloading';
-    }
-    const alike = (file: PinnedFile): PinnedFile[] =>
-      manifest.files.filter(({ sha256 }) => sha256 === file.sha256);
-    const { counters } = this.#parts.ledger;
-    try {
-      await acquire(
-        store,
-        sources,
-        wanted,
-        {
-          progress: (file, bytes, source, received) => {
-            this.#parts.ledger.noteBytes(source, received);
-            for (const { path } of alike(file)) this.#parts.ledger.file({ ...file, path }).bytes = bytes;
-          },
-          committed: (file, source) => {
-            counters.downloads += 1;
-            this.#committed.add(file.sha256);
-            this.#noteVolume(undefined);
-            for (const { path } of alike(file)) this.#parts.ledger.file({ ...file, path }).source = source;
-            log.info({ path: file.path, source, bytes: file.size }, 'blob fetched');
-          },
-          failed: (failure) => {
-            this.#failures.push(failure);
-            log.warn({ ...failure }, 'source could not deliver a blob');
-            this.#parts.ledger.note('source_failed', `${failure.source}: ${failure.message}`, failure.path);
-          },
-        },
-        this.#parts.signal,
-      );
-    } finally {
-      // Whatever happened, what the status says next comes from the disk.
-      for (const file of wanted) await this.#recheck(file, before.get(file.path) === 'corrupt');
-    }
-  }
-
-  /** Reads a fetched blob back from the disk. */
-  async #recheck(file: PinnedFile, wasCorrupt: boolean): Promise<void> {
-    const status = this.#parts.ledger.file(file);
-    const { store, verified } = this.#parts;
+/** Reads every blob and compares it with its pin. */
+async function verify({
+  store,
+  manifest,
+  state,
+  verified,
+  log,
+  signal,
+}: ReconciliationParts): Promise<Found> {
+  const paths = { verified: [] as string[], missing: [] as string[], corrupt: [] as string[] };
+  const healed: Healed[] = [];
+  const wanted: PinnedFile[] = [];
+  state.counters.verifications += 1;
+  for (const file of manifest.files) {
+    signal.throwIfAborted();
     const verdict = await store.verify(file, verified?.keeperOf(file));
-    status.state = verdict.state === 'missing' && wasCorrupt ? 'corrupt' : verdict.state;
-    if (verdict.state !== 'verified') {
-      status.reason ??= verdict.state === 'corrupt' ? verdict.reason : undefined;
-      // It was whole when it was committed: what is bad already is the disk, and fetching again may not help.
-      if (verdict.state === 'corrupt' && this.#committed.has(file.sha256)) {
-        this.#parts.ledger.noteRelapse();
-        this.#parts.ledger.note('corrupt', `bad right after it was written: ${verdict.reason}`, file.path);
-      }
-      return;
-    }
-    this.#noteHealth(status);
-    status.reason = undefined;
-    status.bytes = file.size;
-    status.verifiedAt = new Date().toISOString();
-    this.#parts.ledger.fingerprints.set(file.sha256, verdict.fingerprint);
-    this.#fetched.push(file.path);
-    this.#parts.ledger.note(wasCorrupt ? 'repaired' : 'downloaded', `from ${status.source}`, file.path);
-    if (wasCorrupt) {
-      this.#parts.ledger.noteRepair();
-    }
+    const isNew = verdict.state === 'corrupt' && !state.file(file).corrupt;
+    if (isNew) log.warn({ path: file.path, sha256: file.sha256, reason: verdict.reason }, 'blob is corrupt');
+    const whole = state.record(file, verdict);
+    if (whole) healed.push(whole);
+    paths[verdict.state].push(file.path);
+    if (verdict.state !== 'verified') wanted.push(file);
+  }
+  return { ...paths, healed, wanted };
+}
+
+/** Moves what is corrupt into quarantine; evidence that is there already is not kept twice. */
+async function setCorruptAside({ store, manifest, state, log }: ReconciliationParts): Promise<void> {
+  const blobs = new Map(manifest.files.map((file) => [file.sha256, file]));
+  for (const file of blobs.values()) {
+    const { corrupt, reason } = state.file(file);
+    if (!corrupt) continue;
+    const entry = await store.quarantine(file, reason ?? 'corrupt');
+    if (!entry.isNew) continue;
+    log.warn({ path: file.path, entry: entry.name, reason: entry.reason }, 'corrupt blob quarantined');
+    state.note('quarantined', entry.reason, file.path);
+  }
+}
+
+interface Fetched {
+  /** Paths that are verified now and were not before. */
+  readonly fetched: readonly string[];
+  readonly healed: readonly Healed[];
+  readonly failures: readonly SourceFailure[];
+  readonly error: unknown;
+}
+
+/** Fetches what is wanted from the sources, and reads it back from the disk. */
+async function fetchWanted(parts: ReconciliationParts, wanted: readonly PinnedFile[]): Promise<Fetched> {
+  const { store, sources, manifest, state, verified, log, signal } = parts;
+  const statusesOf = ({ sha256 }: PinnedFile) =>
+    manifest.files.filter((file) => file.sha256 === sha256).map((file) => state.file(file));
+  for (const file of wanted) {
+    const status = state.file(file);
+    status.state = status.corrupt ? 'repairing' : 'downloading';
+  }
+  const committed = new Set<string>();
+  const failures: SourceFailure[] = [];
+  const fetched: string[] = [];
+  const healed: Healed[] = [];
+  const observer = {
+    progress: (file: PinnedFile, bytes: number, source: string, received: number) => {
+      state.noteBytes(source, received);
+      for (const status of statusesOf(file)) status.bytes = bytes;
+    },
+    committed: (file: PinnedFile, source: string) => {
+      state.counters.downloads += 1;
+      committed.add(file.sha256);
+      setProblem(parts, undefined);
+      for (const status of statusesOf(file)) status.source = source;
+      log.info({ path: file.path, source, bytes: file.size }, 'blob fetched');
+    },
+    failed: (failure: SourceFailure) => {
+      failures.push(failure);
+      const { source, code, message } = failure;
+      // A source that goes on failing is told of once; each attempt has a line of its own.
+      const level = state.isNews(`${source}: ${message}`) ? 'warn' : 'debug';
+      log[level]({ source, code, path: failure.path }, `source failed: ${message}`);
+      state.note('source_failed', `${source}: ${message}`, failure.path);
+    },
+  };
+  let error: unknown;
+  try {
+    await acquire(store, sources, wanted, observer, signal);
+  } catch (failure) {
+    error = failure;
+  }
+  // Whatever happened, the status comes from the disk from here on.
+  for (const file of wanted) {
+    const verdict = await store.verify(file, verified?.keeperOf(file));
+    const whole = state.record(file, verdict, committed.has(file.sha256));
+    if (whole) healed.push(whole);
+    if (verdict.state === 'verified') fetched.push(file.path);
+  }
+  return { fetched, healed, failures, error };
+}
+
+/** Removes leftovers and writes `state.json`; returns why that failed, if it did: the blobs are whole all the same. */
+async function tidy(parts: ReconciliationParts): Promise<AppError | undefined> {
+  const { store, state, manifest, log } = parts;
+  const files = [...state.files.values()];
+  try {
+    const missing = files.filter(({ state }) => state !== 'verified').map(({ sha256 }) => sha256);
+    const swept = await store.sweep(new Set(missing));
+    if (swept.length > 0) log.info({ swept }, 'leftovers of interrupted writes removed');
+    await writeStateFile(store.layout, manifest, files);
+    return undefined;
+  } catch (error) {
+    const problem = asVolumeError(error, `cannot write to ${store.layout.root}`);
+    setProblem(parts, problem);
+    return problem;
+  }
+}
+
+/** A whole cache needs no writing: then a volume that cannot be written is worth a warning, and no error. */
+function setProblem({ state, log }: ReconciliationParts, error: AppError | undefined): void {
+  if (error && error.message !== state.volumeProblem?.message) {
+    const isError = error.code !== 'volume_read_only';
+    log[isError ? 'error' : 'warn']({ code: error.code }, error.message);
+    state.note('volume', error.message);
+  }
+  state.volumeProblem = error && { code: error.code, message: error.message };
+}
+
+/**
+ * Bytes that a verification has read, for the load of the model right after it: reading and hashing a model takes a
+ * tenth of a boot, and need not be done twice.
+ */
+export class VerifiedBytes {
+  readonly #wanted: Set<string>;
+  readonly #kept = new Map<string, Buffer>();
+
+  /** @param files whose bytes are wanted */
+  constructor(files: readonly PinnedFile[]) {
+    this.#wanted = new Set(files.map(({ sha256 }) => sha256));
   }
 
-  #noteHealth(status: FileStatus): void {
-    if (status.ailingSince === undefined) return;
-    this.#healed.push({ path: status.path, afterMs: Math.round(performance.now() - status.ailingSince) });
-    status.ailingSince = undefined;
+  /** Returns the function that a verification gives a file's bytes to, if they are wanted. */
+  keeperOf({ sha256 }: PinnedFile): ((bytes: Buffer) => void) | undefined {
+    if (!this.#wanted.has(sha256)) return undefined;
+    return (bytes) => {
+      if (this.#wanted.has(sha256)) this.#kept.set(sha256, bytes);
+    };
   }
 
-  async #tidy(): Promise<void> {
-    const { store, log } = this.#parts;
-    if (this.#unfit) return;
-    try {
-      const missing = [...this.#parts.ledger.files.values()].filter(({ state }) => state !== 'verified');
-      const swept = await store.sweep(new Set(missing.map(({ sha256 }) => sha256)));
-      if (swept.length > 0) log.info({ swept }, 'leftovers of interrupted writes removed');
-      await writeNotes(store.layout, this.#parts.manifest, [...this.#parts.ledger.files.values()]);
-    } catch (error) {
-      // The blobs are whole; that their notes could not be written must not say otherwise.
-      this.#noteVolume(asVolumeError(error, `cannot write to ${store.layout.root}`));
-    }
+  /** A file's verified bytes, if they were read since they were last taken. */
+  take({ sha256 }: PinnedFile): Buffer | undefined {
+    const bytes = this.#kept.get(sha256);
+    this.#kept.delete(sha256);
+    return bytes;
   }
 
-  #noteVolume(error: AppError | undefined): void {
-    const { ledger, log } = this.#parts;
-    this.#volumeFailed = error !== undefined;
-    if (error && error.message !== ledger.volumeProblem?.message) {
-      log.error({ code: error.code }, error.message);
-      ledger.note('volume', error.message);
-    }
-    ledger.volumeProblem = error && { code: error.code, message: error.message };
+  /** From now on nothing is wanted, nor kept. */
+  close(): void {
+    this.#wanted.clear();
+    this.#kept.clear();
   }
 }

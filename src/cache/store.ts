@@ -20,7 +20,6 @@ import {
 import { IngestWriter, isHeld } from './ingest.js';
 import { blobPath, foldersOf, type Layout, layoutOf, parseIngestName } from './layout.js';
 import type { PinnedFile } from './manifest.js';
-import { isMount } from './mount.js';
 import { ownerState } from './owner.js';
 import {
   emptyQuarantine,
@@ -29,6 +28,7 @@ import {
   quarantinedBytes,
   setAside,
 } from './quarantine.js';
+import { mountOf, RESERVE_BYTES } from './volume.js';
 
 /** What a full look at one blob found. */
 export type Verdict =
@@ -39,7 +39,7 @@ export type Verdict =
 /** The volume as an operator asks about it. */
 export interface VolumeFacts {
   readonly path: string;
-  /** Whether a file system is mounted exactly there; without one, a container's cache is gone with it. */
+  /** Whether a file system is mounted there or above; without one, a container's cache is gone with it. */
   readonly mount: boolean;
   readonly writable: boolean;
   readonly freeBytes: number | undefined;
@@ -52,12 +52,6 @@ export interface VolumeSpace {
   readonly totalBytes: number;
 }
 
-/** What a fresh volume, or an empty folder under version control, may hold. */
-const HARMLESS = /^(lost\+found|README.*|\.git(ignore|keep)|\..*)$/i;
-
-/** Room that is left free on the volume besides the files themselves, for notes and state. */
-export const RESERVE_BYTES = 1 << 20;
-
 /**
  * The verified, content-addressed store on a volume. It never believes a name, a size or a date: a blob is
  * what its digest says, or it is corrupt. It has no memory of its own, so that any number of processes may
@@ -65,7 +59,8 @@ export const RESERVE_BYTES = 1 << 20;
  */
 export class ContentStore {
   readonly layout: Layout;
-
+  /** Messages for the operator of what is odd about the volume, though it works. */
+  readonly warnings = new Set<string>();
   readonly #mustBeMount: boolean;
 
   /**
@@ -85,11 +80,9 @@ export class ContentStore {
   async prepare(): Promise<string[]> {
     const moved: string[] = [];
     try {
-      // The mount point itself may be a link: that is the operator's choice.
-      if (this.#mustBeMount) await this.#checkMount();
-      const root = await statOf(this.layout.root);
-      if (root) await this.#checkOwnership();
-      else await ensureDirectory(this.layout.root);
+      await this.#checkMount();
+      // The root itself may be a link: that is the operator's choice.
+      if (!(await statOf(this.layout.root))) await ensureDirectory(this.layout.root);
       for (const folder of foldersOf(this.layout)) {
         const intruder = await ensureDirectory(folder);
         if (!intruder) continue;
@@ -145,11 +138,11 @@ export class ContentStore {
 
   /** Opens the writer of a blob; see {@link IngestWriter}. */
   ingest(file: PinnedFile, signal: AbortSignal): Promise<IngestWriter> {
-    return IngestWriter.open(this.layout, file, signal);
+    return IngestWriter.open(this.layout, file, signal, (message) => this.warnings.add(message));
   }
 
   /** Sets a corrupt blob aside; see `quarantine.ts`. */
-  async quarantine(file: PinnedFile, reason: string): Promise<QuarantineEntry> {
+  async quarantine(file: PinnedFile, reason: string): ReturnType<typeof setAside> {
     try {
       return await setAside(this.layout, file, reason);
     } catch (error) {
@@ -205,16 +198,19 @@ export class ContentStore {
 
   /** The volume's facts; never throws, since they are asked for when something is wrong. */
   async facts(): Promise<VolumeFacts> {
-    const { root, ingest } = this.layout;
+    const { root } = this.layout;
     const [mount, writable, space] = await Promise.all([
-      isMount(root).catch(() => false),
-      access(ingest, constants.W_OK).then(
-        () => true,
-        () => false,
-      ),
+      mountOf(root).catch(() => undefined),
+      this.#isWritable(),
       this.space(),
     ]);
-    return { path: root, mount, writable, freeBytes: space?.freeBytes, totalBytes: space?.totalBytes };
+    return {
+      path: root,
+      mount: mount !== undefined,
+      writable,
+      freeBytes: space?.freeBytes,
+      totalBytes: space?.totalBytes,
+    };
   }
 
   /** How large the volume is and how much of it is free; `undefined` when it does not tell. */
@@ -224,27 +220,18 @@ export class ContentStore {
 
   async #checkMount(): Promise<void> {
     const { root } = this.layout;
-    if (await isMount(root)) return;
+    const mount = await mountOf(root);
+    if (mount?.type === 'tmpfs') {
+      this.warnings.add(
+        `${root} is on a tmpfs at ${mount.point}: it is gone with the container or the machine`,
+      );
+    }
+    if (mount || !this.#mustBeMount) return;
     throw new AppError(
       'volume_not_mounted',
-      `${root} is not a mounted volume, and what is written there would be lost with the container; ` +
-        `attach a volume at ${root}, or set REQUIRE_MOUNT=false if that is what you want`,
+      `${root} is on no mounted volume, and what is written there would be lost with the container; ` +
+        `attach a volume at ${root} or above, or set REQUIRE_MOUNT=false if that is what you want`,
       { retryable: true },
-    );
-  }
-
-  /** A folder full of other things was named by mistake more often than on purpose. */
-  async #checkOwnership(): Promise<void> {
-    const { root } = this.layout;
-    const names = await namesIn(root);
-    const ours = new Set(['blobs', 'ingest', 'quarantine', 'vectors', 'state.json']);
-    if (names.some((name) => ours.has(name))) return;
-    const strangers = names.filter((name) => !HARMLESS.test(name));
-    if (strangers.length === 0) return;
-    throw new AppError(
-      'volume_foreign',
-      `${root} holds other things (${strangers.slice(0, 3).join(', ')}${strangers.length > 3 ? ', …' : ''}) ` +
-        'and nothing of this program; set MODEL_CACHE_DIR to a folder of its own',
     );
   }
 
@@ -254,6 +241,14 @@ export class ContentStore {
     } catch (error) {
       throw asVolumeError(error, `cannot measure the volume ${this.layout.root}`);
     }
+  }
+
+  #isWritable(): Promise<boolean> {
+    const { ingest, blobs } = this.layout;
+    return Promise.all([ingest, blobs].map((folder) => access(folder, constants.W_OK))).then(
+      () => true,
+      () => false,
+    );
   }
 
   async #examine(
@@ -295,6 +290,12 @@ export class ContentStore {
       case 'ENXIO':
         return { state: 'corrupt', reason: `${path} is a socket or device, not a file` };
       case 'EACCES':
+        // One bad file can be replaced. Where nothing can be written either, the whole volume is another user's.
+        if (await this.#isWritable()) return { state: 'corrupt', reason: `unreadable: ${messageOf(error)}` };
+        throw new AppError('volume_unavailable', asVolumeError(error, `cannot read ${path}`).message, {
+          retryable: true,
+          cause: error,
+        });
       case 'EIO':
         return { state: 'corrupt', reason: `unreadable: ${messageOf(error)}` };
       default:

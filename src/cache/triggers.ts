@@ -1,7 +1,7 @@
 import { dirname, relative, sep } from 'node:path';
 import { type FSWatcher, watch } from 'chokidar';
 import { type ScheduledTask, schedule, validate } from 'node-cron';
-import { messageOf } from '../shared/errors.js';
+import { errnoOf, messageOf } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { statOf } from './disk.js';
 import type { Layout } from './layout.js';
@@ -13,6 +13,9 @@ export const QUIET_MS = 150;
 
 /** However long changes go on, they are looked at after this time, in milliseconds. */
 export const PATIENCE_MS = 2_000;
+
+/** Time between two looks at the volume where it cannot be watched, in milliseconds. */
+const POLL_MS = 10_000;
 
 /** The clock may wait, in milliseconds: what it needs to know of time zones is looked up for longer than a boot should take. */
 const SCHEDULE_AFTER_MS = 2_000;
@@ -33,8 +36,8 @@ export interface TriggersOptions {
 }
 
 /**
- * Requests verifications: by the clock (node-cron), and early when another hand changes something on the
- * volume (chokidar). Events are hints only: they may be missed, and they also come from our own writes, which
+ * Requests verifications: by the clock (node-cron), and early when something else changes the volume
+ * (chokidar). Events are hints only: they may be missed, and they also come from our own writes, which
  * are told apart by what each blob looked like when it was last verified.
  */
 export class Triggers {
@@ -43,6 +46,8 @@ export class Triggers {
   readonly #scheduling: NodeJS.Timeout;
   #watcher: FSWatcher | undefined;
   #watched: string | undefined;
+  /** Set once the system has no more watches to give: from then on the volume is polled. */
+  #polling = false;
   #renewing: Promise<void> = Promise.resolve();
   #quiet: NodeJS.Timeout | undefined;
   #firstEventAt: number | undefined;
@@ -96,7 +101,7 @@ export class Triggers {
 
   /** A folder that was removed and made again is another folder: the old watch never hears of it. */
   async #renewWatch(): Promise<void> {
-    const { layout, log } = this.#options;
+    const { layout } = this.#options;
     const identity = await this.#identity();
     if (this.#closed || identity === undefined || (identity === this.#watched && this.#watcher)) return;
     await this.#watcher?.close();
@@ -107,6 +112,7 @@ export class Triggers {
       ignorePermissionErrors: true,
       atomic: false,
       depth: 3,
+      ...(this.#polling && { usePolling: true, interval: POLL_MS, binaryInterval: POLL_MS }),
       ignored: (path) => this.#isIgnored(path),
     })
       .on('all', () => this.#onEvent())
@@ -115,11 +121,21 @@ export class Triggers {
       // The library takes a change of mode for a mere read, and drops what follows within 5 ms: a chmod and a
       // write in one breath would go unseen.
       .on('raw', () => this.#onEvent())
-      .on('error', (error) => {
-        log.warn({ err: error }, 'the volume cannot be watched; scheduled verifications go on');
-        void this.#watcher?.close();
-        this.#watcher = undefined;
-      });
+      .on('error', (error) => this.#unwatchable(error));
+  }
+
+  /** Without inotify, looks at the volume now and then. Scheduled verifications go on in any case. */
+  #unwatchable(error: unknown): void {
+    const canPoll = ['ENOSPC', 'EMFILE'].includes(errnoOf(error) ?? '') && !this.#polling;
+    if (this.#closed || (!canPoll && !this.#watcher)) return;
+    const how = canPoll ? `it is polled every ${POLL_MS / 1_000} s` : 'scheduled verifications go on';
+    const remedy = canPoll ? ' (raise fs.inotify.max_user_watches and max_user_instances)' : '';
+    this.#options.log.warn({ code: errnoOf(error) }, `the volume cannot be watched${remedy}: ${how}`);
+    void this.#watcher?.close();
+    this.#watcher = undefined;
+    this.#watched = undefined;
+    this.#polling ||= canPoll;
+    if (canPoll) this.#renewing = this.#renewing.then(() => this.#renewWatch());
   }
 
   async #identity(): Promise<string | undefined> {
@@ -167,7 +183,7 @@ export class Triggers {
     if (moved) return this.#request('change');
     for (const file of manifest.files) {
       if (await reconciler.isAsVerified(file)) continue;
-      log.info({ path: file.path }, 'something on the volume was changed by another hand');
+      log.info({ path: file.path }, 'external change detected on volume');
       return this.#request('change');
     }
   }

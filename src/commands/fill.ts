@@ -59,7 +59,7 @@ export async function fillCache({ config, manifest, output, signal, quiet }: Fil
   );
   const store = new ContentStore(config.cacheDir, config.requireMount);
   const reconciler = new Reconciler({ manifest, store, sources, log: output.log() });
-  const wanted = () => manifest.files.filter((file) => reconciler.ledger.file(file).state !== 'verified');
+  const wanted = () => manifest.files.filter((file) => reconciler.state.file(file).state !== 'verified');
   const stop = (): void => void reconciler.close();
   signal.addEventListener('abort', stop, { once: true });
   output.beforeNote = () => progress?.clear();

@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { CacheStatus } from '../../packages/client/src/index.js';
+import { readStateFile } from '../cache/cache-state.js';
 import { namesIn, statOf } from '../cache/disk.js';
 import { blobPath, type Layout, parseIngestName } from '../cache/layout.js';
 import { loadManifest } from '../cache/manifest.js';
 import { ownerState } from '../cache/owner.js';
-import { readNotes } from '../cache/state-file.js';
 import { ContentStore } from '../cache/store.js';
 import { AppError } from '../shared/errors.js';
 import { CACHE_OPTIONS, type Command, command, type Outcome, seconds, usageFault } from './command.js';
@@ -86,7 +86,7 @@ async function folderStatus(folder: string, manifestFile: string, signal: AbortS
   const store = new ContentStore(root);
   const [facts, notes, partials, others] = await Promise.all([
     store.facts(),
-    readNotes(store.layout),
+    readStateFile(store.layout),
     partialsIn(store.layout),
     otherBlobs(store.layout, new Set(manifest.files.map(({ sha256 }) => sha256))),
   ]);

@@ -4,14 +4,12 @@ import { resolve } from 'node:path';
 import {
   cron,
   flag,
-  hosts,
   httpUrl,
   integer,
   keys,
   list,
   oneOf,
   origin,
-  PRIVATE_HOSTS,
   proxy,
   type RateLimit,
   rate,
@@ -89,15 +87,12 @@ export const SETTINGS = {
     env: 'MODEL_MANIFEST',
     help: 'manifest that pins the model',
     defaultText: 'the built-in one of `MODEL_VARIANT`',
-    fallback: (env) => {
-      const variant = env.MODEL_VARIANT?.trim().toLowerCase();
-      return builtInManifest(VARIANTS.find((name) => name === variant) ?? 'q8');
-    },
+    fallback: (env) => builtInManifest(env.MODEL_VARIANT?.trim().toLowerCase() === 'fp32' ? 'fp32' : 'q8'),
     parse: (text) => resolve(text),
   }),
   variant: setting<Variant>({
     env: 'MODEL_VARIANT',
-    help: 'which built-in model: `q8` (23 MB, bundled), `q8-dynamic` (the same file without fixed scales) or `fp32` (90 MB); ignored beside `MODEL_MANIFEST`',
+    help: 'which built-in model: `q8` (23 MB, bundled) or `fp32` (90 MB); ignored beside `MODEL_MANIFEST`',
     fallback: () => 'q8',
     parse: oneOf(...VARIANTS),
   }),
@@ -302,20 +297,6 @@ export const SETTINGS = {
     defaultText: 'none',
     fallback: () => [],
     parse: (text) => list(text).map(origin),
-  }),
-  allowedHosts: setting<readonly string[]>({
-    env: 'ALLOWED_HOSTS',
-    help: 'comma-separated values of `Host` that are answered besides IP addresses and localhost: names, `.suffixes`, or `*`; health endpoints answer any. Keeps pages of other sites from calling by DNS rebinding',
-    defaultText:
-      "any with API_KEYS; else names without a dot, `.local`, `.internal`, `.svc`, and Railway's domains",
-    fallback: (env) => {
-      if (env.API_KEYS) return ['*'];
-      return [
-        ...PRIVATE_HOSTS,
-        ...(env.RAILWAY_PUBLIC_DOMAIN ? [env.RAILWAY_PUBLIC_DOMAIN.toLowerCase()] : []),
-      ];
-    },
-    parse: hosts,
   }),
   serveModel: setting({
     env: 'SERVE_MODEL',

@@ -21,15 +21,6 @@ export async function readModel(
   if (!model || !tokenizer || !tokenizerConfig) {
     throw new AppError('internal', 'a pinned file has no bytes');
   }
-  const { embedding: spec, canary, recipeText: recipe } = manifest;
-  return { spec, canary, recipe, model, tokenizer, tokenizerConfig };
-}
-
-/** The files of a model that is in memory, each with its bytes. */
-export function bytesByFile(
-  manifest: Manifest,
-  { model, tokenizer, tokenizerConfig }: ModelBytes,
-): [file: PinnedFile, bytes: Uint8Array][] {
-  const bytes = [model, tokenizer, tokenizerConfig] as const;
-  return modelFiles(manifest).map((file, index) => [file, bytes[index] as Uint8Array]);
+  const { embedding: spec, canary } = manifest;
+  return { spec, canary, model, tokenizer, tokenizerConfig };
 }

@@ -7,8 +7,8 @@ import type { ContentStore } from '../cache/store.js';
 import type { Triggers } from '../cache/triggers.js';
 import type { Config } from '../config/config.js';
 import type { WorkerPool } from '../inference/pool.js';
-import type { RouteCatalogue } from '../routes/catalogue.js';
-import type { RouteFile } from '../routes/file.js';
+import type { RouteCatalogue } from '../routes/route-catalogue.js';
+import type { RouteFile } from '../routes/route-file.js';
 import type { Classifier } from '../scoring/classifier.js';
 import type { AppError } from '../shared/errors.js';
 
@@ -63,9 +63,9 @@ function volumeCheck({ reconciler }: Parts): Check {
 }
 
 function cacheCheck({ reconciler }: Parts): Check {
-  const { ledger, lastReport } = reconciler;
-  if (ledger.whole) return { ok: true };
-  const open = [...ledger.files.values()].filter(({ state }) => state !== 'verified');
+  const { state: cache, lastReport } = reconciler;
+  if (cache.whole) return { ok: true };
+  const open = [...cache.files.values()].filter(({ state }) => state !== 'verified');
   const detail = open
     .map(({ path, state, reason }) => `${path}: ${state}${reason ? ` (${reason})` : ''}`)
     .join('; ');
@@ -104,7 +104,7 @@ function routesCheck({ routeFile, catalogue }: Parts): Check {
 function progressOf({ reconciler }: Parts, { phase, warming }: State): HealthReport['progress'] {
   if (phase === 'warming' && warming) return { ...warming, unit: 'utterances' };
   if (phase !== 'downloading' && phase !== 'verifying') return null;
-  const files = [...reconciler.ledger.files.values()];
+  const files = [...reconciler.state.files.values()];
   const sum = (of: (file: (typeof files)[number]) => number): number =>
     files.reduce((all, file) => all + of(file), 0);
   return { done: sum(({ bytes }) => bytes), total: sum(({ size }) => size), unit: 'bytes' };
@@ -118,7 +118,7 @@ export async function cacheStatusOf({
   reconciler,
   triggers,
 }: Parts): Promise<CacheStatus> {
-  const { ledger, lastReport, volumeProblem } = reconciler;
+  const { state: cache, lastReport, volumeProblem } = reconciler;
   const [facts, quarantine] = await Promise.all([store.facts(), store.quarantined().catch(() => [])]);
   return {
     volume: {
@@ -135,8 +135,8 @@ export async function cacheStatusOf({
       variant: manifest.variant,
       digest: manifest.digest,
     },
-    whole: ledger.whole,
-    files: [...ledger.files.values()].map((file) => ({
+    whole: cache.whole,
+    files: [...cache.files.values()].map((file) => ({
       path: file.path,
       digest: `sha256:${file.sha256}`,
       size: file.size,
@@ -155,11 +155,11 @@ export async function cacheStatusOf({
       watching: triggers.watching,
     },
     counters: {
-      verifications: ledger.counters.verifications,
-      corruptions: ledger.counters.corruptions,
-      repairs: ledger.counters.repairs,
-      downloads: ledger.counters.downloads,
-      downloaded_bytes: ledger.counters.downloadedBytes,
+      verifications: cache.counters.verifications,
+      corruptions: cache.counters.corruptions,
+      repairs: cache.counters.repairs,
+      downloads: cache.counters.downloads,
+      downloaded_bytes: cache.counters.downloadedBytes,
     },
     quarantine: quarantine.map(({ name, path, reason, at, bytes }) => ({
       name,
@@ -168,7 +168,7 @@ export async function cacheStatusOf({
       at,
       bytes,
     })),
-    events: ledger.events,
+    events: cache.events,
   };
 }
 

@@ -1,15 +1,13 @@
-import { readdir } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
-import { ensureDirectory, kindOf, readSmall, writeAtomic } from '../cache/disk.js';
+import { checkFolder, readSmall, writeAtomic } from '../cache/disk.js';
 import type { Layout } from '../cache/layout.js';
 import type { Manifest } from '../cache/manifest.js';
 import { backgroundFile, VARIANTS } from '../config/program-files.js';
-import { decodeBackground } from '../scoring/head/background.js';
+import { decodeBackground } from '../scoring/head/background-file.js';
 import { createHeadCache, type HeadCache } from '../scoring/head/head-cache.js';
 import { type ByteStore, createVectorCache, type VectorCache } from '../scoring/vector-cache.js';
-import { AppError } from '../shared/errors.js';
 
 /** A file of vectors is never larger than this (1 GiB). */
 const MAX_BYTES = 2 ** 30;
@@ -46,13 +44,11 @@ export function routeCaches(
     const path = join(layout.vectors, name);
     return {
       load: async () => {
-        await requireFolder(layout.vectors);
+        await checkFolder(layout.vectors);
         return readSmall(path, MAX_BYTES);
       },
-      save: async (bytes) => {
-        for (const folder of [layout.vectors, layout.ingest]) await requireFolder(folder);
-        await writeAtomic(path, bytes, layout.ingest);
-      },
+      // Makes no folder: where a verification has made none, nothing may be written.
+      save: (bytes) => writeAtomic(path, bytes, layout.ingest),
     };
   };
   const options = { modelKey, dimension: manifest.embedding.dimension };
@@ -63,23 +59,6 @@ export function routeCaches(
     heads: createHeadCache(store(`${hex}.heads.bin`)),
     modelKey,
   };
-}
-
-/**
- * Returns the digests of other models with vectors on the volume, as long as this one has none: its first boot on a
- * volume that served another. Vectors that users stored elsewhere do not match its vectors either.
- */
-export async function formerModels(layout: Layout, manifest: Manifest): Promise<readonly string[]> {
-  const names = await readdir(layout.vectors).catch((): string[] => []);
-  const digests = names.flatMap((name) => /^([0-9a-f]{64})\.bin$/.exec(name)?.[1] ?? []);
-  const others = digests.map((hex) => `sha256:${hex}`);
-  return others.includes(manifest.digest) ? [] : others;
-}
-
-/** Looked at before each use: a link that took the folder's place would lead out of the volume. */
-async function requireFolder(path: string): Promise<void> {
-  const intruder = await ensureDirectory(path);
-  if (intruder) throw new AppError('volume_unavailable', `${path} is a ${kindOf(intruder)}, not a folder`);
 }
 
 /** Vectors of the background texts that come with the program; undefined for other models, which embed the texts. */

@@ -1,14 +1,14 @@
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Phase } from '../api/health.js';
+import { fetchIntoMemory } from '../cache/acquire.js';
 import type { Report } from '../cache/cache-state.js';
-import { gather } from '../cache/fetch-into-memory.js';
 import type { Manifest } from '../cache/manifest.js';
 import { BlobOpener } from '../cache/open-blob.js';
 import { Reconciler } from '../cache/reconciler.js';
+import { VerifiedBytes } from '../cache/reconciliation.js';
 import { ContentStore } from '../cache/store.js';
 import { Triggers } from '../cache/triggers.js';
-import { VerifiedBytes } from '../cache/verified-bytes.js';
 import type { Config } from '../config/config.js';
 import { PAGE_FOLDER } from '../config/program-files.js';
 import { createApp } from '../http/app.js';
@@ -18,12 +18,12 @@ import { EmbeddingCache } from '../inference/embedding-cache.js';
 import type { WorkerPool } from '../inference/pool.js';
 import type { ModelBytes } from '../inference/protocol.js';
 import { Linter } from '../lint/linter.js';
-import type { ServeRoutes } from '../routes/catalogue.js';
-import { RouteCatalogue } from '../routes/catalogue.js';
-import { RouteFile } from '../routes/file.js';
-import { RouteVersions } from '../routes/versions.js';
+import { RouteCatalogue } from '../routes/route-catalogue.js';
+import { RouteFile } from '../routes/route-file.js';
+import { RouteVersions } from '../routes/route-versions.js';
+import type { ServeRoutes } from '../routes/served-routes.js';
+import type { Encoder } from '../scoring/encoder.js';
 import { requireScorable } from '../scoring/head/head-scoring.js';
-import type { Encoder } from '../scoring/scorer.js';
 import { AppError, messageOf } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import type { Metrics } from '../telemetry/metrics.js';
@@ -31,9 +31,9 @@ import { startTracing, type Tracing } from '../telemetry/tracing.js';
 import { contractSettings } from './contract-settings.js';
 import { createClassifier } from './create-classifier.js';
 import { embeddingModelOf } from './embedding-model.js';
-import { bytesByFile, modelFiles, readModel } from './read-model.js';
+import { modelFiles, readModel } from './read-model.js';
 import { cacheStatusOf, healthOf, type Parts, reportBody, type State } from './report.js';
-import { formerModels, routeCaches } from './route-caches.js';
+import { routeCaches } from './route-caches.js';
 import { closeSources, createSources } from './sources.js';
 
 /** Pauses between attempts to load a whole model that did not load, in milliseconds. */
@@ -182,7 +182,6 @@ class Daemon implements Service {
       adminKeys: config.adminKeys,
       rateLimit: config.rateLimit,
       corsOrigins: config.corsOrigins,
-      allowedHosts: config.allowedHosts,
       trustedProxy: config.trustedProxy,
       log: this.#log,
       models: config.serveModel ? { manifest, open: (file) => this.#blobs.open(file) } : undefined,
@@ -265,7 +264,7 @@ class Daemon implements Service {
   }
 
   #state(): State {
-    const downloading = [...this.#parts.reconciler.ledger.files.values()].some(
+    const downloading = [...this.#parts.reconciler.state.files.values()].some(
       ({ state }) => state === 'downloading' || state === 'repairing',
     );
     return {
@@ -334,14 +333,6 @@ class Daemon implements Service {
     this.#embeddings = new EmbeddingCache(pool, config.embeddingCacheBytes, (embedding) =>
       this.#metrics?.embedded(embedding),
     );
-    const former = await formerModels(store.layout, manifest);
-    if (former.length > 0) {
-      this.#log.warn(
-        { digest, former },
-        'model digest changed: vectors differ from those of former boots; embed again what you stored, or set ' +
-          'MODEL_VARIANT=q8-dynamic for the vectors of versions before 0.2',
-      );
-    }
     const caches = routeCaches(store.layout, manifest);
     this.#encoder = { embedder: this.#embeddings, ...caches, model: { id, revision, variant, digest } };
     // Texts of routes wait for the model by themselves; a rejection of either is thrown once both have ended.
@@ -349,8 +340,6 @@ class Daemon implements Service {
     for (const end of ends) if (end.status === 'rejected') throw end.reason;
     if (this.#stop.signal.aborted) return;
     this.#verified.close();
-    // The pool keeps them for its next workers.
-    for (const [file, bytes] of bytesByFile(manifest, model)) this.#blobs.keep(file, bytes);
     this.#loadError = undefined;
     this.#phase = 'ready';
     this.#log.info({ boot_ms: Math.round(performance.now() - this.#startedAt) }, 'ready');
@@ -359,10 +348,10 @@ class Daemon implements Service {
   /** The verified bytes: from the volume, or, while that is unusable and may be done without, from a source. */
   async #read(): Promise<ModelBytes> {
     const { manifest, store, reconciler } = this.#parts;
-    if (reconciler.ledger.whole)
+    if (reconciler.state.whole)
       return readModel(manifest, async (file) => this.#verified.take(file) ?? store.read(file));
     this.#log.warn({ code: reconciler.volumeProblem?.code }, 'the volume is unusable: serving from memory');
-    const gathered = await gather(this.#sources, modelFiles(manifest), this.#stop.signal);
+    const gathered = await fetchIntoMemory(this.#sources, modelFiles(manifest), this.#stop.signal);
     return readModel(manifest, async ({ path }) => gathered.get(path) ?? Buffer.alloc(0));
   }
 

@@ -36,7 +36,6 @@ export const PROBLEMS: Readonly<Record<ErrorCode, readonly [status: number, titl
   volume_read_only: [503, 'Volume read-only'],
   volume_full: [503, 'Volume full'],
   volume_not_mounted: [503, 'Volume not mounted'],
-  volume_foreign: [503, 'Volume belongs to another program'],
   volume_unstable: [503, 'Volume unstable'],
   blob_missing: [503, 'Blob missing'],
   blob_corrupt: [503, 'Blob corrupt'],

@@ -11,7 +11,6 @@ export const ERROR_CODES = [
   'volume_read_only',
   'volume_full',
   'volume_not_mounted',
-  'volume_foreign',
   'volume_unstable',
   'blob_missing',
   'blob_corrupt',

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { readdir, writeFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
-import { acquire, type SourceFailure } from '../../src/cache/acquire.js';
+import { acquire, fetchIntoMemory, type SourceFailure } from '../../src/cache/acquire.js';
 import { partialPath } from '../../src/cache/layout.js';
 import type { Source } from '../../src/cache/source.js';
 import { ContentStore } from '../../src/cache/store.js';
@@ -65,7 +65,9 @@ describe('acquire', () => {
       retryable: true,
       retryAfterMs: 7_000,
     });
-    await expect(promise).rejects.toThrow(/mirror a: onnx\/model.onnx: needs a token[\s\S]*hub: .*slow down/);
+    await expect(promise).rejects.toThrow(
+      /3 of 3 missing files .*: mirror a: needs a token; hub: slow down$/,
+    );
   });
 
   it('passes over a source with wrong bytes and publishes nothing of it', async () => {
@@ -178,5 +180,33 @@ describe('acquire', () => {
     setTimeout(() => controller.abort(), 300);
     await expect(run([memorySource(files)], controller.signal)).rejects.toMatchObject({ code: 'aborted' });
     expect(await readdir(store.layout.ingest)).toContain(`${manifest.files[0]?.sha256}.elsewhere-9-9.part`);
+  });
+});
+
+describe('fetchIntoMemory', () => {
+  it('takes each file from the first source that delivers the pinned bytes', async () => {
+    const { manifest, files } = smallModel();
+    const wrong = new Map([...files].map(([path, bytes]) => [path, randomBytes(bytes.length)]));
+    const found = await fetchIntoMemory([memorySource(wrong), memorySource(files)], manifest.files, never);
+    for (const [path, bytes] of files) expect(found.get(path)?.equals(bytes)).toBe(true);
+  });
+
+  it('takes an archive in one call', async () => {
+    const { manifest, files } = smallModel();
+    const archive = { ...memorySource(files), atOnce: true as const };
+    expect((await fetchIntoMemory([archive], manifest.files, never)).size).toBe(files.size);
+  });
+
+  it('names every reason', async () => {
+    const { manifest, files } = smallModel();
+    const short = new Map([...files].map(([path, bytes]) => [path, bytes.subarray(1)]));
+    const long = new Map([...files].map(([path, bytes]) => [path, Buffer.concat([bytes, Buffer.of(0)])]));
+    const sources = [memorySource(short, { name: 'short' }), memorySource(long, { name: 'long' })];
+    await expect(fetchIntoMemory(sources, manifest.files, never)).rejects.toThrow(
+      /short: .*of \d+ bytes[\s\S]*long: .*more than/,
+    );
+    await expect(fetchIntoMemory([], manifest.files, never)).rejects.toMatchObject({
+      code: 'sources_exhausted',
+    });
   });
 });

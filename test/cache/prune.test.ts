@@ -1,4 +1,4 @@
-import { link, open, utimes, writeFile } from 'node:fs/promises';
+import { link, open, readdir, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { blobPath, type Layout } from '../../src/cache/layout.js';
@@ -59,5 +59,29 @@ describe('prune', () => {
     await link(blobPath(layout, file.sha256), join(layout.quarantine, `${file.sha256}.1`));
     const plan = await planPrune(layout, new Set([file.sha256]), { quarantine: true });
     expect(plan.removable).toMatchObject([{ kind: 'quarantine', bytes: 0 }]);
+  });
+
+  it('empties the quarantine of our own entries, and follows no link', async () => {
+    const { layout } = await volume();
+    const outside = await temporaryFolder();
+    await writeFile(join(outside, `${file.sha256}.1`), 'precious');
+    await writeFile(join(layout.quarantine, `${file.sha256}.1`), 'evidence');
+    await writeFile(join(layout.quarantine, `${file.sha256}.1.json`), '{}');
+    await writeFile(join(layout.quarantine, 'notes of an operator.txt'), 'mine');
+    const options = { quarantine: true };
+    const plan = await planPrune(layout, new Set([file.sha256]), options);
+    expect(plan.removable.map(({ name }) => name).sort()).toEqual([
+      `${file.sha256}.1`,
+      `${file.sha256}.1.json`,
+    ]);
+    await prune(layout, plan);
+    expect(await readdir(layout.quarantine)).toEqual(['notes of an operator.txt']);
+
+    await rm(layout.quarantine, { recursive: true });
+    await symlink(outside, layout.quarantine);
+    await expect(planPrune(layout, new Set(), options)).rejects.toThrow(/quarantine is a symbolic link/);
+    // The link may also be put there after the plan was made.
+    await expect(prune(layout, plan)).rejects.toThrow(/quarantine is a symbolic link/);
+    expect(await readdir(outside)).toHaveLength(1);
   });
 });

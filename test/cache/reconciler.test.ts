@@ -4,9 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { blobPath } from '../../src/cache/layout.js';
 import { Reconciler, type ReconcilerOptions } from '../../src/cache/reconciler.js';
+import { VerifiedBytes } from '../../src/cache/reconciliation.js';
 import type { Source } from '../../src/cache/source.js';
+import { createMirrorSource } from '../../src/cache/sources/index.js';
 import { ContentStore } from '../../src/cache/store.js';
-import { VerifiedBytes } from '../../src/cache/verified-bytes.js';
 import { AppError } from '../../src/shared/errors.js';
 import { eventually } from '../support/eventually.js';
 import { memorySource, recordingLog, smallModel, temporaryFolder } from '../support/volume.js';
@@ -39,9 +40,11 @@ describe('Reconciler', () => {
       error: undefined,
     });
     expect(source.delivered).toHaveLength(3);
+    // Nothing is gone that was never there.
+    expect(reconciler.state.events.map(({ kind }) => kind)).toEqual(Array(3).fill('downloaded'));
     expect(await reconciler.request('schedule')).toMatchObject({ whole: true, fetched: [] });
     expect(source.delivered).toHaveLength(3);
-    expect(reconciler.ledger.counters).toMatchObject({ verifications: 2, downloads: 3, corruptions: 0 });
+    expect(reconciler.state.counters).toMatchObject({ verifications: 2, downloads: 3, corruptions: 0 });
   });
 
   it('repairs what rotted, and keeps the evidence', async () => {
@@ -57,8 +60,8 @@ describe('Reconciler', () => {
       })),
     );
     expect(source.delivered).toHaveLength(4);
-    expect(reconciler.ledger.counters).toMatchObject({ corruptions: 1, repairs: 1 });
-    expect(reconciler.ledger.events.map(({ kind }) => kind).slice(0, 3)).toEqual([
+    expect(reconciler.state.counters).toMatchObject({ corruptions: 1, repairs: 1 });
+    expect(reconciler.state.events.map(({ kind }) => kind).slice(0, 3)).toEqual([
       'repaired',
       'quarantined',
       'corrupt',
@@ -90,7 +93,7 @@ describe('Reconciler', () => {
     const requests = Array.from({ length: 10_000 }, () => reconciler.request('change'));
     expect(new Set(requests).size).toBe(2);
     await Promise.all(requests);
-    expect(reconciler.ledger.counters.verifications).toBe(2);
+    expect(reconciler.state.counters.verifications).toBe(2);
   });
 
   it('says where each file comes from, also in the next process', async () => {
@@ -100,7 +103,7 @@ describe('Reconciler', () => {
     const second = new Reconciler({ manifest: first.manifest, store, sources: [], log: recordingLog() });
     await second.request('boot');
     await second.close();
-    expect([...second.ledger.files.values()].map(({ source }) => source)).toEqual(Array(3).fill('memory'));
+    expect([...second.state.files.values()].map(({ source }) => source)).toEqual(Array(3).fill('memory'));
     await writeFile(store.layout.state, '{"schema": 1, "files": 7');
     expect(await first.reconciler.request('schedule')).toMatchObject({ whole: true });
     expect(JSON.parse(await readFile(store.layout.state, 'utf8'))).toMatchObject({ schema: 1 });
@@ -146,8 +149,18 @@ describe('Reconciler', () => {
       expect(await offline.request('schedule')).toMatchObject({ whole: false, corrupt: ['tokenizer.json'] });
     }
     expect(await store.quarantined()).toHaveLength(1);
-    expect(offline.ledger.files.get('tokenizer.json')).toMatchObject({ state: 'corrupt' });
+    expect(offline.state.files.get('tokenizer.json')).toMatchObject({ state: 'corrupt' });
+    // However often it is tried, it is one corruption.
+    expect(offline.state.counters).toMatchObject({ corruptions: 1, repairs: 0 });
+    expect(offline.state.events.map(({ kind }) => kind)).toEqual(['failed', 'quarantined', 'corrupt']);
     expect(await reconciler.request('schedule')).toMatchObject({ whole: true, fetched: ['tokenizer.json'] });
+    // And it is repaired, whoever did that.
+    expect(await offline.request('schedule')).toMatchObject({
+      whole: true,
+      healed: [{ path: 'tokenizer.json' }],
+    });
+    expect(offline.state.counters).toMatchObject({ corruptions: 1, repairs: 1 });
+    expect(offline.state.events[0]).toMatchObject({ kind: 'repaired', path: 'tokenizer.json' });
   });
 
   it('names a volume that is no folder, and finds a good one later', async () => {
@@ -184,7 +197,7 @@ describe('Reconciler', () => {
       await reconciler.request('change');
     }
     expect(reconciler.holdOffMs).toBeGreaterThan(0);
-    expect(reconciler.ledger.events.some(({ kind }) => kind === 'unstable')).toBe(true);
+    expect(reconciler.state.events.some(({ kind }) => kind === 'unstable')).toBe(true);
   });
 
   it('knows its own writes from others’', async () => {
@@ -226,10 +239,69 @@ describe('Reconciler', () => {
     expect(first).toMatchObject({ whole: false, error: undefined });
     await eventually(() => expect(reconciler.volumeProblem).toMatchObject({ code: 'volume_unstable' }));
     expect(reconciler.holdOffMs).toBe(60_000);
-    const { verifications } = reconciler.ledger.counters;
+    const { verifications } = reconciler.state.counters;
     await sleep(200);
-    expect(reconciler.ledger.counters.verifications - verifications).toBeLessThanOrEqual(1);
-    expect(reconciler.ledger.events.map(({ kind }) => kind)).toContain('unstable');
+    expect(reconciler.state.counters.verifications - verifications).toBeLessThanOrEqual(1);
+    expect(reconciler.state.events.map(({ kind }) => kind)).toContain('unstable');
     expect(blobs).toHaveLength(3);
+  });
+
+  it('names a dead source once, however many files it lacks and however often it is tried', async () => {
+    const { manifest } = smallModel();
+    const gone = createMirrorSource({ url: 'http://127.0.0.1:9', repo: 'a/b', revision: 'c' });
+    onTestFinished(() => gone.close());
+    const { reconciler, log } = await setup({ manifest, sources: [gone] });
+    for (let round = 0; round < 3; round += 1) {
+      const { failures, error } = await reconciler.request('retry');
+      expect(failures).toHaveLength(1);
+      expect(error?.message.match(/ECONNREFUSED/g)).toHaveLength(1);
+    }
+    expect(log.lines.filter(({ level }) => level === 'warn')).toHaveLength(1);
+    expect(reconciler.state.events.map(({ kind }) => kind)).toEqual(['failed', 'source_failed']);
+    // One line for each attempt, which says when the next is due and holds no stack.
+    const errors = log.lines.filter(({ level }) => level === 'error');
+    expect(errors).toHaveLength(3);
+    for (const { details } of errors) expect(details).toMatchObject({ retry_in_s: expect.any(Number) });
+    for (const { details } of errors) expect(details).not.toHaveProperty('err');
+  });
+
+  it('is content with a whole cache that cannot be written, and warns once', async () => {
+    const { reconciler, store, log } = await setup();
+    await reconciler.request('boot');
+    store.prepare = async () => {
+      throw new AppError('volume_read_only', 'the volume is read-only', { retryable: true });
+    };
+    for (let round = 0; round < 2; round += 1) {
+      expect(await reconciler.request('schedule')).toMatchObject({ whole: true, error: undefined });
+    }
+    expect(reconciler.volumeProblem).toBeUndefined();
+    expect(reconciler.retryAt).toBeUndefined();
+    expect(log.lines.filter(({ level }) => level === 'warn')).toHaveLength(1);
+    expect(log.lines.filter(({ level }) => level === 'error')).toHaveLength(0);
+  });
+
+  it('repairs whatever is written into the quarantine', async () => {
+    const { reconciler, store, blobs, manifest } = await setup();
+    await reconciler.request('boot');
+    const forged = `${store.layout.quarantine}/${manifest.files[0]?.sha256}`;
+    await writeFile(`${forged}.99999999999999999999`, '');
+    await writeFile(`${forged}.1`, '');
+    await writeFile(`${forged}.1.json`, JSON.stringify({ path: '\u001b[2J', reason: 'x'.repeat(5_000) }));
+    await spoil(blobs[0]);
+    expect(await reconciler.request('schedule')).toMatchObject({ whole: true, fetched: ['onnx/model.onnx'] });
+    const listed = await store.quarantined();
+    expect(listed).toHaveLength(2);
+    expect(listed[1]).toMatchObject({ path: undefined, reason: 'unknown (its note is missing)' });
+  });
+
+  it('believes nothing in state.json that could not be its own', async () => {
+    const { reconciler, store, manifest } = await setup();
+    await reconciler.request('boot');
+    const file = { sha256: manifest.files[0]?.sha256, source: '\u001b[2Jhub' };
+    await writeFile(store.layout.state, JSON.stringify({ schema: 1, files: [file] }));
+    const next = new Reconciler({ manifest, store, sources: [], log: recordingLog() });
+    onTestFinished(() => next.close());
+    await next.request('boot');
+    expect([...next.state.files.values()].map(({ source }) => source)).toEqual(Array(3).fill(undefined));
   });
 });

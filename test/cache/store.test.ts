@@ -18,6 +18,7 @@ import {
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { writeAtomic } from '../../src/cache/disk.js';
 import { blobPath } from '../../src/cache/layout.js';
 import { QUARANTINE_LIMITS } from '../../src/cache/quarantine.js';
 import { ContentStore } from '../../src/cache/store.js';
@@ -170,6 +171,35 @@ describe('ContentStore', () => {
     expect(await readdir(elsewhere)).toEqual([]);
   });
 
+  it.each(['ingest', 'blobs', 'blobs/sha256', 'quarantine'])(
+    'writes nothing through a link that takes the place of %s while it works',
+    async (folder) => {
+      const store = new ContentStore(await temporaryFolder());
+      await store.prepare();
+      const outside = await temporaryFolder();
+      await mkdir(join(outside, 'sha256'));
+      const swap = async () => {
+        await rename(join(store.layout.root, folder), join(store.layout.root, 'away'));
+        await symlink(outside, join(store.layout.root, folder));
+      };
+      const write = async () => {
+        if (folder === 'ingest') await swap();
+        const writer = await store.ingest(file, never);
+        await writer.write(bytes);
+        if (folder.startsWith('blobs')) await swap();
+        await writer.commit();
+        if (folder !== 'quarantine') return;
+        await truncate(blobPath(store.layout, file.sha256), 3).catch(() => undefined);
+        await swap();
+        await store.quarantine(file, 'cut');
+      };
+      await expect(write()).rejects.toThrow(/is a symbolic link, not a folder/);
+      expect((await readdir(outside, { recursive: true })).sort()).toEqual(['sha256']);
+      // The next verification moves the link away and goes on.
+      expect(await store.prepare()).toHaveLength(1);
+    },
+  );
+
   it('names a volume that cannot be made', async () => {
     const folder = await temporaryFolder();
     await writeFile(join(folder, 'plain'), '');
@@ -216,5 +246,17 @@ describe('the content of a blob that another process replaced meanwhile', () => 
     expect(await store.verify(file)).toEqual({ state: 'missing' });
     expect(bytes.equals(await readFile(handle))).toBe(true);
     await handle.close();
+  });
+});
+
+describe('writeAtomic', () => {
+  it('writes nothing through a link in the place of a folder', async () => {
+    const { layout } = (await filledStore()).store;
+    const outside = await temporaryFolder();
+    await rm(layout.vectors, { recursive: true });
+    await symlink(outside, layout.vectors);
+    const write = writeAtomic(join(layout.vectors, 'a.bin'), 'vectors', layout.ingest);
+    await expect(write).rejects.toThrow(/vectors is a symbolic link/);
+    expect(await readdir(outside)).toEqual([]);
   });
 });

@@ -34,7 +34,7 @@ async function setup(cron = NEVER, onVerified: (blob: string) => void = () => un
   await eventually(() => expect(triggers.watching).toBe(true));
   // The watch starts in the background, and looks around when it stands.
   await sleep(300);
-  const runs = () => reconciler.ledger.counters.verifications;
+  const runs = () => reconciler.state.counters.verifications;
   return { store, source, reconciler, triggers, runs, model, blob };
 }
 
@@ -61,7 +61,7 @@ describe('Triggers', () => {
     await handle.write(Buffer.of(1), 0, 1, 1000);
     await handle.write(Buffer.of(2), 0, 1, 1001);
     await handle.close();
-    await eventually(() => expect(reconciler.ledger.counters.repairs).toBe(1));
+    await eventually(() => expect(reconciler.state.counters.repairs).toBe(1));
   });
 
   it('request a verification when only the mode changes', async () => {
@@ -87,7 +87,7 @@ describe('Triggers', () => {
     await eventually(() => expect(reconciler.lastReport).toMatchObject({ reason: 'change', whole: true }));
     await sleep(500);
     await unlink(blob);
-    await eventually(() => expect(reconciler.ledger.counters.downloads).toBe(7));
+    await eventually(() => expect(reconciler.state.counters.downloads).toBe(7));
   });
 
   it('make at most a few runs of ten thousand events', async () => {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { appendFile, chmod, readdir, readlink, rename, rm, writeFile } from 'node:fs/promises';
+import { appendFile, chmod, readdir, readlink, rename, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -33,7 +33,7 @@ async function serve(
   of: Manifest,
   contents: ReadonlyMap<string, Content>,
   folder: string,
-): Promise<{ url: string; layout: Layout; opener: BlobOpener; close(): Promise<void> }> {
+): Promise<{ url: string; layout: Layout; close(): Promise<void> }> {
   const store = new ContentStore(folder);
   await store.prepare();
   for (const { path, sha256 } of of.files) {
@@ -59,10 +59,10 @@ async function serve(
     metrics: { began() {}, answered() {}, refused() {} },
     log: { debug() {}, info() {}, warn() {}, error() {} },
   });
-  return { url: server.url, layout: layoutOf(folder), opener, close: () => server.close(0) };
+  return { url: server.url, layout: layoutOf(folder), close: () => server.close(0) };
 }
 
-async function small(): Promise<{ url: string; layout: Layout; opener: BlobOpener }> {
+async function small(): Promise<{ url: string; layout: Layout }> {
   const served = await serve(manifest, files, await temporaryFolder());
   onTestFinished(() => served.close());
   return served;
@@ -245,17 +245,6 @@ describe('a blob that rots', () => {
     await appendFile(path, 'more');
     await expect(response.arrayBuffer()).rejects.toThrow();
     await noneIsOpen(served.layout);
-  });
-});
-
-describe('a file that is in memory', () => {
-  it('is served without the disk', async () => {
-    const { url, layout, opener } = await small();
-    opener.keep(pinnedWeights, weights);
-    await rm(blobPath(layout, pinnedWeights.sha256));
-    expect((await bytesOf(await fetch(url + WEIGHTS))).equals(weights)).toBe(true);
-    const part = await fetch(url + WEIGHTS, { headers: { range: 'bytes=300000-899999' } });
-    expect((await bytesOf(part)).equals(weights.subarray(300_000, 900_000))).toBe(true);
   });
 });
 

@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import type { LintReport } from '../../src/api/lint.js';
-import { lintRoutes } from '../../src/lint/lint.js';
+import { type LintReport, lintRoutes } from '../../src/lint/lint.js';
 import { Linter } from '../../src/lint/linter.js';
-import { parseRouteSet } from '../../src/routes/parse.js';
+import { parseRouteSet } from '../../src/routes/routes.js';
 import { Classifier } from '../../src/scoring/classifier.js';
 import { embedRoutes } from '../../src/scoring/vectors.js';
 import { MODEL, WordEmbedder } from '../scoring/word-embedder.js';

@@ -1,4 +1,4 @@
-import { constants, lstatSync, promises } from 'node:fs';
+import { constants, lstatSync, promises, readlinkSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { dirname, sep } from 'node:path';
 
@@ -15,8 +15,10 @@ const UNKNOWN = ['appendFile', 'copyFile', 'cp', 'rmdir', 'symlink', 'truncate',
 export function observeDisk(root, observer) {
   const original = { ...promises };
   const isInside = (path) => path === root || String(path).startsWith(root + sep);
-  const report = (change) => {
-    if (isInside(change.path)) observer(change);
+  const named = (path) => String(path).replace(/^\/proc\/self\/fd\/\d+/, (folder) => readlinkSync(folder));
+  const report = ({ path, ...change }) => {
+    const real = named(path);
+    if (isInside(real)) observer({ ...change, path: real });
   };
   const watched = (handle, path, isDirectory) => {
     const { write, truncate, sync } = handle;

@@ -11,14 +11,14 @@ export interface GoldenCase {
   q8: number[];
 }
 
-const root = new URL('../..', import.meta.url);
+const root = new URL('../../', import.meta.url);
 
 /** The bytes of a file of the bundled model. */
 export function modelFile(path: string): Buffer {
   return readFileSync(new URL(`model/${path}`, root));
 }
 
-const manifest: { embedding: EmbeddingSpec; canary: CanarySpec; recipe: { path: string } } = JSON.parse(
+const manifest: { embedding: EmbeddingSpec; canary: CanarySpec } = JSON.parse(
   modelFile('manifest.json').toString(),
 );
 
@@ -26,7 +26,6 @@ const manifest: { embedding: EmbeddingSpec; canary: CanarySpec; recipe: { path: 
 export const bundledModel: ModelBytes = {
   spec: manifest.embedding,
   canary: manifest.canary,
-  recipe: modelFile(manifest.recipe.path).toString(),
   model: modelFile(manifest.embedding.model),
   tokenizer: modelFile(manifest.embedding.tokenizer),
   tokenizerConfig: modelFile(manifest.embedding.tokenizer_config),

@@ -23,14 +23,14 @@ export function cacheMetrics(parts: Parts, registers: Registry[]): void {
   upkeepMetrics(parts, registers);
 }
 
-function fileMetrics({ reconciler: { ledger } }: Parts, registers: Registry[]): void {
+function fileMetrics({ reconciler: { state: cache } }: Parts, registers: Registry[]): void {
   new Gauge({
     name: 'ai_router_cache_file_state',
     help: '1 for the state that a pinned file is in, 0 for the others',
     labelNames: ['path', 'state'],
     registers,
     collect() {
-      for (const { path, state } of ledger.files.values()) {
+      for (const { path, state } of cache.files.values()) {
         for (const each of FILE_STATES) this.set({ path, state: each }, each === state ? 1 : 0);
       }
     },
@@ -41,7 +41,7 @@ function fileMetrics({ reconciler: { ledger } }: Parts, registers: Registry[]): 
     labelNames: ['path'],
     registers,
     collect() {
-      for (const { path, bytes } of ledger.files.values()) this.set({ path }, bytes);
+      for (const { path, bytes } of cache.files.values()) this.set({ path }, bytes);
     },
   });
   new Gauge({
@@ -49,7 +49,7 @@ function fileMetrics({ reconciler: { ledger } }: Parts, registers: Registry[]): 
     help: 'Whether every pinned file is verified',
     registers,
     collect() {
-      this.set(ledger.whole ? 1 : 0);
+      this.set(cache.whole ? 1 : 0);
     },
   });
 }
@@ -91,14 +91,14 @@ function volumeMetrics({ reconciler, store }: Parts, registers: Registry[]): voi
 }
 
 function upkeepMetrics({ reconciler }: Parts, registers: Registry[]): void {
-  const { ledger } = reconciler;
+  const { state } = reconciler;
   const counters = {
     verifications: 'Full verifications of the volume',
     corruptions: 'Corrupt blobs found',
     repairs: 'Corrupt blobs replaced',
     downloads: 'Blobs fetched',
   } as const;
-  allCountedElsewhere('ai_router_cache', counters, registers, (key) => ledger.counters[key]);
+  allCountedElsewhere('ai_router_cache', counters, registers, (key) => state.counters[key]);
   new Counter({
     name: 'ai_router_cache_downloaded_bytes_total',
     help: 'Bytes fetched, by source',
@@ -106,7 +106,7 @@ function upkeepMetrics({ reconciler }: Parts, registers: Registry[]): void {
     registers,
     collect() {
       this.reset();
-      for (const [source, bytes] of ledger.bytesBySource) this.inc({ source }, bytes);
+      for (const [source, bytes] of state.bytesBySource) this.inc({ source }, bytes);
     },
   });
   new Gauge({

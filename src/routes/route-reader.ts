@@ -1,0 +1,258 @@
+import { ROUTE_LIMITS } from '../api/route-limits.js';
+import { SCORING_METHODS, type ScoringMethod } from '../config/parsers.js';
+import { untrainable } from '../scoring/head/sizes.js';
+import { didYouMean } from './closest.js';
+import { describeKind, type Located, type LocatedEntry, type RouteFinding } from './located.js';
+import { readMetadata } from './metadata.js';
+import type { JsonObject, Route } from './route-set.js';
+
+const SET_FIELDS = ['routes', 'method'];
+const ROUTE_FIELDS = ['name', 'description', 'utterances', 'score_threshold', 'metadata'];
+/** Written by semantic-router: which encoder its own thresholds were meant for, and where it keeps vectors. */
+const FOREIGN_SET_FIELDS = new Set([
+  'encoder_type',
+  'encoder_name',
+  'encoder',
+  'router_type',
+  'index',
+  'confidence_threshold',
+]);
+/** semantic-router's function calling, which has no counterpart here, and version 1's own threshold. */
+const FOREIGN_ROUTE_FIELDS = new Set([
+  'function_schema',
+  'function_schemas',
+  'openai_function_schema',
+  'llm',
+  'confidence_threshold',
+]);
+
+/**
+ * Reads routes from a located value, collecting every fault instead of stopping at the first. What it
+ * returns counts only when `faults` is empty.
+ */
+export class RouteReader {
+  readonly faults: RouteFinding[] = [];
+  readonly warnings: RouteFinding[] = [];
+  /** How the set wants to be scored. */
+  method: ScoringMethod | undefined;
+  /** Which route said an utterance first. */
+  readonly #owners = new Map<string, string>();
+  /** Path of the route that took a name. */
+  readonly #names = new Map<string, string>();
+  #utterances = 0;
+  #foreignEncoder: string | undefined;
+  #warnedOfScale = false;
+
+  read(root: Located): Route[] {
+    const list = root.kind === 'map' ? this.#routesField(root.entries, root.offset) : root;
+    const routes = list === undefined ? [] : this.#routeList(root, list);
+    const method = root.kind === 'map' ? root.entries.find(({ key }) => key === 'method')?.value : undefined;
+    if (method !== undefined) this.#method(method, routes);
+    return routes;
+  }
+
+  #routeList(root: Located, list: Located): Route[] {
+    if (list.kind !== 'list') {
+      const wanted = root === list ? 'a mapping with "routes"' : 'a list of routes';
+      this.#fault(list, root === list ? '' : 'routes', `must be ${wanted}, not ${describeKind(list)}`);
+      return [];
+    }
+    if (list.items.length === 0) this.#fault(list, 'routes', 'must hold at least one route');
+    if (list.items.length > ROUTE_LIMITS.routes) {
+      this.#fault(
+        list,
+        'routes',
+        `has ${list.items.length} routes; at most ${ROUTE_LIMITS.routes} are allowed`,
+      );
+      return [];
+    }
+    return list.items.flatMap((item, index) => this.#route(item, `routes[${index}]`) ?? []);
+  }
+
+  #routesField(entries: readonly LocatedEntry[], offset: number): Located | undefined {
+    let routes: Located | undefined;
+    for (const { key, keyOffset, value } of entries) {
+      if (key === 'routes') routes = value;
+      else if (key === 'method') continue;
+      else if (FOREIGN_SET_FIELDS.has(key)) this.#foreign(key, value);
+      else this.#unknown(keyOffset, '', key, SET_FIELDS);
+    }
+    if (routes === undefined) this.faults.push({ offset, path: 'routes', message: 'is missing' });
+    return routes;
+  }
+
+  /** Whether a head can be trained is known only once the routes were read, and said only of sound ones. */
+  #method(value: Located, routes: readonly Route[]): void {
+    if (isNull(value)) return;
+    const named = value.kind === 'scalar' ? value.value : undefined;
+    this.method = SCORING_METHODS.find((method) => method === named);
+    const known = SCORING_METHODS.join(', ');
+    if (this.method === undefined) {
+      const found = typeof named === 'string' ? `"${clip(named)}"` : describeKind(value);
+      this.#fault(value, 'method', `must be one of ${known}, not ${found}`);
+    } else if (this.method === 'head' && this.faults.length === 0) {
+      const reason = untrainable(routes);
+      if (reason !== undefined) this.#fault(value, 'method', `cannot be "head": ${reason}`);
+    }
+  }
+
+  #foreign(key: string, value: Located): void {
+    if (!key.startsWith('encoder')) return;
+    const named = value.kind === 'scalar' && typeof value.value === 'string' ? value.value : undefined;
+    this.#foreignEncoder = named ?? this.#foreignEncoder ?? 'another encoder';
+  }
+
+  #route(item: Located, path: string): Route | undefined {
+    if (item.kind !== 'map') {
+      this.#fault(item, path, `must be a mapping with "name" and "utterances", not ${describeKind(item)}`);
+      return undefined;
+    }
+    const fields = new Map<string, Located>();
+    for (const { key, keyOffset, value } of item.entries) {
+      if (ROUTE_FIELDS.includes(key)) fields.set(key, value);
+      else if (!FOREIGN_ROUTE_FIELDS.has(key)) this.#unknown(keyOffset, path, key, ROUTE_FIELDS);
+      else if (!isNull(value)) this.#ignored(keyOffset, `${path}.${key}`);
+    }
+    const nameField = fields.get('name');
+    const name = nameField ? this.#name(nameField, `${path}.name`) : this.#missing(item, `${path}.name`);
+    const list = fields.get('utterances');
+    const utterances = list
+      ? this.#utteranceList(list, `${path}.utterances`, name ?? path)
+      : this.#missing(item, `${path}.utterances`);
+    const scoreThreshold = this.#threshold(fields.get('score_threshold'), `${path}.score_threshold`);
+    const description = this.#description(fields.get('description'), `${path}.description`);
+    const metadata = this.#metadata(fields.get('metadata'), `${path}.metadata`);
+    if (name === undefined || utterances === undefined) return undefined;
+    return { name, description, utterances, scoreThreshold, metadata };
+  }
+
+  #name(value: Located, path: string): string | undefined {
+    const name = this.#text(value, path, ROUTE_LIMITS.nameChars);
+    if (name === undefined) return undefined;
+    if (/\p{Cc}/u.test(name)) {
+      this.#fault(value, path, 'must not contain line breaks or other control characters');
+      return undefined;
+    }
+    const first = this.#names.get(name);
+    if (first !== undefined) this.#fault(value, path, `"${name}" is already the name of ${first}`);
+    else this.#names.set(name, path.replace(/\.name$/, ''));
+    return name;
+  }
+
+  #utteranceList(value: Located, path: string, owner: string): string[] | undefined {
+    if (value.kind !== 'list') {
+      this.#fault(value, path, `must be a list of texts, not ${describeKind(value)}`);
+      return undefined;
+    }
+    if (value.items.length === 0) {
+      this.#fault(value, path, 'must hold at least one utterance');
+      return undefined;
+    }
+    const before = this.#utterances;
+    this.#utterances += value.items.length;
+    if (this.#utterances > ROUTE_LIMITS.utterances) {
+      // Said once, by the route that crosses the line; reading on would only cost time.
+      if (before <= ROUTE_LIMITS.utterances) {
+        this.#fault(value, path, `more than ${ROUTE_LIMITS.utterances} utterances in all routes together`);
+      }
+      return undefined;
+    }
+    const texts = new Set<string>();
+    for (const [index, item] of value.items.entries()) {
+      const at = `${path}[${index}]`;
+      const text = this.#text(item, at, ROUTE_LIMITS.utteranceChars);
+      if (text === undefined) continue;
+      if (texts.has(text)) {
+        this.#warn(item, at, `"${clip(text)}" stands twice in this route; the second is dropped`);
+        continue;
+      }
+      texts.add(text);
+      const other = this.#owners.get(text);
+      if (other === undefined) this.#owners.set(text, owner);
+      else if (other !== owner) this.#warn(item, at, `"${clip(text)}" is also an utterance of "${other}"`);
+    }
+    return [...texts];
+  }
+
+  #threshold(value: Located | undefined, path: string): number | undefined {
+    if (value === undefined || isNull(value)) return undefined;
+    if (
+      value.kind !== 'scalar' ||
+      typeof value.value !== 'number' ||
+      !(value.value >= 0 && value.value <= 1)
+    ) {
+      this.#fault(value, path, `must be a number from 0 to 1, not ${describeKind(value)}`);
+      return undefined;
+    }
+    if (this.#foreignEncoder !== undefined && !this.#warnedOfScale) {
+      this.#warnedOfScale = true;
+      const encoder = clip(this.#foreignEncoder);
+      this.#warn(value, path, `was chosen for similarities of ${encoder}; here it is compared with "score"`);
+    }
+    return value.value;
+  }
+
+  #description(value: Located | undefined, path: string): string | undefined {
+    if (value === undefined || isNull(value)) return undefined;
+    // An empty description says as much as none, and semantic-router writes some.
+    if (value.kind === 'scalar' && value.value === '') return undefined;
+    return this.#text(value, path, ROUTE_LIMITS.descriptionChars);
+  }
+
+  #metadata(value: Located | undefined, path: string): JsonObject | undefined {
+    if (value === undefined || isNull(value)) return undefined;
+    const result = readMetadata(value, path, ROUTE_LIMITS.metadataChars);
+    if (!result.ok) {
+      this.faults.push(result.fault);
+      return undefined;
+    }
+    return Object.keys(result.metadata).length === 0 ? undefined : result.metadata;
+  }
+
+  #text(value: Located, path: string, limit: number): string | undefined {
+    if (value.kind !== 'scalar' || typeof value.value !== 'string') {
+      const advice = value.kind === 'scalar' && value.value !== null ? '; put it in quotes' : '';
+      this.#fault(value, path, `must be text, not ${describeKind(value)}${advice}`);
+      return undefined;
+    }
+    const text = value.value.trim();
+    if (text === '') this.#fault(value, path, 'must not be empty');
+    else if (text.length > limit)
+      this.#fault(value, path, `has ${text.length} characters; at most ${limit} are allowed`);
+    else if (/\p{Surrogate}/u.test(text))
+      this.#fault(value, path, 'holds half of a surrogate pair, which is no character');
+    else return text;
+    return undefined;
+  }
+
+  #missing(item: Located, path: string): undefined {
+    this.#fault(item, path, 'is missing');
+  }
+
+  #unknown(offset: number, path: string, key: string, known: readonly string[]): void {
+    const shown = clip(key);
+    const hint = didYouMean(key.slice(0, 64), known) || `; known are ${known.join(', ')}`;
+    const message = `unknown field "${shown}"${hint}`;
+    this.faults.push({ offset, path, message });
+  }
+
+  #ignored(offset: number, path: string): void {
+    this.warnings.push({ offset, path, message: 'belongs to semantic-router and is ignored' });
+  }
+
+  #fault(value: Located, path: string, message: string): void {
+    this.faults.push({ offset: value.offset, path, message });
+  }
+
+  #warn(value: Located, path: string, message: string): void {
+    this.warnings.push({ offset: value.offset, path, message });
+  }
+}
+
+function isNull(value: Located): boolean {
+  return value.kind === 'scalar' && value.value === null;
+}
+
+function clip(text: string): string {
+  return text.length <= 60 ? text : `${text.slice(0, 59)}…`;
+}

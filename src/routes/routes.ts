@@ -1,0 +1,116 @@
+import { ROUTE_LIMITS } from '../api/route-limits.js';
+import type { ScoringMethod } from '../config/parsers.js';
+import { AppError } from '../shared/errors.js';
+import type { Located, RouteFinding } from './located.js';
+import { parseLocatedJson } from './located-json.js';
+import { parseLocatedYaml } from './located-yaml.js';
+import { RouteReader } from './route-reader.js';
+import { createRouteSet, type Route, type RouteSet, type RouteWarning } from './route-set.js';
+import { SourceText } from './source-text.js';
+
+/** A message lists at most this many faults; `issues` holds those. */
+const MAX_FAULTS_SHOWN = 50;
+
+/** Options of {@link parseRouteSet}. */
+export interface ParseRouteSetOptions {
+  /** How the text is called in messages: a file's base name, without its folder. */
+  readonly origin: string;
+  /** JSON is read strictly; YAML accepts JSON as well. Default: `json` where `origin` ends in `.json`. */
+  readonly format?: 'yaml' | 'json';
+}
+
+/**
+ * Parses and validates a route set in semantic-router's format: a mapping with `routes`, or the bare list,
+ * in YAML or JSON. What else semantic-router writes into its files is accepted and ignored.
+ *
+ * Blocks the thread while it works: 10,000 utterances of YAML take 0.2 to 0.5 s, of JSON a tenth of that.
+ * @throws AppError `routes_invalid`, every fault with its line (`routes.yaml:12:5: routes[3].utterances: …`)
+ */
+export function parseRouteSet(text: string, options: ParseRouteSetOptions): RouteSet {
+  const { source, routes, method, warnings } = readRoutes(text, options, (root) => root);
+  return createRouteSet(routes, { method, warnings: warnings.map((warning) => place(source, warning)) });
+}
+
+/**
+ * Parses and validates one route, which need not repeat its name.
+ * @param name the name that it is to have
+ * @throws AppError `routes_invalid`, with paths inside the route (`utterances[2]`)
+ */
+export function parseRoute(text: string, name: string, options: ParseRouteSetOptions): Route {
+  const { routes } = readRoutes(text, options, (root) => ({
+    kind: 'list',
+    offset: root.offset,
+    items: [root.kind === 'map' ? named(root, name) : root],
+  }));
+  const [route] = routes;
+  if (!route) throw new AppError('internal', 'a route without faults was not read');
+  if (route.name === name) return route;
+  const message = `is "${route.name}", but the route is addressed as "${name}"; put it under its new name and delete the old one`;
+  throw new AppError('routes_invalid', `name: ${message}`, { issues: [{ path: 'name', message }] });
+}
+
+function named(route: Located & { kind: 'map' }, name: string): Located {
+  if (route.entries.some(({ key }) => key === 'name')) return route;
+  const { offset } = route;
+  const value = { kind: 'scalar', value: name, offset } as const;
+  return { ...route, entries: [{ key: 'name', keyOffset: offset, value }, ...route.entries] };
+}
+
+interface ReadRoutes {
+  readonly source: SourceText;
+  readonly routes: readonly Route[];
+  readonly method: ScoringMethod | undefined;
+  readonly warnings: readonly RouteFinding[];
+}
+
+/** @param rootOf makes the value that is read as a set of the one that was parsed */
+function readRoutes(
+  text: string,
+  options: ParseRouteSetOptions,
+  rootOf: (parsed: Located) => Located,
+): ReadRoutes {
+  const { origin } = options;
+  if (text.length > ROUTE_LIMITS.textChars) {
+    throw new AppError('routes_invalid', `${origin}: longer than ${ROUTE_LIMITS.textChars} characters`);
+  }
+  const source = new SourceText(text.startsWith('\uFEFF') ? text.slice(1) : text);
+  const format = options.format ?? (/\.json$/i.test(origin) ? 'json' : 'yaml');
+  const parsed = format === 'json' ? parseLocatedJson(source.text) : parseLocatedYaml(source.text);
+  if (!parsed.ok) {
+    throw invalid(
+      origin,
+      source,
+      parsed.faults.map((fault) => ({ ...fault, path: '' })),
+    );
+  }
+  const root = rootOf(parsed.root);
+  const reader = new RouteReader();
+  const routes = reader.read(root);
+  if (reader.faults.length > 0) {
+    // Of a single route, the place in a list that it does not stand in would only confuse.
+    const inside = (path: string): string =>
+      root === parsed.root ? path : path.replace(/^routes\[0\]\.?/, '');
+    throw invalid(
+      origin,
+      source,
+      reader.faults.map((fault) => ({ ...fault, path: inside(fault.path) })),
+    );
+  }
+  return { source, routes, method: reader.method, warnings: reader.warnings };
+}
+
+function place(source: SourceText, { offset, path, message }: RouteFinding): RouteWarning {
+  return { path, message, ...source.positionOf(offset) };
+}
+
+function invalid(origin: string, source: SourceText, faults: readonly RouteFinding[]): AppError {
+  const ordered = [...faults].sort((a, b) => a.offset - b.offset);
+  const issues = ordered.slice(0, MAX_FAULTS_SHOWN).map((fault) => place(source, fault));
+  const lines = issues.map(
+    ({ line, column, path, message }) =>
+      `${origin}:${line}:${column}: ${path === '' ? '' : `${path}: `}${message}`,
+  );
+  const hidden = faults.length - issues.length;
+  if (hidden > 0) lines.push(`… and ${hidden} more`);
+  return new AppError('routes_invalid', lines.join('\n'), { issues });
+}

@@ -1,0 +1,196 @@
+import { type Blend, fitBlend } from './blend.js';
+import { type Confidence, fitConfidence } from './confidence.js';
+import { createOutOfFold, NO_ROUTE, type OutOfFold } from './out-of-fold.js';
+import { type FoldPlan, foldPlan, HEAD_DEFAULTS, stratifiedFolds } from './sizes.js';
+import { SoftmaxRegression } from './softmax-regression.js';
+import { TrainingRows } from './training-rows.js';
+
+/** What a head is trained from. All vectors have length 1; rows follow each other without gaps. */
+export interface HeadProblem {
+  readonly dimension: number;
+  readonly routes: number;
+  /** Utterances × dimension, those of route 0 first. */
+  readonly utterances: Float32Array;
+  /** Route of each utterance, ascending. */
+  readonly labels: Uint32Array;
+  /** Sentences made of a route's name and description × dimension: trained on, but never held out. */
+  readonly names: Float32Array;
+  readonly nameLabels: Uint32Array;
+  /** Texts of no route × dimension. */
+  readonly background: Float32Array;
+}
+
+/** A trained head. */
+export interface Head extends Confidence {
+  readonly dimension: number;
+  readonly routes: number;
+  /** routes × (dimension + 1), the bias last in each row. */
+  readonly weights: Float32Array;
+  readonly cost: number;
+  readonly blend: Blend;
+}
+
+/**
+ * Trains a head: choose the cost and score the texts out of fold → fit the blend → train on all → score the
+ * background → fit confidence and threshold. Pure: the same problem gives the same bytes.
+ */
+export function fitHead(problem: HeadProblem): Head {
+  const { routes, dimension } = problem;
+  const training = new Training(problem);
+  const { own, cost, parameters } = training.outOfFold();
+  const { blend } = fitBlend(own);
+  // Nothing is held out from here on, so what the last fold learnt is a fair place to begin.
+  const weights = training.train(parameters, cost, undefined);
+  const background = training.background();
+  const confidence = fitConfidence(own, background, blend);
+  return { routes, dimension, weights, cost, blend, ...confidence };
+}
+
+/** The rows of a problem and the regression over them. */
+class Training {
+  readonly size: number;
+  readonly #problem: HeadProblem;
+  readonly #rows: TrainingRows;
+  readonly #regression: SoftmaxRegression;
+  readonly #utterances: number;
+  readonly #folds: Uint32Array;
+  readonly #plan: FoldPlan;
+  /** Weight of each row, before folds. */
+  readonly #balance: Float32Array;
+
+  constructor(problem: HeadProblem) {
+    const { dimension, routes, utterances, names, background, labels, nameLabels } = problem;
+    this.#problem = problem;
+    this.#utterances = labels.length;
+    const features = new Float32Array(utterances.length + names.length + background.length);
+    features.set(utterances);
+    features.set(names, utterances.length);
+    features.set(background, utterances.length + names.length);
+    this.#rows = new TrainingRows(features, dimension, routes, labels.length + nameLabels.length);
+    const all = new Uint32Array(this.#rows.rows);
+    all.set(labels);
+    all.set(nameLabels, labels.length);
+    const [, middle = 10] = HEAD_DEFAULTS.costs;
+    this.#balance = balance(all, labels.length + nameLabels.length, routes);
+    this.#regression = new SoftmaxRegression(this.#rows, all, middle, this.#balance);
+    this.size = this.#regression.size;
+    this.#plan = foldPlan(labels.length, routes);
+    this.#folds = stratifiedFolds(labels, this.#plan.count);
+  }
+
+  /** Trains without a fold, or on everything. */
+  train(parameters: Float64Array, cost: number, without: number | undefined): Float32Array {
+    const rowWeights = this.#balance.slice();
+    if (without !== undefined) {
+      for (let row = 0; row < this.#utterances; row += 1)
+        if (this.#folds[row] === without) rowWeights[row] = 0;
+    }
+    this.#regression.train(parameters, { cost, rowWeights });
+    return Float32Array.from(parameters);
+  }
+
+  /** Chooses the cost on the first fold, and scores the texts of every used fold by heads that never saw them. */
+  outOfFold(): { readonly own: OutOfFold; readonly cost: number; readonly parameters: Float64Array } {
+    const held = Array.from({ length: this.#plan.used }, (_, fold) => this.#heldOut(fold));
+    const own = createOutOfFold(
+      held.reduce((sum, rows) => sum + rows.length, 0),
+      this.#problem.routes,
+    );
+    let cost: number = HEAD_DEFAULTS.costs[0];
+    let filled = 0;
+    let parameters = new Float64Array(this.size);
+    for (const [fold, rows] of held.entries()) {
+      if (fold === 0) {
+        cost = this.#chooseCost(rows, own, parameters);
+      } else {
+        parameters = new Float64Array(this.size);
+        this.train(parameters, cost, fold);
+        this.#score(rows, fold, own, filled);
+      }
+      filled += rows.length;
+    }
+    return { own, cost, parameters };
+  }
+
+  /** Scores the background with the weights that were trained last. */
+  background(): OutOfFold {
+    const { labels, nameLabels, routes } = this.#problem;
+    const first = labels.length + nameLabels.length;
+    const rows = Array.from({ length: this.#rows.rows - first }, (_, index) => first + index);
+    const out = createOutOfFold(rows.length, routes);
+    this.#score(rows, undefined, out, 0);
+    return out;
+  }
+
+  /** Each cost goes on from where the one before ended. Leaves the scores of the best at the start of `own`. */
+  #chooseCost(rows: readonly number[], own: OutOfFold, parameters: Float64Array): number {
+    let best = { cost: HEAD_DEFAULTS.costs[0] as number, loss: Number.POSITIVE_INFINITY };
+    let kept = createOutOfFold(rows.length, own.routes);
+    for (const cost of HEAD_DEFAULTS.costs) {
+      this.train(parameters, cost, 0);
+      const scored = createOutOfFold(rows.length, own.routes);
+      this.#score(rows, 0, scored, 0);
+      const { meanLoss } = fitBlend(scored);
+      // Past the best cost it only gets worse, and the largest cost takes the longest.
+      if (meanLoss >= best.loss) break;
+      best = { cost, loss: meanLoss };
+      kept = scored;
+    }
+    own.logits.set(kept.logits);
+    own.similarity.set(kept.similarity);
+    own.labels.set(kept.labels);
+    return best.cost;
+  }
+
+  /** The rows of a fold that are scored: spread evenly, and none that is its route's only one. */
+  #heldOut(fold: number): number[] {
+    const { labels } = this.#problem;
+    const most = Math.ceil(HEAD_DEFAULTS.calibrationSample / this.#plan.used);
+    const rows: number[] = [];
+    for (let row = 0; row < labels.length; row += 1) {
+      const alone = labels[row - 1] !== labels[row] && labels[row + 1] !== labels[row];
+      if (this.#folds[row] === fold && !alone) rows.push(row);
+    }
+    if (rows.length <= most) return rows;
+    return Array.from({ length: most }, (_, i) => rows[Math.floor((i * rows.length) / most)] ?? 0);
+  }
+
+  /** Logits by the current weights, and the best cosines to utterances outside the fold. */
+  #score(rows: readonly number[], fold: number | undefined, out: OutOfFold, first: number): void {
+    const { labels, routes } = this.#problem;
+    const { logits, logitStride, products, productStride } = this.#rows;
+    this.#rows.query(rows, labels.length, (index, query) => {
+      const start = (first + index) * routes;
+      const scored = query * logitStride;
+      out.logits.set(logits.subarray(scored, scored + routes), start);
+      out.similarity.fill(-1, start, start + routes);
+      const compared = query * productStride;
+      for (let other = 0; other < labels.length; other += 1) {
+        if (fold !== undefined && this.#folds[other] === fold) continue;
+        const at = start + (labels[other] as number);
+        // The rows' constants add 1 to every product.
+        const cosine = (products[compared + other] as number) - 1;
+        if (cosine > (out.similarity[at] as number)) out.similarity[at] = cosine;
+      }
+      out.labels[first + index] = labels[rows[index] ?? 0] ?? NO_ROUTE;
+    });
+  }
+}
+
+/**
+ * Weights that make a route with many utterances count more than one with few, but less so than their
+ * numbers: how many examples somebody wrote says little about how often a route is asked for. Background
+ * rows get 0. The mean is 1.
+ */
+function balance(labels: Uint32Array, trained: number, routes: number): Float32Array {
+  const counts = new Float64Array(routes);
+  for (let row = 0; row < trained; row += 1) {
+    const label = labels[row] as number;
+    counts[label] = (counts[label] as number) + 1;
+  }
+  const weights = new Float32Array(labels.length);
+  for (let row = 0; row < trained; row += 1) {
+    weights[row] = Math.sqrt(trained / routes / (counts[labels[row] as number] as number));
+  }
+  return weights;
+}

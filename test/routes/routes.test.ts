@@ -1,0 +1,346 @@
+import { readFile } from 'node:fs/promises';
+import { describe, expect, it } from 'vitest';
+import { withRoute } from '../../src/routes/route-edits.js';
+import { routeSetToJson, routeToJson } from '../../src/routes/route-set.js';
+import { parseRouteSet } from '../../src/routes/routes.js';
+import { AppError } from '../../src/shared/errors.js';
+
+const parse = (text: string, origin = 'routes.yaml') => parseRouteSet(text, { origin });
+
+function faultOf(text: string, origin = 'routes.yaml'): AppError {
+  try {
+    parse(text, origin);
+  } catch (error) {
+    if (error instanceof AppError) return error;
+    throw error;
+  }
+  throw new Error('this text should have been refused');
+}
+
+const GOOD = `routes:
+  - name: billing
+    utterances: ["refund me", why was I charged twice]
+    score_threshold: 0
+    metadata: { model: small }
+  - name: fraud
+    description: stolen cards
+    utterances:
+      - somebody stole my card
+`;
+
+describe('a route set', () => {
+  it('is read from YAML', () => {
+    const set = parse(GOOD);
+    expect(set.routes.map(routeToJson)).toEqual([
+      {
+        name: 'billing',
+        utterances: ['refund me', 'why was I charged twice'],
+        score_threshold: 0,
+        metadata: { model: 'small' },
+      },
+      { name: 'fraud', description: 'stolen cards', utterances: ['somebody stole my card'] },
+    ]);
+    expect(set.utteranceCount).toBe(3);
+    expect(set.indexOf.get('fraud')).toBe(1);
+    expect(set.warnings).toEqual([]);
+    expect(Object.isFrozen(set.routes[0]?.metadata)).toBe(true);
+  });
+
+  it('is the same from JSON, from a bare list, with a byte-order mark and with Windows line ends', () => {
+    const { digest, routes } = parse(GOOD);
+    const json = JSON.stringify({ routes: routes.map(routeToJson) });
+    expect(parse(json, 'routes.json').digest).toBe(digest);
+    expect(parse(json).digest).toBe(digest);
+    expect(parse(JSON.stringify(routes.map(routeToJson))).digest).toBe(digest);
+    expect(parse(`\uFEFF${GOOD}`).digest).toBe(digest);
+    expect(parse(GOOD.replaceAll('\n', '\r\n')).digest).toBe(digest);
+  });
+
+  it('may name how it is scored, which is part of what it says', () => {
+    const named = parse(`method: nearest\n${GOOD}`);
+    expect(named.method).toBe('nearest');
+    expect(named.digest).not.toBe(parse(GOOD).digest);
+    expect(parse(JSON.stringify(routeSetToJson(named)))).toMatchObject({
+      method: 'nearest',
+      digest: named.digest,
+    });
+    expect(withRoute(named, named.routes[0] ?? raise()).digest).toBe(named.digest);
+    expect(parse(`method:\n${GOOD}`).digest).toBe(parse(GOOD).digest);
+  });
+
+  it.each([
+    ['knn', /1:9: method: must be one of auto, head, nearest, not "knn"/],
+    ['3', /1:9: method: must be one of auto, head, nearest, not the number 3/],
+    ['head', /1:9: method: cannot be "head": a head needs 3 utterances or more .* 2 of 2 have fewer/],
+  ])('is refused with the method %s, with what to do', (method, message) => {
+    expect(() => parse(`method: ${method}\n${GOOD}`)).toThrow(message);
+  });
+
+  it('has a digest that order and layout do not change, and everything with a meaning does', () => {
+    const { digest } = parse(GOOD);
+    const shuffled = `# a comment
+- utterances: [somebody stole my card]
+  description: "stolen cards"
+  name: fraud
+- metadata: {model: small}
+  score_threshold: 0.0
+  utterances: ['why was I charged twice', 'refund me']
+  name: billing
+`;
+    expect(parse(shuffled).digest).toBe(digest);
+    const changes: [string, string][] = [
+      ['billing', 'bills'],
+      ['refund me', 'refund us'],
+      ['score_threshold: 0', 'score_threshold: 0.1'],
+      ['    score_threshold: 0\n', ''],
+      ['small', 'large'],
+      ['stolen cards', 'cards'],
+    ];
+    for (const [before, after] of changes) expect(parse(GOOD.replace(before, after)).digest).not.toBe(digest);
+    expect(digest).toMatch(/^sha256:[0-9a-f]{64}$/);
+  });
+
+  it("is read from semantic-router's own files, whose other fields are ignored", () => {
+    const layer = {
+      encoder_type: 'openai',
+      encoder_name: 'text-embedding-3-small',
+      routes: [
+        {
+          name: 'politics',
+          utterances: ['tell me your political opinions'],
+          description: null,
+          function_schemas: [{ name: 'f' }],
+          llm: null,
+          score_threshold: 0.3,
+          metadata: {},
+        },
+      ],
+    };
+    const set = parse(JSON.stringify(layer, null, 2), 'layer.json');
+    expect(set.routes[0]).toEqual({
+      name: 'politics',
+      utterances: ['tell me your political opinions'],
+      description: undefined,
+      scoreThreshold: 0.3,
+      metadata: undefined,
+    });
+    expect(set.warnings.map(({ path, line }) => [path, line])).toEqual([
+      ['routes[0].function_schemas', 11],
+      ['routes[0].score_threshold', 17],
+    ]);
+  });
+
+  it('drops an utterance that stands twice in a route and names one that stands in two', () => {
+    const set = parse(`routes:
+  - name: a
+    utterances: [one, two, ' one ']
+  - name: b
+    utterances: [three, two]
+`);
+    expect(set.routes.map(({ utterances }) => utterances)).toEqual([
+      ['one', 'two'],
+      ['three', 'two'],
+    ]);
+    expect(set.warnings).toEqual([
+      { path: 'routes[0].utterances[2]', line: 3, column: 28, message: expect.stringContaining('twice') },
+      { path: 'routes[1].utterances[1]', line: 5, column: 25, message: expect.stringContaining('"a"') },
+    ]);
+  });
+
+  it('takes __proto__ and constructor as names and keys like any other', () => {
+    const set = parse(
+      '{"routes":[{"name":"__proto__","utterances":["a"],"metadata":{"__proto__":{"polluted":1},"constructor":2}},' +
+        '{"name":"constructor","utterances":["b"]}]}',
+      'r.json',
+    );
+    expect(set.indexOf.get('__proto__')).toBe(0);
+    expect(set.indexOf.get('toString')).toBeUndefined();
+    expect(JSON.stringify(set.routes[0]?.metadata)).toBe('{"__proto__":{"polluted":1},"constructor":2}');
+    expect(Reflect.get({}, 'polluted')).toBeUndefined();
+  });
+
+  it('reads every example that comes with the project', async () => {
+    for (const file of ['default.yaml', 'support-desk.yaml', 'smart-home.json']) {
+      const text = await readFile(new URL(`../../routes/${file}`, import.meta.url), 'utf8');
+      expect(parse(text, file).routes.length).toBeGreaterThan(3);
+    }
+  });
+});
+
+describe('a broken route set', () => {
+  const one = (rest: string) => `routes:\n  - name: a\n    utterances: [x]\n${rest}`;
+  const cases: [what: string, text: string, where: string, message: string][] = [
+    ['an unclosed list', 'routes:\n  - name: a\n    utterances: [x, y\n', '4:1', 'not YAML'],
+    ['a tab as indent', 'routes:\n\t- name: a', '2:1', 'not YAML: Tabs'],
+    ['a second document', 'routes: []\n---\nroutes: []\n', '2:1', 'not YAML'],
+    ['a custom tag', one('    metadata: { a: !!js/function "x" }\n'), '4:20', 'not YAML: Unresolved tag'],
+    ['a binary', one('    metadata: { a: !!binary aGk= }\n'), '4:20', 'Unresolved tag'],
+    ['a repeated key', one('    name: b\n'), '4:5', 'the key "name" is repeated'],
+    ['a merge key', one('    <<: {}\n'), '4:5', 'merge keys'],
+    ['an unknown alias', 'routes: *nowhere\n', '1:9', 'the alias *nowhere has no anchor'],
+    ['an alias of itself', 'routes: &a [*a]\n', '1:13', 'contains itself'],
+    ['an empty file', '', '1:1', 'must be a mapping with "routes", not nothing'],
+    ['a text', 'hello', '1:1', 'must be a mapping with "routes", not text'],
+    ['no routes', '{}', '1:1', 'routes: is missing'],
+    ['an empty list', 'routes: []', '1:9', 'routes: must hold at least one route'],
+    [
+      'a misspelt field',
+      one('    utterance: [y]\n'),
+      '4:5',
+      'unknown field "utterance"; did you mean "utterances"?',
+    ],
+    ['an unknown field', one('    foo: 1\n'), '4:5', 'unknown field "foo"; known are name,'],
+    ['a misspelt top field', 'route:\n  - name: a\n', '1:1', 'unknown field "route"; did you mean "routes"?'],
+    ['a route that is text', 'routes:\n  - a\n', '2:5', 'routes[0]: must be a mapping'],
+    ['no name', 'routes:\n  - utterances: [x]\n', '2:5', 'routes[0].name: is missing'],
+    [
+      'a number as name',
+      'routes:\n  - name: 42\n    utterances: [x]\n',
+      '2:11',
+      'not the number 42; put it in quotes',
+    ],
+    ['an empty name', 'routes:\n  - name: " "\n    utterances: [x]\n', '2:11', 'must not be empty'],
+    [
+      'a name with a line break',
+      'routes:\n  - name: "a\\nb"\n    utterances: [x]\n',
+      '2:11',
+      'control characters',
+    ],
+    [
+      'a name taken',
+      one('  - name: a\n    utterances: [y]\n'),
+      '4:11',
+      '"a" is already the name of routes[0]',
+    ],
+    ['no utterances', 'routes:\n  - name: a\n', '2:5', 'routes[0].utterances: is missing'],
+    ['empty utterances', 'routes:\n  - name: a\n    utterances: []\n', '3:17', 'at least one utterance'],
+    [
+      'nothing as utterances',
+      'routes:\n  - name: a\n    utterances:\n',
+      '3:16',
+      'must be a list of texts, not nothing',
+    ],
+    [
+      'a text as utterances',
+      'routes:\n  - name: a\n    utterances: hi\n',
+      '3:17',
+      'a list of texts, not text',
+    ],
+    [
+      'an empty utterance',
+      'routes:\n  - name: a\n    utterances:\n      - x\n      - ""\n',
+      '5:9',
+      'routes[0].utterances[1]: must not be empty',
+    ],
+    [
+      'a yes that is true',
+      'routes:\n  - name: a\n    utterances: [true]\n',
+      '3:18',
+      'not the boolean true; put it in quotes',
+    ],
+    [
+      'a long utterance',
+      `routes:\n  - name: a\n    utterances:\n      - ${'x'.repeat(4097)}\n`,
+      '4:9',
+      'has 4097 characters',
+    ],
+    ['half a pair', 'routes:\n  - name: a\n    utterances: ["\\uD800"]\n', '3:18', 'surrogate'],
+    ['a threshold above 1', one('    score_threshold: 1.5\n'), '4:22', 'from 0 to 1, not the number 1.5'],
+    ['a threshold in quotes', one('    score_threshold: "0.5"\n'), '4:22', 'from 0 to 1, not text'],
+    ['no number', one('    score_threshold: .nan\n'), '4:22', 'from 0 to 1'],
+    ['a list as metadata', one('    metadata: [1]\n'), '4:15', 'must be a mapping, not a list'],
+    [
+      'an infinite number',
+      one('    metadata:\n      a: [.inf]\n'),
+      '5:11',
+      'routes[0].metadata.a[0]: must be a finite number',
+    ],
+    [
+      'long metadata',
+      one(`    metadata: { a: ${'x'.repeat(17_000)} }\n`),
+      '4:15',
+      'more than 16384 characters',
+    ],
+  ];
+  it.each(cases)('with %s is refused', (_what, text, where, message) => {
+    const error = faultOf(text);
+    expect(error.code).toBe('routes_invalid');
+    const line = error.message.split('\n').find((candidate) => candidate.includes(message));
+    expect(line, error.message).toMatch(new RegExp(`^routes\\.yaml:${where}: `));
+  });
+
+  const json: [what: string, text: string, where: string, message: string][] = [
+    [
+      'a missing comma',
+      '{\n "routes": [\n  {"name": "a" "utterances": ["x"]}\n ]\n}',
+      '3:16',
+      'found "\\"" where "," or "}"',
+    ],
+    ['a bare word', '{\n "routes": nope\n}', '2:12', 'found "n" where a value'],
+    ['a trailing comma', '{"routes": [\n 1,\n]}', '3:1', 'where a value'],
+    ['an end too early', '{"routes": [\n', '2:1', 'the text ends'],
+    ['text after the end', '{}\n{}', '2:1', 'where the end of the text'],
+    ['a comment', '{ // no\n}', '1:3', 'a key in double quotes'],
+    ['a repeated key', '{"routes": [],\n "routes": []}', '2:2', 'the key "routes" is repeated'],
+    ['an unclosed string', '{"routes": "x\n}', '1:12', 'not closed'],
+    ['a bad escape', '{"routes": "\\x"}', '1:12', 'an escape'],
+    [
+      'a wrong type',
+      '{"routes": [\n\t{"name": "a", "utterances": [1]}]}',
+      '2:31',
+      'routes[0].utterances[0]: must be text',
+    ],
+    ['endless nesting', '['.repeat(100_000), '1:66', 'nested deeper'],
+  ];
+  it.each(json)('in JSON with %s is refused', (_what, text, where, message) => {
+    const error = faultOf(text, 'r.json');
+    const line = error.message.split('\n').find((candidate) => candidate.includes(message));
+    expect(line, error.message).toMatch(new RegExp(`^r\\.json:${where}: `));
+  });
+
+  it('names all its faults in order, with path and place in issues', () => {
+    const error = faultOf('routes:\n  - name: a\n    utterances: []\n  - nam: b\n    utterances: [1, x]\n');
+    expect(error.message.split('\n')).toHaveLength(4);
+    expect(error.issues).toEqual([
+      { path: 'routes[0].utterances', message: 'must hold at least one utterance', line: 3, column: 17 },
+      { path: 'routes[1]', message: 'unknown field "nam"; did you mean "name"?', line: 4, column: 5 },
+      { path: 'routes[1].name', message: 'is missing', line: 4, column: 5 },
+      expect.objectContaining({ path: 'routes[1].utterances[0]', line: 5, column: 18 }),
+    ]);
+    const many = faultOf(`routes:\n${'  - x\n'.repeat(500)}`);
+    expect(many.issues).toHaveLength(50);
+    expect(many.message).toContain('… and 450 more');
+  });
+
+  it('is refused for its size: routes, utterances', () => {
+    const routes = Array.from({ length: 2_001 }, (_, index) => ({ name: `r${index}`, utterances: ['x'] }));
+    expect(faultOf(JSON.stringify({ routes }), 'r.json').message).toContain('has 2001 routes');
+    const utterances = Array.from({ length: 60_000 }, (_, index) => `u${index}`);
+    const two = [
+      { name: 'a', utterances },
+      { name: 'b', utterances },
+    ];
+    expect(faultOf(JSON.stringify({ routes: two }), 'r.json').issues).toEqual([
+      expect.objectContaining({ path: 'routes[1].utterances', message: expect.stringContaining('100000') }),
+    ]);
+  });
+
+  // What made it work for ever would outlast this limit by far, on however fast a machine.
+  it('cannot make the reader work for ever', { timeout: 180_000 }, () => {
+    const bomb = [
+      'a0: &a0 [x, x]',
+      ...Array.from({ length: 60 }, (_, i) => `a${i + 1}: &a${i + 1} [*a${i}, *a${i}]`),
+    ];
+    const metadata = bomb.map((line) => `      ${line}\n`).join('');
+    const error = faultOf(`routes:\n  - name: a\n    utterances: [x]\n    metadata:\n${metadata}`);
+    expect(error.message).toContain('more than 16384 characters');
+    const keys = Array.from({ length: 200_000 }, (_, index) => `k${index}: 1\n`).join('');
+    expect(faultOf(keys).message).toContain('… and 199951 more');
+    expect(faultOf(`a: ${'{a: '.repeat(3_000)}1${'}'.repeat(3_000)}`).message).toContain('nested');
+    expect(faultOf('- '.repeat(50_000)).message).toContain('nested far too deeply');
+  });
+});
+
+function raise(): never {
+  throw new Error('there is no route');
+}

@@ -1,0 +1,228 @@
+import { describe, expect, it } from 'vitest';
+import { addEvidence, calibrate, createEvidence, scoreOf } from '../../../src/scoring/head/calibration.js';
+import { invertPositiveDefinite } from '../../../src/scoring/head/cholesky.js';
+import { fitHead, type Head, type HeadProblem } from '../../../src/scoring/head/fit-head.js';
+import { decodeHead, encodeHead, headDigest } from '../../../src/scoring/head/head-codec.js';
+import { HeadScorer } from '../../../src/scoring/head/head-scorer.js';
+import { stratifiedFolds, untrainable } from '../../../src/scoring/head/sizes.js';
+import { SoftmaxRegression } from '../../../src/scoring/head/softmax-regression.js';
+import { TrainingRows } from '../../../src/scoring/head/training-rows.js';
+import { RowMatrix } from '../../../src/scoring/row-matrix.js';
+import { createRouteScores } from '../../../src/scoring/scorer.js';
+import { clusters, noiseNumbers } from './problems.js';
+
+/** A scorer of a problem's own utterances. */
+function scorerOf(head: Head, { dimension, utterances, labels, routes }: HeadProblem): HeadScorer {
+  const matrix = new RowMatrix(labels.length, dimension);
+  const offsets = new Uint32Array(routes + 1);
+  for (const [row, label] of labels.entries()) {
+    matrix.row(row).set(utterances.subarray(row * dimension, (row + 1) * dimension));
+    offsets[label + 1] = row + 1;
+  }
+  const order = Uint32Array.from({ length: routes }, (_, index) => index);
+  return new HeadScorer(head, { matrix, offsets, rowOf: new Map() }, order, headDigest(encodeHead(head)));
+}
+
+describe('the softmax regression', () => {
+  const { problem } = clusters([30, 20, 40, 7], 1);
+  const { dimension, routes, labels } = problem;
+  const rows = new TrainingRows(problem.utterances, dimension, routes, labels.length);
+  const rowWeights = new Float32Array(labels.length).fill(1);
+  const regression = new SoftmaxRegression(rows, labels, 10, rowWeights);
+  const parameters = new Float64Array(regression.size);
+  regression.train(parameters, { cost: 10, rowWeights });
+
+  it('has the gradient of its loss', () => {
+    const random = noiseNumbers(3);
+    const at = parameters.map((value) => value + random());
+    const gradient = new Float64Array(at.length);
+    regression.evaluate(at, gradient);
+    const scratch = new Float64Array(at.length);
+    for (const index of [0, 31, 32, 50, 131]) {
+      const h = 1e-2;
+      const [up, down] = [h, -h].map((step) => {
+        const moved = at.slice();
+        moved[index] = (moved[index] ?? 0) + step;
+        return regression.evaluate(moved, scratch);
+      });
+      expect(((up ?? 0) - (down ?? 0)) / (2 * h)).toBeCloseTo(gradient[index] ?? Number.NaN, 2);
+    }
+  });
+
+  it('ends near the minimum', () => {
+    const gradient = new Float64Array(regression.size);
+    const value = regression.evaluate(parameters, gradient);
+    const better = parameters.slice();
+    for (let round = 0; round < 5; round += 1) regression.train(better, { cost: 10, rowWeights });
+    expect(value / regression.evaluate(better, gradient)).toBeLessThan(1.02);
+  });
+});
+
+describe('the inverse', () => {
+  it.each([1, 3, 12, 13])('of a matrix of size %d times the matrix is the identity', (size) => {
+    const random = noiseNumbers(5);
+    const root = Float64Array.from({ length: size * size }, random);
+    const matrix = new Float64Array(size * size);
+    for (let i = 0; i < size; i += 1) {
+      for (let j = 0; j < size; j += 1) {
+        let sum = i === j ? 0.1 : 0;
+        for (let k = 0; k < size; k += 1) sum += (root[i * size + k] ?? 0) * (root[j * size + k] ?? 0);
+        matrix[i * size + j] = sum;
+      }
+    }
+    const inverse = invertPositiveDefinite(matrix.slice(), size);
+    for (let i = 0; i < size; i += 1) {
+      for (let j = 0; j < size; j += 1) {
+        let sum = 0;
+        for (let k = 0; k < size; k += 1) sum += (matrix[i * size + k] ?? 0) * (inverse[k * size + j] ?? 0);
+        expect(sum).toBeCloseTo(i === j ? 1 : 0, 9);
+      }
+    }
+  });
+});
+
+describe('a calibration', () => {
+  const prior = [
+    { mean: 1, deviation: 1, least: 0.05 },
+    { mean: 1, deviation: 1, least: 0.5 },
+    { mean: 0, deviation: 3, least: Number.NEGATIVE_INFINITY },
+  ] as const;
+
+  it('gives scores that are as often right as they say', () => {
+    const random = noiseNumbers(9);
+    const evidence = createEvidence();
+    const margins: number[] = [];
+    for (let i = 0; i < 4_000; i += 1) {
+      const [x, y] = [6 * random(), random() + 0.5];
+      const margin = 1.5 * x + 4 * y - 2;
+      margins.push(margin);
+      addEvidence(evidence, x, y, random() + 0.5 < 1 / (1 + Math.exp(-margin)), 1);
+    }
+    const fitted = calibrate(evidence, prior);
+    for (const [i, margin] of margins.slice(0, 50).entries()) {
+      const score = scoreOf(fitted, evidence.head[i] ?? 0, evidence.similarity[i] ?? 0);
+      expect(Math.abs(score - 1 / (1 + Math.exp(-margin)))).toBeLessThan(0.06);
+    }
+  });
+
+  it('never decreases in its evidence, even where the examples say so', () => {
+    const evidence = createEvidence();
+    for (let i = 0; i < 200; i += 1) addEvidence(evidence, i / 100, i / 200, i < 100, 1);
+    const fitted = calibrate(evidence, prior);
+    expect(fitted.head).toBeGreaterThanOrEqual(0.05);
+    expect(fitted.similarity).toBeGreaterThanOrEqual(0.5);
+  });
+
+  it('stays with what is believed where there is nothing to learn from', () => {
+    expect(calibrate(createEvidence(), prior)).toEqual({ head: 1, similarity: 1, bias: 0 });
+  });
+});
+
+describe('a head', () => {
+  it('is the same, byte for byte, for the same problem', () => {
+    const bytes = [0, 1].map(() => Buffer.from(encodeHead(fitHead(clusters([12, 9, 15], 1).problem))));
+    expect(bytes[0]?.equals(bytes[1] ?? Buffer.alloc(0))).toBe(true);
+    const decoded = decodeHead(bytes[0] ?? Buffer.alloc(0));
+    expect(Buffer.from(encodeHead(decoded)).equals(bytes[0] ?? Buffer.alloc(0))).toBe(true);
+  });
+
+  it.each([
+    [[3, 3], 0.8],
+    [[10, 10, 10, 10, 10, 10, 10, 10], 1.2],
+    [[100, 3, 3], 0.8],
+    [[5, 1, 4], 0.8],
+  ])('routes unseen texts of sets with %j utterances, and keeps strangers out', (counts, spread) => {
+    const { problem, unseen, stranger } = clusters(counts, spread);
+    const head = fitHead(problem);
+    const scorer = scorerOf(head, problem);
+    const out = createRouteScores(counts.length);
+    const own: number[] = [];
+    let right = 0;
+    for (const route of counts.keys()) {
+      for (const text of unseen(route, 40)) {
+        scorer.score(text, undefined, out);
+        const best = Math.max(...out.score);
+        expect(best).toBeLessThanOrEqual(1);
+        own.push(best);
+        if (out.score[route] === best) right += 1;
+      }
+    }
+    expect(right / own.length).toBeGreaterThan(0.9);
+    expect(own.filter((score) => score >= head.threshold).length / own.length).toBeGreaterThan(0.8);
+    const strangers = Array.from({ length: 60 }, () => {
+      scorer.score(stranger(), undefined, out);
+      return Math.max(...out.score);
+    });
+    const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+    expect(mean(strangers)).toBeLessThan(mean(own) - 0.2);
+  });
+
+  it('shares the probability among the candidates, and judges a single one by similarity', () => {
+    const { problem, unseen, stranger } = clusters([10, 10, 10], 1);
+    const scorer = scorerOf(fitHead(problem), problem);
+    const out = createRouteScores(3);
+    const [text = stranger()] = unseen(1, 1);
+    const sum = (among: readonly number[]): number =>
+      among.reduce((total, route) => total + scorer.explain(route, out).probability, 0);
+    scorer.score(text, undefined, out);
+    const all = scorer.explain(1, out).probability;
+    expect(sum([0, 1, 2])).toBeCloseTo(1, 9);
+    out.score[2] = -5;
+    scorer.score(text, Uint32Array.of(0, 1), out);
+    expect(sum([0, 1])).toBeCloseTo(1, 9);
+    expect(scorer.explain(1, out).probability).toBeGreaterThanOrEqual(all);
+    expect(out.score[2]).toBe(-5);
+    scorer.score(text, Uint32Array.of(1), out);
+    const near = out.score[1] ?? 0;
+    scorer.score(stranger(), Uint32Array.of(1), out);
+    expect(out.score[1]).toBeLessThan(near - 0.2);
+  });
+
+  it('scores by what it explains', () => {
+    const { problem, unseen } = clusters([10, 10, 10], 1);
+    const scorer = scorerOf(fitHead(problem), problem);
+    const out = createRouteScores(3);
+    for (const text of unseen(2, 5)) {
+      scorer.score(text, undefined, out);
+      for (const route of [0, 1, 2]) {
+        const { head, similarity, bias } = scorer.explain(route, out).log_odds;
+        expect(1 / (1 + Math.exp(-head - similarity - bias))).toBeCloseTo(out.score[route] ?? -1, 12);
+      }
+    }
+  });
+
+  it('cannot tell apart routes with the same utterances, and says so', () => {
+    const { problem } = clusters([6, 6, 6], 1);
+    const { dimension, utterances, names } = problem;
+    utterances.copyWithin(6 * dimension, 0, 6 * dimension);
+    names.copyWithin(dimension, 0, dimension);
+    const scorer = scorerOf(fitHead(problem), problem);
+    const out = createRouteScores(3);
+    scorer.score(utterances.slice(0, dimension), undefined, out);
+    expect(scorer.explain(0, out).probability).toBeCloseTo(0.5, 1);
+    expect(scorer.explain(1, out).probability).toBeCloseTo(0.5, 1);
+  });
+});
+
+describe('the rule for when a head is trained', () => {
+  it('wants two routes, and three utterances in at least half of them', () => {
+    const why = (sizes: number[]): string | undefined =>
+      untrainable(sizes.map((size) => ({ utterances: new Array<string>(size).fill('') })));
+    expect(why([50])).toMatch(/two routes or more; add another one/);
+    expect(why([3, 3])).toBeUndefined();
+    expect(why([3, 2])).toBeUndefined();
+    expect(why([2, 2, 9])).toMatch(/3 utterances or more .* 2 of 3 have fewer; add some/);
+    expect(why(new Array(150).fill(100))).toBeUndefined();
+    expect(why(new Array(2_000).fill(50))).toMatch(/would take minutes/);
+  });
+
+  it('gives every fold its share of every route', () => {
+    const labels = Uint32Array.from({ length: 40 }, (_, row) => Math.floor(row / 10));
+    const folds = stratifiedFolds(labels, 5);
+    for (let route = 0; route < 4; route += 1) {
+      for (let fold = 0; fold < 5; fold += 1) {
+        expect(labels.filter((label, row) => label === route && folds[row] === fold)).toHaveLength(2);
+      }
+    }
+  });
+});
