@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
+import { machineLimits } from './machine-limits.js';
 import {
   cron,
   flag,
@@ -42,6 +42,12 @@ function defaultCacheDir(env: NodeJS.ProcessEnv): string {
   if (env.RAILWAY_VOLUME_MOUNT_PATH) return resolve(env.RAILWAY_VOLUME_MOUNT_PATH);
   // Every image has it. If it cannot be written, it may still hold a whole model, or the reason is reported.
   return existsSync('/data/models') ? '/data/models' : resolve('volume');
+}
+
+/** The variant that the environment names; a name that is wrong is reported by its own setting. */
+function variantOf(env: NodeJS.ProcessEnv): Variant {
+  const variant = env.MODEL_VARIANT?.trim().toLowerCase();
+  return VARIANTS.find((name) => name === variant) ?? 'q8';
 }
 
 function setting<T>(of: Setting<T>): Setting<T> {
@@ -87,7 +93,7 @@ export const SETTINGS = {
     env: 'MODEL_MANIFEST',
     help: 'manifest that pins the model',
     defaultText: 'the built-in one of `MODEL_VARIANT`',
-    fallback: (env) => builtInManifest(env.MODEL_VARIANT?.trim().toLowerCase() === 'fp32' ? 'fp32' : 'q8'),
+    fallback: (env) => builtInManifest(variantOf(env)),
     parse: (text) => resolve(text),
   }),
   variant: setting<Variant>({
@@ -167,8 +173,8 @@ export const SETTINGS = {
   workers: setting({
     env: 'INFERENCE_WORKERS',
     help: 'inference processes, one thread each',
-    defaultText: 'one per available core',
-    fallback: () => availableParallelism(),
+    defaultText: 'one per core, within the CPU quota and the memory limit of the container',
+    fallback: (env) => machineLimits(variantOf(env)).workers,
     parse: integer(1, 256),
   }),
   maxQueue: setting({

@@ -1,5 +1,6 @@
 import { loadManifest } from '../cache/manifest.js';
 import { readConfig } from '../config/config.js';
+import { checkMachine, machineLimits, workerBound } from '../config/machine-limits.js';
 import { POOL_DEFAULTS, WorkerPool } from '../inference/pool.js';
 import { createLogger, type ProcessLogger } from '../telemetry/logger.js';
 import { createService } from './service.js';
@@ -28,9 +29,23 @@ export async function startDaemon(
   exit: (code: number) => never,
 ): Promise<Daemon> {
   const config = readConfig(env);
+  const limits = machineLimits(config.variant);
+  checkMachine(limits);
   const logger = await createLogger(config);
   const { log } = logger;
   guard(logger, exit);
+  const { cores, cpuQuota, memoryLimit, memoryFits } = limits;
+  const bound = workerBound(limits, config.workers);
+  log.info(
+    { workers: config.workers, bound, cores, cpu_quota: cpuQuota, memory_limit_bytes: memoryLimit },
+    'workers bounded',
+  );
+  if (config.workers > memoryFits) {
+    log.warn(
+      { workers: config.workers, fit: memoryFits, memory_limit_bytes: memoryLimit },
+      'more workers than the memory limit carries: lower INFERENCE_WORKERS or raise the limit',
+    );
+  }
   const pool = new WorkerPool({
     workers: config.workers,
     maxQueue: config.maxQueue,

@@ -1,12 +1,39 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../../config/config.js';
+import {
+  checkMachine,
+  describeLimits,
+  type MachineLimits,
+  machineLimits,
+  workerBound,
+} from '../../config/machine-limits.js';
 import { PACKAGE_ROOT } from '../../config/program-files.js';
+import { messageOf } from '../../shared/errors.js';
 import { type Finding, fault, fine, warning } from './finding.js';
 
-/** Node's version, the way the process is started, and the time it gets to end. */
+/** Node's version, the machine's limits, the way the process is started, and the time it gets to end. */
 export function checkProcess(config: Config, env: NodeJS.ProcessEnv, folder = process.cwd()): Finding[] {
-  return [checkNode(process.versions.node), checkStarter(env), checkDrain(config.drainMs, env, folder)];
+  return [
+    checkNode(process.versions.node),
+    checkWorkers(machineLimits(config.variant), config.workers),
+    checkStarter(env),
+    checkDrain(config.drainMs, env, folder),
+  ];
+}
+
+/** Whether the program runs within the limits of the machine or container, with as many workers as are wanted. */
+export function checkWorkers(limits: MachineLimits, workers: number): Finding {
+  const name = 'workers';
+  try {
+    checkMachine(limits);
+  } catch (error) {
+    return fault(name, messageOf(error), 'the daemon does not start here');
+  }
+  const detail = `${workers}, set by ${workerBound(limits, workers).replace('_', ' ')} (${describeLimits(limits)})`;
+  return workers > limits.memoryFits
+    ? warning(name, detail, `set INFERENCE_WORKERS=${limits.memoryFits}, or raise the memory limit`)
+    : fine(name, detail);
 }
 
 /** Whether Node is one that the program supports. */
