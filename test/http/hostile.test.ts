@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Decisions } from '../../src/api/classify.js';
@@ -6,6 +6,7 @@ import { MAX_ANSWER_BYTES } from '../../src/api/limits.js';
 import type { ProblemBody } from '../../src/api/problem.js';
 import type { Decision } from '../../src/scoring/decision.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { metricOf } from '../support/metric.js';
 import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
 import { type Answer, open, Wire } from '../support/wire.js';
@@ -26,6 +27,7 @@ beforeAll(async () => {
     HEADERS_TIMEOUT_MS: '1000',
     MAX_HEADERS: '20',
     LOG_LEVEL: 'trace',
+    SERVE_MODEL: 'true',
   };
   daemon = await startDaemon(env, { atEnd });
   wire = new Wire(daemon.url);
@@ -154,23 +156,56 @@ describe('bodies that cost more than they weigh', () => {
   });
 });
 
-describe('connections that end before their answers', () => {
-  it('leave no descriptor behind, however many requests were pipelined', async () => {
-    const descriptors = (): number => readdirSync(`/proc/${daemon.child.pid}/fd`).length;
+describe('a thousand connections that end before their answers', () => {
+  const post = (path: string, body: string, type = 'application/json'): string =>
+    `POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Type: ${type}\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+  const get = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`;
+  const long = JSON.stringify({ texts: Array.from({ length: 64 }, (_, n) => `${n} ${'word '.repeat(200)}`) });
+  const half = post('/classify', JSON.stringify({ text: 'a'.repeat(10_000) })).slice(0, -5_000);
+  const model = `/models/Xenova/all-MiniLM-L6-v2/resolve/main/tokenizer.json`;
+
+  const descriptors = (): number => readdirSync(`/proc/${daemon.child.pid}/fd`).length;
+  /** Processor time of the daemon and its threads, in ticks of 10 ms. */
+  const ticks = (): number => {
+    const fields = readFileSync(`/proc/${daemon.child.pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+    return Number(fields[11]) + Number(fields[12]);
+  };
+
+  it.each([
+    ['files of the viewer', get('/docs/swagger-ui-bundle.js').repeat(4)],
+    ['files of the model', get(model).repeat(4)],
+    ['the contract', get('/openapi.json').repeat(4)],
+    ['texts', post('/classify', JSON.stringify({ text: 'hello' })).repeat(4)],
+    ['batches', post('/classify/batch', long).repeat(2)],
+    ['embeddings', post('/v1/embeddings', JSON.stringify({ input: ['a', 'b'] })).repeat(4)],
+    ['drafts', post('/routes/lint', ': : :\n'.repeat(10_000), 'application/yaml').repeat(2)],
+    ['half of a body', half],
+    ['half of a head', 'GET /livez HTTP/1.1\r\nHos'],
+  ])('%s: nothing is held or worked on afterwards', async (_, sent) => {
     await (await fetch(`${daemon.url}/docs/swagger-ui-bundle.js`)).arrayBuffer();
     const before = descriptors();
-    for (let round = 0; round < 5; round += 1) {
+    for (let wave = 0; wave < 10; wave += 1) {
       const sockets = await Promise.all(
-        Array.from({ length: 20 }, () => open(Number(new URL(daemon.url).port))),
+        Array.from({ length: 100 }, () => open(Number(new URL(daemon.url).port))),
       );
       for (const socket of sockets) {
         socket.pause().on('error', () => undefined);
-        socket.write('GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(4));
+        socket.write(sent);
       }
-      await sleep(100);
+      await sleep(20);
       for (const socket of sockets) socket.destroy();
     }
-    await expect.poll(descriptors, { timeout: 5_000 }).toBeLessThan(before + 20);
+    await expect.poll(descriptors, { timeout: 20_000 }).toBeLessThan(before + 20);
+    const busy = async (): Promise<number> => {
+      const from = ticks();
+      await sleep(200);
+      return ticks() - from;
+    };
+    await expect.poll(busy, { timeout: 20_000 }).toBeLessThan(5);
+    // The one that asks.
+    await expect
+      .poll(() => metricOf(daemon.url, 'ai_router_http_requests_open'), { timeout: 10_000 })
+      .toBe(1);
   });
 });
 
