@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import * as z from 'zod';
 import { AppError, messageOf } from '../shared/errors.js';
 import { issuesOf } from '../shared/validation.js';
@@ -15,10 +16,12 @@ const relativePath = z
     error: 'must be a relative path of plain names (letters, digits, "_", "-", "."), without ".."',
   });
 
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 lower-case hexadecimal digits');
+
 const pinnedFile = z.strictObject({
   path: relativePath,
   size: z.int().min(1).max(MAX_FILE_BYTES),
-  sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 lower-case hexadecimal digits'),
+  sha256,
 });
 
 const canary = z.strictObject({
@@ -56,6 +59,11 @@ const manifestSchema = z
        */
       batch_sensitive: z.boolean(),
     }),
+    /**
+     * Derives the graph that is served from the pinned one, in memory. Its path is relative to the manifest: it comes
+     * with the manifest and is never downloaded.
+     */
+    recipe: z.strictObject({ path: relativePath, sha256 }).optional(),
     /** Known answers that a freshly loaded model must give before it serves. */
     canary: z.strictObject({
       /** Lowest cosine between an answer and the known one; runtimes of other versions round differently. */
@@ -120,8 +128,13 @@ export type CanarySpec = Readonly<z.infer<typeof manifestSchema>['canary']>;
  * from the volume that it judges.
  */
 export type Manifest = Readonly<z.infer<typeof manifestSchema>> & {
-  /** `sha256:<hex>` over the pinned bytes (paths and their digests), independent of the JSON's formatting. */
+  /**
+   * `sha256:<hex>` over the pinned bytes (paths and their digests) and the recipe, independent of the JSON's
+   * formatting. Vectors of different digests are never mixed.
+   */
   readonly digest: string;
+  /** Content of the recipe's file, verified, where the manifest was loaded from a file and names a recipe. */
+  readonly recipeText?: string;
 };
 
 /**
@@ -141,11 +154,11 @@ export function parseManifest(text: string, origin: string): Manifest {
     const list = issues.map(({ path, message }) => `\n  ${path || '(top)'}: ${message}`).join('');
     throw new AppError('manifest_invalid', `${origin} is not a valid manifest:${list}`, { issues });
   }
-  return { ...result.data, digest: digestOf(result.data.files) };
+  return { ...result.data, digest: digestOf(result.data) };
 }
 
 /**
- * Reads and validates the manifest at `path`.
+ * Reads and validates the manifest at `path`, with the recipe that it names.
  * @throws AppError `manifest_invalid`
  */
 export async function loadManifest(path: string): Promise<Manifest> {
@@ -157,7 +170,23 @@ export async function loadManifest(path: string): Promise<Manifest> {
       cause,
     });
   }
-  return parseManifest(text, path);
+  const manifest = parseManifest(text, path);
+  if (!manifest.recipe) return manifest;
+  const file = join(dirname(path), manifest.recipe.path);
+  let recipe: Buffer;
+  try {
+    recipe = await readFile(file);
+  } catch (cause) {
+    throw new AppError('manifest_invalid', `${path}: cannot read its recipe: ${messageOf(cause)}`, { cause });
+  }
+  const digest = hashOf(recipe);
+  if (digest !== manifest.recipe.sha256) {
+    throw new AppError(
+      'manifest_invalid',
+      `${path}: the sha256 of its recipe ${file} is ${digest}, pinned is ${manifest.recipe.sha256}`,
+    );
+  }
+  return { ...manifest, recipeText: recipe.toString('utf8') };
 }
 
 /** The pinned file at `path`, which the caller took from the manifest itself. */
@@ -167,7 +196,13 @@ export function fileOf(manifest: Manifest, path: string): PinnedFile {
   return file;
 }
 
-function digestOf(files: readonly PinnedFile[]): string {
+function digestOf({ files, recipe }: Pick<Manifest, 'files' | 'recipe'>): string {
   const lines = files.map((file) => `${file.sha256} ${file.path}\n`).sort();
-  return `sha256:${createHash('sha256').update(lines.join('')).digest('hex')}`;
+  // No path of a pinned file has a space.
+  if (recipe) lines.push(`${recipe.sha256} derived by recipe\n`);
+  return `sha256:${hashOf(lines.join(''))}`;
+}
+
+function hashOf(content: string | Buffer): string {
+  return createHash('sha256').update(content).digest('hex');
 }

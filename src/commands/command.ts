@@ -104,7 +104,7 @@ export const CACHE_OPTIONS = {
   },
   variant: {
     type: 'string',
-    value: 'q8|fp32',
+    value: 'q8|q8-dynamic|fp32',
     help: 'the built-in manifest of this variant, instead of MODEL_VARIANT',
     env: 'MODEL_VARIANT',
   },

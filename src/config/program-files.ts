@@ -19,8 +19,11 @@ export const PAGE_FOLDER = resolve(PACKAGE_ROOT, 'dist/page');
 /** The folder of the built viewer that `GET /docs` shows. */
 export const VIEWER_FOLDER = resolve(PACKAGE_ROOT, 'dist/docs');
 
-/** The variants of the model whose manifests come with the program. */
-export const VARIANTS = ['q8', 'fp32'] as const;
+/**
+ * The variants of the model whose manifests come with the program: q8 with fixed activation scales, the hub's q8 graph
+ * as it stands, and full precision.
+ */
+export const VARIANTS = ['q8', 'q8-dynamic', 'fp32'] as const;
 
 /** A variant of the built-in model. */
 export type Variant = (typeof VARIANTS)[number];
@@ -34,6 +37,9 @@ export function builtInManifest(variant: Variant): string {
 export function backgroundFile(variant: Variant): string {
   return resolve(PACKAGE_ROOT, `model/background.${variant}.bin`);
 }
+
+/** Texts on which activation scales are measured: a JSON array. */
+export const CALIBRATION_TEXTS = resolve(PACKAGE_ROOT, 'model/calibration-texts.json');
 
 /** The multiplication of matrices that the build assembles of `src/scoring/kernel.wat`. */
 export const KERNEL_FILE = resolve(PACKAGE_ROOT, 'dist/kernel.wasm');

@@ -98,7 +98,7 @@ export const SETTINGS = {
   }),
   variant: setting<Variant>({
     env: 'MODEL_VARIANT',
-    help: 'which built-in model: `q8` (23 MB, bundled) or `fp32` (90 MB); ignored beside `MODEL_MANIFEST`',
+    help: 'which built-in model: `q8` (23 MB, bundled), `q8-dynamic` (the same file without fixed scales) or `fp32` (90 MB); ignored beside `MODEL_MANIFEST`',
     fallback: () => 'q8',
     parse: oneOf(...VARIANTS),
   }),

@@ -21,6 +21,6 @@ export async function readModel(
   if (!model || !tokenizer || !tokenizerConfig) {
     throw new AppError('internal', 'a pinned file has no bytes');
   }
-  const { embedding: spec, canary } = manifest;
-  return { spec, canary, model, tokenizer, tokenizerConfig };
+  const { embedding: spec, canary, recipeText: recipe } = manifest;
+  return { spec, canary, recipe, model, tokenizer, tokenizerConfig };
 }

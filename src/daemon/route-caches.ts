@@ -1,3 +1,4 @@
+import { readdir } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
@@ -59,6 +60,17 @@ export function routeCaches(
     heads: createHeadCache(store(`${hex}.heads.bin`)),
     modelKey,
   };
+}
+
+/**
+ * Returns the digests of other models with vectors on the volume, as long as this one has none: its first boot on a
+ * volume that served another. Vectors that users stored elsewhere do not match its vectors either.
+ */
+export async function formerModels(layout: Layout, manifest: Manifest): Promise<readonly string[]> {
+  const names = await readdir(layout.vectors).catch((): string[] => []);
+  const digests = names.flatMap((name) => /^([0-9a-f]{64})\.bin$/.exec(name)?.[1] ?? []);
+  const others = digests.map((hex) => `sha256:${hex}`);
+  return others.includes(manifest.digest) ? [] : others;
 }
 
 /** Vectors of the background texts that come with the program; undefined for other models, which embed the texts. */

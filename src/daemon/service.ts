@@ -33,7 +33,7 @@ import { createClassifier } from './create-classifier.js';
 import { embeddingModelOf } from './embedding-model.js';
 import { modelFiles, readModel } from './read-model.js';
 import { cacheStatusOf, healthOf, type Parts, reportBody, type State } from './report.js';
-import { routeCaches } from './route-caches.js';
+import { formerModels, routeCaches } from './route-caches.js';
 import { closeSources, createSources } from './sources.js';
 
 /** Pauses between attempts to load a whole model that did not load, in milliseconds. */
@@ -333,6 +333,14 @@ class Daemon implements Service {
     this.#embeddings = new EmbeddingCache(pool, config.embeddingCacheBytes, (embedding) =>
       this.#metrics?.embedded(embedding),
     );
+    const former = await formerModels(store.layout, manifest);
+    if (former.length > 0) {
+      this.#log.warn(
+        { digest, former },
+        'model digest changed: vectors differ from those of former boots; embed again what you stored, or set ' +
+          'MODEL_VARIANT=q8-dynamic for the vectors of versions before 0.2',
+      );
+    }
     const caches = routeCaches(store.layout, manifest);
     this.#encoder = { embedder: this.#embeddings, ...caches, model: { id, revision, variant, digest } };
     // Texts of routes wait for the model by themselves; a rejection of either is thrown once both have ended.

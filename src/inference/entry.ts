@@ -6,6 +6,7 @@ import { AppError, messageOf } from '../shared/errors.js';
 import { type Answer, Batcher } from './batches.js';
 import { checkCanary } from './canary.js';
 import { CHANNEL_FD, type FromWorker, readFrames, type ToWorker, writeFrame } from './protocol.js';
+import { applyRecipe, parseRecipe } from './recipe.js';
 import { createSession } from './session.js';
 import { createTokenizer } from './tokenizer.js';
 
@@ -45,11 +46,13 @@ readFrames<ToWorker>(channel, (message, bytes) => {
 await send({ kind: 'started' });
 
 async function load(message: LoadMessage, bytes: Buffer): Promise<void> {
-  const { spec, canary, sizes } = message;
+  const { spec, canary, recipe, sizes } = message;
   const [model, tokenizer] = [sizes[0], sizes[0] + sizes[1]];
   const start = performance.now();
   try {
-    const session = await createSession(bytes.subarray(0, model), spec);
+    const pinned = bytes.subarray(0, model);
+    const graph = recipe === undefined ? pinned : applyRecipe(parseRecipe(recipe), pinned);
+    const session = await createSession(graph, spec);
     const loaded = new Batcher(
       createTokenizer(bytes.subarray(model, tokenizer), bytes.subarray(tokenizer), spec),
       session,

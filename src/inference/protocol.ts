@@ -6,6 +6,8 @@ import type { ErrorCode } from '../shared/errors.js';
 export interface ModelBytes {
   readonly spec: EmbeddingSpec;
   readonly canary: CanarySpec;
+  /** Content of the recipe that derives the graph to serve from `model`, where the manifest names one. */
+  readonly recipe?: string | undefined;
   /** The ONNX graph with its weights. */
   readonly model: Uint8Array;
   /** `tokenizer.json`. */
@@ -23,6 +25,7 @@ export type ToWorker =
       readonly kind: 'load';
       readonly spec: EmbeddingSpec;
       readonly canary: CanarySpec;
+      readonly recipe: string | undefined;
       /** Sizes of the model, `tokenizer.json` and `tokenizer_config.json`, which follow in this order as bytes. */
       readonly sizes: readonly [model: number, tokenizer: number, tokenizerConfig: number];
     }

@@ -284,10 +284,10 @@ export class WorkerSlot {
   /** Sends the model; the message waits in the channel until the process has its libraries. */
   #load(): void {
     if (!this.#process || !this.#model) return;
-    const { spec, canary, model, tokenizer, tokenizerConfig } = this.#model;
+    const { spec, canary, recipe, model, tokenizer, tokenizerConfig } = this.#model;
     this.#watch('did not load the model in time', this.#settings.loadTimeoutMs);
     const sizes = [model.byteLength, tokenizer.byteLength, tokenizerConfig.byteLength] as const;
-    this.#process.send({ kind: 'load', spec, canary, sizes }, [model, tokenizer, tokenizerConfig]);
+    this.#process.send({ kind: 'load', spec, canary, recipe, sizes }, [model, tokenizer, tokenizerConfig]);
     if (this.#warm) this.#state = 'loading';
   }
 

@@ -1,8 +1,9 @@
-import { readFile, stat } from 'node:fs/promises';
+import { copyFile, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { loadManifest, parseManifest } from '../../src/cache/manifest.js';
 import { AppError } from '../../src/shared/errors.js';
-import { pin } from '../support/volume.js';
+import { pin, temporaryFolder } from '../support/volume.js';
 
 const text = await readFile('model/manifest.json', 'utf8');
 
@@ -33,7 +34,7 @@ describe('the built-in manifest', () => {
     }
   });
 
-  it('has a digest that depends on the pinned bytes alone', () => {
+  it('has a digest that depends on the pinned bytes and the recipe alone', () => {
     const { digest } = parseManifest(text, 'm.json');
     expect(digest).toMatch(/^sha256:[0-9a-f]{64}$/);
     expect(
@@ -45,7 +46,30 @@ describe('the built-in manifest', () => {
     const other = changed((m) => {
       m.files[0].sha256 = '0'.repeat(64);
     });
-    expect(parseManifest(other, 'm.json').digest).not.toBe(digest);
+    const without = changed((m) => {
+      delete m.recipe;
+    });
+    const otherRecipe = changed((m) => {
+      m.recipe.sha256 = '0'.repeat(64);
+    });
+    const digests = [other, without, otherRecipe].map((json) => parseManifest(json, 'm.json').digest);
+    expect(new Set([digest, ...digests]).size).toBe(4);
+  });
+});
+
+describe('a recipe that a manifest names', () => {
+  it('is read from beside the manifest, and refused when it is another or missing', async () => {
+    const folder = await temporaryFolder();
+    const [path, recipe] = [join(folder, 'manifest.json'), join(folder, 'q8-fixed-scales.recipe.json')];
+    await copyFile('model/manifest.json', path);
+    await expect(loadManifest(path)).rejects.toThrow(/cannot read its recipe/);
+    await copyFile('model/q8-fixed-scales.recipe.json', recipe);
+    expect((await loadManifest(path)).recipeText).toBe(await readFile(recipe, 'utf8'));
+    await writeFile(recipe, `${await readFile(recipe, 'utf8')} `);
+    await expect(loadManifest(path)).rejects.toMatchObject({
+      code: 'manifest_invalid',
+      message: expect.stringMatching(/the sha256 of its recipe/),
+    });
   });
 });
 

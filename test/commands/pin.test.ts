@@ -39,20 +39,46 @@ async function modelFiles(): Promise<Record<string, Buffer>> {
 }
 
 describe('pin, from a local folder', () => {
-  it('gives the built-in manifest of the built-in model', async () => {
-    const out = join(await temporaryFolder(), 'manifest.json');
-    const args = ['pin', `${REPO}@${COMMIT}`, '--from', MODEL, '--max-tokens', '256'];
-    const { code, stdout, stderr } = await run([...args, '--license', 'Apache-2.0', '--out', out]);
-    expect({ code, stderr }).toMatchObject({ code: 0 });
-    const [made, builtIn] = [await loadManifest(out), await loadManifest(join(MODEL, 'manifest.json'))];
-    expect(made.digest).toBe(builtIn.digest);
-    expect(stdout).toContain(builtIn.digest);
-    expect({ ...made, canary: builtIn.canary }).toEqual(builtIn);
-    for (const [index, { text, embedding }] of made.canary.cases.entries()) {
-      const known = builtIn.canary.cases[index];
-      expect(text).toBe(known?.text);
-      expect(cosine(vectorOf(embedding), vectorOf(known?.embedding ?? ''))).toBeGreaterThan(0.99);
-    }
+  it.each([
+    ['q8', 'manifest.json', ['--fixed-scales']],
+    [
+      'q8-dynamic',
+      'manifest.q8-dynamic.json',
+      ['--model', 'onnx/model_quantized.onnx', '--variant', 'q8-dynamic'],
+    ],
+  ])(
+    'gives the built-in manifest of %s',
+    async (_, name, flags) => {
+      const out = join(await temporaryFolder(), 'q8-fixed-scales.json');
+      const args = ['pin', `${REPO}@${COMMIT}`, '--from', MODEL, '--max-tokens', '256'];
+      const { code, stdout, stderr } = await run([
+        ...args,
+        ...flags,
+        '--license',
+        'Apache-2.0',
+        '--out',
+        out,
+      ]);
+      expect({ code, stderr }).toMatchObject({ code: 0 });
+      const [made, builtIn] = [await loadManifest(out), await loadManifest(join(MODEL, name))];
+      expect(made.digest).toBe(builtIn.digest);
+      expect(stdout).toContain(builtIn.digest);
+      expect({ ...made, canary: builtIn.canary }).toEqual(builtIn);
+      for (const [index, { text, embedding }] of made.canary.cases.entries()) {
+        const known = builtIn.canary.cases[index];
+        expect(text).toBe(known?.text);
+        expect(cosine(vectorOf(embedding), vectorOf(known?.embedding ?? ''))).toBeGreaterThan(0.99);
+      }
+    },
+    240_000,
+  );
+
+  it('refuses fixed scales without a file for the manifest', async () => {
+    const args = ['pin', `${REPO}@${COMMIT}`, '--from', MODEL, '--fixed-scales'];
+    expect(await run(args)).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('--fixed-scales needs --out'),
+    });
   });
 
   it('prints the manifest where no file is named, and takes facts and texts from flags', async () => {

@@ -18,7 +18,7 @@ export function modelFile(path: string): Buffer {
   return readFileSync(new URL(`model/${path}`, root));
 }
 
-const manifest: { embedding: EmbeddingSpec; canary: CanarySpec } = JSON.parse(
+const manifest: { embedding: EmbeddingSpec; canary: CanarySpec; recipe: { path: string } } = JSON.parse(
   modelFile('manifest.json').toString(),
 );
 
@@ -26,6 +26,7 @@ const manifest: { embedding: EmbeddingSpec; canary: CanarySpec } = JSON.parse(
 export const bundledModel: ModelBytes = {
   spec: manifest.embedding,
   canary: manifest.canary,
+  recipe: modelFile(manifest.recipe.path).toString(),
   model: modelFile(manifest.embedding.model),
   tokenizer: modelFile(manifest.embedding.tokenizer),
   tokenizerConfig: modelFile(manifest.embedding.tokenizer_config),

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import type { CanarySpec, EmbeddingSpec } from '../../cache/manifest.js';
+import { CALIBRATION_TEXTS } from '../../config/program-files.js';
 import { WorkerPool } from '../../inference/pool.js';
 import type { ModelBytes } from '../../inference/protocol.js';
 import { AppError } from '../../shared/errors.js';
@@ -17,8 +18,21 @@ export const CANARY_TEXTS: readonly string[] = [
  * Lowest cosine that a manifest accepts. Full-precision vectors hardly move between runtimes; quantized ones were
  * seen to move to 0.993.
  */
-export function minCosineOf(batchSensitive: boolean): number {
-  return batchSensitive ? 0.98 : 0.9999;
+export function minCosineOf(quantized: boolean): number {
+  return quantized ? 0.98 : 0.9999;
+}
+
+/**
+ * Measures activation scales on the program's calibration texts, and writes them as a recipe.
+ * @throws AppError `model_unloadable` when the model has no dynamic scales
+ */
+export async function makeRecipe(
+  spec: EmbeddingSpec,
+  files: ReadonlyMap<string, OriginFile>,
+): Promise<string> {
+  const { makeFixedScalesRecipe } = await import('../../inference/fixed-scales.js');
+  const texts = JSON.parse(await readFile(CALIBRATION_TEXTS, 'utf8'));
+  return `${JSON.stringify(await makeFixedScalesRecipe({ spec, ...(await readFiles(spec, files)) }, texts))}\n`;
 }
 
 /**
@@ -32,14 +46,9 @@ export async function computeCanary(
   texts: readonly string[],
   minCosine: number,
   log: Log,
+  recipe?: string,
 ): Promise<CanarySpec> {
-  const [model, tokenizer, tokenizerConfig] = await Promise.all(
-    [spec.model, spec.tokenizer, spec.tokenizer_config].map((path) => bytesOf(files, path)),
-  );
-  if (!model || !tokenizer || !tokenizerConfig) {
-    throw new AppError('manifest_invalid', 'the model lacks its weights or its tokenizer');
-  }
-  const bytes = { spec, model, tokenizer, tokenizerConfig };
+  const bytes = { spec, recipe, ...(await readFiles(spec, files)) };
   const cases = await withModel(
     { ...bytes, canary: { min_cosine: minCosine, cases: [] } },
     log,
@@ -71,13 +80,26 @@ async function withModel<T>(model: ModelBytes, log: Log, work: (pool: WorkerPool
   }
 }
 
+async function readFiles(
+  spec: EmbeddingSpec,
+  files: ReadonlyMap<string, OriginFile>,
+): Promise<Pick<ModelBytes, 'model' | 'tokenizer' | 'tokenizerConfig'>> {
+  const [model, tokenizer, tokenizerConfig] = await Promise.all(
+    [spec.model, spec.tokenizer, spec.tokenizer_config].map((path) => bytesOf(files, path)),
+  );
+  if (!model || !tokenizer || !tokenizerConfig) {
+    throw new AppError('manifest_invalid', 'the model lacks its weights or its tokenizer');
+  }
+  return { model, tokenizer, tokenizerConfig };
+}
+
 async function bytesOf(files: ReadonlyMap<string, OriginFile>, path: string): Promise<Buffer | undefined> {
   const file = files.get(path);
   return file && readFile(file.location);
 }
 
 /** Little-endian float32, whatever the machine. */
-function toBase64(vector: Float32Array): string {
+export function toBase64(vector: Float32Array): string {
   const bytes = Buffer.alloc(vector.length * 4);
   for (const [index, value] of vector.entries()) bytes.writeFloatLE(value, index * 4);
   return bytes.toString('base64');

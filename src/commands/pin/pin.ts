@@ -1,6 +1,6 @@
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { rename, writeFile } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { basename, resolve } from 'node:path';
 import { type EmbeddingSpec, type Manifest, parseManifest } from '../../cache/manifest.js';
 import type { Config } from '../../config/config.js';
 import { AppError, messageOf } from '../../shared/errors.js';
@@ -11,7 +11,7 @@ import { Progress } from '../progress.js';
 import { type Fact, type FactOverrides, type ModelFacts, readFacts } from './facts.js';
 import { openFolderOrigin } from './folder-origin.js';
 import { openHttpOrigin } from './http-origin.js';
-import { CANARY_TEXTS, computeCanary, minCosineOf } from './known-answers.js';
+import { CANARY_TEXTS, computeCanary, makeRecipe, minCosineOf } from './known-answers.js';
 import type { PinOrigin } from './origin.js';
 import { type Selection, selectFiles, weightsOf } from './selection.js';
 
@@ -41,6 +41,10 @@ const OPTIONS = {
     value: 'true|false',
     help: 'whether texts in one batch change each other; default: false for fp32 and fp16, else true',
   },
+  'fixed-scales': {
+    type: 'boolean',
+    help: 'writes a recipe beside --out: constant activation scales for a dynamically quantized model',
+  },
   license: { type: 'string', value: 'ID', help: 'SPDX id, where the hub does not say it' },
   canary: {
     type: 'string',
@@ -69,8 +73,11 @@ export const pin: Command = command({
   async run({ positionals: [operand = ''], values, config, output, signal }): Promise<Outcome> {
     const { repo, revision } = readOperand(operand);
     const variant = values.variant ?? 'q8';
-    const batchSensitive = readBoolean('batch-sensitive', values) ?? !['fp32', 'fp16'].includes(variant);
-    const minCosine = readNumber('min-cosine', values) ?? minCosineOf(batchSensitive);
+    const quantized = !['fp32', 'fp16'].includes(variant);
+    const fixedScales = values['fixed-scales'] === true;
+    if (fixedScales && values.out === undefined) throw usageFault('--fixed-scales needs --out');
+    const batchSensitive = readBoolean('batch-sensitive', values) ?? (quantized && !fixedScales);
+    const minCosine = readNumber('min-cosine', values) ?? minCosineOf(quantized);
     const overrides = readOverrides(values);
     const origin = await openOrigin({ from: values.from, repo, revision, config, output, signal });
     try {
@@ -93,7 +100,9 @@ export const pin: Command = command({
         batch_sensitive: batchSensitive,
       };
       const texts = values.canary ?? CANARY_TEXTS;
-      const canary = await computeCanary(embedding, selection.all, texts, minCosine, output.log());
+      if (fixedScales) output.note('measuring activation scales: takes a minute');
+      const recipe = fixedScales ? await makeRecipe(embedding, selection.all) : undefined;
+      const canary = await computeCanary(embedding, selection.all, texts, minCosine, output.log(), recipe);
       const license = values.license ?? origin.license ?? 'unknown';
       const text = manifestText({
         schema: 1,
@@ -103,6 +112,9 @@ export const pin: Command = command({
         license,
         files: pinnedOf(selection),
         embedding,
+        ...(recipe !== undefined && values.out !== undefined
+          ? { recipe: await writeRecipe(values.out, recipe) }
+          : {}),
         canary,
       });
       return await finish(parseManifest(text, 'the new manifest'), text, facts, values.out);
@@ -112,7 +124,9 @@ export const pin: Command = command({
   },
 });
 
-type PinValues = Readonly<Partial<Record<keyof typeof OPTIONS, string | readonly string[] | undefined>>>;
+type PinValues = Readonly<Partial<Record<Flag, string | readonly string[] | undefined>>>;
+/** Flags with a value. */
+type Flag = Exclude<keyof typeof OPTIONS, 'fixed-scales'>;
 
 function readOperand(operand: string): { repo: string; revision: string } {
   const at = operand.lastIndexOf('@');
@@ -136,7 +150,7 @@ function readOverrides(values: PinValues): FactOverrides {
   };
 }
 
-function readNumber(flag: keyof typeof OPTIONS, values: PinValues): number | undefined {
+function readNumber(flag: Flag, values: PinValues): number | undefined {
   const text = values[flag];
   if (text === undefined) return undefined;
   const value = Number(text);
@@ -144,7 +158,7 @@ function readNumber(flag: keyof typeof OPTIONS, values: PinValues): number | und
   return value;
 }
 
-function readBoolean(flag: keyof typeof OPTIONS, values: PinValues): boolean | undefined {
+function readBoolean(flag: Flag, values: PinValues): boolean | undefined {
   const text = values[flag];
   if (text === undefined) return undefined;
   if (text !== 'true' && text !== 'false') throw usageFault(`--${flag} must be true or false`);
@@ -227,6 +241,13 @@ async function finish(
 /** As the manifest calls them. */
 function inSnakeCase({ maxTokens, ...others }: ModelFacts): Record<string, Fact<unknown>> {
   return { ...others, max_tokens: maxTokens };
+}
+
+/** Writes the recipe beside the manifest that will name it. */
+async function writeRecipe(out: string, recipe: string): Promise<{ path: string; sha256: string }> {
+  const file = `${resolve(out).replace(/\.json$/, '')}.recipe.json`;
+  await writeWhole(file, recipe);
+  return { path: basename(file), sha256: createHash('sha256').update(recipe).digest('hex') };
 }
 
 async function writeWhole(file: string, text: string): Promise<void> {
