@@ -9,8 +9,7 @@ import { fileOf, loadManifest } from '../src/cache/manifest.js';
 import { backgroundFile, builtInManifest, PACKAGE_ROOT, VARIANTS } from '../src/config/program-files.js';
 import { readModel } from '../src/daemon/read-model.js';
 import { WorkerPool } from '../src/inference/pool.js';
-import { BACKGROUND } from '../src/scoring/head/background.js';
-import { encodeBackground } from '../src/scoring/head/background-file.js';
+import { BACKGROUND, encodeBackground } from '../src/scoring/head/background.js';
 import { fp32Model, workerEntry } from '../test/support/model.js';
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} };

@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { env, pipeline } from '@xenova/transformers';
-import { parseRouteSet } from '../../src/routes/routes.js';
+import { parseRouteSet } from '../../src/routes/parse.js';
 import { servePlainly } from './plain-server.js';
 
 env.allowRemoteModels = false;

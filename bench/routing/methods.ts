@@ -1,4 +1,4 @@
-import { createRouteSet, type RouteSet } from '../../src/routes/route-set.js';
+import { createRouteSet, type RouteSet } from '../../src/routes/set.js';
 import { headScoring } from '../../src/scoring/head/head-scoring.js';
 import type { CreateScorer, RouteScores, Scorer } from '../../src/scoring/scorer.js';
 import { similarityScoring } from '../../src/scoring/similarity-scorer.js';

@@ -3,7 +3,7 @@ import { aurocOf } from '../../src/commands/evaluation/evaluation.js';
 import { builtInManifest } from '../../src/config/program-files.js';
 import { backgroundVectors } from '../../src/daemon/route-caches.js';
 import type { Embedder } from '../../src/inference/embedder.js';
-import type { RouteSet } from '../../src/routes/route-set.js';
+import type { RouteSet } from '../../src/routes/set.js';
 import { labelSetOf } from '../../src/scoring/labels.js';
 import { type CreateScorer, createRouteScores, type Scorer } from '../../src/scoring/scorer.js';
 import { embedRoutes, type RouteVectors } from '../../src/scoring/vectors.js';

@@ -11,7 +11,7 @@ import { builtInManifest, PACKAGE_ROOT } from '../../src/config/program-files.js
 import { applyRecipe, parseRecipe } from '../../src/inference/recipe.js';
 import { createSession, type Session } from '../../src/inference/session.js';
 import { createTokenizer } from '../../src/inference/tokenizer.js';
-import { parseRouteSet } from '../../src/routes/routes.js';
+import { parseRouteSet } from '../../src/routes/parse.js';
 import { cosine, fp32Model, goldenCases, modelFile } from '../../test/support/model.js';
 
 const { embedding: spec } = await loadManifest(builtInManifest('q8'));

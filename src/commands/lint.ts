@@ -1,5 +1,5 @@
-import type { Finding, Severity } from '../lint/finding.js';
-import { type LintReport, lintRoutes } from '../lint/lint.js';
+import type { Finding, LintReport, Severity } from '../api/lint.js';
+import { lintRoutes } from '../lint/lint.js';
 import { embedRoutes } from '../scoring/vectors.js';
 import { CACHE_OPTIONS, type Command, command, type Outcome, SOURCE_OPTIONS, usageFault } from './command.js';
 import { count, table } from './format.js';

@@ -7,8 +7,8 @@ import type { ContentStore } from '../cache/store.js';
 import type { Triggers } from '../cache/triggers.js';
 import type { Config } from '../config/config.js';
 import type { WorkerPool } from '../inference/pool.js';
-import type { RouteCatalogue } from '../routes/route-catalogue.js';
-import type { RouteFile } from '../routes/route-file.js';
+import type { RouteCatalogue } from '../routes/catalogue.js';
+import type { RouteFile } from '../routes/file.js';
 import type { Classifier } from '../scoring/classifier.js';
 import type { AppError } from '../shared/errors.js';
 

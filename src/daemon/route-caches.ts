@@ -6,7 +6,7 @@ import { checkFolder, readSmall, writeAtomic } from '../cache/disk.js';
 import type { Layout } from '../cache/layout.js';
 import type { Manifest } from '../cache/manifest.js';
 import { backgroundFile, VARIANTS } from '../config/program-files.js';
-import { decodeBackground } from '../scoring/head/background-file.js';
+import { decodeBackground } from '../scoring/head/background.js';
 import { createHeadCache, type HeadCache } from '../scoring/head/head-cache.js';
 import { type ByteStore, createVectorCache, type VectorCache } from '../scoring/vector-cache.js';
 

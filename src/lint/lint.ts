@@ -1,13 +1,9 @@
-import type { LintReport } from '../api/lint.js';
-import type { RouteSet } from '../routes/route-set.js';
+import { type Finding, type LintReport, SEVERITIES, type Severity } from '../api/lint.js';
+import type { RouteSet } from '../routes/set.js';
+import { requireScorable } from '../scoring/head/head-scoring.js';
 import type { RouteVectors } from '../scoring/vectors.js';
-import { closenessOf } from './closeness.js';
-import { COMPARISON_DEFAULTS, type Compared, compareUtterances } from './comparison.js';
-import { findDuplicates } from './duplicates.js';
-import { type Finding, type Place, SEVERITIES, type Severity } from './finding.js';
-import { confusionsOf, findOverlaps } from './overlaps.js';
-import { findSizes } from './sizes.js';
-import { findStrays } from './strays.js';
+import { confusionsOf, findDuplicates, findOverlaps, findSizes, findStrays, type Place } from './checks.js';
+import { COMPARISON_DEFAULTS, type Compared, closenessOf, compareUtterances } from './comparison.js';
 
 /** Findings in a report, at most; the most serious ones. */
 const MAX_FINDINGS = 500;
@@ -20,21 +16,17 @@ export interface LintOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
-/** One route in a {@link LintReport}. */
-export type LintedRoute = LintReport['by_route'][number];
-
-export type { LintReport } from '../api/lint.js';
-
 /**
  * Looks a route set over. Takes well under a second for 150 routes of 10 utterances; for more utterances the time
  * grows with the square of their number, up to `maxExamined`.
- * @throws AppError `aborted`
+ * @throws AppError `aborted`; `routes_invalid` where the set demands a head that cannot be trained
  */
 export async function lintRoutes(
   set: RouteSet,
   vectors: RouteVectors,
   { signal, maxExamined = COMPARISON_DEFAULTS.examined, onProgress }: LintOptions = {},
 ): Promise<LintReport> {
+  requireScorable(set, 'auto');
   const comparison = await compareUtterances(vectors, maxExamined, signal, onProgress);
   const { compared } = comparison;
   const names = set.routes.map(({ name }) => name);

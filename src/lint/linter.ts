@@ -1,12 +1,13 @@
-import { type DraftText, parseDraft } from '../routes/draft-parser.js';
-import type { RouteSet, RouteWarning } from '../routes/route-set.js';
+import type { LintReport } from '../api/lint.js';
+import { type DraftText, parseDraft } from '../routes/drafts.js';
+import type { RouteSet, RouteWarning } from '../routes/set.js';
 import type { ActiveSet } from '../scoring/active-set.js';
 import type { Stop } from '../scoring/embed-texts.js';
 import { embedRoutes } from '../scoring/vectors.js';
 import { AppError } from '../shared/errors.js';
 import { SharedCache } from '../shared/shared-cache.js';
 import { COMPARISON_DEFAULTS } from './comparison.js';
-import { type LintOptions, type LintReport, lintRoutes } from './lint.js';
+import { type LintOptions, lintRoutes } from './lint.js';
 
 /** Bounds on looking over sets that anybody may send. */
 export const DRAFT_LIMITS = {

@@ -1,11 +1,10 @@
 import type { HealthReport } from '../api/health.js';
+import type { LintReport } from '../api/lint.js';
 import type { CacheEvent, FileState } from '../cache/cache-state.js';
-import type { LintReport } from '../lint/lint.js';
 
-export type { Finding } from '../lint/finding.js';
-export type { LintReport } from '../lint/lint.js';
-export type { RouteVersion } from '../routes/route-history.js';
-export type { Candidate, Decision } from '../scoring/decision.js';
+export type { Candidate, Decision } from '../api/classify.js';
+export type { Finding, LintReport } from '../api/lint.js';
+export type { RouteVersion } from '../routes/versions.js';
 
 /** The body of `GET /health`. */
 export type Health = Omit<HealthReport, 'ready'>;

@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { AppError } from '../shared/errors.js';
-import type { DraftParsed, DraftText } from './draft-parser.js';
-import { parseRouteSet } from './routes.js';
+import type { DraftParsed, DraftText } from './drafts.js';
+import { parseRouteSet } from './parse.js';
 
 const { text, options } = workerData as DraftText;
 

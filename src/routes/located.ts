@@ -1,3 +1,5 @@
+import { type Document, isAlias, isMap, isScalar, isSeq, type Node, parseDocument } from 'yaml';
+
 /**
  * A parsed value that remembers where it stood. YAML and JSON both arrive in this shape, so that one reader
  * validates both and can name the line of every fault. Aliases make it a directed graph, never a cycle:
@@ -55,4 +57,256 @@ export function repeatedKeys(entries: readonly LocatedEntry[]): SyntaxFault[] {
     seen.add(key);
   }
   return faults;
+}
+
+/** A file uses at most this many aliases (`*name`). */
+const MAX_ALIASES = 1000;
+const TOO_DEEP = 'nested far too deeply';
+
+/**
+ * Parses YAML 1.2 (core schema: text, numbers, booleans, null), keeping where each value stood. Tags of
+ * other types and merge keys are refused, so nothing but plain values can come out of a file. JSON is YAML,
+ * so a JSON text is read as well, though less strictly than by `parseLocatedJson`.
+ */
+export function parseLocatedYaml(text: string): LocatedResult {
+  let document: Document.Parsed;
+  try {
+    document = compose(text);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return { ok: false, faults: [{ offset: 0, message: TOO_DEEP }] };
+  }
+  const faults: SyntaxFault[] = [...document.errors, ...document.warnings].map(({ code, pos, message }) => ({
+    offset: pos[0],
+    message: code === 'RESOURCE_EXHAUSTION' ? TOO_DEEP : `not YAML: ${message}`,
+  }));
+  if (faults.length > 0) return { ok: false, faults };
+  const converter = new Converter();
+  const root = converter.convert(document.contents, 0, 0);
+  return converter.faults.length === 0 ? { ok: true, root } : { ok: false, faults: converter.faults };
+}
+
+function compose(text: string): Document.Parsed {
+  return parseDocument(text, {
+    version: '1.2',
+    schema: 'core',
+    strict: true,
+    stringKeys: true,
+    merge: false,
+    resolveKnownTags: false,
+    // The library compares every key with every other one; a file of a million keys would stall the process.
+    uniqueKeys: false,
+    prettyErrors: false,
+    // Not "silent": that would also swallow the fault of a second document in the file.
+    logLevel: 'error',
+  });
+}
+
+class Converter {
+  readonly faults: SyntaxFault[] = [];
+  readonly #anchors = new Map<string, Node>();
+  /** Converted anchors: each alias shares its target, so that aliases of aliases cost nothing. */
+  readonly #done = new Map<Node, Located>();
+  readonly #open = new Set<Node>();
+  #aliases = 0;
+
+  /** @param fallback the offset of a value that is not there, such as that of a key with nothing after it */
+  convert(node: unknown, fallback: number, depth: number): Located {
+    const offset = offsetOf(node) ?? fallback;
+    if (depth > MAX_DEPTH) return this.#fault(offset, `nested deeper than ${MAX_DEPTH} levels`);
+    if (isAlias(node)) return this.#alias(node.source, offset);
+    if ((isScalar(node) || isMap(node) || isSeq(node)) && node.anchor) this.#anchors.set(node.anchor, node);
+    if (isMap(node) || isSeq(node)) {
+      this.#open.add(node);
+      const value = isMap(node)
+        ? this.#map(node.items, offset, depth)
+        : {
+            kind: 'list' as const,
+            items: node.items.map((item) => this.convert(item, offset, depth + 1)),
+            offset,
+          };
+      this.#open.delete(node);
+      this.#done.set(node, value);
+      return value;
+    }
+    const value = isScalar(node) ? node.value : node;
+    if (value === null || value === undefined) return { kind: 'scalar', value: null, offset };
+    if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') {
+      return { kind: 'scalar', value, offset };
+    }
+    return this.#fault(offset, 'only text, numbers, true, false and null can stand here');
+  }
+
+  #map(items: readonly { key: unknown; value: unknown }[], offset: number, depth: number): Located {
+    const entries: LocatedEntry[] = [];
+    for (const pair of items) {
+      const keyOffset = offsetOf(pair.key) ?? offset;
+      const key = isScalar(pair.key) ? pair.key.value : pair.key;
+      if (typeof key !== 'string') {
+        this.#fault(keyOffset, 'a key must be text');
+        continue;
+      }
+      if (key === '<<') {
+        this.#fault(keyOffset, 'merge keys ("<<") are not supported: write the fields out');
+        continue;
+      }
+      entries.push({ key, keyOffset, value: this.convert(pair.value, keyOffset, depth + 1) });
+    }
+    // Not spread into one call: a mapping may repeat more keys than a call takes arguments.
+    for (const fault of repeatedKeys(entries)) this.faults.push(fault);
+    return { kind: 'map', entries, offset };
+  }
+
+  #alias(name: string, offset: number): Located {
+    this.#aliases += 1;
+    if (this.#aliases > MAX_ALIASES) {
+      // Once is enough: a file with a million aliases needs no million messages.
+      if (this.#aliases > MAX_ALIASES + 1) return { kind: 'scalar', value: null, offset };
+      return this.#fault(offset, `more than ${MAX_ALIASES} aliases`);
+    }
+    const target = this.#anchors.get(name);
+    if (!target) return this.#fault(offset, `the alias *${name} has no anchor before it`);
+    if (this.#open.has(target)) return this.#fault(offset, `the alias *${name} contains itself`);
+    return this.#done.get(target) ?? { ...this.convert(target, offset, 0), offset };
+  }
+
+  #fault(offset: number, message: string): Located {
+    this.faults.push({ offset, message });
+    return { kind: 'scalar', value: null, offset };
+  }
+}
+
+function offsetOf(node: unknown): number | undefined {
+  return isScalar(node) || isMap(node) || isSeq(node) || isAlias(node) ? node.range?.[0] : undefined;
+}
+
+const WHITESPACE = /[ \t\n\r]*/y;
+const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
+const LITERAL = /true|false|null/y;
+// Everything up to the closing quote; whether the escapes are good is left to JSON.parse.
+const STRING = /"(?:[^"\\\n\r]|\\.)*"/y;
+
+class JsonFault extends Error {
+  readonly offset: number;
+
+  constructor(offset: number, message: string) {
+    super(message);
+    this.offset = offset;
+  }
+}
+
+/**
+ * Parses strict JSON (RFC 8259), keeping where each value stood. `JSON.parse` cannot: its messages often
+ * carry no position, and of repeated keys it silently keeps the last.
+ */
+export function parseLocatedJson(text: string): LocatedResult {
+  const repeated: SyntaxFault[] = [];
+  try {
+    const root = new JsonReader(text, repeated).document();
+    return repeated.length === 0 ? { ok: true, root } : { ok: false, faults: repeated };
+  } catch (error) {
+    if (!(error instanceof JsonFault)) throw error;
+    return { ok: false, faults: [...repeated, { offset: error.offset, message: error.message }] };
+  }
+}
+
+class JsonReader {
+  readonly #text: string;
+  readonly #repeated: SyntaxFault[];
+  #at = 0;
+
+  constructor(text: string, repeated: SyntaxFault[]) {
+    this.#text = text;
+    this.#repeated = repeated;
+  }
+
+  document(): Located {
+    const root = this.#value(0);
+    this.#skipSpace();
+    if (this.#at < this.#text.length) throw this.#unexpected('the end of the text');
+    return root;
+  }
+
+  #value(depth: number): Located {
+    this.#skipSpace();
+    const offset = this.#at;
+    if (depth > MAX_DEPTH) throw new JsonFault(offset, `nested deeper than ${MAX_DEPTH} levels`);
+    const first = this.#text[offset];
+    if (first === '{') return this.#map(depth, offset);
+    if (first === '[') return this.#list(depth, offset);
+    if (first === '"') return { kind: 'scalar', value: this.#string(), offset };
+    const literal = this.#match(LITERAL);
+    if (literal !== undefined) return { kind: 'scalar', value: JSON.parse(literal), offset };
+    const number = this.#match(NUMBER);
+    if (number !== undefined) return { kind: 'scalar', value: Number(number), offset };
+    throw this.#unexpected('a value');
+  }
+
+  #map(depth: number, offset: number): Located {
+    const entries: LocatedEntry[] = [];
+    this.#at += 1;
+    if (!this.#take('}')) {
+      do {
+        this.#skipSpace();
+        const keyOffset = this.#at;
+        if (this.#text[keyOffset] !== '"') throw this.#unexpected('a key in double quotes');
+        const key = this.#string();
+        if (!this.#take(':')) throw this.#unexpected('":"');
+        entries.push({ key, keyOffset, value: this.#value(depth + 1) });
+      } while (this.#take(','));
+      if (!this.#take('}')) throw this.#unexpected('"," or "}"');
+    }
+    // Not spread into one call: a mapping may repeat more keys than a call takes arguments.
+    for (const fault of repeatedKeys(entries)) this.#repeated.push(fault);
+    return { kind: 'map', entries, offset };
+  }
+
+  #list(depth: number, offset: number): Located {
+    const items: Located[] = [];
+    this.#at += 1;
+    if (!this.#take(']')) {
+      do items.push(this.#value(depth + 1));
+      while (this.#take(','));
+      if (!this.#take(']')) throw this.#unexpected('"," or "]"');
+    }
+    return { kind: 'list', items, offset };
+  }
+
+  #string(): string {
+    const offset = this.#at;
+    const quoted = this.#match(STRING);
+    if (quoted === undefined) throw new JsonFault(offset, 'this string is not closed on its line');
+    try {
+      return JSON.parse(quoted);
+    } catch {
+      throw new JsonFault(
+        offset,
+        'this string holds a control character or an escape that JSON does not know',
+      );
+    }
+  }
+
+  #take(character: string): boolean {
+    this.#skipSpace();
+    if (this.#text[this.#at] !== character) return false;
+    this.#at += 1;
+    return true;
+  }
+
+  #skipSpace(): void {
+    this.#match(WHITESPACE);
+  }
+
+  #match(pattern: RegExp): string | undefined {
+    pattern.lastIndex = this.#at;
+    const found = pattern.exec(this.#text)?.[0];
+    if (found !== undefined) this.#at += found.length;
+    return found;
+  }
+
+  #unexpected(wanted: string): JsonFault {
+    const found = this.#text[this.#at];
+    const what = found === undefined ? 'the text ends' : `found ${JSON.stringify(found)}`;
+    return new JsonFault(this.#at, `not JSON: ${what} where ${wanted} was expected`);
+  }
 }

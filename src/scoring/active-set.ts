@@ -1,10 +1,12 @@
+import type { Candidate, ClassifyBody, Decision, RouteMatch } from '../api/classify.js';
 import { compareText, didYouMean } from '../routes/closest.js';
-import type { JsonObject, RouteSet } from '../routes/route-set.js';
+import type { JsonObject, RouteSet } from '../routes/set.js';
 import { AppError, type FieldIssue } from '../shared/errors.js';
-import type { Candidate, ClassifyOptions, Decision, NearestUtterance, RouteMatch } from './decision.js';
-import type { Encoder } from './encoder.js';
-import { createRouteScores, type RouteScores, type Scorer } from './scorer.js';
+import { createRouteScores, type Encoder, type RouteScores, type Scorer } from './scorer.js';
 import type { RouteVectors } from './vectors.js';
+
+/** Options of a classification, as they stand in a request. */
+export type ClassifyOptions = Omit<ClassifyBody, 'text'>;
 
 /** Candidates in an answer where the request does not say. */
 export const DEFAULT_TOP_K = 3;
@@ -167,7 +169,7 @@ export class ActiveSet {
     return { nearest, contribution };
   }
 
-  #nearest(route: number, vector: Float32Array): NearestUtterance[] {
+  #nearest(route: number, vector: Float32Array): NonNullable<Candidate['nearest']> {
     const { matrix, offsets } = this.vectors;
     const from = offsets[route] ?? 0;
     matrix.load(vector);

@@ -1,17 +1,24 @@
 import { availableParallelism } from 'node:os';
+import type { ClassifyBody, Decision, Label } from '../api/classify.js';
 import type { Embedding } from '../inference/embedder.js';
-import type { RouteSet } from '../routes/route-set.js';
+import type { RouteSet } from '../routes/set.js';
 import { throwIfAborted } from '../shared/concurrent.js';
 import { AppError, type FieldIssue } from '../shared/errors.js';
 import { SharedCache } from '../shared/shared-cache.js';
-import { ActiveSet, type Verdict } from './active-set.js';
-import type { ClassifyOptions, ClassifyRequest, ClassifyTiming, Decision, Label } from './decision.js';
+import { ActiveSet, type ClassifyOptions, type Verdict } from './active-set.js';
 import { type EmbeddedTexts, embedTexts, type Stop, type TextsUsage } from './embed-texts.js';
-import type { Encoder } from './encoder.js';
 import { labelSetOf } from './labels.js';
-import type { CreateScorer } from './scorer.js';
+import type { CreateScorer, Encoder } from './scorer.js';
 import { NAMED_CENTRE, SimilarityScorer, similarityScoring } from './similarity-scorer.js';
 import { type EmbedRoutesReport, embedRoutes } from './vectors.js';
+
+/** Where the time went, in milliseconds. Of a batch: the longest wait, and the sums of the work. */
+export interface ClassifyTiming {
+  readonly queueMs: number;
+  readonly tokenizeMs: number;
+  readonly inferenceMs: number;
+  readonly scoreMs: number;
+}
 
 /** Options of {@link Classifier}. */
 export interface ClassifierOptions {
@@ -127,7 +134,7 @@ export class Classifier {
    * Classifies one text.
    * @throws AppError `not_ready`, `validation_failed`, `unknown_route`, `aborted`, or what the embedder throws
    */
-  async classify(request: ClassifyRequest, stop?: Stop): Promise<{ readonly decision: Decision } & Answered> {
+  async classify(request: ClassifyBody, stop?: Stop): Promise<{ readonly decision: Decision } & Answered> {
     validateText(request.text, 'text');
     const { decisions, timing, usage } = await this.#decide([request.text], request, stop);
     const [decision] = decisions;

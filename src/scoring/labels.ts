@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
+import type { Label } from '../api/classify.js';
 import { LABEL_LIMITS } from '../api/limits.js';
 import { ROUTE_LIMITS } from '../api/route-limits.js';
-import { createRouteSet, type Route, type RouteSet } from '../routes/route-set.js';
+import { createRouteSet, type Route, type RouteSet } from '../routes/set.js';
 import { AppError, type FieldIssue } from '../shared/errors.js';
-import type { Label } from './decision.js';
 
 /** Labels as a route set of their own. */
 export interface LabelSet {

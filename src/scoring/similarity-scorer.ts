@@ -1,5 +1,5 @@
 import { compareText } from '../routes/closest.js';
-import type { RouteSet } from '../routes/route-set.js';
+import type { RouteSet } from '../routes/set.js';
 import { Slices } from '../shared/concurrent.js';
 import type { CreateScorer, RouteScores, Scorer, ScorerIdentity } from './scorer.js';
 import { multiplyRoutes, type RouteVectors } from './vectors.js';

@@ -1,5 +1,6 @@
+import { createHash } from 'node:crypto';
+import { endianness } from 'node:os';
 import { messageOf } from '../shared/errors.js';
-import { decodeVectors, encodeVectors, textDigest, type VectorTable } from './vector-codec.js';
 
 /** Vectors that outlive the process. A miss is never an error: the text is embedded again. */
 export interface VectorCache {
@@ -89,4 +90,92 @@ export function createVectorCache(store: ByteStore, options: VectorCacheOptions)
       await store.save(encodeVectors(modelKey, dimension, next));
     },
   };
+}
+
+const MAGIC = Buffer.from('AIRV');
+/** To be raised with any change of the layout. */
+const FORMAT = 1;
+const DIGEST_BYTES = 32;
+/** Magic, format, dimension and count as 4 bytes each, then the digest of the model key. */
+const HEADER_BYTES = 16 + DIGEST_BYTES;
+
+/** Vectors by the digest of their text, in the order in which they are kept. */
+export type VectorTable = ReadonlyMap<string, Float32Array>;
+
+/** What a file held, or why it cannot be used. */
+export type DecodedVectors =
+  | { readonly ok: true; readonly table: VectorTable }
+  | { readonly ok: false; readonly fault: string };
+
+/** The key of a text in a {@link VectorTable}: its sha256 in hex. */
+export function textDigest(text: string): string {
+  return createHash('sha256').update(text, 'utf8').digest('hex');
+}
+
+/**
+ * Writes a table as: header, the texts' digests, the vectors as little-endian float32, and the sha256 of
+ * all that.
+ * @param modelKey whatever decides about the vectors: the model's digest, and the runtime's version
+ */
+export function encodeVectors(modelKey: string, dimension: number, table: VectorTable): Uint8Array {
+  const vectorBytes = dimension * 4;
+  const digestsAt = HEADER_BYTES;
+  const vectorsAt = digestsAt + table.size * DIGEST_BYTES;
+  const bytes = Buffer.alloc(vectorsAt + table.size * vectorBytes + DIGEST_BYTES);
+  MAGIC.copy(bytes, 0);
+  bytes.writeUInt32LE(FORMAT, 4);
+  bytes.writeUInt32LE(dimension, 8);
+  bytes.writeUInt32LE(table.size, 12);
+  sha256(Buffer.from(modelKey)).copy(bytes, 16);
+  let index = 0;
+  for (const [digest, vector] of table) {
+    bytes.write(digest, digestsAt + index * DIGEST_BYTES, 'hex');
+    littleEndian(Buffer.from(vector.slice().buffer)).copy(bytes, vectorsAt + index * vectorBytes);
+    index += 1;
+  }
+  sha256(bytes.subarray(0, -DIGEST_BYTES)).copy(bytes, bytes.length - DIGEST_BYTES);
+  return bytes;
+}
+
+/**
+ * Reads what {@link encodeVectors} wrote. Nothing is taken from a file whose checksum, model or dimension
+ * differs: embedding again is cheap, a wrong vector is a wrong answer.
+ */
+export function decodeVectors(modelKey: string, dimension: number, file: Uint8Array): DecodedVectors {
+  const bytes = Buffer.from(file.buffer, file.byteOffset, file.byteLength);
+  const fault = (reason: string): DecodedVectors => ({ ok: false, fault: `the stored vectors ${reason}` });
+  if (bytes.length < HEADER_BYTES + DIGEST_BYTES) return fault('are cut off');
+  if (!bytes.subarray(0, 4).equals(MAGIC)) return fault('are not a vector file');
+  if (bytes.readUInt32LE(4) !== FORMAT) return fault('have another format');
+  if (!sha256(bytes.subarray(0, -DIGEST_BYTES)).equals(bytes.subarray(-DIGEST_BYTES))) {
+    return fault('do not match their checksum');
+  }
+  if (!sha256(Buffer.from(modelKey)).equals(bytes.subarray(16, HEADER_BYTES)))
+    return fault('are of another model');
+  if (bytes.readUInt32LE(8) !== dimension) return fault('have another dimension');
+  const count = bytes.readUInt32LE(12);
+  const vectorBytes = dimension * 4;
+  if (bytes.length !== HEADER_BYTES + count * (DIGEST_BYTES + vectorBytes) + DIGEST_BYTES) {
+    return fault('have another length than their header says');
+  }
+  const vectorsAt = HEADER_BYTES + count * DIGEST_BYTES;
+  // Copied once, because float32 views need an alignment that the file's buffer does not promise.
+  const floats = littleEndian(Buffer.from(Uint8Array.from(bytes.subarray(vectorsAt, -DIGEST_BYTES)).buffer));
+  const all = new Float32Array(floats.buffer, floats.byteOffset, count * dimension);
+  const table = new Map<string, Float32Array>();
+  for (let index = 0; index < count; index += 1) {
+    const at = HEADER_BYTES + index * DIGEST_BYTES;
+    const digest = bytes.toString('hex', at, at + DIGEST_BYTES);
+    table.set(digest, all.subarray(index * dimension, (index + 1) * dimension));
+  }
+  return { ok: true, table };
+}
+
+function sha256(bytes: Uint8Array): Buffer {
+  return createHash('sha256').update(bytes).digest();
+}
+
+/** Swaps in place where this machine is big-endian. */
+function littleEndian(floats: Buffer): Buffer {
+  return endianness() === 'BE' ? floats.swap32() : floats;
 }

@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Embedder } from '../inference/embedder.js';
-import type { RouteSet } from '../routes/route-set.js';
+import type { RouteSet } from '../routes/set.js';
 import { mapConcurrent, throwIfAborted } from '../shared/concurrent.js';
 import { AppError, messageOf } from '../shared/errors.js';
 import { RowMatrix } from './row-matrix.js';

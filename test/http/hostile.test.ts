@@ -1,10 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { Decisions } from '../../src/api/classify.js';
+import type { Decision, Decisions } from '../../src/api/classify.js';
 import { MAX_ANSWER_BYTES } from '../../src/api/limits.js';
 import type { ProblemBody } from '../../src/api/problem.js';
-import type { Decision } from '../../src/scoring/decision.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { metricOf } from '../support/metric.js';
 import { suiteEnd } from '../support/suite.js';

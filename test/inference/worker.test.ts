@@ -35,7 +35,7 @@ function daemon(rest: string): { child: ChildProcess; stdout: () => string } {
   const script = `
     import { readFileSync } from 'node:fs';
     import { WorkerPool } from ${JSON.stringify(new URL('../../src/inference/pool.ts', import.meta.url).href)};
-    const read = (path) => readFileSync(new URL(path, ${JSON.stringify(new URL('../../model/', import.meta.url).href)}));
+    const read = (path) => readFileSync(new URL(path, ${JSON.stringify(new URL('../../model', import.meta.url).href)}));
     const { embedding: spec, canary } = JSON.parse(read('manifest.json'));
     const log = { debug() {}, info() {}, warn() {}, error() {} };
     const pool = new WorkerPool({ log, workers: 2, workerEntry: new URL(${JSON.stringify(workerEntry.href)}) });

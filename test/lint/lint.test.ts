@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { type LintReport, lintRoutes } from '../../src/lint/lint.js';
+import type { LintReport } from '../../src/api/lint.js';
+import { lintRoutes } from '../../src/lint/lint.js';
 import { Linter } from '../../src/lint/linter.js';
-import { parseRouteSet } from '../../src/routes/routes.js';
+import { parseRouteSet } from '../../src/routes/parse.js';
 import { Classifier } from '../../src/scoring/classifier.js';
 import { embedRoutes } from '../../src/scoring/vectors.js';
 import { MODEL, WordEmbedder } from '../scoring/word-embedder.js';

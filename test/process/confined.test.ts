@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { chmod, chown, mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
-import type { Decision } from '../../src/scoring/decision.js';
+import type { Decision } from '../../src/api/classify.js';
 import { PROGRAM, startDaemon, type TestDaemon } from '../support/daemon.js';
 import { Origin } from '../support/origin.js';
 import { suiteEnd } from '../support/suite.js';

@@ -1,7 +1,7 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import type { Decision } from '../../src/scoring/decision.js';
+import type { Decision } from '../../src/api/classify.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { ownRoutes } from '../support/own-routes.js';
 import { temporaryFolder } from '../support/volume.js';

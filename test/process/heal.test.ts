@@ -2,7 +2,7 @@ import { chmod, mkdir, open, readdir, rm, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import type { Decision } from '../../src/scoring/decision.js';
+import type { Decision } from '../../src/api/classify.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { temporaryFolder } from '../support/volume.js';
 

@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import type { Decision } from '../../src/scoring/decision.js';
+import type { Decision } from '../../src/api/classify.js';
 import { PROGRAM, startDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { startHub } from '../support/hub-origin.js';

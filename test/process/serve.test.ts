@@ -1,8 +1,8 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import type { Decision } from '../../src/api/classify.js';
 import type { HealthReport } from '../../src/api/health.js';
-import type { Decision } from '../../src/scoring/decision.js';
 import { startDaemon } from '../support/daemon.js';
 import { startHub } from '../support/hub-origin.js';
 import { temporaryFolder } from '../support/volume.js';

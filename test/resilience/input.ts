@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { parseRouteSet } from '../../src/routes/routes.js';
+import { parseRouteSet } from '../../src/routes/parse.js';
 import { JSON_TYPE, requestBytes } from '../support/wire.js';
 
 /** One input of the fuzzer: bytes for the wire, and which answers to them are right. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseRouteSet } from '../../src/routes/routes.js';
+import { parseRouteSet } from '../../src/routes/parse.js';
 import { Classifier, type ClassifierOptions } from '../../src/scoring/classifier.js';
 import type { Scorer } from '../../src/scoring/scorer.js';
 import { AppError } from '../../src/shared/errors.js';

@@ -1,14 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { ModelIdentity } from '../../src/api/classify.js';
 import { loadManifest } from '../../src/cache/manifest.js';
 import { backgroundFile, builtInManifest, type Variant } from '../../src/config/program-files.js';
 import { WorkerPool } from '../../src/inference/pool.js';
-import type { RouteSet } from '../../src/routes/route-set.js';
-import { parseRouteSet } from '../../src/routes/routes.js';
+import { parseRouteSet } from '../../src/routes/parse.js';
+import type { RouteSet } from '../../src/routes/set.js';
 import { Classifier } from '../../src/scoring/classifier.js';
-import type { ModelIdentity } from '../../src/scoring/decision.js';
-import { BACKGROUND } from '../../src/scoring/head/background.js';
-import { decodeBackground } from '../../src/scoring/head/background-file.js';
+import { BACKGROUND, decodeBackground } from '../../src/scoring/head/background.js';
 import { headScoring } from '../../src/scoring/head/head-scoring.js';
 import { bundledModel, cosine, headWorker, workerEntry } from '../support/model.js';
 import { IN_SCOPE, IN_SCOPE_UNSEEN, OUT_OF_SCOPE } from './held-out.js';

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { createRouteSet, type RouteSet } from '../../src/routes/route-set.js';
+import { createRouteSet, type RouteSet } from '../../src/routes/set.js';
 import { RowMatrix } from '../../src/scoring/row-matrix.js';
 import { createRouteScores } from '../../src/scoring/scorer.js';
 import {

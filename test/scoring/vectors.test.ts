@@ -1,7 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { createRouteSet, type RouteSet } from '../../src/routes/route-set.js';
-import { type ByteStore, createVectorCache } from '../../src/scoring/vector-cache.js';
-import { decodeVectors, encodeVectors, textDigest } from '../../src/scoring/vector-codec.js';
+import { createRouteSet, type RouteSet } from '../../src/routes/set.js';
+import {
+  type ByteStore,
+  createVectorCache,
+  decodeVectors,
+  encodeVectors,
+  textDigest,
+} from '../../src/scoring/vector-cache.js';
 import { embedRoutes } from '../../src/scoring/vectors.js';
 import { AppError } from '../../src/shared/errors.js';
 import { WordEmbedder, waitOr } from './word-embedder.js';

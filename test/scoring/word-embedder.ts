@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { ModelIdentity } from '../../src/api/classify.js';
 import type { Embedder, Embedding, EmbedOptions } from '../../src/inference/embedder.js';
-import type { ModelIdentity } from '../../src/scoring/decision.js';
 import { AppError } from '../../src/shared/errors.js';
 
 /** A model identity for answers that are not about the model. */

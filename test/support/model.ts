@@ -11,7 +11,7 @@ export interface GoldenCase {
   q8: number[];
 }
 
-const root = new URL('../../', import.meta.url);
+const root = new URL('../..', import.meta.url);
 
 /** The bytes of a file of the bundled model. */
 export function modelFile(path: string): Buffer {

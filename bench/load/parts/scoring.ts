@@ -1,4 +1,4 @@
-import { createRouteSet } from '../../../src/routes/route-set.js';
+import { createRouteSet } from '../../../src/routes/set.js';
 import { ActiveSet } from '../../../src/scoring/active-set.js';
 import { RowMatrix } from '../../../src/scoring/row-matrix.js';
 import type { RouteVectors } from '../../../src/scoring/vectors.js';

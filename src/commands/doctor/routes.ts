@@ -1,8 +1,7 @@
 import { basename } from 'node:path';
 import type { ScoringMethod } from '../../config/parsers.js';
-import { MAX_ROUTE_FILE_BYTES } from '../../routes/route-file.js';
-import { parseRouteSet } from '../../routes/routes.js';
-import { readTextFile } from '../../routes/text-file.js';
+import { MAX_ROUTE_FILE_BYTES, readTextFile } from '../../routes/file.js';
+import { parseRouteSet } from '../../routes/parse.js';
 import { requireScorable } from '../../scoring/head/head-scoring.js';
 import { messageOf } from '../../shared/errors.js';
 import { count } from '../format.js';

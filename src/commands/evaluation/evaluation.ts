@@ -1,4 +1,4 @@
-import type { ModelIdentity } from '../../scoring/decision.js';
+import type { ModelIdentity } from '../../api/classify.js';
 import type { Judge, Judged, Judgement } from './judge.js';
 
 /** Examples of each confusion. */

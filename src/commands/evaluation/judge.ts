@@ -1,5 +1,5 @@
+import type { Decision } from '../../api/classify.js';
 import type { Classifier } from '../../scoring/classifier.js';
-import type { Decision } from '../../scoring/decision.js';
 import { mapConcurrent } from '../../shared/concurrent.js';
 import { AppError } from '../../shared/errors.js';
 import type { Daemon } from '../daemon-client.js';

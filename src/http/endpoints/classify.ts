@@ -1,8 +1,14 @@
-import { classifyAnswers, classifySchemas, type Decisions } from '../../api/classify.js';
+import {
+  type ClassifyBody,
+  classifyAnswers,
+  classifySchemas,
+  type Decision,
+  type Decisions,
+} from '../../api/classify.js';
 import type { RequestLimits } from '../../api/limits.js';
-import type { RouteSet } from '../../routes/route-set.js';
+import type { RouteSet } from '../../routes/set.js';
+import type { ClassifyOptions } from '../../scoring/active-set.js';
 import type { Answered } from '../../scoring/classifier.js';
-import type { ClassifyOptions, ClassifyRequest, Decision } from '../../scoring/decision.js';
 import type { DecisionKind, RequestMetrics } from '../../telemetry/ports.js';
 import { type BodyDeps, readJson } from '../body.js';
 import type { Endpoint } from '../endpoint.js';
@@ -15,7 +21,7 @@ import EXAMPLES from './classify-examples.json' with { type: 'json' };
 export interface ClassifierPort {
   /** The set that decides requests that arrive now. */
   readonly active: { readonly set: RouteSet } | undefined;
-  classify(request: ClassifyRequest, call: CallContext): Promise<{ readonly decision: Decision } & Answered>;
+  classify(request: ClassifyBody, call: CallContext): Promise<{ readonly decision: Decision } & Answered>;
   classifyBatch(
     texts: readonly string[],
     request: ClassifyOptions,

@@ -19,13 +19,11 @@ import {
   routeSetSchema,
   routeVersionsSchema,
 } from '../../api/routes.js';
-import { type DraftText, parseDraft } from '../../routes/draft-parser.js';
-import { routeOf, withoutRoute, withRoute } from '../../routes/route-edits.js';
-import type { RouteVersion } from '../../routes/route-history.js';
-import { type RouteSet, routeSetToJson, routeToJson } from '../../routes/route-set.js';
-import type { RouteChange } from '../../routes/route-versions.js';
-import { parseRoute } from '../../routes/routes.js';
-import type { ChangeReport, ServedRoutes } from '../../routes/served-routes.js';
+import type { ChangeReport, ServedRoutes } from '../../routes/catalogue.js';
+import { type DraftText, parseDraft } from '../../routes/drafts.js';
+import { parseRoute, routeOf, withoutRoute, withRoute } from '../../routes/parse.js';
+import { type RouteSet, routeSetToJson, routeToJson } from '../../routes/set.js';
+import type { RouteChange, RouteVersion } from '../../routes/versions.js';
 import { AppError, type FieldIssue } from '../../shared/errors.js';
 import { type BodyDeps, JSON_TYPES, readJson, readText } from '../body.js';
 import type { Endpoint } from '../endpoint.js';

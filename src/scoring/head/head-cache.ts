@@ -1,6 +1,8 @@
+import { createHash } from 'node:crypto';
+import { endianness } from 'node:os';
 import { messageOf } from '../../shared/errors.js';
 import type { ByteStore } from '../vector-cache.js';
-import { decodeHeads, encodeHeads, type HeadTable } from './head-codec.js';
+import type { Head } from './fit.js';
 
 /** Trained heads that outlive the process. A miss is never an error: the head is trained again. */
 export interface HeadCache {
@@ -48,4 +50,94 @@ export function createHeadCache(store: ByteStore): HeadCache {
       await store.save(encodeHeads(next));
     },
   };
+}
+
+const MAGIC = Buffer.from('AIRH');
+/** To be raised with any change of the layout. */
+const FORMAT = 1;
+const DIGEST_BYTES = 32;
+/** Magic, format and count as 4 bytes each. */
+const FILE_HEADER_BYTES = 12;
+/** Key, then the length of the head as 4 bytes. */
+const ENTRY_HEADER_BYTES = DIGEST_BYTES + 4;
+
+/** Encoded heads by their key (sha256 in hex), the latest first. */
+export type HeadTable = ReadonlyMap<string, Uint8Array>;
+
+/** What a file held, or why it cannot be used. */
+export type DecodedHeads =
+  | { readonly ok: true; readonly table: HeadTable }
+  | { readonly ok: false; readonly fault: string };
+
+/**
+ * A head as bytes: the length of its numbers as JSON, these, and the weights as little-endian float32.
+ * Equal heads give equal bytes.
+ */
+export function encodeHead(head: Head): Uint8Array {
+  const { weights, ...numbers } = head;
+  const json = Buffer.from(JSON.stringify(numbers));
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(json.length);
+  return Buffer.concat([length, json, littleEndian(Buffer.from(weights.slice().buffer))]);
+}
+
+/** Reads what {@link encodeHead} wrote; whoever kept the bytes vouches for them by a checksum. */
+export function decodeHead(encoded: Uint8Array): Head {
+  const bytes = Buffer.from(encoded.buffer, encoded.byteOffset, encoded.byteLength);
+  const end = 4 + bytes.readUInt32LE(0);
+  const numbers = JSON.parse(bytes.toString('utf8', 4, end)) as Omit<Head, 'weights'>;
+  // Copied, because float32 views need an alignment that the file's buffer does not promise.
+  const floats = littleEndian(Buffer.from(Uint8Array.from(bytes.subarray(end)).buffer));
+  return { ...numbers, weights: new Float32Array(floats.buffer, floats.byteOffset, floats.length / 4) };
+}
+
+/** `sha256:<hex>` of an encoded head. */
+export function headDigest(encoded: Uint8Array): string {
+  return `sha256:${createHash('sha256').update(encoded).digest('hex')}`;
+}
+
+/** Writes a table as: header, entries, and the sha256 of all that. */
+export function encodeHeads(table: HeadTable): Uint8Array {
+  const header = Buffer.alloc(FILE_HEADER_BYTES);
+  MAGIC.copy(header, 0);
+  header.writeUInt32LE(FORMAT, 4);
+  header.writeUInt32LE(table.size, 8);
+  const parts: Uint8Array[] = [header];
+  for (const [key, head] of table) {
+    const entry = Buffer.alloc(ENTRY_HEADER_BYTES);
+    entry.write(key, 0, 'hex');
+    entry.writeUInt32LE(head.length, DIGEST_BYTES);
+    parts.push(entry, head);
+  }
+  const content = Buffer.concat(parts);
+  return Buffer.concat([content, createHash('sha256').update(content).digest()]);
+}
+
+/** Reads what {@link encodeHeads} wrote; nothing is taken from a file whose checksum differs. */
+export function decodeHeads(file: Uint8Array): DecodedHeads {
+  const bytes = Buffer.from(file.buffer, file.byteOffset, file.byteLength);
+  const fault = (reason: string): DecodedHeads => ({ ok: false, fault: `the stored heads ${reason}` });
+  if (bytes.length < FILE_HEADER_BYTES + DIGEST_BYTES) return fault('are cut off');
+  const content = bytes.subarray(0, -DIGEST_BYTES);
+  if (!createHash('sha256').update(content).digest().equals(bytes.subarray(-DIGEST_BYTES))) {
+    return fault('do not match their checksum');
+  }
+  if (!content.subarray(0, 4).equals(MAGIC)) return fault('are no file of heads');
+  if (content.readUInt32LE(4) !== FORMAT) return fault('have another format');
+  const table = new Map<string, Uint8Array>();
+  let at = FILE_HEADER_BYTES;
+  for (let index = content.readUInt32LE(8); index > 0; index -= 1) {
+    const start = at + ENTRY_HEADER_BYTES;
+    if (start > content.length) return fault('are fewer than their header says');
+    const end = start + content.readUInt32LE(at + DIGEST_BYTES);
+    if (end > content.length) return fault('are shorter than their header says');
+    table.set(content.toString('hex', at, at + DIGEST_BYTES), content.subarray(start, end));
+    at = end;
+  }
+  return { ok: true, table };
+}
+
+/** Swaps in place where this machine is big-endian. */
+function littleEndian(floats: Buffer): Buffer {
+  return endianness() === 'BE' ? floats.swap32() : floats;
 }

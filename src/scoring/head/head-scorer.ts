@@ -2,8 +2,7 @@ import { RowMatrix } from '../row-matrix.js';
 import type { Contribution, RouteScores, Scorer, ScorerIdentity } from '../scorer.js';
 import { multiplyRoutes, type RouteVectors } from '../vectors.js';
 import { scoreOf } from './calibration.js';
-import type { Head } from './fit-head.js';
-import { HEAD_VERSION } from './sizes.js';
+import { HEAD_VERSION, type Head } from './fit.js';
 
 /** Log-odds of a probability of 0 or 1, for want of infinity. */
 const MOST_LOG_ODDS = 30;

@@ -1,20 +1,19 @@
 import { createHash } from 'node:crypto';
 import type { ScoringMethod } from '../../config/parsers.js';
 import { compareText } from '../../routes/closest.js';
-import { createRouteSet, type Route, type RouteSet } from '../../routes/route-set.js';
+import { createRouteSet, type Route, type RouteSet } from '../../routes/set.js';
 import { throwIfAborted } from '../../shared/concurrent.js';
 import { AppError, messageOf } from '../../shared/errors.js';
-import type { Encoder } from '../encoder.js';
+import { runThread } from '../../shared/thread.js';
 import { sentencesOf } from '../labels.js';
-import type { CreateScorer } from '../scorer.js';
+import type { CreateScorer, Encoder } from '../scorer.js';
 import { similarityScoring } from '../similarity-scorer.js';
 import { embedRoutes, type RouteVectors } from '../vectors.js';
 import { BACKGROUND } from './background.js';
-import type { HeadProblem } from './fit-head.js';
-import { decodeHead, headDigest } from './head-codec.js';
+import { HEAD_DEFAULTS } from './calibration.js';
+import { HEAD_VERSION, type HeadProblem } from './fit.js';
+import { decodeHead, headDigest } from './head-cache.js';
 import { HeadScorer } from './head-scorer.js';
-import { trainHead } from './head-trainer.js';
-import { HEAD_VERSION, untrainable } from './sizes.js';
 
 /** Options of {@link headScoring}. */
 export interface HeadScoringOptions {
@@ -57,9 +56,9 @@ export function headScoring(options: HeadScoringOptions = {}): CreateScorer {
       return scorer;
     };
     if (method === 'nearest') return byNearest();
-    const reason = untrainable(set.routes);
+    const reason = reasonNotTrainable(set.routes);
     if (reason !== undefined) {
-      if (method === 'head') throw untrainableError(reason);
+      if (method === 'head') throw notTrainable(set, reason);
       return byNearest(reason);
     }
     try {
@@ -79,14 +78,17 @@ export function headScoring(options: HeadScoringOptions = {}): CreateScorer {
  */
 export function requireScorable(set: RouteSet, method: ScoringMethod): void {
   if ((set.method ?? method) !== 'head') return;
-  const reason = untrainable(set.routes);
-  if (reason !== undefined) throw untrainableError(reason);
+  const reason = reasonNotTrainable(set.routes);
+  if (reason !== undefined) throw notTrainable(set, reason);
 }
 
-/** A set that names the method itself is refused when it is read, so here it is the setting that asks for it. */
-function untrainableError(reason: string): AppError {
-  const message = `CLASSIFY_METHOD=head: ${reason}`;
-  return new AppError('routes_invalid', message, { issues: [{ path: '', message }] });
+/** Names what demands the head: the set itself, or else the setting. */
+function notTrainable(set: RouteSet, reason: string): AppError {
+  const path = set.method === 'head' ? 'method' : '';
+  const message = path === '' ? `CLASSIFY_METHOD=head: ${reason}` : `cannot be "head": ${reason}`;
+  return new AppError('routes_invalid', path === '' ? message : `method: ${message}`, {
+    issues: [{ path, message }],
+  });
 }
 
 async function headScorer(
@@ -193,4 +195,43 @@ function gather({ matrix, rowOf }: RouteVectors, texts: readonly (readonly strin
 
 function labelsOf(texts: readonly (readonly string[])[]): Uint32Array {
   return Uint32Array.from(texts.flatMap((list, route) => list.map(() => route)));
+}
+
+/** The compiled `head-worker.js`. */
+export const HEAD_WORKER = new URL('./head-worker.js', import.meta.url);
+
+/**
+ * Trains a head in a thread of its own, which ends with the work or with `signal`.
+ * @returns the encoded head
+ * @throws AppError `aborted` when `signal` was; `internal` when training failed
+ */
+export async function trainHead(
+  problem: HeadProblem,
+  { signal, workerEntry = HEAD_WORKER }: { readonly signal?: AbortSignal; readonly workerEntry?: URL },
+): Promise<Uint8Array> {
+  try {
+    return await runThread<Uint8Array>(workerEntry, { name: 'head', workerData: problem, signal });
+  } catch (reason) {
+    if (reason instanceof AppError) throw reason;
+    throw new AppError('internal', `the head could not be trained: ${messageOf(reason)}`, { cause: reason });
+  }
+}
+
+/**
+ * Returns why a set cannot have a head, with what to do about it, or `undefined` where there is enough to train on,
+ * and not too much: see {@link HEAD_DEFAULTS}.
+ */
+export function reasonNotTrainable(
+  routes: readonly { readonly utterances: readonly string[] }[],
+): string | undefined {
+  const { smallRoute, mostSmall, mostWork } = HEAD_DEFAULTS;
+  const rows = routes.reduce((sum, { utterances }) => sum + utterances.length, 0);
+  const small = routes.filter(({ utterances }) => utterances.length < smallRoute).length;
+  const instead = 'or let the method be "auto" or "nearest"';
+  if (routes.length < 2) return `a head needs two routes or more; add another one, ${instead}`;
+  if (small > mostSmall * routes.length) {
+    return `a head needs ${smallRoute} utterances or more in at least half of the routes, and ${small} of ${routes.length} have fewer; add some, ${instead}`;
+  }
+  if (rows * routes.length <= mostWork) return undefined;
+  return `${rows} utterances × ${routes.length} routes would take minutes to train (at most ${mostWork}); remove some, ${instead}`;
 }

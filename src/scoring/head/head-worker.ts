@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { fitHead, type HeadProblem } from './fit-head.js';
-import { encodeHead } from './head-codec.js';
+import { fitHead, type HeadProblem } from './fit.js';
+import { encodeHead } from './head-cache.js';
 
 // A thread, not a process: this is plain arithmetic, without the native runtime that has crashed in threads.
 const head = encodeHead(fitHead(workerData as HeadProblem));

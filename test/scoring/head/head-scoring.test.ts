@@ -1,9 +1,9 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { parseRouteSet } from '../../../src/routes/routes.js';
+import { parseRouteSet } from '../../../src/routes/parse.js';
 import { Classifier } from '../../../src/scoring/classifier.js';
-import type { Encoder } from '../../../src/scoring/encoder.js';
 import { createHeadCache } from '../../../src/scoring/head/head-cache.js';
 import { type HeadReport, headScoring } from '../../../src/scoring/head/head-scoring.js';
+import type { Encoder } from '../../../src/scoring/scorer.js';
 import type { ByteStore } from '../../../src/scoring/vector-cache.js';
 import { headWorker } from '../../support/model.js';
 import { MODEL, WordEmbedder } from '../word-embedder.js';
@@ -165,7 +165,15 @@ describe('a set that is too small for a head', () => {
   });
 
   it('is refused where a head is demanded', async () => {
-    await expect(load(one, { method: 'head' })).rejects.toMatchObject({ code: 'routes_invalid' });
+    await expect(load(one, { method: 'head' })).rejects.toMatchObject({
+      code: 'routes_invalid',
+      message: expect.stringMatching(/^CLASSIFY_METHOD=head: a head needs two routes or more/),
+    });
+    const text = 'method: head\nroutes: [{ name: only, utterances: [a b, c d, e f] }]';
+    await expect(load(parseRouteSet(text, { origin: 'r.yaml' }))).rejects.toMatchObject({
+      code: 'routes_invalid',
+      issues: [{ path: 'method', message: expect.stringMatching(/^cannot be "head": a head needs two/) }],
+    });
   });
 });
 

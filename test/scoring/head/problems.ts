@@ -1,4 +1,4 @@
-import type { HeadProblem } from '../../../src/scoring/head/fit-head.js';
+import type { HeadProblem } from '../../../src/scoring/head/fit.js';
 import { Random } from '../../support/random.js';
 import { unit } from '../unit-vectors.js';
 

@@ -1,10 +1,8 @@
 import { ROUTE_LIMITS } from '../api/route-limits.js';
 import { SCORING_METHODS, type ScoringMethod } from '../config/parsers.js';
-import { untrainable } from '../scoring/head/sizes.js';
 import { didYouMean } from './closest.js';
-import { describeKind, type Located, type LocatedEntry, type RouteFinding } from './located.js';
-import { readMetadata } from './metadata.js';
-import type { JsonObject, Route } from './route-set.js';
+import { describeKind, type Located, type LocatedEntry, MAX_DEPTH, type RouteFinding } from './located.js';
+import type { JsonObject, JsonValue, Route } from './set.js';
 
 const SET_FIELDS = ['routes', 'method'];
 const ROUTE_FIELDS = ['name', 'description', 'utterances', 'score_threshold', 'metadata'];
@@ -47,7 +45,7 @@ export class RouteReader {
     const list = root.kind === 'map' ? this.#routesField(root.entries, root.offset) : root;
     const routes = list === undefined ? [] : this.#routeList(root, list);
     const method = root.kind === 'map' ? root.entries.find(({ key }) => key === 'method')?.value : undefined;
-    if (method !== undefined) this.#method(method, routes);
+    if (method !== undefined) this.#method(method);
     return routes;
   }
 
@@ -81,8 +79,7 @@ export class RouteReader {
     return routes;
   }
 
-  /** Whether a head can be trained is known only once the routes were read, and said only of sound ones. */
-  #method(value: Located, routes: readonly Route[]): void {
+  #method(value: Located): void {
     if (isNull(value)) return;
     const named = value.kind === 'scalar' ? value.value : undefined;
     this.method = SCORING_METHODS.find((method) => method === named);
@@ -90,9 +87,6 @@ export class RouteReader {
     if (this.method === undefined) {
       const found = typeof named === 'string' ? `"${clip(named)}"` : describeKind(value);
       this.#fault(value, 'method', `must be one of ${known}, not ${found}`);
-    } else if (this.method === 'head' && this.faults.length === 0) {
-      const reason = untrainable(routes);
-      if (reason !== undefined) this.#fault(value, 'method', `cannot be "head": ${reason}`);
     }
   }
 
@@ -255,4 +249,65 @@ function isNull(value: Located): boolean {
 
 function clip(text: string): string {
   return text.length <= 60 ? text : `${text.slice(0, 59)}…`;
+}
+
+/** A route's metadata, or the first thing that is wrong with it. */
+export type MetadataResult =
+  | { readonly ok: true; readonly metadata: JsonObject }
+  | { readonly ok: false; readonly fault: RouteFinding };
+
+class MetadataFault extends Error {
+  readonly finding: RouteFinding;
+
+  constructor(finding: RouteFinding) {
+    super(finding.message);
+    this.finding = finding;
+  }
+}
+
+/**
+ * Copies a mapping into plain JSON values whose objects have no prototype.
+ * @param limit how many characters it may have as JSON
+ */
+export function readMetadata(value: Located, path: string, limit: number): MetadataResult {
+  const { offset } = value;
+  if (value.kind !== 'map') {
+    return { ok: false, fault: { offset, path, message: `must be a mapping, not ${describeKind(value)}` } };
+  }
+  // Aliases let a few lines stand for billions of values. Each value takes a character or more as JSON, so
+  // a budget of `limit` visits ends such a bomb and never touches metadata that is short enough.
+  const budget = { left: limit };
+  const tooLong = `has more than ${limit} characters as JSON`;
+
+  const copy = (node: Located, at: string, depth: number): JsonValue => {
+    budget.left -= 1;
+    if (budget.left < 0) throw new MetadataFault({ offset, path, message: tooLong });
+    if (depth > MAX_DEPTH)
+      throw new MetadataFault({ offset, path, message: `nested deeper than ${MAX_DEPTH} levels` });
+    if (node.kind === 'scalar') {
+      if (typeof node.value === 'number' && !Number.isFinite(node.value)) {
+        throw new MetadataFault({ offset: node.offset, path: at, message: 'must be a finite number' });
+      }
+      return node.value;
+    }
+    if (node.kind === 'list')
+      return node.items.map((item, index) => copy(item, `${at}[${index}]`, depth + 1));
+    return copyMap(node, at, depth);
+  };
+
+  const copyMap = (node: Located & { kind: 'map' }, at: string, depth: number): JsonObject => {
+    const object: Record<string, JsonValue> = Object.create(null);
+    for (const entry of node.entries) object[entry.key] = copy(entry.value, `${at}.${entry.key}`, depth + 1);
+    return object;
+  };
+
+  try {
+    const metadata = copyMap(value, path, 0);
+    if (JSON.stringify(metadata).length > limit)
+      return { ok: false, fault: { offset, path, message: tooLong } };
+    return { ok: true, metadata };
+  } catch (error) {
+    if (error instanceof MetadataFault) return { ok: false, fault: error.finding };
+    throw error;
+  }
 }

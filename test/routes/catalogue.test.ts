@@ -3,11 +3,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { ContentStore } from '../../src/cache/store.js';
-import { RouteCatalogue } from '../../src/routes/route-catalogue.js';
-import { withoutRoute, withRoute } from '../../src/routes/route-edits.js';
-import type { RouteSet } from '../../src/routes/route-set.js';
-import { RouteVersions } from '../../src/routes/route-versions.js';
-import { parseRouteSet } from '../../src/routes/routes.js';
+import { RouteCatalogue } from '../../src/routes/catalogue.js';
+import { parseRouteSet, withoutRoute, withRoute } from '../../src/routes/parse.js';
+import type { RouteSet } from '../../src/routes/set.js';
+import { RouteVersions } from '../../src/routes/versions.js';
 import { AppError } from '../../src/shared/errors.js';
 import { recordingLog, temporaryFolder } from '../support/volume.js';
 

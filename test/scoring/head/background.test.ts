@@ -1,6 +1,5 @@
 import { expect, it } from 'vitest';
-import { BACKGROUND } from '../../../src/scoring/head/background.js';
-import { decodeBackground, encodeBackground } from '../../../src/scoring/head/background-file.js';
+import { BACKGROUND, decodeBackground, encodeBackground } from '../../../src/scoring/head/background.js';
 import { cosine } from '../../support/model.js';
 
 const DIMENSION = 16;

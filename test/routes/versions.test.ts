@@ -6,8 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { layoutOf } from '../../src/cache/layout.js';
 import { ContentStore } from '../../src/cache/store.js';
-import { RouteVersions, VERSION_LIMITS } from '../../src/routes/route-versions.js';
-import { parseRouteSet } from '../../src/routes/routes.js';
+import { parseRouteSet } from '../../src/routes/parse.js';
+import { RouteVersions, VERSION_LIMITS } from '../../src/routes/versions.js';
 import { AppError } from '../../src/shared/errors.js';
 import { temporaryFolder } from '../support/volume.js';
 
@@ -104,8 +104,8 @@ describe('versions of the routes', () => {
 
 /** Appends versions as fast as it can, alternating two sets, until it is killed; writes a dot after each of them. */
 const WRITER = `
-  const { RouteVersions } = await import(process.argv[1] + '/classify/route-versions.ts');
-  const { parseRouteSet } = await import(process.argv[1] + '/classify/routes.ts');
+  const { RouteVersions } = await import(process.argv[1] + '/routes/versions.ts');
+  const { parseRouteSet } = await import(process.argv[1] + '/routes/parse.ts');
   const { layoutOf } = await import(process.argv[1] + '/cache/layout.ts');
   const versions = new RouteVersions(layoutOf(process.argv[2]));
   const sets = ['alpha', 'beta'].map((word) => parseRouteSet(JSON.stringify({ routes: [

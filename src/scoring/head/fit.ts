@@ -1,9 +1,18 @@
-import { type Blend, fitBlend } from './blend.js';
-import { type Confidence, fitConfidence } from './confidence.js';
-import { createOutOfFold, NO_ROUTE, type OutOfFold } from './out-of-fold.js';
-import { type FoldPlan, foldPlan, HEAD_DEFAULTS, stratifiedFolds } from './sizes.js';
-import { SoftmaxRegression } from './softmax-regression.js';
+import {
+  type Blend,
+  type Confidence,
+  createOutOfFold,
+  fitBlend,
+  fitConfidence,
+  HEAD_DEFAULTS,
+  NO_ROUTE,
+  type OutOfFold,
+} from './calibration.js';
+import { SoftmaxRegression } from './regression.js';
 import { TrainingRows } from './training-rows.js';
+
+/** To be raised with anything that changes a head or its scores: the algorithm, a constant, the background. */
+export const HEAD_VERSION = 2;
 
 /** What a head is trained from. All vectors have length 1; rows follow each other without gaps. */
 export interface HeadProblem {
@@ -193,4 +202,36 @@ function balance(labels: Uint32Array, trained: number, routes: number): Float32A
     weights[row] = Math.sqrt(trained / routes / (counts[labels[row] as number] as number));
   }
   return weights;
+}
+
+/** How a set's texts are split: into `count` parts, of which `used` are held out in turn. */
+interface FoldPlan {
+  readonly count: number;
+  readonly used: number;
+}
+
+/**
+ * With four fifths to train on, what is held out is judged nearly as the final head will judge. A few hundred
+ * held-out texts say enough, so a large set holds out only as many parts as that takes.
+ * @param rows utterances of the set
+ */
+function foldPlan(rows: number, routes: number): FoldPlan {
+  if (rows >= 5_000) return { count: 5, used: 1 };
+  return rows * routes <= 50_000 ? { count: 5, used: 5 } : { count: 5, used: 2 };
+}
+
+/**
+ * The fold of each row: the texts of a route go round the folds in their order, and each route starts with
+ * another one, so that every fold has its share of every route.
+ * @param labels route of each row, ascending
+ */
+export function stratifiedFolds(labels: Uint32Array, count: number): Uint32Array {
+  const folds = new Uint32Array(labels.length);
+  let start = 0;
+  for (let row = 0; row < labels.length; row += 1) {
+    const label = labels[row] ?? 0;
+    if (labels[start] !== label) start = row;
+    folds[row] = (row - start + label) % count;
+  }
+  return folds;
 }

@@ -1,11 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { addEvidence, calibrate, createEvidence, scoreOf } from '../../../src/scoring/head/calibration.js';
-import { invertPositiveDefinite } from '../../../src/scoring/head/cholesky.js';
-import { fitHead, type Head, type HeadProblem } from '../../../src/scoring/head/fit-head.js';
-import { decodeHead, encodeHead, headDigest } from '../../../src/scoring/head/head-codec.js';
+import { fitHead, type Head, type HeadProblem, stratifiedFolds } from '../../../src/scoring/head/fit.js';
+import { decodeHead, encodeHead, headDigest } from '../../../src/scoring/head/head-cache.js';
 import { HeadScorer } from '../../../src/scoring/head/head-scorer.js';
-import { stratifiedFolds, untrainable } from '../../../src/scoring/head/sizes.js';
-import { SoftmaxRegression } from '../../../src/scoring/head/softmax-regression.js';
+import { reasonNotTrainable } from '../../../src/scoring/head/head-scoring.js';
+import { invertPositiveDefinite, SoftmaxRegression } from '../../../src/scoring/head/regression.js';
 import { TrainingRows } from '../../../src/scoring/head/training-rows.js';
 import { RowMatrix } from '../../../src/scoring/row-matrix.js';
 import { createRouteScores } from '../../../src/scoring/scorer.js';
@@ -207,7 +206,7 @@ describe('a head', () => {
 describe('the rule for when a head is trained', () => {
   it('wants two routes, and three utterances in at least half of them', () => {
     const why = (sizes: number[]): string | undefined =>
-      untrainable(sizes.map((size) => ({ utterances: new Array<string>(size).fill('') })));
+      reasonNotTrainable(sizes.map((size) => ({ utterances: new Array<string>(size).fill('') })));
     expect(why([50])).toMatch(/two routes or more; add another one/);
     expect(why([3, 3])).toBeUndefined();
     expect(why([3, 2])).toBeUndefined();

@@ -2,10 +2,27 @@ import { throwIfAborted } from '../shared/concurrent.js';
 import { AppError, messageOf } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { Queue } from '../shared/queue.js';
-import type { RouteVersion } from './route-history.js';
-import type { RouteSet } from './route-set.js';
-import type { RouteChange, RouteVersions } from './route-versions.js';
-import type { ChangeReport, ServedRoutes, ServeRoutes } from './served-routes.js';
+import type { RouteSet } from './set.js';
+import type { RouteChange, RouteVersion, RouteVersions } from './versions.js';
+
+/** Makes a set serve. `commit` runs when it is ready and before it serves; if it fails, the old set stays. */
+export type ServeRoutes = (
+  set: RouteSet,
+  options: { readonly signal: AbortSignal; readonly commit?: () => Promise<void> },
+) => Promise<void>;
+
+/** The routes that are served, and where they come from. */
+export interface ServedRoutes {
+  readonly set: RouteSet;
+  /** The version on the volume; `undefined` where the routes file itself is served. */
+  readonly version: RouteVersion | undefined;
+}
+
+/** What a change came to. */
+export interface ChangeReport extends ServedRoutes {
+  /** Whether anything is different now. */
+  readonly changed: boolean;
+}
 
 /** Options of {@link RouteCatalogue}. */
 export interface RouteCatalogueOptions {

@@ -2,8 +2,8 @@ import { mkdir, mkdtemp, rename, rm, symlink, unlink, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { RouteFile, type RouteFileOptions } from '../../src/routes/route-file.js';
-import type { RouteSet } from '../../src/routes/route-set.js';
+import { RouteFile, type RouteFileOptions } from '../../src/routes/file.js';
+import type { RouteSet } from '../../src/routes/set.js';
 import { AppError } from '../../src/shared/errors.js';
 import { waitOr } from '../scoring/word-embedder.js';
 

@@ -1,7 +1,7 @@
 import { AppError, type ErrorCode, type FieldIssue } from '../shared/errors.js';
 import { runThread } from '../shared/thread.js';
-import type { RouteSet } from './route-set.js';
-import { type ParseRouteSetOptions, parseRouteSet } from './routes.js';
+import { type ParseRouteSetOptions, parseRouteSet } from './parse.js';
+import type { RouteSet } from './set.js';
 
 /** Longest text that is parsed on the caller's thread, in characters; of YAML, which is slower, less. */
 const AT_ONCE_CHARS = { json: 32_768, yaml: 1_024 } as const;

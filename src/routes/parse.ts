@@ -1,12 +1,10 @@
 import { ROUTE_LIMITS } from '../api/route-limits.js';
 import type { ScoringMethod } from '../config/parsers.js';
 import { AppError } from '../shared/errors.js';
-import type { Located, RouteFinding } from './located.js';
-import { parseLocatedJson } from './located-json.js';
-import { parseLocatedYaml } from './located-yaml.js';
-import { RouteReader } from './route-reader.js';
-import { createRouteSet, type Route, type RouteSet, type RouteWarning } from './route-set.js';
-import { SourceText } from './source-text.js';
+import { didYouMean } from './closest.js';
+import { type Located, parseLocatedJson, parseLocatedYaml, type RouteFinding } from './located.js';
+import { RouteReader } from './reader.js';
+import { createRouteSet, type Route, type RouteSet, type RouteWarning, routeSetToJson } from './set.js';
 
 /** A message lists at most this many faults; `issues` holds those. */
 const MAX_FAULTS_SHOWN = 50;
@@ -113,4 +111,75 @@ function invalid(origin: string, source: SourceText, faults: readonly RouteFindi
   const hidden = faults.length - issues.length;
   if (hidden > 0) lines.push(`… and ${hidden} more`);
   return new AppError('routes_invalid', lines.join('\n'), { issues });
+}
+
+/** The set with this route in it, in the place of the one of the same name, or at the end. */
+export function withRoute(set: RouteSet, route: Route): RouteSet {
+  const index = set.indexOf.get(route.name);
+  if (index === undefined) return validated(set, [...set.routes, route]);
+  return validated(set, set.routes.with(index, route));
+}
+
+/**
+ * The set without a route.
+ * @throws AppError `not_found`; `routes_invalid` when it is the last one
+ */
+export function withoutRoute(set: RouteSet, name: string): RouteSet {
+  routeOf(set, name);
+  return validated(
+    set,
+    set.routes.filter((route) => route.name !== name),
+  );
+}
+
+/**
+ * A route of the set.
+ * @throws AppError `not_found`, naming what may have been meant
+ */
+export function routeOf(set: RouteSet, name: string): Route {
+  const route = set.routes[set.indexOf.get(name) ?? -1];
+  if (route) return route;
+  const hint = didYouMean(name.slice(0, 128), set.indexOf.keys());
+  throw new AppError('not_found', `there is no route "${name.slice(0, 128)}"${hint}`);
+}
+
+/** Sent through the reader of files, which alone knows what holds for a set as a whole. */
+function validated({ method }: RouteSet, routes: readonly Route[]): RouteSet {
+  return parseRouteSet(JSON.stringify(routeSetToJson({ method, routes })), {
+    origin: 'routes',
+    format: 'json',
+  });
+}
+
+/** A place in a text as a person counts: both from 1, columns in UTF-16 code units. */
+export interface TextPosition {
+  readonly line: number;
+  readonly column: number;
+}
+
+/** A text together with the offsets at which its lines start, so that a fault can be given as line and column. */
+export class SourceText {
+  readonly text: string;
+  readonly #lineStarts: readonly number[];
+
+  /** @param text without a byte-order mark, which would shift every offset on the first line */
+  constructor(text: string) {
+    this.text = text;
+    const starts = [0];
+    for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) starts.push(at + 1);
+    this.#lineStarts = starts;
+  }
+
+  /** Line and column of an offset in UTF-16 code units; an offset past the end counts as the end. */
+  positionOf(offset: number): TextPosition {
+    const at = Math.max(0, Math.min(offset, this.text.length));
+    let low = 0;
+    let high = this.#lineStarts.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if ((this.#lineStarts[middle] ?? 0) <= at) low = middle;
+      else high = middle - 1;
+    }
+    return { line: low + 1, column: at - (this.#lineStarts[low] ?? 0) + 1 };
+  }
 }
