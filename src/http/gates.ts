@@ -3,7 +3,7 @@ import type { Label } from '../api/classify.js';
 import { MAX_ANSWER_BYTES } from '../api/limits.js';
 import type { RateLimit } from '../config/parsers.js';
 import type { Route, RouteSet } from '../routes/set.js';
-import type { ClassifyOptions } from '../scoring/classifier.js';
+import type { ClassifyOptions } from '../scoring/active-set.js';
 import { sentencesOf } from '../scoring/labels.js';
 import { AppError } from '../shared/errors.js';
 import type { RequestContext } from './request.js';
