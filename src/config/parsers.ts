@@ -124,6 +124,21 @@ export function origin(text: string): string {
   return url.origin;
 }
 
+/** Hosts that public DNS cannot point elsewhere, or that a platform gives out. `.` stands for names without a dot. */
+export const PRIVATE_HOSTS: readonly string[] = ['.', '.local', '.internal', '.svc', '.railway.app'];
+
+/** Values of `Host`: names, suffixes that begin with a dot, or `*`. */
+export function hosts(text: string): readonly string[] {
+  const found = list(text.toLowerCase());
+  const wrong = found.find((host) => host !== '*' && !/^\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*$/.test(host));
+  if (found.length === 0 || wrong !== undefined) {
+    throw new Error(
+      `must hold names such as "router.example.org", suffixes such as ".example.org", or "*", not "${wrong ?? text}"`,
+    );
+  }
+  return found;
+}
+
 const CRON_FIELD = /^[\d*,/?#A-Za-z-]+$/;
 
 /** A cron expression by its shape; the scheduler of the daemon checks its values. */

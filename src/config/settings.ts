@@ -4,12 +4,14 @@ import { machineLimits } from './machine-limits.js';
 import {
   cron,
   flag,
+  hosts,
   httpUrl,
   integer,
   keys,
   list,
   oneOf,
   origin,
+  PRIVATE_HOSTS,
   proxy,
   type RateLimit,
   rate,
@@ -303,6 +305,20 @@ export const SETTINGS = {
     defaultText: 'none',
     fallback: () => [],
     parse: (text) => list(text).map(origin),
+  }),
+  allowedHosts: setting<readonly string[]>({
+    env: 'ALLOWED_HOSTS',
+    help: 'comma-separated values of `Host` that are answered besides IP addresses and localhost: names, `.suffixes`, or `*`; health endpoints answer any. Keeps pages of other sites from calling by DNS rebinding',
+    defaultText:
+      "any with API_KEYS; else names without a dot, `.local`, `.internal`, `.svc`, and Railway's domains",
+    fallback: (env) => {
+      if (env.API_KEYS) return ['*'];
+      return [
+        ...PRIVATE_HOSTS,
+        ...(env.RAILWAY_PUBLIC_DOMAIN ? [env.RAILWAY_PUBLIC_DOMAIN.toLowerCase()] : []),
+      ];
+    },
+    parse: hosts,
   }),
   serveModel: setting({
     env: 'SERVE_MODEL',

@@ -182,6 +182,7 @@ class Daemon implements Service {
       adminKeys: config.adminKeys,
       rateLimit: config.rateLimit,
       corsOrigins: config.corsOrigins,
+      allowedHosts: config.allowedHosts,
       trustedProxy: config.trustedProxy,
       log: this.#log,
       models: config.serveModel ? { manifest, open: (file) => this.#blobs.open(file) } : undefined,

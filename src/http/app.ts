@@ -3,7 +3,7 @@ import Koa, { type Middleware, type Next } from 'koa';
 import type { RequestLimits } from '../api/limits.js';
 import type { RateLimit, TrustedProxy } from '../config/parsers.js';
 import { AppError, messageOf } from '../shared/errors.js';
-import { Authenticator, type Keys, trustProxy } from './auth.js';
+import { Authenticator, type Keys, requireHost, trustProxy } from './auth.js';
 import { EndpointTable, type Match } from './endpoint.js';
 import { allEndpoints, type Ports } from './endpoints/index.js';
 import { policyOf } from './endpoints/pages.js';
@@ -32,6 +32,8 @@ export interface AppDeps extends Omit<Ports, 'bytes'>, Omit<RecordDeps, 'metrics
   readonly trustedProxy: TrustedProxy;
   /** Origins of pages that may call, or `*`; none lets browsers call from the daemon's own pages only. */
   readonly corsOrigins: readonly string[];
+  /** Values of `Host` that are answered besides IP addresses and localhost. */
+  readonly allowedHosts: readonly string[];
   /** `undefined` counts nothing. */
   readonly rateLimit: RateLimit | undefined;
   /** Most headers of one request. */
@@ -69,6 +71,8 @@ export function createApp(deps: AppDeps): RequestListener {
 
   async function answer(context: RequestContext, { endpoint, params, allowed }: Match<Ports>): Promise<void> {
     validateHeaders(context.req, deps.maxHeaders);
+    // Platforms probe health under names of their own.
+    if (!(endpoint?.access === 'open' && endpoint.quiet)) requireHost(context.get('host'), deps.allowedHosts);
     const caller = authenticator.identify(context);
     context.state.client = caller.client;
     // What matches no endpoint is closed: strangers do not learn what is there.

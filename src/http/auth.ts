@@ -1,5 +1,5 @@
 import { hash, timingSafeEqual } from 'node:crypto';
-import { isIPv6 } from 'node:net';
+import { isIP, isIPv6 } from 'node:net';
 import type Koa from 'koa';
 import type { TrustedProxy } from '../config/parsers.js';
 import { AppError } from '../shared/errors.js';
@@ -85,6 +85,26 @@ function unauthorized(context: RequestContext, setting: string): AppError {
 
 function sha256(text: string): Buffer {
   return hash('sha256', text, 'buffer');
+}
+
+/**
+ * Refuses names that a page of another site could point to this daemon (DNS rebinding). An IP address or localhost in `Host`
+ * shows that no name was resolved.
+ * @param allowed names, suffixes that begin with a dot, `.` for names without one, or `*`
+ * @throws AppError `forbidden`
+ */
+export function requireHost(header: string, allowed: readonly string[]): void {
+  const name = header.toLowerCase().replace(/:\d*$/, '').replace(/\.$/, '');
+  const known = (host: string): boolean => {
+    if (host === '.') return !name.includes('.');
+    return host === '*' || host === name || (host.startsWith('.') && name.endsWith(host));
+  };
+  if (name === 'localhost' || isIP(name.replace(/^\[|\]$/g, '')) !== 0 || allowed.some(known)) return;
+  const shown = name.slice(0, 100).replace(/[^ -~]/g, '?');
+  throw new AppError(
+    'forbidden',
+    `the host "${shown}" is not answered; add it to ALLOWED_HOSTS, or set API_KEYS`,
+  );
 }
 
 /** Makes `context.ip` the client's address, as far as the trusted proxies know it. */

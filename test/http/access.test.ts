@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { ProblemBody } from '../../src/api/problem.js';
-import { networkOf } from '../../src/http/auth.js';
+import { readConfig } from '../../src/config/config.js';
+import { networkOf, requireHost } from '../../src/http/auth.js';
 import { run } from '../commands/program.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { suiteEnd } from '../support/suite.js';
@@ -192,6 +193,66 @@ describe('RATE_LIMIT', () => {
     ['fe80::1%eth0', 'fe80:0:0:0::/64'],
   ])('takes %s for %s', (address, network) => {
     expect(networkOf(address)).toBe(network);
+  });
+});
+
+describe('the Host of a request', () => {
+  const defaults = readConfig({}).allowedHosts;
+
+  it.each([
+    '127.0.0.1:3000',
+    '[::1]:3000',
+    '10.1.2.3',
+    'localhost:3000',
+    'ai-router',
+    'ai-router:3000',
+    'printer.local',
+    'ai-router.railway.internal',
+    'ai-router.default.svc',
+    'ai-router.default.svc.cluster.local:80',
+    'ai-router-production.up.railway.app',
+  ])('%s is answered without keys', (host) => {
+    expect(() => requireHost(host, defaults)).not.toThrow();
+  });
+
+  it.each(['evil.com', 'evil.com:3000', '127.0.0.1.evil.com', 'localhost.evil.com', 'evilrailway.app'])(
+    '%s is not',
+    (host) => {
+      expect(() => requireHost(host, defaults)).toThrow(/ALLOWED_HOSTS/);
+      expect(() => requireHost(host, readConfig({ API_KEYS: KEYS.plain }).allowedHosts)).not.toThrow();
+    },
+  );
+
+  it('may be set, and is that of the domain on Railway', () => {
+    const { allowedHosts } = readConfig({ ALLOWED_HOSTS: 'Router.example.org, .example.net' });
+    expect(() => requireHost('router.example.org:443', allowedHosts)).not.toThrow();
+    expect(() => requireHost('a.example.net', allowedHosts)).not.toThrow();
+    expect(() => requireHost('example.org', allowedHosts)).toThrow(/ALLOWED_HOSTS/);
+    const railway = readConfig({ RAILWAY_PUBLIC_DOMAIN: 'router.example.org' }).allowedHosts;
+    expect(() => requireHost('router.example.org', railway)).not.toThrow();
+    expect(() => readConfig({ ALLOWED_HOSTS: 'https://router' })).toThrow(/ALLOWED_HOSTS/);
+  });
+
+  it('is checked everywhere but for health, which platforms probe under names of their own', async () => {
+    const keyless = await startDaemon(
+      { MODEL_CACHE_DIR: await temporaryFolder(atEnd), HF_HUB_OFFLINE: '1' },
+      { atEnd },
+    );
+    const { hostname, port } = new URL(keyless.url);
+    const status = async (path: string, host: string): Promise<number | undefined> => {
+      const sent = httpRequest({ hostname, port, path, headers: { host } }).end();
+      const [response] = (await once(sent, 'response')) as [IncomingMessage];
+      response.resume();
+      return response.statusCode;
+    };
+    expect(await status('/livez', 'healthcheck.railway.app')).toBe(200);
+    expect(await status('/livez', 'evil.com')).toBe(200);
+    // As a kubelet asks.
+    expect(await status('/livez', '10.42.0.7:3000')).toBe(200);
+    for (const path of ['/', '/docs', '/routes', '/metrics', '/cache/status', '/nowhere']) {
+      expect(await status(path, 'evil.com'), path).toBe(403);
+    }
+    expect(await status('/', hostname)).toBe(200);
   });
 });
 
