@@ -1,55 +1,49 @@
 /**
- * What a person notices of the daemon alone: first boot (bundled source), warm boot, memory, and the latency of
- * one classification at a time. `npm run bench:boot [-- ROUNDS]` after `npm run build`.
+ * Time from the start of the process to the first 200 of `/health`, and memory: `npm run bench:boot [-- --against DIR]
+ * [--rounds N]`. With `--against`, the built checkout in DIR is measured in turns with this one.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { startDaemon } from './load/servers.js';
-import { familyOf, memoryOf } from './memory.js';
-import { machine, quantile, Samples, table } from './samples.js';
+import { freshText } from '../test/support/load.js';
+import { childrenOf, memoryOf } from '../test/support/processes.js';
+import { benchArguments, Samples, startTimed, withFolder } from './measure.js';
 
-const rounds = Number(process.argv[2] ?? 5);
-const UNIQUE_TEXTS = 300;
-const CLIENTS = 20;
-
-async function classify(url: string, text: string): Promise<number> {
-  const started = performance.now();
-  const response = await fetch(`${url}/classify`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ text }),
-  });
-  await response.json();
-  if (!response.ok) throw new Error(`status ${response.status}`);
-  return performance.now() - started;
-}
-
+const { checkouts, rounds } = benchArguments(7);
 const samples = new Samples();
-for (let round = 0; round < rounds; round += 1) {
-  const volume = await mkdtemp(join(tmpdir(), 'ai-router-bench-'));
-  const cold = await startDaemon(volume);
-  samples.note('process start to ready, empty volume, ms', cold.readyMs);
-  await cold.stop();
-  const daemon = await startDaemon(volume);
-  const memory = (): number => memoryOf(familyOf(daemon.pid)).pss;
-  samples.note('process start to ready, warm volume, ms', daemon.readyMs);
-  samples.note('memory of all processes (PSS), idle, MB', memory());
-  for (let n = 0; n < 20; n += 1) await classify(daemon.url, `warm-up number ${n}`);
-  const times: number[] = [];
-  for (let n = 0; n < UNIQUE_TEXTS; n += 1) {
-    times.push(await classify(daemon.url, `please tell me about case ${round}-${n} today`));
+
+await withFolder(async (folder) => {
+  const file = join(folder, 'routes.json');
+  const routes = Array.from({ length: 150 }, (_, route) => ({
+    name: `route_${route}`,
+    utterances: Array.from({ length: 10 }, freshText),
+  }));
+  await writeFile(file, JSON.stringify({ routes }));
+  const sets = [
+    { name: 'default routes', env: {} },
+    { name: '150 × 10 utterances', env: { ROUTES_FILE: file } },
+  ];
+  for (let round = 0; round < rounds; round += 1) {
+    for (const { name, env } of sets) {
+      const volumes = new Map(
+        checkouts.map((checkout) => [checkout, join(folder, `${checkout.name}-${name}-${round}`)]),
+      );
+      for (const kind of ['first', 'warm']) {
+        for (const checkout of round % 2 === 0 ? checkouts : checkouts.toReversed()) {
+          const volume = volumes.get(checkout) ?? '';
+          const { daemon, readyMs } = await startTimed(
+            checkout,
+            { MODEL_CACHE_DIR: volume, ...env },
+            180_000,
+          );
+          samples.note(`${kind} boot, ${name}, ms`, checkout, readyMs);
+          const pid = daemon.child.pid ?? 0;
+          if (kind === 'warm')
+            samples.note(`memory (PSS), ${name}, MB`, checkout, memoryOf([pid, ...childrenOf(pid)]));
+          await daemon.stop();
+        }
+      }
+    }
+    process.stderr.write(`round ${round + 1} of ${rounds}\n`);
   }
-  samples.note('one classification alone over HTTP, p50 ms', quantile(times, 0.5));
-  samples.note('one classification alone over HTTP, p99 ms', quantile(times, 0.99));
-  await Promise.all(
-    Array.from({ length: CLIENTS }, async (_, client) => {
-      for (let n = 0; n < 1_000 / CLIENTS; n += 1)
-        await classify(daemon.url, `client ${client}, number ${n}`);
-    }),
-  );
-  samples.note('memory of all processes (PSS), after 1,300, MB', memory());
-  await daemon.stop();
-  await rm(volume, { recursive: true });
-}
-process.stdout.write(`${machine()}, ${rounds} rounds\n${table(samples.rows())}\n`);
+});
+samples.print(rounds);

@@ -7,6 +7,8 @@ import { BACKGROUND } from '../src/scoring/head/background.js';
 import { sentencesOf } from '../src/scoring/labels.js';
 import { NAMED_CENTRE, similarityScoring } from '../src/scoring/similarity-scorer.js';
 import { Random } from '../test/support/random.js';
+import { mean } from '../test/support/stats.js';
+import { withFolder } from './measure.js';
 import {
   type Banking77,
   banking77Folder,
@@ -16,10 +18,17 @@ import {
   shuffle,
 } from './routing/banking77.js';
 import { embedAll } from './routing/embeddings.js';
-import { METHODS } from './routing/methods.js';
-import { mean } from './routing/metrics.js';
-import { accuracyOverHttp, withVolume } from './routing/over-http.js';
-import { ask, inScope, make, outOfScope, scoringTime, several, TEMPLATES } from './routing/trials.js';
+import { accuracyOverHttp } from './routing/over-http.js';
+import {
+  ask,
+  inScope,
+  METHODS,
+  make,
+  outOfScope,
+  scoringTime,
+  several,
+  TEMPLATES,
+} from './routing/trials.js';
 
 const SEEDS = [1, 2, 3];
 const SIZES = [5, 10, undefined];
@@ -92,8 +101,7 @@ async function inProcess(): Promise<void> {
       for (const seed of size === undefined ? [1] : SEEDS) {
         const made = await make(create, drawUtterances(data, size, seed), embedder);
         const { accuracy, calibration_error } = inScope(await ask(made, embedder, texts), data.test);
-        const ece = /head|CLASSIFY/.test(method) ? { calibration_error } : {};
-        runs.push({ accuracy, ...ece, train_ms: made.wallMs, train_cpu_ms: made.cpuMs });
+        runs.push({ accuracy, calibration_error, train_ms: made.wallMs, train_cpu_ms: made.cpuMs });
       }
       report('in scope', { per_route: size ?? 'all', method, ...meanOf(runs) });
     }
@@ -114,15 +122,13 @@ async function inProcess(): Promise<void> {
         test.map(({ text }) => text),
       );
       const strangers = data.test.filter((one) => !isIn(one)).map(({ text }) => text);
-      const { threshold, ...numbers } = outOfScope(made, inside, test, await ask(made, embedder, strangers));
-      const { auroc } = numbers;
-      runs.push(/head|CLASSIFY/.test(method) ? { ...numbers, threshold } : { auroc });
+      runs.push(outOfScope(made, inside, test, await ask(made, embedder, strangers)));
     }
     report('19 of 77 routes out of scope', { per_route: 10, method, ...meanOf(runs) });
   }
 
-  for (const method of ['nearest (CLASSIFY_METHOD)', 'head']) {
-    const made = await make(METHODS[method] ?? never(), drawUtterances(data, 10, 1), embedder);
+  for (const [method, create] of Object.entries(METHODS)) {
+    const made = await make(create, drawUtterances(data, 10, 1), embedder);
     const [one, two] = [
       await ask(made, embedder, texts),
       await ask(
@@ -155,7 +161,7 @@ async function inProcess(): Promise<void> {
     );
     const runs = [];
     for (const _ of SEEDS) {
-      const made = await make(METHODS.head ?? never(), halves, embedder);
+      const made = await make(METHODS.head, halves, embedder);
       const score_ms = await scoringTime(made, embedder, texts);
       runs.push({ train_ms: made.wallMs, train_cpu_ms: made.cpuMs, score_ms });
     }
@@ -165,7 +171,7 @@ async function inProcess(): Promise<void> {
 
 /** The real daemon, boot and all. */
 async function overHttp(): Promise<void> {
-  await withVolume(async (volume) => {
+  await withFolder(async (volume) => {
     for (const size of SIZES) {
       for (const seed of size === undefined ? [1] : SEEDS) {
         const { accuracy, readyMs, method } = await accuracyOverHttp(
@@ -194,8 +200,4 @@ function twoIntents({ test }: Banking77): { text: string; routes: string[] }[] {
 
 function halfName({ routes }: Banking77, index: number): string {
   return `${routes[index >> 1] ?? ''} ${(index % 2) + 1}`;
-}
-
-function never(): never {
-  throw new Error('there is no such method');
 }

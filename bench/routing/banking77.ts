@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { parse as parseCsv } from 'csv-parse/sync';
 import { Random } from '../../test/support/random.js';
 
 /** A text and the route that it belongs to. */
@@ -56,17 +57,7 @@ export function shuffle<T>(items: T[], random: Random): T[] {
   return items;
 }
 
-/** CSV with two columns; quotes may hold commas, line breaks and doubled quotes. */
 function parse(csv: string): Labelled[] {
-  const fields = /(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r?\n|$)/g;
-  const rows: string[][] = [[]];
-  for (const [whole, quoted, plain, end] of csv.matchAll(fields)) {
-    if (whole === '') break;
-    rows.at(-1)?.push(quoted === undefined ? (plain ?? '') : quoted.replaceAll('""', '"'));
-    if (end !== ',') rows.push([]);
-  }
-  return rows
-    .slice(1)
-    .filter((row) => row.length === 2)
-    .map(([text = '', route = '']) => ({ text, route }));
+  const rows: string[][] = parseCsv(csv, { from_line: 2 });
+  return rows.map(([text = '', route = '']) => ({ text, route }));
 }

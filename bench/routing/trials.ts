@@ -3,16 +3,36 @@ import { aurocOf } from '../../src/commands/evaluation/evaluation.js';
 import { builtInManifest } from '../../src/config/program-files.js';
 import { backgroundVectors } from '../../src/daemon/route-caches.js';
 import type { Embedder } from '../../src/inference/embedder.js';
-import type { RouteSet } from '../../src/routes/set.js';
+import { createRouteSet, type RouteSet } from '../../src/routes/set.js';
+import { headScoring } from '../../src/scoring/head/head-scoring.js';
 import { labelSetOf } from '../../src/scoring/labels.js';
 import { type CreateScorer, createRouteScores, type Scorer } from '../../src/scoring/scorer.js';
+import { similarityScoring } from '../../src/scoring/similarity-scorer.js';
 import { embedRoutes, type RouteVectors } from '../../src/scoring/vectors.js';
+import { median } from '../../test/support/stats.js';
 import type { Labelled } from './banking77.js';
-import { setOf } from './methods.js';
-import { calibrationError } from './metrics.js';
 
 const manifest = await loadManifest(builtInManifest('q8'));
 const background = (): Promise<Float32Array | undefined> => backgroundVectors(manifest);
+
+/** The methods of the product. */
+export const METHODS = {
+  nearest: similarityScoring(),
+  head: headScoring({ method: 'head', workerEntry: new URL('../../dist/head-worker.js', import.meta.url) }),
+} as const satisfies Record<string, CreateScorer>;
+
+/** A set of the routes with these utterances. */
+function setOf(utterances: ReadonlyMap<string, readonly string[]>): RouteSet {
+  return createRouteSet(
+    [...utterances].map(([name, texts]) => ({
+      name,
+      description: undefined,
+      utterances: [...texts],
+      scoreThreshold: undefined,
+      metadata: undefined,
+    })),
+  );
+}
 
 /** The answer to a text: the best route and its score. */
 export interface Answer {
@@ -72,6 +92,16 @@ export async function ask(
   return answers;
 }
 
+/** Expected calibration error over 15 bins of equal width (Guo et al., 2017). */
+function calibrationError(scores: readonly number[], right: readonly boolean[], bins = 15): number {
+  const sums = new Float64Array(bins);
+  for (const [i, score] of scores.entries()) {
+    const bin = Math.min(bins - 1, Math.floor(score * bins));
+    sums[bin] = (sums[bin] ?? 0) + score - (right[i] ? 1 : 0);
+  }
+  return sums.reduce((sum, value) => sum + Math.abs(value), 0) / scores.length;
+}
+
 /** Accuracy where every text has a route, and how far scores are from it. */
 export function inScope(answers: readonly Answer[], test: readonly Labelled[]) {
   const right = answers.map(({ route }, i) => route === test[i]?.route);
@@ -120,7 +150,7 @@ export async function scoringTime(
     scorer.score(vector, undefined, out);
     times.push(performance.now() - started);
   }
-  return times.sort((a, b) => a - b)[Math.floor(times.length / 2)] ?? Number.NaN;
+  return median(times);
 }
 
 /** What `multi` returns for texts with one intent and with two. */

@@ -44,7 +44,7 @@ export class Crowd {
   }
 
   /** Starts a crowd, which ends with its test. `isIdle`: it leaves the processor to the daemon. */
-  static async start(box: Box, isIdle = false): Promise<Crowd> {
+  static async start(box: Pick<Box, 'own'>, isIdle = false): Promise<Crowd> {
     const child = fork(fileURLToPath(import.meta.url), {
       execArgv: ['--import', 'tsx'],
       serialization: 'advanced',
