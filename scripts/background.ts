@@ -7,7 +7,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileOf, loadManifest } from '../src/cache/manifest.js';
 import { backgroundFile, builtInManifest, PACKAGE_ROOT, VARIANTS } from '../src/config/program-files.js';
-import { readModel } from '../src/daemon/read-model.js';
+import { readModel } from '../src/daemon/model.js';
 import { WorkerPool } from '../src/inference/pool.js';
 import { BACKGROUND, encodeBackground } from '../src/scoring/head/background.js';
 import { fp32Model, workerEntry } from '../test/support/model.js';

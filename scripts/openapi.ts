@@ -1,7 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { loadManifest } from '../src/cache/manifest.js';
 import { readConfig } from '../src/config/config.js';
-import { contractSettings } from '../src/daemon/contract-settings.js';
+import { contractSettings } from '../src/daemon/model.js';
 import { allEndpoints } from '../src/http/endpoints/index.js';
 import { openapiDocument } from '../src/http/openapi.js';
 import { clientTypes } from './client-types.js';

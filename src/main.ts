@@ -20,10 +20,15 @@ function finish(code: number, text: string): never {
 
 async function serve(): Promise<void> {
   // Loaded only now, so that a signal during the loading finds its handler.
-  const { startDaemon } = await import('./daemon/daemon.js');
-  const daemon = await startDaemon(process.env, version, (code) => process.exit(code));
-  onSignal = daemon.stop;
-  await daemon.start();
+  const { runDaemon } = await import('./daemon/daemon.js');
+  await runDaemon(
+    process.env,
+    version,
+    (code) => process.exit(code),
+    (handler) => {
+      onSignal = handler;
+    },
+  );
 }
 
 /** Runs one of the other commands; the first signal lets it end in good order, a second one ends it at once. */

@@ -33,10 +33,13 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   shared: [],
 };
 
+/** Imports that are still to go. */
+const EXCEPTIONS: readonly string[] = ['routes/route-reader.ts → scoring/head/sizes.ts'];
+
 /** Packages and modules of Node that only some files may import. */
 const FENCES: readonly { readonly packages: RegExp; readonly files: RegExp }[] = [
   { packages: /^(koa|@koa\/.*)$/, files: /^http\// },
-  { packages: /^chokidar$/, files: /^cache\// },
+  { packages: /^chokidar$/, files: /^(cache|routes)\// },
   { packages: /^node-cron$/, files: /^cache\// },
   { packages: /^pino(-pretty)?$/, files: /^telemetry\/logger\.ts$/ },
   { packages: /^prom-client$/, files: /^telemetry\// },
@@ -128,7 +131,8 @@ describe('the folders of src', () => {
       for (const { target } of list) {
         if (!/\.ts$|^\.\./.test(target)) continue;
         const to = folderOf(target);
-        if (to !== from && !ALLOWED[from]?.includes(to)) wrong.push(`${path} → ${target}`);
+        const arrow = `${path} → ${target}`;
+        if (to !== from && !ALLOWED[from]?.includes(to) && !EXCEPTIONS.includes(arrow)) wrong.push(arrow);
       }
     }
     expect(wrong).toEqual([]);
@@ -170,7 +174,9 @@ describe('packages', () => {
   it('with native code are loaded by child processes only', () => {
     const all = [...imports.values()].flat().map(({ target }) => target);
     expect(all.some((target) => NATIVE.test(target))).toBe(true);
-    expect([...loadedBy(['main.ts'], false)].filter((name) => NATIVE.test(name))).toEqual([]);
+    const loaded = loadedBy(['main.ts'], false);
+    expect(loaded).toContain('koa');
+    expect([...loaded].filter((name) => NATIVE.test(name))).toEqual([]);
   });
 
   it('of the daemon are not loaded by --help', () => {

@@ -1,7 +1,7 @@
 import { loadManifest } from '../../src/cache/manifest.js';
 import { aurocOf } from '../../src/commands/evaluation/evaluation.js';
 import { builtInManifest } from '../../src/config/program-files.js';
-import { backgroundVectors } from '../../src/daemon/route-caches.js';
+import { backgroundVectors } from '../../src/daemon/model.js';
 import type { Embedder } from '../../src/inference/embedder.js';
 import { createRouteSet, type RouteSet } from '../../src/routes/set.js';
 import { headScoring } from '../../src/scoring/head/head-scoring.js';

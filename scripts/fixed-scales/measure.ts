@@ -38,12 +38,11 @@ await speed();
 async function applyTime(): Promise<void> {
   const times: number[] = [];
   for (let round = 0; round < 20; round += 1) {
-    const start = process.cpuUsage();
+    const start = performance.now();
     applyRecipe(recipe, hubGraph);
-    const { user, system } = process.cpuUsage(start);
-    times.push((user + system) / 1_000);
+    times.push(performance.now() - start);
   }
-  print(`recipe applied in ${median(times).toFixed(1)} ms of CPU time (median; digest verified)`);
+  print(`recipe applied in ${median(times).toFixed(1)} ms (median; both digests verified)`);
 }
 
 async function closeness(): Promise<void> {

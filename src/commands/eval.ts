@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { createClassifier } from '../daemon/create-classifier.js';
+import { createClassifier } from '../daemon/model.js';
 import { EmbeddingCache } from '../inference/embedding-cache.js';
 import { readTextFile } from '../routes/file.js';
 import type { Encoder } from '../scoring/scorer.js';

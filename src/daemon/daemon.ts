@@ -1,79 +1,87 @@
+import { basename } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Phase } from '../api/health.js';
+import { fetchIntoMemory } from '../cache/acquire.js';
+import type { Report } from '../cache/cache-state.js';
 import { loadManifest } from '../cache/manifest.js';
+import { isSchedule } from '../cache/triggers.js';
 import { readConfig } from '../config/config.js';
-import { checkMachine, machineLimits, workerBound } from '../config/machine-limits.js';
-import { POOL_DEFAULTS, WorkerPool } from '../inference/pool.js';
+import { checkMachine, type MachineLimits, machineLimits, workerBound } from '../config/machine-limits.js';
+import { PAGE_FOLDER } from '../config/program-files.js';
+import { retiredIn } from '../config/settings.js';
+import { createApp } from '../http/app.js';
+import { type HttpServer, listen } from '../http/server.js';
+import { StaticFiles } from '../http/static-files.js';
+import { EmbeddingCache } from '../inference/embedding-cache.js';
+import type { ModelBytes } from '../inference/protocol.js';
+import { Linter } from '../lint/linter.js';
+import type { ServeRoutes } from '../routes/catalogue.js';
+import { requireScorable } from '../scoring/head/head-scoring.js';
+import type { Encoder } from '../scoring/scorer.js';
+import { AppError, messageOf } from '../shared/errors.js';
+import type { Log } from '../shared/log.js';
 import { createLogger, type ProcessLogger } from '../telemetry/logger.js';
-import { createService } from './service.js';
+import { createMetrics, type Metrics } from '../telemetry/metrics.js';
+import { startTracing, type Tracing } from '../telemetry/tracing.js';
+import { type BootState, cacheStatusOf, healthOf, reportBody } from './health.js';
+import {
+  contractSettings,
+  embeddingModelOf,
+  formerModels,
+  modelFiles,
+  readModel,
+  routeCaches,
+} from './model.js';
+import { createParts, type Parts, type PartsInput } from './parts.js';
+import { closeSources } from './sources.js';
 
-/** Exit codes of a daemon; 2 (wrong settings) is what an error before `start` becomes. */
+/** Exit codes of a daemon; an error before it listens (wrong settings) becomes 2. */
 const EXIT = { stopped: 0, failed: 1 } as const;
 
-/** No worker counts as hanging sooner, however little time requests have: a busy machine is no dead worker. */
-const LEAST_HANG_MS = 1_000;
-
-/** The daemon as the process sees it. */
-export interface Daemon {
-  /** Listens and begins to fill the volume. */
-  start(): Promise<void>;
-  /** Shuts down in good order and ends the process with 0; asked again, ends it at once. */
-  stop(signal: NodeJS.Signals): void;
-}
+/** Pauses between attempts to load the model, in milliseconds. */
+const LOAD_RETRY_MS = { min: 1_000, max: 60_000 } as const;
 
 /**
- * Makes a daemon out of the environment.
+ * Runs a daemon: config → parts → listen → reconcile → load → ready. Resolves when it listens; the rest goes on in the
+ * background, while `/health` and `/metrics` already answer.
+ * @returns the handler of signals: the first one shuts down in good order, a second one ends the process at once
  * @throws AppError `config_invalid`, `manifest_invalid`, `routes_invalid`: nothing listens yet
  */
-export async function startDaemon(
+export async function runDaemon(
   env: NodeJS.ProcessEnv,
   version: string,
   exit: (code: number) => never,
-): Promise<Daemon> {
+  onSignalReady: (handler: (signal: NodeJS.Signals) => void) => void,
+): Promise<void> {
   const config = readConfig(env);
+  if (!isSchedule(config.verifyCron)) {
+    throw new AppError('config_invalid', `VERIFY_CRON is no valid cron expression: "${config.verifyCron}"`);
+  }
   const limits = machineLimits(config.variant);
   checkMachine(limits);
   const logger = await createLogger(config);
   const { log } = logger;
-  guard(logger, exit);
-  const { cores, cpuQuota, memoryLimit, memoryFits } = limits;
-  const bound = workerBound(limits, config.workers);
-  log.info(
-    { workers: config.workers, bound, cores, cpu_quota: cpuQuota, memory_limit_bytes: memoryLimit },
-    'workers bounded',
-  );
-  if (config.workers > memoryFits) {
-    log.warn(
-      { workers: config.workers, fit: memoryFits, memory_limit_bytes: memoryLimit },
-      'more workers than the memory limit carries: lower INFERENCE_WORKERS or raise the limit',
-    );
-  }
-  const pool = new WorkerPool({
-    workers: config.workers,
-    maxQueue: config.maxQueue,
-    // Who cannot be answered in time is told at once.
-    maxQueueMs: Math.min(config.maxQueueMs, config.requestTimeoutMs),
-    // Early enough, as a rule, that a text whose worker hangs is answered by another one in time.
-    hangTimeoutMs: Math.min(
-      POOL_DEFAULTS.hangTimeoutMs,
-      Math.max(LEAST_HANG_MS, Math.ceil(config.requestTimeoutMs / 3)),
-    ),
-    log,
-  });
+  logProcessEvents(logger, exit);
+  for (const { name, successor } of retiredIn(env))
+    log.warn({ setting: name, successor }, 'retired setting ignored');
+  logWorkers(config.workers, limits, log);
   const manifest = await loadManifest(config.manifestFile);
-  const service = await createService(config, manifest, log, version, pool);
-  let stopping = false;
+  const daemon = new Daemon({ config, version, log, manifest });
+  await daemon.checkRoutes();
 
+  let stopping = false;
   const end = (code: number): never => {
     logger.flush();
     return exit(code);
   };
-  const stop = (signal: NodeJS.Signals): void => {
+  onSignalReady((signal) => {
     if (stopping) {
-      log.warn({ signal }, 'second signal: ending at once');
+      log.warn({ signal }, 'second signal received, exiting');
       end(signal === 'SIGINT' ? 130 : 143);
     }
     stopping = true;
     log.info({ signal, drain_ms: config.drainMs }, 'shutting down');
-    service.close().then(
+    daemon.close().then(
       () => {
         log.info({}, 'stopped');
         end(EXIT.stopped);
@@ -83,12 +91,28 @@ export async function startDaemon(
         end(EXIT.failed);
       },
     );
-  };
-  return { start: () => service.start(), stop };
+  });
+  await daemon.start();
 }
 
-/** What nobody foresaw is logged and ends the process: a daemon in an unknown state serves nobody. */
-function guard(logger: ProcessLogger, exit: (code: number) => never): void {
+/** Logs the number of workers and what bounds it. */
+function logWorkers(workers: number, limits: MachineLimits, log: Log): void {
+  const { cores, cpuQuota, memoryLimit, memoryFits } = limits;
+  const bound = workerBound(limits, workers);
+  log.info(
+    { workers, bound, cores, cpu_quota: cpuQuota, memory_limit_bytes: memoryLimit },
+    'workers bounded',
+  );
+  if (workers > memoryFits) {
+    log.warn(
+      { workers, fit: memoryFits, memory_limit_bytes: memoryLimit },
+      'more workers than the memory limit carries: lower INFERENCE_WORKERS or raise the limit',
+    );
+  }
+}
+
+/** Logs what ends the process unexpectedly, and the warnings of Node.js as lines of the log. */
+function logProcessEvents(logger: ProcessLogger, exit: (code: number) => never): void {
   const fatal = (error: unknown, kind: string): void => {
     logger.log.fatal({ err: error }, kind);
     logger.flush();
@@ -96,14 +120,277 @@ function guard(logger: ProcessLogger, exit: (code: number) => never): void {
   };
   process.on('uncaughtException', (error) => fatal(error, 'uncaught exception'));
   process.on('unhandledRejection', (reason) => fatal(reason, 'unhandled rejection'));
-  // Node would write them to stderr in words of its own, beside a log that programs read. What a package still uses of
-  // an old Node is its maintainers' affair.
+  // Node.js would write them to stderr in a format of its own.
   process.removeAllListeners('warning');
   process.on('warning', ({ name, message }) => {
     const { log } = logger;
-    if (name === 'DeprecationWarning') log.debug({ name, message }, 'deprecated');
-    else log.warn({ name, message }, 'warning of Node');
+    if (name === 'DeprecationWarning') log.debug({ name, message }, 'deprecated API used');
+    else log.warn({ name, message }, 'Node.js warning');
   });
-  // A reader of our output that went away is no reason to stop serving.
+  // The daemon goes on when the reader of its output is gone.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+}
+
+/** A daemon: listens at once, becomes ready when the model is. */
+export class Daemon {
+  readonly #parts: Parts;
+  readonly #startedAt = performance.now();
+  readonly #stop = new AbortController();
+  #phase: Phase = 'verifying';
+  #loadError: AppError | undefined;
+  #warming: { done: number; total: number } | undefined;
+  #encoder: Encoder | undefined;
+  /** Rejects if the model of the encoder is not that of the manifest. */
+  #proven: Promise<void> | undefined;
+  #embeddings: EmbeddingCache | undefined;
+  #metrics: Metrics | undefined;
+  #tracing: Tracing | undefined;
+  #server: HttpServer | undefined;
+  #boot: Promise<void> | undefined;
+
+  /** Makes the parts. Nothing listens and nothing is written yet. */
+  constructor(input: Omit<PartsInput, 'serve'>) {
+    this.#parts = createParts({ ...input, serve: (...args) => this.#serveRoutes(...args) });
+  }
+
+  /** The address that it listens on, once started. */
+  get url(): string | undefined {
+    return this.#server?.url;
+  }
+
+  /**
+   * Finds an invalid routes file before anything listens.
+   * @throws AppError `routes_invalid`
+   */
+  async checkRoutes(): Promise<void> {
+    const { routeFile, config } = this.#parts;
+    try {
+      requireScorable(await routeFile.check(), config.classifyMethod);
+    } catch (cause) {
+      // The reader needs the whole path and the name of the setting.
+      const issues = cause instanceof AppError ? cause.issues : [];
+      const message = `ROUTES_FILE ${config.routesFile}: ${messageOf(cause)}`;
+      throw new AppError('routes_invalid', message, { cause, issues });
+    }
+  }
+
+  /** Listens, then fills the volume and loads the model in the background. */
+  async start(): Promise<void> {
+    const { config, log, manifest, store } = this.#parts;
+    this.#tracing = await startTracing(config, this.#parts.version, log);
+    this.#metrics = this.#createMetrics();
+    try {
+      this.#server = await listen(this.#createApp(this.#metrics), config.port, config.host, config, {
+        metrics: this.#metrics,
+        log,
+      });
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+    const { repo, revision, variant, digest } = manifest;
+    const { url } = this.#server;
+    log.info({ url, version: this.#parts.version, pid: process.pid }, 'listening');
+    const { root: volume } = store.layout;
+    log.info({ repo, revision, variant, digest, volume, workers: config.workers }, 'model selected');
+    this.#boot = this.#run().catch((error: unknown) => {
+      if (!this.#stop.signal.aborted) log.error({ err: error }, 'boot failed');
+    });
+  }
+
+  /** Drains and ends everything; nothing is half-published, and a partial download is kept. */
+  async close(): Promise<void> {
+    const { config, sources, triggers, reconciler, catalogue, routeFile, classifier, pool } = this.#parts;
+    const until = performance.now() + config.drainMs;
+    const left = (): number => Math.max(0, until - performance.now());
+    this.#phase = 'draining';
+    this.#stop.abort();
+    catalogue.close();
+    await Promise.all([
+      // A pool without a ready worker has nothing to finish; the boot and the routes wait for it.
+      pool.status().ready ? undefined : pool.close(0),
+      triggers.close(),
+      routeFile.close(),
+      reconciler.close(),
+    ]);
+    await this.#server?.close(left());
+    await Promise.all([pool.close(left()), this.#tracing?.close(left())]);
+    classifier.close();
+    await this.#boot;
+    await closeSources(sources);
+  }
+
+  #createMetrics(): Metrics {
+    const { version, manifest, classifier, reconciler, store, pool } = this.#parts;
+    return createMetrics({
+      version,
+      model: manifest,
+      routes: () => classifier.active?.set.routes.length ?? 0,
+      health: () => healthOf(this.#parts, this.#state()),
+      cache: reconciler,
+      volume: store,
+      pool,
+      embeddingCache: () => this.#embeddings?.status,
+    });
+  }
+
+  #createApp(metrics: Metrics): ReturnType<typeof createApp> {
+    const { config, version, log, manifest, blobs, classifier, catalogue, pool, reconciler } = this.#parts;
+    return createApp({
+      ...config,
+      limits: config,
+      contract: contractSettings(config, manifest, version),
+      version,
+      log,
+      metrics,
+      tracing: this.#tracing,
+      classifier,
+      embeddings: {
+        model: embeddingModelOf(manifest),
+        embed: (texts, each, options) => classifier.embed(texts, each, options),
+      },
+      queue: pool,
+      models: config.serveModel ? { manifest, open: (file) => blobs.open(file) } : undefined,
+      health: {
+        report: () => healthOf(this.#parts, this.#state()),
+        draining: () => this.#phase === 'draining',
+      },
+      routes: catalogue,
+      routesFile: basename(config.routesFile),
+      lint: new Linter(() => classifier.active),
+      page: new StaticFiles(PAGE_FOLDER),
+      cache: {
+        status: () => cacheStatusOf(this.#parts),
+        verify: async () => reportBody(await reconciler.request('request')),
+      },
+    });
+  }
+
+  /** Embeds a set and lets it serve, unless the very same one does already. */
+  async #serveRoutes(...[set, { signal, commit }]: Parameters<ServeRoutes>): Promise<void> {
+    const { classifier, log } = this.#parts;
+    const encoder = this.#encoder;
+    const { active } = classifier;
+    if (encoder && active?.encoder === encoder && active.set.digest === set.digest) {
+      await commit?.();
+      return;
+    }
+    const { cacheFault, ...counts } = await classifier.load(set, {
+      signal,
+      ...(encoder && { encoder }),
+      commit: async () => {
+        // Vectors from the volume may be there before the model is: nothing is served without it.
+        await this.#proven;
+        await commit?.();
+      },
+      onProgress: (done, total) => {
+        this.#warming = { done, total };
+      },
+    });
+    if (cacheFault) log.warn({ reason: cacheFault }, 'vector cache not written');
+    log.info(counts, 'routes embedded');
+  }
+
+  #state(): BootState {
+    const downloading = [...this.#parts.reconciler.state.files.values()].some(
+      ({ state }) => state === 'downloading' || state === 'repairing',
+    );
+    return {
+      phase: this.#phase === 'verifying' && downloading ? 'downloading' : this.#phase,
+      loadError: this.#loadError,
+      warming: this.#warming,
+      uptimeMs: performance.now() - this.#startedAt,
+    };
+  }
+
+  /** Boots: verify and fill the volume → load and prove the model → embed the routes → ready. */
+  async #run(): Promise<void> {
+    const { log } = this.#parts;
+    for (let attempt = 0; !this.#stop.signal.aborted; attempt += 1) {
+      await this.#whole();
+      try {
+        await this.#load();
+        return;
+      } catch (error) {
+        if (this.#stop.signal.aborted) return;
+        this.#loadError = error instanceof AppError ? error : new AppError('internal', messageOf(error));
+        // The bytes are the pinned ones: fetching them again would give the same model.
+        const hopeless = ['model_unloadable', 'canary_mismatch'].includes(this.#loadError.code);
+        this.#phase = hopeless ? 'failed' : 'verifying';
+        log.error({ err: error, code: this.#loadError.code }, 'model load failed');
+        if (hopeless) return;
+        await this.#pause(Math.min(LOAD_RETRY_MS.max, LOAD_RETRY_MS.min * 2 ** Math.min(attempt, 10)));
+      }
+    }
+  }
+
+  /**
+   * Resolves when every pinned file is verified; the reconciler tries until then. WITHOUT_VOLUME=memory does not wait
+   * for an unusable volume.
+   */
+  async #whole(): Promise<void> {
+    const { reconciler, config } = this.#parts;
+    const enough = ({ whole, error }: Report): boolean =>
+      whole || (config.withoutVolume === 'memory' && error?.code.startsWith('volume_') === true);
+    if (enough(await reconciler.request('boot'))) return;
+    await new Promise<void>((resolve, reject) => {
+      const done = reconciler.onRun((report) => {
+        if (!enough(report)) return;
+        done();
+        resolve();
+      });
+      this.#stop.signal.addEventListener('abort', () => reject(this.#stop.signal.reason), { once: true });
+    });
+  }
+
+  /** Loads the model, embeds the routes with it, and becomes ready. */
+  async #load(): Promise<void> {
+    const { pool, manifest, store, routeFile, config, log, verified } = this.#parts;
+    this.#phase = 'loading';
+    const { repo: id, revision, variant, digest } = manifest;
+    const model = await this.#read();
+    const proven = pool.load(model);
+    this.#proven = proven;
+    void proven.then(
+      () => {
+        if (this.#phase === 'loading') this.#phase = 'warming';
+      },
+      () => undefined,
+    );
+    this.#embeddings = new EmbeddingCache(pool, config.embeddingCacheBytes, (embedding) =>
+      this.#metrics?.embedded(embedding),
+    );
+    const former = await formerModels(store.layout, manifest);
+    if (former.length > 0) {
+      log.warn(
+        { digest, former },
+        'model digest changed: vectors differ from those of former boots; embed again what you stored, or set ' +
+          'MODEL_VARIANT=q8-dynamic for the vectors of versions before 0.2',
+      );
+    }
+    const caches = routeCaches(store.layout, manifest);
+    this.#encoder = { embedder: this.#embeddings, ...caches, model: { id, revision, variant, digest } };
+    // Texts of routes wait for the model by themselves; a rejection of either is thrown once both have ended.
+    const ends = await Promise.allSettled([proven, routeFile.start({ signal: this.#stop.signal })]);
+    for (const end of ends) if (end.status === 'rejected') throw end.reason;
+    if (this.#stop.signal.aborted) return;
+    verified.close();
+    this.#loadError = undefined;
+    this.#phase = 'ready';
+    log.info({ boot_ms: Math.round(performance.now() - this.#startedAt) }, 'ready');
+  }
+
+  /** The verified bytes: from the volume, or from a source while the volume is unusable. */
+  async #read(): Promise<ModelBytes> {
+    const { manifest, store, reconciler, verified, sources, log } = this.#parts;
+    if (reconciler.state.whole)
+      return readModel(manifest, async (file) => verified.take(file) ?? store.read(file));
+    log.warn({ code: reconciler.volumeProblem?.code }, 'volume unusable, serving from memory');
+    const gathered = await fetchIntoMemory(sources, modelFiles(manifest), this.#stop.signal);
+    return readModel(manifest, async ({ path }) => gathered.get(path) ?? Buffer.alloc(0));
+  }
+
+  async #pause(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.#stop.signal }).catch(() => undefined);
+  }
 }

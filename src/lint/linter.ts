@@ -12,7 +12,7 @@ import { type LintOptions, lintRoutes } from './lint.js';
 /** Bounds on looking over sets that anybody may send. */
 export const DRAFT_LIMITS = {
   utterances: 5_000,
-  /** Drafts under way at once, of different clients. */
+  /** Drafts under way at once. */
   concurrent: 2,
 } as const;
 
@@ -32,8 +32,7 @@ const MAX_COMPARISONS = 40_000_000;
 export class Linter {
   readonly #active: () => ActiveSet | undefined;
   readonly #reports = new SharedCache<LintReport>(1, 1);
-  /** Clients with a draft under way. */
-  readonly #drafts = new Set<string>();
+  #drafts = 0;
 
   /** @param active what is served now */
   constructor(active: () => ActiveSet | undefined) {
@@ -53,18 +52,15 @@ export class Linter {
    */
   async draft(text: DraftText, asker: DraftAsker): Promise<LintedDraft> {
     this.#required();
-    const { client = '' } = asker;
-    const own = this.#drafts.has(client);
-    if (own || this.#drafts.size >= DRAFT_LIMITS.concurrent) {
-      const message = `${own ? 'another draft of this client is' : 'other drafts are'} being checked; try again`;
-      throw new AppError('overloaded', message, { retryable: true, gate: 'queue' });
+    if (this.#drafts >= DRAFT_LIMITS.concurrent) {
+      throw new AppError('overloaded', 'other sets are being looked over', { retryable: true });
     }
-    this.#drafts.add(client);
+    this.#drafts += 1;
     try {
       const set = await parseDraft(text, asker.signal);
       return { report: await this.#lookOver(set, asker), warnings: set.warnings };
     } finally {
-      this.#drafts.delete(client);
+      this.#drafts -= 1;
     }
   }
 

@@ -1,90 +1,27 @@
-import { askForKey, dropKey, hasKey, type KeyKind, keyFor } from './keys.js';
+import { type Client, ClientError, createClient } from '../../packages/client/src/index.js';
+import { byId, setText } from './dom.js';
 
-/** Why the daemon did not do what it was asked, in words for people. */
-export class Problem extends Error {
-  /** 0 when there was no answer at all. */
-  readonly status: number;
-  readonly code: string;
-  readonly issues: readonly { readonly path: string; readonly message: string }[];
-
-  constructor(status: number, body: Partial<ProblemBody>) {
-    super(body.detail ?? body.title ?? `The daemon answered with ${status}.`);
-    this.status = status;
-    this.code = body.code ?? 'unknown';
-    this.issues = body.errors ?? [];
-  }
-}
-
-interface ProblemBody {
-  readonly title: string;
-  readonly detail: string;
-  readonly code: string;
-  readonly errors: readonly { readonly path: string; readonly message: string }[];
-}
-
-/** How to ask. */
-export interface Ask {
-  readonly method?: string;
-  readonly body?: unknown;
-  readonly ifMatch?: string;
-  readonly key?: KeyKind;
-  readonly signal?: AbortSignal;
-  /** Statuses whose bodies are answers all the same. */
-  readonly accept?: readonly number[];
-}
-
-/** An answer. */
-export interface Answer<T> {
-  readonly body: T;
-  readonly headers: Headers;
+/** The daemon that serves this page; paths are relative, so that the page works below any prefix. */
+export function daemon(key: KeyKind = 'api'): Client {
+  const apiKey = keyFor(key);
+  return createClient({
+    url: new URL('.', document.baseURI).href,
+    retries: 0,
+    ...(apiKey !== undefined && { apiKey }),
+    fetch: (input, init) => fetch(input, { ...init, cache: 'no-store' }),
+  });
 }
 
 /**
- * Asks the daemon; paths are relative, so that the page works below any prefix.
- * @throws Problem
+ * Makes a call for the reader, who is asked for a key where one is needed, and again where it is refused.
+ * @throws ClientError, also when the reader enters no key
  */
-export async function ask<T>(path: string, options: Ask = {}): Promise<Answer<T>> {
-  const { method = 'GET', body, ifMatch, key = 'api', signal, accept = [] } = options;
-  const token = keyFor(key);
-  let response: Response;
-  let text: string;
-  try {
-    response = await fetch(path, {
-      method,
-      cache: 'no-store',
-      headers: {
-        ...(token !== undefined && { Authorization: `Bearer ${token}` }),
-        ...(body !== undefined && { 'Content-Type': 'application/json' }),
-        ...(ifMatch !== undefined && { 'If-Match': ifMatch }),
-      },
-      ...(body !== undefined && { body: JSON.stringify(body) }),
-      ...(signal && { signal }),
-    });
-    text = await response.text();
-  } catch (error) {
-    if (signal?.aborted) throw error;
-    throw new Problem(0, { code: 'unreachable', detail: 'The daemon does not answer.' });
-  }
-  const isJson = /json/.test(response.headers.get('content-type') ?? '') && text !== '';
-  const answer: unknown = isJson ? JSON.parse(text) : text;
-  if (!response.ok && !accept.includes(response.status)) {
-    throw new Problem(response.status, isJson ? (answer as ProblemBody) : {});
-  }
-  return { body: answer as T, headers: response.headers };
-}
-
-/**
- * Asks on behalf of somebody who is there to enter a key: where one is wanted, it is asked for and the request made
- * again.
- * @throws Problem, also when nobody enters a key
- */
-export async function askWithKey<T>(path: string, options: Ask = {}): Promise<Answer<T>> {
-  const kind = options.key ?? 'api';
+export async function withKey<T>(kind: KeyKind, call: (client: Client) => Promise<T>): Promise<T> {
   for (;;) {
     try {
-      return await ask<T>(path, options);
+      return await call(daemon(kind));
     } catch (error) {
-      if (!(error instanceof Problem) || error.status !== 401) throw error;
+      if (statusOf(error) !== 401) throw error;
       const had = hasKey(kind);
       dropKey(kind);
       if (!(await askForKey(kind, had ? 'That key was refused. Try another one.' : ''))) throw error;
@@ -92,7 +29,111 @@ export async function askWithKey<T>(path: string, options: Ask = {}): Promise<An
   }
 }
 
-/** Anything thrown, in words for people. */
+/** The HTTP status of a failed call; `undefined` without an answer. */
+export function statusOf(error: unknown): number | undefined {
+  return error instanceof ClientError ? error.status : undefined;
+}
+
+/** Any error in words for people. */
 export function wordsOf(error: unknown): string {
+  if (error instanceof ClientError && error.status === undefined) return 'The daemon does not answer.';
   return error instanceof Error ? error.message : String(error);
+}
+
+/** The key of a request: one of `API_KEYS`, or one of `ADMIN_KEYS`. */
+export type KeyKind = 'api' | 'admin';
+
+const WORDS: Readonly<Record<KeyKind, { title: string; help: string }>> = {
+  api: {
+    title: 'This daemon wants a key',
+    help: 'Classification is open to callers with one of its API_KEYS.',
+  },
+  admin: {
+    title: 'Operator key',
+    help: 'One of the daemon’s ADMIN_KEYS lets you verify the cache and edit routes.',
+  },
+};
+
+const changed = new EventTarget();
+
+/** The key to send; one kind stands in for the other. */
+export function keyFor(kind: KeyKind): string | undefined {
+  return stored(kind) ?? stored(kind === 'api' ? 'admin' : 'api');
+}
+
+/** Whether a key of this very kind was entered. */
+export function hasKey(kind: KeyKind): boolean {
+  return stored(kind) !== undefined;
+}
+
+/** Forgets every key. */
+export function forgetKeys(): void {
+  for (const kind of ['api', 'admin'] as const) store(kind, undefined);
+}
+
+/** Calls back when keys come or go. */
+export function onKeyChange(listener: () => void): void {
+  changed.addEventListener('change', listener);
+}
+
+/**
+ * Asks for a key. It is kept for this tab alone, and goes with it.
+ * @param refused why it is asked again
+ * @returns whether one was entered
+ */
+export function askForKey(kind: KeyKind, refused = ''): Promise<boolean> {
+  const dialog = byId<HTMLDialogElement>('key-dialog');
+  const input = byId<HTMLInputElement>('key-input');
+  setText(byId('key-title'), WORDS[kind].title);
+  setText(byId('key-help'), WORDS[kind].help);
+  setText(byId('key-refused'), refused);
+  input.value = '';
+  if (!dialog.open) dialog.showModal();
+  input.focus();
+  return new Promise((resolve) => {
+    const done = new AbortController();
+    const { signal } = done;
+    const end = (entered: boolean): void => {
+      done.abort();
+      dialog.close();
+      input.value = '';
+      resolve(entered);
+    };
+    byId('key-form').addEventListener(
+      'submit',
+      (event) => {
+        event.preventDefault();
+        const key = input.value.trim();
+        if (key === '') return;
+        store(kind, key);
+        end(true);
+      },
+      { signal },
+    );
+    byId('key-cancel').addEventListener('click', () => end(false), { signal });
+    dialog.addEventListener('close', () => end(false), { signal });
+  });
+}
+
+/** Drops a key that was refused. */
+export function dropKey(kind: KeyKind): void {
+  store(kind, undefined);
+}
+
+function stored(kind: KeyKind): string | undefined {
+  try {
+    return sessionStorage.getItem(`ai-router ${kind} key`) ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function store(kind: KeyKind, key: string | undefined): void {
+  try {
+    if (key === undefined) sessionStorage.removeItem(`ai-router ${kind} key`);
+    else sessionStorage.setItem(`ai-router ${kind} key`, key);
+  } catch {
+    // A browser that keeps nothing asks each time.
+  }
+  changed.dispatchEvent(new Event('change'));
 }

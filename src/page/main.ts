@@ -1,14 +1,10 @@
-import { ask, Problem } from './api.js';
-import { enableVerify, showCache } from './cache-view.js';
-import { byId, setText } from './dom.js';
-import { forgetKeys, hasKey, onKeyChange } from './keys.js';
-import { poll } from './poll.js';
-import { enableRoutes, refreshRoutes, signIn } from './routes-view.js';
-import { showServing } from './serving-view.js';
-import { type State, showState } from './state-view.js';
-import { showTraffic } from './traffic-view.js';
-import { enableTry, showExamples } from './try-view.js';
-import type { CacheStatus, Health, RouteSet } from './wire.js';
+import { type CacheStatus, ClientError, type RouteSet } from '../../packages/client/src/index.js';
+import { daemon, forgetKeys, hasKey, onKeyChange } from './api.js';
+import { byId, poll, setText } from './dom.js';
+import { enableRoutes, refreshRoutes, signIn } from './routes.js';
+import { enableVerify, type State, showCache, showServing, showState } from './status.js';
+import { showTraffic } from './traffic.js';
+import { enableTry, showExamples } from './try.js';
 
 /** Pauses between two looks, in milliseconds: while something is going on, otherwise, and when that was too often. */
 const LOOK_MS = { busy: 500, calm: 2_000, refused: 10_000 } as const;
@@ -23,15 +19,17 @@ let measuredAt = Number.NEGATIVE_INFINITY;
 
 async function look(): Promise<number> {
   const isMeasured = performance.now() - measuredAt >= LOOK_MS.calm;
+  const client = daemon();
   const [health, status, metrics] = await Promise.allSettled([
-    ask<Health>('health', { accept: [503] }),
-    ask<CacheStatus>('cache/status'),
-    isMeasured ? ask<string>('metrics') : undefined,
+    client.health(),
+    client.cacheStatus(),
+    isMeasured ? client.metrics() : undefined,
   ]);
-  if (status.status === 'fulfilled') cache = status.value.body;
-  if (health.status === 'fulfilled') state = health.value.body;
+  if (status.status === 'fulfilled') cache = status.value;
+  if (health.status === 'fulfilled') state = health.value;
   // An answer that is no report, such as that we ask too often, says nothing about the daemon's state.
-  else if (!(health.reason instanceof Problem) || health.reason.status === 0) state = 'unreachable';
+  else if (!(health.reason instanceof ClientError) || health.reason.status === undefined)
+    state = 'unreachable';
   else return LOOK_MS.refused;
   showState(state, cache);
   if (cache) showCache(cache);
@@ -39,7 +37,7 @@ async function look(): Promise<number> {
   if (metrics.status === 'fulfilled' && metrics.value) {
     // However often the rest is looked at, the lines keep their scale.
     measuredAt = performance.now();
-    showTraffic(metrics.value.body);
+    showTraffic(metrics.value);
   }
   const isReady = state !== 'unreachable' && (state.status === 'ready' || state.status === 'degraded');
   if (!routes ? isReady || looks === 0 : looks % ROUTES_EVERY === 0) await refreshRoutes();

@@ -1,18 +1,20 @@
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { HealthReport } from '../api/health.js';
-import type { Parts } from '../daemon/report.js';
-import type { EmbeddingCacheStatus } from '../inference/embedding-cache.js';
-import { cacheMetrics } from './metrics/cache.js';
-import { embeddingCacheMetrics } from './metrics/embedding-cache.js';
-import { inferenceMetrics, type ObserveEmbedding } from './metrics/inference.js';
+import type { Manifest } from '../cache/manifest.js';
+import { type CacheFacts, cacheMetrics, type VolumePort } from './metrics/cache.js';
+import { type InferenceFacts, inferenceMetrics, type ObserveEmbedding } from './metrics/inference.js';
 import { requestMetrics } from './metrics/requests.js';
 import type { MetricsPort } from './ports.js';
 
-/** What the metrics are made of. */
-export interface MetricsOptions {
-  readonly parts: Parts;
-  readonly embeddingCache: () => EmbeddingCacheStatus | undefined;
+/** The sources of the metrics. */
+export interface MetricsSources extends InferenceFacts {
+  readonly version: string;
+  readonly model: Pick<Manifest, 'repo' | 'revision' | 'variant' | 'digest'>;
+  /** Number of served routes. */
+  readonly routes: () => number;
   readonly health: () => HealthReport;
+  readonly cache: CacheFacts;
+  readonly volume: VolumePort;
 }
 
 /** The metrics of a daemon. */
@@ -21,25 +23,24 @@ export interface Metrics extends MetricsPort {
   readonly embedded: ObserveEmbedding;
 }
 
-/** Makes the metrics of a daemon. Gauges are read when they are asked for, and cost nothing otherwise. */
-export function createMetrics({ parts, embeddingCache, health }: MetricsOptions): Metrics {
+/** Makes the metrics of a daemon. Gauges are read when they are rendered, and cost nothing otherwise. */
+export function createMetrics(sources: MetricsSources): Metrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
-  identityMetrics(parts, registers);
-  healthMetrics(health, registers);
-  cacheMetrics(parts, registers);
-  embeddingCacheMetrics(embeddingCache, registers);
+  identityMetrics(sources, registers);
+  healthMetrics(sources.health, registers);
+  cacheMetrics(sources.cache, sources.volume, registers);
   return {
     contentType: registry.contentType,
     render: () => registry.metrics(),
-    embedded: inferenceMetrics(parts, registers),
+    embedded: inferenceMetrics(sources, registers),
     ...requestMetrics(registers),
   };
 }
 
-function identityMetrics({ version, manifest, classifier }: Parts, registers: Registry[]): void {
-  const { repo, revision, variant, digest } = manifest;
+function identityMetrics({ version, model, routes }: MetricsSources, registers: Registry[]): void {
+  const { repo, revision, variant, digest } = model;
   new Gauge({
     name: 'ai_router_info',
     help: '1, with the version and the pinned model as labels',
@@ -48,10 +49,10 @@ function identityMetrics({ version, manifest, classifier }: Parts, registers: Re
   }).set({ version, model: repo, revision, variant, digest }, 1);
   new Gauge({
     name: 'ai_router_routes',
-    help: 'Routes that are served',
+    help: 'Served routes',
     registers,
     collect() {
-      this.set(classifier.active?.set.routes.length ?? 0);
+      this.set(routes());
     },
   });
 }

@@ -93,7 +93,7 @@ function logTroubles(log: Log): void {
     if (performance.now() - (loggedAt.get(reason) ?? -Infinity) < REPEAT_AFTER_MS) return;
     loggedAt.clear();
     loggedAt.set(reason, performance.now());
-    log.warn({ reason }, 'traces could not be exported');
+    log.warn({ reason }, 'trace export failed');
   };
   const ignore = (): void => undefined;
   diag.setLogger(

@@ -114,6 +114,8 @@ describe('the client and a daemon', () => {
     expect((await client.health()).status).toBe('ready');
     expect((await client.cacheStatus()).whole).toBe(true);
     expect((await client.lint()).routes).toBeGreaterThan(0);
+    expect(await client.routesDigest()).toBe((await client.routes()).digest);
+    expect(await client.metrics()).toContain('ai_router_ready 1');
     expect((await client.route('weather')).utterances.length).toBeGreaterThan(3);
     expect(await failureOf(client.route('wether'))).toMatchObject({ code: 'not_found' });
     expect((await admin.verifyCache()).whole).toBe(true);

@@ -20,6 +20,6 @@ it('pull --routes leaves a first start nothing to embed and nothing to train', a
   const daemon = await startDaemon(env);
   await daemon.ready();
   const line = (msg: string) => daemon.lines.find((candidate) => candidate.msg === msg);
-  expect(line('routes scored by')).toMatchObject({ method: 'head', trained: false });
+  expect(line('scorer ready')).toMatchObject({ method: 'head', trained: false });
   expect(line('routes embedded')).toMatchObject({ embedded: 0, cached: 304 });
 });

@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { checkWorkers } from '../../src/commands/doctor/process.js';
+import { checkWorkers } from '../../src/commands/doctor/checks.js';
 import { checkMachine, machineLimits, workerBound } from '../../src/config/machine-limits.js';
 import { temporaryFolder } from '../support/volume.js';
 

@@ -230,7 +230,7 @@ describe('a trace', () => {
 
   it('that cannot be exported is no secret', () => {
     expect(collector.refused).toBe(1);
-    expect(daemon.lines.filter(({ msg }) => msg === 'traces could not be exported')).toHaveLength(1);
+    expect(daemon.lines.filter(({ msg }) => msg === 'trace export failed')).toHaveLength(1);
   });
 
   it("is logged without a collector too, with the caller's span", async () => {

@@ -3,7 +3,7 @@ import { Agent, type IncomingMessage, request } from 'node:http';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { loadManifest } from '../../src/cache/manifest.js';
 import { readConfig } from '../../src/config/config.js';
-import { contractSettings } from '../../src/daemon/contract-settings.js';
+import { contractSettings } from '../../src/daemon/model.js';
 import { type Endpoint, EndpointTable } from '../../src/http/endpoint.js';
 import { allEndpoints } from '../../src/http/endpoints/index.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';

@@ -20,8 +20,8 @@ async function boot(
   await daemon.ready(60_000);
   return {
     daemon,
-    scored: daemon.lines.find(({ msg }) => msg === 'routes scored by'),
-    warned: daemon.lines.some(({ msg }) => msg === 'trained heads could not be read or kept'),
+    scored: daemon.lines.find(({ msg }) => msg === 'scorer ready'),
+    warned: daemon.lines.some(({ msg }) => msg === 'head cache unavailable'),
   };
 }
 

@@ -286,7 +286,7 @@ describe('a daemon', () => {
     await daemon.ready();
     daemon.child.kill('SIGUSR2');
     await eventually(() =>
-      expect(daemon.lines.find(({ msg }) => msg === 'warning of Node')).toMatchObject({
+      expect(daemon.lines.find(({ msg }) => msg === 'Node.js warning')).toMatchObject({
         level: 40,
         name: 'Warning',
         message: 'careful',
@@ -294,7 +294,7 @@ describe('a daemon', () => {
     );
     await daemon.stop();
     // A package's use of what is out of date is for those who ask for debug.
-    expect(daemon.lines.filter(({ msg }) => msg === 'deprecated')).toEqual([]);
+    expect(daemon.lines.filter(({ msg }) => msg === 'deprecated API used')).toEqual([]);
     expect(daemon.stderr()).toBe('');
   });
 

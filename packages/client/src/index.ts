@@ -36,6 +36,8 @@ export interface Client {
   health(options?: CallOptions): Promise<Health>;
   /** Returns the served routes. */
   routes(options?: CallOptions): Promise<RouteSet>;
+  /** Returns the digest of the served routes, which changes with them. */
+  routesDigest(options?: CallOptions): Promise<string>;
   route(name: string, options?: CallOptions): Promise<Route>;
   /** Returns lint findings about the served routes, or about a draft. */
   lint(options?: CallOptions): Promise<LintReport>;
@@ -89,6 +91,15 @@ export function createClient(options: ClientOptions): Client {
     classifyBatch: (request, call) => post('/classify/batch', request, call),
     health: (call) => json({ ...call, method: 'GET', path: '/health', accept: [503] }),
     routes: (call) => get('/routes', call),
+    routesDigest: async (call) => {
+      let etag: string | null = null;
+      const onResponse = (response: Response): void => {
+        etag = response.headers.get('etag');
+        call?.onResponse?.(response);
+      };
+      await send({ ...call, method: 'HEAD', path: '/routes', onResponse });
+      return String(etag).replaceAll('"', '');
+    },
     route: (name, call) => get(at(name), call),
     lint: (call) => get('/routes/lint', call),
     lintDraft: (draft, call) => post('/routes/lint', draft, call),

@@ -81,7 +81,7 @@ export interface CallOptions {
 
 /** One request. */
 export interface Call extends CallOptions {
-  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE';
   readonly path: string;
   readonly body?: unknown;
   /** Statuses besides 2xx that are no errors. */

@@ -5,7 +5,7 @@ import type { Config } from '../../config/config.js';
 import { closeSources, createSources } from '../../daemon/sources.js';
 import { AppError, type ErrorCode, messageOf } from '../../shared/errors.js';
 import { formatBytes, formatDuration, pinnedBytes } from '../format.js';
-import { type Finding, fault, fine, warning } from './finding.js';
+import { type Finding, fault, fine, warning } from './checks.js';
 
 /** The rate is measured over this much at most. */
 const SAMPLE_BYTES = 8 * 2 ** 20;

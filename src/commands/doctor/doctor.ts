@@ -1,11 +1,8 @@
 import { loadManifest } from '../../cache/manifest.js';
 import { CACHE_OPTIONS, type Command, command, SOURCE_OPTIONS, seconds } from '../command.js';
 import { count, table } from '../format.js';
+import { checkNetwork, checkProcess, checkRoutes, type Finding } from './checks.js';
 import { checkDelivery } from './delivery.js';
-import type { Finding } from './finding.js';
-import { checkNetwork } from './network.js';
-import { checkProcess } from './process.js';
-import { checkRoutes } from './routes.js';
 import { checkVolume } from './volume.js';
 
 /** `ai-router doctor`: looks for what goes wrong on platforms, and names the fix. */

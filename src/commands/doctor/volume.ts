@@ -1,12 +1,11 @@
-import { rm, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { asVolumeError, spaceOf, statOf } from '../../cache/disk.js';
 import type { Manifest } from '../../cache/manifest.js';
 import { ContentStore } from '../../cache/store.js';
 import type { Config } from '../../config/config.js';
 import { formatBytes, modelName, pinnedBytes } from '../format.js';
-import { type Finding, fault, fine, warning } from './finding.js';
-import { type Mount, mountOf } from './mounts.js';
+import { type Finding, fault, fine, warning } from './checks.js';
 
 /** File systems that end with the container or the machine. */
 const FLEETING = new Set(['tmpfs', 'ramfs', 'overlay', 'aufs', 'rootfs']);
@@ -129,4 +128,36 @@ async function nearestExisting(path: string): Promise<string> {
     current = dirname(current);
   }
   return current;
+}
+
+/** The mounted file system that a path is on. */
+export interface Mount {
+  /** Where it is mounted. */
+  readonly point: string;
+  /** `ext4`, `overlay`, `tmpfs`, … */
+  readonly type: string;
+}
+
+/** The file system of `path` by the kernel's table; `undefined` where there is no such table. */
+export async function mountOf(path: string, table = '/proc/self/mountinfo'): Promise<Mount | undefined> {
+  let text: string;
+  try {
+    text = await readFile(table, 'utf8');
+  } catch {
+    return undefined;
+  }
+  let found: Mount | undefined;
+  for (const line of text.split('\n')) {
+    const fields = line.split(' ');
+    const point = unescapePath(fields[4] ?? '');
+    const type = fields[fields.indexOf('-') + 1] ?? '';
+    const covers = point === '/' ? path.startsWith('/') : path === point || path.startsWith(`${point}/`);
+    // Of several mounts on one point the last one is what is seen.
+    if (point !== '' && covers && point.length >= (found?.point.length ?? 0)) found = { point, type };
+  }
+  return found;
+}
+
+function unescapePath(path: string): string {
+  return path.replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }

@@ -6,7 +6,7 @@ import { statusFault } from '../../cache/sources/faults.js';
 import type { HttpAnswer, HttpClient } from '../../cache/sources/http-client.js';
 import { Attempts, type WireLimits } from '../../cache/sources/retry.js';
 import { AppError } from '../../shared/errors.js';
-import type { OriginFile } from './origin.js';
+import type { OriginFile } from './origins.js';
 
 /** What an unpinned download is made with. */
 export interface Downloader {

@@ -8,12 +8,21 @@ import { type Command, command, type Outcome, usageFault } from '../command.js';
 import { formatBytes, modelName } from '../format.js';
 import type { Output } from '../output.js';
 import { Progress } from '../progress.js';
-import { type Fact, type FactOverrides, type ModelFacts, readFacts } from './facts.js';
-import { openFolderOrigin } from './folder-origin.js';
-import { openHttpOrigin } from './http-origin.js';
-import { CANARY_TEXTS, computeCanary, makeRecipe, minCosineOf } from './known-answers.js';
-import type { PinOrigin } from './origin.js';
-import { type Selection, selectFiles, weightsOf } from './selection.js';
+
+import {
+  CANARY_TEXTS,
+  computeCanary,
+  type Fact,
+  type FactOverrides,
+  type ModelFacts,
+  makeRecipe,
+  minCosineOf,
+  readFacts,
+  type Selection,
+  selectFiles,
+  weightsOf,
+} from './model.js';
+import { openFolderOrigin, openHttpOrigin, type PinOrigin } from './origins.js';
 
 const OPTIONS = {
   from: {

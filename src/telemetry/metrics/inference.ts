@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import type { Parts } from '../../daemon/report.js';
 import type { Embedding } from '../../inference/embedder.js';
-import { allCountedElsewhere } from './counted-elsewhere.js';
+import type { EmbeddingCacheStatus } from '../../inference/embedding-cache.js';
+import type { WorkerPool } from '../../inference/pool.js';
+import { countersFrom } from './counters.js';
 
 /** Counts one text that a worker has embedded. */
 export type ObserveEmbedding = (embedding: Embedding) => void;
@@ -10,8 +11,19 @@ export type ObserveEmbedding = (embedding: Embedding) => void;
 /** Upper bounds of the buckets for parts of one text's way, in seconds. */
 const BUCKETS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 10];
 
-/** What the workers do, and how long it takes. */
-export function inferenceMetrics({ pool }: Parts, registers: Registry[]): ObserveEmbedding {
+/** The state of inference. */
+export interface InferenceFacts {
+  readonly pool: Pick<WorkerPool, 'status'>;
+  /** `undefined` before there is a cache. */
+  readonly embeddingCache: () => EmbeddingCacheStatus | undefined;
+}
+
+/** The workers, their times, and the embedding cache. */
+export function inferenceMetrics(
+  { pool, embeddingCache }: InferenceFacts,
+  registers: Registry[],
+): ObserveEmbedding {
+  embeddingCacheMetrics(embeddingCache, registers);
   const gauges = {
     waiting: 'Texts that wait for a worker',
     executing: 'Texts that workers are executing',
@@ -63,7 +75,7 @@ export function inferenceMetrics({ pool }: Parts, registers: Registry[]): Observ
     failed: 'Texts that could not be embedded',
     restarts: 'Workers replaced',
   } as const;
-  allCountedElsewhere('ai_router_inference', totals, registers, (key) => pool.status().totals[key]);
+  countersFrom('ai_router_inference', totals, registers, (key) => pool.status().totals[key]);
 
   const histogram = (name: string, help: string) =>
     new Histogram({ name: `ai_router_inference_${name}_seconds`, help, buckets: BUCKETS, registers });
@@ -92,4 +104,22 @@ function residentBytes(pid: number): number | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** The cache of embeddings. */
+function embeddingCacheMetrics(status: () => EmbeddingCacheStatus | undefined, registers: Registry[]): void {
+  const prefix = 'ai_router_embedding_cache';
+  const totals = {
+    hits: 'Texts whose embedding was known',
+    misses: 'Texts that had to be embedded',
+  } as const;
+  countersFrom(prefix, totals, registers, (key) => status()?.[key] ?? 0);
+  new Gauge({
+    name: `${prefix}_bytes`,
+    help: 'Memory that the known embeddings take',
+    registers,
+    collect() {
+      this.set(status()?.bytes ?? 0);
+    },
+  });
 }

@@ -1,7 +1,7 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { GATES } from '../../shared/errors.js';
 import type { RequestMetrics } from '../ports.js';
-import { allCountedElsewhere } from './counted-elsewhere.js';
+import { countersFrom } from './counters.js';
 
 /** Upper bounds of the latency buckets, in seconds. */
 const LATENCY_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];
@@ -61,7 +61,7 @@ export function requestMetrics(registers: Registry[]): RequestMetrics {
     truncated_texts: 'Texts that were longer than the model takes',
     truncated_tokens: 'Tokens that were cut off such texts',
   } as const;
-  allCountedElsewhere('ai_router', helps, registers, (key) => totals[key]);
+  countersFrom('ai_router', helps, registers, (key) => totals[key]);
   const decisions = new Counter({
     name: 'ai_router_decisions_total',
     help: `Decisions by route; abstentions have the empty route, and decisions among a request's own labels ${LABELS}`,

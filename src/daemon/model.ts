@@ -2,25 +2,71 @@ import { readdir } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
+import type { EmbeddingModel } from '../api/embeddings.js';
 import { checkFolder, readSmall, writeAtomic } from '../cache/disk.js';
 import type { Layout } from '../cache/layout.js';
-import type { Manifest } from '../cache/manifest.js';
+import { fileOf, type Manifest, type PinnedFile } from '../cache/manifest.js';
+import type { Config } from '../config/config.js';
 import { backgroundFile, VARIANTS } from '../config/program-files.js';
+import type { ContractSettings } from '../http/openapi.js';
+import type { ModelBytes } from '../inference/protocol.js';
+import { Classifier } from '../scoring/classifier.js';
 import { decodeBackground } from '../scoring/head/background.js';
 import { createHeadCache, type HeadCache } from '../scoring/head/head-cache.js';
+import { type HeadScoringOptions, headScoring } from '../scoring/head/head-scoring.js';
 import { type ByteStore, createVectorCache, type VectorCache } from '../scoring/vector-cache.js';
+import { AppError } from '../shared/errors.js';
 
-/** A file of vectors is never larger than this (1 GiB). */
+/** The embedding model of a manifest, as the API names it. */
+export function embeddingModelOf({ repo, revision, variant, digest, embedding }: Manifest): EmbeddingModel {
+  const { dimension, max_tokens: maxTokens, pooling, normalize: normalized } = embedding;
+  return { id: repo, revision, variant, digest, dimension, maxTokens, pooling, normalized };
+}
+
+/** The settings and the model that the API description names. */
+export function contractSettings(config: Config, manifest: Manifest, version: string): ContractSettings {
+  return { ...config, version, model: embeddingModelOf(manifest), keyRequired: config.apiKeys.length > 0 };
+}
+
+/** The pinned files that make a model; the others of a manifest only describe it. */
+export function modelFiles(manifest: Manifest): PinnedFile[] {
+  const { model, tokenizer, tokenizer_config } = manifest.embedding;
+  return [model, tokenizer, tokenizer_config].map((path) => fileOf(manifest, path));
+}
+
+/**
+ * The files that make a model, each read into the buffer that was verified.
+ * @param read gives a file's verified bytes, as `ContentStore.read` does
+ * @throws what `read` throws
+ */
+export async function readModel(
+  manifest: Manifest,
+  read: (file: PinnedFile) => Promise<Buffer>,
+): Promise<ModelBytes> {
+  const [model, tokenizer, tokenizerConfig] = await Promise.all(modelFiles(manifest).map(read));
+  if (!model || !tokenizer || !tokenizerConfig) {
+    throw new AppError('internal', 'a pinned file has no bytes');
+  }
+  const { embedding: spec, canary, recipeText: recipe } = manifest;
+  return { spec, canary, recipe, model, tokenizer, tokenizerConfig };
+}
+
+/** Makes the classifier of a daemon. Commands use the same, so that their figures hold in service. */
+export function createClassifier(options: HeadScoringOptions): Classifier {
+  return new Classifier({ createScorer: headScoring(options) });
+}
+
+/** Maximum size of a file of vectors (1 GiB). */
 const MAX_BYTES = 2 ** 30;
 
 const { version } = createRequire(import.meta.url)('onnxruntime-node/package.json') as { version: string };
 const RUNTIME = `onnxruntime-node@${version}`;
 
-/** What the volume keeps for a model's routes, so that a boot makes nothing that it has made before. */
+/** The caches on the volume for the routes of a model, so that a boot repeats no work. */
 export interface RouteCaches {
   /** Vectors of utterances. */
   readonly cache: VectorCache;
-  /** Vectors of the other texts that heads are made with: kept apart, so that neither pushes the other out. */
+  /** Vectors of the other texts that heads are trained with, in a file of their own, so that neither evicts the other. */
   readonly auxiliary: VectorCache;
   /** Vectors of the background texts, where the program comes with those of this model. */
   readonly background: () => Promise<Float32Array | undefined>;
@@ -31,15 +77,15 @@ export interface RouteCaches {
 /**
  * Embeddings and trained heads on the volume. Each file carries its own checksum; a quantized model rounds
  * differently on another processor or runtime, so these belong to the key.
- * @param whose what commands embed is kept apart, so that it crowds nothing out
+ * @param owner commands have files of their own, so that they evict nothing of the daemon
  */
 export function routeCaches(
   layout: Layout,
   manifest: Manifest,
-  whose: 'daemon' | 'commands' = 'daemon',
+  owner: 'daemon' | 'commands' = 'daemon',
 ): RouteCaches {
   const digest = manifest.digest.replace('sha256:', '');
-  const hex = whose === 'daemon' ? digest : `${digest}.commands`;
+  const hex = owner === 'daemon' ? digest : `${digest}.commands`;
   const modelKey = [manifest.digest, RUNTIME, process.arch, cpus()[0]?.model].join(' ');
   const store = (name: string): ByteStore => {
     const path = join(layout.vectors, name);

@@ -4,7 +4,7 @@ import { pathToFileURL } from 'node:url';
 import { expect, it, vi } from 'vitest';
 import { loadManifest } from '../../src/cache/manifest.js';
 import { readConfig } from '../../src/config/config.js';
-import { createService } from '../../src/daemon/service.js';
+import { Daemon } from '../../src/daemon/daemon.js';
 import { WorkerPool } from '../../src/inference/pool.js';
 import { isAlive, pidsOf } from '../inference/processes.js';
 import { recordingLog, temporaryFolder } from '../support/volume.js';
@@ -27,13 +27,12 @@ it('a daemon ends though its worker never says whether the model is the right on
   const log = recordingLog();
   const pool = new WorkerPool({ log, workers: 1, workerEntry: pathToFileURL(worker) });
   const manifest = await loadManifest(config.manifestFile);
-  const service = await createService(config, manifest, log, '0.0.0', pool);
+  const service = new Daemon({ config, manifest, log, version: '0.0.0', pool });
   await service.start();
-  // The routes are all made ready by now, and wait for the model.
-  await vi.waitFor(() => expect(log.lines.map(({ message }) => message)).toContain('routes scored by'), {
-    timeout: 15_000,
-  });
-  expect(pool.status().workers).toEqual([expect.objectContaining({ state: 'loading' })]);
+  await vi.waitFor(
+    () => expect(pool.status().workers).toEqual([expect.objectContaining({ state: 'loading' })]),
+    { timeout: 15_000 },
+  );
   const pids = pidsOf(pool);
   await service.close();
   expect(pids).toHaveLength(1);

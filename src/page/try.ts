@@ -1,7 +1,6 @@
-import { askWithKey, wordsOf } from './api.js';
-import { byId, el, fill, setText } from './dom.js';
-import { milliseconds, percent, plural, score } from './format.js';
-import type { Candidate, Decision, Route } from './wire.js';
+import type { Candidate, Decision, Route } from '../../packages/client/src/index.js';
+import { withKey, wordsOf } from './api.js';
+import { byId, el, fill, milliseconds, percent, plural, score, setText } from './dom.js';
 
 /** Candidates that are shown. */
 const SHOWN = 5;
@@ -67,13 +66,23 @@ async function classify(text: string, onDecision: (decision: Decision) => void):
   button.setAttribute('aria-busy', 'true');
   setText(button, 'Classifying…');
   try {
-    const { body, headers } = await askWithKey<Decision>('classify', {
-      method: 'POST',
-      signal,
-      body: { text, top_k: SHOWN, explain: true, ...(threshold !== '' && { threshold: Number(threshold) }) },
-    });
-    showDecision(body, headers.get('server-timing') ?? '');
-    onDecision(body);
+    let timing = '';
+    const request = {
+      text,
+      top_k: SHOWN,
+      explain: true,
+      ...(threshold !== '' && { threshold: Number(threshold) }),
+    };
+    const decision = await withKey('api', (client) =>
+      client.classify(request, {
+        signal,
+        onResponse: ({ headers }) => {
+          timing = headers.get('server-timing') ?? '';
+        },
+      }),
+    );
+    showDecision(decision, timing);
+    onDecision(decision);
   } catch (error) {
     // A newer text took the place of this one.
     if (signal.aborted) return;

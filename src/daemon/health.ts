@@ -1,41 +1,19 @@
 import type { CacheStatus, VerificationReport } from '../api/cache.js';
 import type { Check, HealthReport, Phase } from '../api/health.js';
 import type { Report } from '../cache/cache-state.js';
-import type { Manifest } from '../cache/manifest.js';
-import type { Reconciler } from '../cache/reconciler.js';
-import type { ContentStore } from '../cache/store.js';
-import type { Triggers } from '../cache/triggers.js';
-import type { Config } from '../config/config.js';
-import type { WorkerPool } from '../inference/pool.js';
-import type { RouteCatalogue } from '../routes/catalogue.js';
-import type { RouteFile } from '../routes/file.js';
-import type { Classifier } from '../scoring/classifier.js';
 import type { AppError } from '../shared/errors.js';
+import type { Parts } from './parts.js';
 
-/** Everything of a running daemon that its reports are made of. */
-export interface Parts {
-  readonly config: Config;
-  readonly version: string;
-  readonly manifest: Manifest;
-  readonly store: ContentStore;
-  readonly reconciler: Reconciler;
-  readonly triggers: Triggers;
-  readonly pool: WorkerPool;
-  readonly classifier: Classifier;
-  readonly catalogue: RouteCatalogue;
-  readonly routeFile: RouteFile;
-}
-
-/** What the composition root knows besides its parts. */
-export interface State {
+/** The progress of a boot. */
+export interface BootState {
   readonly phase: Phase;
   readonly loadError: AppError | undefined;
   readonly warming: { readonly done: number; readonly total: number } | undefined;
   readonly uptimeMs: number;
 }
 
-/** The body of `/health`: each part's state, and whether a classification would succeed. */
-export function healthOf(parts: Parts, state: State): HealthReport {
+/** The body of `/health`: the state of each part, and whether a classification would succeed. */
+export function healthOf(parts: Parts, state: BootState): HealthReport {
   const { pool, classifier, version } = parts;
   const checks = {
     volume: volumeCheck(parts),
@@ -45,9 +23,9 @@ export function healthOf(parts: Parts, state: State): HealthReport {
   };
   const draining = state.phase === 'draining';
   const ready = state.phase === 'ready' && pool.status().ready && classifier.active !== undefined;
-  const wholesome = Object.values(checks).every(({ ok }) => ok);
+  const allChecksOk = Object.values(checks).every(({ ok }) => ok);
   return {
-    status: draining ? 'draining' : !ready ? 'starting' : wholesome ? 'ready' : 'degraded',
+    status: draining ? 'draining' : !ready ? 'starting' : allChecksOk ? 'ready' : 'degraded',
     ready,
     phase: state.phase,
     progress: progressOf(parts, state),
@@ -77,12 +55,12 @@ function cacheCheck({ reconciler }: Parts): Check {
   };
 }
 
-function modelCheck({ pool, manifest }: Parts, { loadError }: State): Check {
+function modelCheck({ pool, manifest }: Parts, { loadError }: BootState): Check {
   const { ready, workers } = pool.status();
   if (loadError) return { ok: false, code: loadError.code, detail: loadError.message };
   if (!ready) return { ok: false, code: 'not_ready', detail: 'no worker has passed the canary yet' };
   const fit = workers.filter(({ state }) => state === 'ready').length;
-  // The others start once the first is ready: that needs nobody's care, unlike one that was lost.
+  // The others start once the first is ready, which is no problem; a lost one is.
   const lost = workers.some(
     ({ state, restarts }) => state === 'restarting' || (state !== 'ready' && restarts > 0),
   );
@@ -101,7 +79,7 @@ function routesCheck({ routeFile, catalogue }: Parts): Check {
   return { ok: true, detail: `${served.set.routes.length} routes of ${from}` };
 }
 
-function progressOf({ reconciler }: Parts, { phase, warming }: State): HealthReport['progress'] {
+function progressOf({ reconciler }: Parts, { phase, warming }: BootState): HealthReport['progress'] {
   if (phase === 'warming' && warming) return { ...warming, unit: 'utterances' };
   if (phase !== 'downloading' && phase !== 'verifying') return null;
   const files = [...reconciler.state.files.values()];
@@ -172,7 +150,7 @@ export async function cacheStatusOf({
   };
 }
 
-/** A report in the words of the HTTP surface. */
+/** The body of a verification report. */
 export function reportBody({
   startedAt,
   durationMs,

@@ -1,8 +1,7 @@
-import { ask, askWithKey, Problem, wordsOf } from './api.js';
-import { byId, el, fill, setText, whenChanged } from './dom.js';
-import { plural, score } from './format.js';
-import { askForKey, hasKey, onKeyChange } from './keys.js';
-import type { Route, RouteSet, RouteSource } from './wire.js';
+import type { Route, RouteSet, RouteSource, RouteVersion } from '../../packages/client/src/index.js';
+import { askForKey, daemon, hasKey, onKeyChange, statusOf, withKey, wordsOf } from './api.js';
+import { byId, el, fill, plural, score, setText, whenChanged } from './dom.js';
+import { openEditor } from './editor.js';
 
 /** More rows than this are found by the filter. */
 const ROWS = 50;
@@ -24,16 +23,13 @@ export function enableRoutes(listener: (set: RouteSet) => void): void {
   onKeyChange(() => render());
   byId('routes-key').addEventListener('click', () => void askForKey('api'));
   byId('routes-edit').addEventListener('click', signIn);
-  byId('routes-new').addEventListener('click', () => void edit(undefined));
-  byId('routes-history').addEventListener('click', async () => {
-    const { openHistory } = await import('./route-history-view.js');
-    if (served) await openHistory(served, changed);
+  byId('routes-new').addEventListener('click', () => edit(undefined));
+  byId('routes-history').addEventListener('click', () => {
+    if (served) void openHistory(served);
   });
 }
 
-/** What only operators need is loaded when one needs it. */
-async function edit(route: Route | undefined): Promise<void> {
-  const { openEditor } = await import('./route-editor.js');
+function edit(route: Route | undefined): void {
   if (served) openEditor(served, route, changed);
 }
 
@@ -41,7 +37,7 @@ async function edit(route: Route | undefined): Promise<void> {
 export async function signIn(): Promise<void> {
   const said = byId('routes-said');
   try {
-    await askWithKey('routes/versions', { key: 'admin' });
+    await withKey('admin', (client) => client.routeVersions());
     setText(said, '');
   } catch (error) {
     setText(said, wordsOf(error));
@@ -53,13 +49,12 @@ export async function refreshRoutes(digest?: string): Promise<void> {
   if (served && digest === served.digest) return;
   try {
     if (served && digest === undefined) {
-      const { headers } = await ask('routes', { method: 'HEAD' });
-      if (headers.get('etag') === `"${served.digest}"`) return;
+      if ((await daemon().routesDigest()) === served.digest) return;
     }
-    show((await ask<RouteSet>('routes')).body);
+    showSet(await daemon().routes());
   } catch (error) {
     if (served) return;
-    const status = error instanceof Problem ? error.status : undefined;
+    const status = statusOf(error);
     byId('routes-key').hidden = status !== 401;
     setText(byId('routes-said'), WHY_NONE.get(status) ?? wordsOf(error));
   }
@@ -70,7 +65,7 @@ async function changed(message: string): Promise<void> {
   setText(byId('routes-said'), message);
 }
 
-function show(set: RouteSet): void {
+function showSet(set: RouteSet): void {
   served = set;
   byId('routes-key').hidden = true;
   setText(byId('routes-said'), set.problem ?? '');
@@ -143,10 +138,102 @@ function routeRow(route: Route, operator: boolean): HTMLElement {
           type: 'button',
           class: 'plain',
           'aria-label': `Edit ${name}`,
-          click: () => void edit(route),
+          click: () => edit(route),
         },
         'Edit',
       ),
     more,
   );
+}
+
+const ACTIONS: Readonly<Record<RouteVersion['action'], string>> = {
+  file: 'taken from the routes file',
+  replace: 'the whole set replaced',
+  put: 'changed',
+  delete: 'deleted',
+  rollback: 'back to version',
+};
+
+let isHistoryEnabled = false;
+
+/** Opens the history, which can go back to any version. */
+async function openHistory(set: RouteSet): Promise<void> {
+  served = set;
+  if (!isHistoryEnabled) {
+    isHistoryEnabled = true;
+    byId('history-close').addEventListener('click', () => byId<HTMLDialogElement>('history').close());
+    byId('history-undo').addEventListener('click', () => void rollback(undefined));
+  }
+  setText(byId('history-said'), '');
+  fill(byId('history-list'));
+  byId<HTMLDialogElement>('history').showModal();
+  await showHistory();
+}
+
+async function showHistory(): Promise<void> {
+  try {
+    const { versions, current } = await withKey('admin', (client) => client.routeVersions());
+    byId<HTMLButtonElement>('history-undo').disabled = versions.length === 0;
+    if (versions.length === 0) setText(byId('history-said'), 'Nothing was changed over HTTP yet.');
+    fill(
+      byId('history-list'),
+      ...versions.map((version) => versionRow(version, version.version === current)),
+    );
+  } catch (error) {
+    setText(byId('history-said'), wordsOf(error));
+  }
+}
+
+function versionRow(entry: RouteVersion, isCurrent: boolean): HTMLElement {
+  const { version, action, route, restores, at, routes, utterances } = entry;
+  const what = [route, ACTIONS[action], restores].filter((each) => each !== undefined).join(' ');
+  return el(
+    'li',
+    {},
+    el('span', { class: 'num' }, version),
+    el(
+      'div',
+      {},
+      el('p', {}, what),
+      el(
+        'p',
+        { class: 'quiet' },
+        `${new Date(at).toLocaleString('en-GB')} · ${plural(routes, 'route')}, ${plural(utterances, 'utterance')}`,
+      ),
+    ),
+    isCurrent
+      ? el('span', { class: 'tag', 'data-tone': 'ok' }, 'served')
+      : el(
+          'button',
+          {
+            type: 'button',
+            class: 'plain',
+            'aria-label': `Go back to version ${version}`,
+            click: () => void rollback(version),
+          },
+          'Go back to it',
+        ),
+  );
+}
+
+async function rollback(version: number | undefined): Promise<void> {
+  const said = byId('history-said');
+  setText(said, 'Going back…');
+  try {
+    const ifMatch = served?.digest ?? '';
+    await withKey('admin', (client) =>
+      client.rollbackRoutes({ ifMatch, ...(version !== undefined && { version }) }),
+    );
+    setText(said, version === undefined ? 'The last change is undone.' : `Version ${version} serves again.`);
+  } catch (error) {
+    const isConflict = statusOf(error) === 412;
+    setText(
+      said,
+      isConflict
+        ? 'The routes were changed by another client meanwhile, so nothing was done. The list below is new: choose again.'
+        : wordsOf(error),
+    );
+  }
+  served = await daemon('admin').routes();
+  await Promise.all([showHistory(), changed('')]);
 }

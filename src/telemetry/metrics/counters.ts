@@ -1,12 +1,7 @@
 import { Counter, type Registry } from 'prom-client';
 
-/** A counter whose value is counted elsewhere. */
-export function countedElsewhere(
-  name: string,
-  help: string,
-  registers: Registry[],
-  read: () => number,
-): void {
+/** A counter whose value another part keeps. */
+export function counterFrom(name: string, help: string, registers: Registry[], read: () => number): void {
   new Counter({
     name,
     help,
@@ -19,13 +14,13 @@ export function countedElsewhere(
 }
 
 /** Several of them, named `<prefix>_<key>_total`. */
-export function allCountedElsewhere<Key extends string>(
+export function countersFrom<Key extends string>(
   prefix: string,
   helps: Readonly<Record<Key, string>>,
   registers: Registry[],
   read: (key: Key) => number,
 ): void {
   for (const [key, help] of Object.entries(helps) as [Key, string][]) {
-    countedElsewhere(`${prefix}_${key}_total`, help, registers, () => read(key));
+    counterFrom(`${prefix}_${key}_total`, help, registers, () => read(key));
   }
 }

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { layoutOf } from '../../src/cache/layout.js';
 import { loadManifest, type Manifest } from '../../src/cache/manifest.js';
 import { builtInManifest } from '../../src/config/program-files.js';
-import { backgroundVectors, formerModels, routeCaches } from '../../src/daemon/route-caches.js';
+import { backgroundVectors, formerModels, routeCaches } from '../../src/daemon/model.js';
 import { temporaryFolder } from '../support/volume.js';
 
 const OTHER_DIGEST = `sha256:${'0'.repeat(64)}`;

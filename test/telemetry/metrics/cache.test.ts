@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { VolumeWatch } from '../../../src/telemetry/metrics/volume-watch.js';
+import { VolumeWatch } from '../../../src/telemetry/metrics/cache.js';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { createServer } from 'node:net';
+import { basename, join } from 'node:path';
 import type { Config } from '../../config/config.js';
 import {
   checkMachine,
@@ -8,9 +9,37 @@ import {
   machineLimits,
   workerBound,
 } from '../../config/machine-limits.js';
+import type { ScoringMethod } from '../../config/parsers.js';
 import { PACKAGE_ROOT } from '../../config/program-files.js';
-import { messageOf } from '../../shared/errors.js';
-import { type Finding, fault, fine, warning } from './finding.js';
+import { MAX_ROUTE_FILE_BYTES, readTextFile } from '../../routes/file.js';
+import { parseRouteSet } from '../../routes/parse.js';
+import { requireScorable } from '../../scoring/head/head-scoring.js';
+import { errnoOf, messageOf } from '../../shared/errors.js';
+import { count } from '../format.js';
+
+/** What one check found. `warn` works, but not as well as it could, or not always. */
+export interface Finding {
+  readonly check: string;
+  readonly status: 'ok' | 'warn' | 'fail';
+  readonly detail: string;
+  /** What to do about it; always there unless all is well. */
+  readonly fix?: string;
+}
+
+/** All is well. */
+export function fine(check: string, detail: string): Finding {
+  return { check, status: 'ok', detail };
+}
+
+/** Works, but. */
+export function warning(check: string, detail: string, fix: string): Finding {
+  return { check, status: 'warn', detail, fix };
+}
+
+/** Does not work. */
+export function fault(check: string, detail: string, fix: string): Finding {
+  return { check, status: 'fail', detail, fix };
+}
 
 /** Node's version, the machine's limits, the way the process is started, and the time it gets to end. */
 export function checkProcess(config: Config, env: NodeJS.ProcessEnv, folder = process.cwd()): Finding[] {
@@ -124,5 +153,93 @@ function drainingIn(file: string): string | undefined {
     return /^\s*drainingSeconds\s*=\s*"?(\d+)/m.exec(readFileSync(file, 'utf8'))?.[1];
   } catch {
     return undefined;
+  }
+}
+
+/**
+ * Do the routes parse, and can they be scored as is wanted?
+ * @param method for sets that name none
+ */
+export async function checkRoutes(file: string, method: ScoringMethod): Promise<Finding> {
+  try {
+    const { text } = await readTextFile(file, MAX_ROUTE_FILE_BYTES);
+    const set = parseRouteSet(text, { origin: basename(file) });
+    requireScorable(set, method);
+    const { routes, warnings } = set;
+    const [first] = warnings;
+    if (first) {
+      const detail = `${count(warnings.length, 'warning')}, the first: ${first.path}: ${first.message}`;
+      return warning('routes', detail, `look at ${file}`);
+    }
+    return fine('routes', `${count(routes.length, 'route')} in ${file}`);
+  } catch (error) {
+    return fault('routes', messageOf(error), `mend ${file}, or set ROUTES_FILE`);
+  }
+}
+
+/** How long the program that holds the port may take to say what it is, in milliseconds. */
+const ASK_MS = 2_000;
+
+/** Is the port free (or held by this very program), and can private networks over IPv6 reach it? */
+export async function checkNetwork({ port, host }: Config, env: NodeJS.ProcessEnv): Promise<Finding[]> {
+  return [await checkPort(port, host), await checkIpv6(host, env)];
+}
+
+async function checkPort(port: number, host: string | undefined): Promise<Finding> {
+  if (port === 0) return fine('port', 'any free one');
+  const trouble = await tryListen(port, host ?? '::').then((error) =>
+    host === undefined && isWithoutIpv6(error) ? tryListen(port, '0.0.0.0') : error,
+  );
+  if (trouble === undefined) return fine('port', `${port} is free`);
+  if (errnoOf(trouble) === 'EADDRINUSE') {
+    if (await answersAsDaemon(port)) return fine('port', `${port} is held by a running ai-router`);
+    return fault(
+      'port',
+      `${port} is in use by another program`,
+      'set PORT to another one, or end that program',
+    );
+  }
+  if (errnoOf(trouble) === 'EACCES') {
+    return fault('port', `${port} is not permitted for this user`, 'set PORT to one above 1023');
+  }
+  return fault('port', `cannot listen on ${port}: ${messageOf(trouble)}`, 'check HOST and PORT');
+}
+
+async function checkIpv6(host: string | undefined, env: NodeJS.ProcessEnv): Promise<Finding> {
+  const fix = 'unset HOST, so that it listens on :: (IPv6 and IPv4)';
+  const onRailway = Object.keys(env).some((name) => name.startsWith('RAILWAY_'));
+  if (host !== undefined && !host.includes(':')) {
+    const detail = `HOST=${host} listens on IPv4 only; private networks (Railway's among them) use IPv6`;
+    return onRailway ? fault('ipv6', detail, fix) : warning('ipv6', detail, fix);
+  }
+  const trouble = await tryListen(0, '::');
+  return trouble === undefined
+    ? fine('ipv6', 'listens on :: (IPv6 and IPv4)')
+    : warning(
+        'ipv6',
+        `this machine has no IPv6 (${messageOf(trouble)}); IPv4 is used`,
+        'enable IPv6 if peers need it',
+      );
+}
+
+function isWithoutIpv6(error: unknown): boolean {
+  return errnoOf(error) === 'EAFNOSUPPORT' || errnoOf(error) === 'EADDRNOTAVAIL';
+}
+
+function tryListen(port: number, host: string): Promise<unknown> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', (error) => resolve(error));
+    server.listen({ port, host }, () => server.close(() => resolve(undefined)));
+  });
+}
+
+async function answersAsDaemon(port: number): Promise<boolean> {
+  try {
+    const response = await fetch(`http://localhost:${port}/livez`, { signal: AbortSignal.timeout(ASK_MS) });
+    const body: unknown = await response.json();
+    return typeof body === 'object' && body !== null && 'status' in body && body.status === 'alive';
+  } catch {
+    return false;
   }
 }

@@ -1,0 +1,270 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, relative, resolve, sep } from 'node:path';
+import * as z from 'zod';
+import { HttpClient } from '../../cache/sources/http-client.js';
+import { WIRE_DEFAULTS } from '../../cache/sources/retry.js';
+import {
+  type BaseUrl,
+  hubUrl,
+  isSameOrigin,
+  parseBaseUrl,
+  plainUrl,
+  redactUrl,
+} from '../../cache/sources/url.js';
+import { AppError, type ErrorCode, errnoOf, messageOf } from '../../shared/errors.js';
+import { usageFault } from '../command.js';
+import { type Announced, type Downloader, download, downloadJson } from './download.js';
+
+/** A file that an origin gave, hashed on its way. */
+export interface OriginFile {
+  /** Its path in the model. */
+  readonly path: string;
+  readonly size: number;
+  /** Computed here, never believed. */
+  readonly sha256: string;
+  /** Where its bytes are on this machine. */
+  readonly location: string;
+}
+
+/** Where the files of a model that nobody has pinned yet are taken from. */
+export interface PinOrigin {
+  /** For people. */
+  readonly name: string;
+  /** The full commit hash. */
+  readonly revision: string;
+  /** As the origin states it. */
+  readonly license: string | undefined;
+  /** Every path it has, where it can say so. */
+  readonly paths: readonly string[] | undefined;
+  /**
+   * Takes a file; `undefined` when the origin has no such file.
+   * @throws AppError `source_…`
+   */
+  take(path: string): Promise<OriginFile | undefined>;
+  close(): Promise<void>;
+}
+
+/**
+ * A folder with the files of a model at their paths, such as a clone or a snapshot of the hub's own cache. Links
+ * are followed: whoever names the folder vouches for it.
+ * @throws AppError `source_not_found`
+ */
+export async function openFolderOrigin(folder: string, revision: string): Promise<PinOrigin> {
+  const root = resolve(folder);
+  return {
+    name: root,
+    revision,
+    license: undefined,
+    paths: await pathsBelow(root),
+    take: (path) => take(root, path),
+    close: async () => undefined,
+  };
+}
+
+async function pathsBelow(root: string): Promise<string[]> {
+  try {
+    const entries = await readdir(root, { recursive: true, withFileTypes: true });
+    return entries
+      .filter((entry) => !entry.isDirectory())
+      .map((entry) => relative(root, join(entry.parentPath, entry.name)).split(sep).join('/'));
+  } catch (cause) {
+    throw new AppError('source_not_found', `cannot list ${root}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+async function take(root: string, path: string): Promise<OriginFile | undefined> {
+  const location = join(root, path);
+  const hash = createHash('sha256');
+  let size = 0;
+  try {
+    if (!(await stat(location)).isFile()) {
+      throw new AppError('source_wrong_bytes', `${path} is not a file in ${root}`);
+    }
+    for await (const piece of createReadStream(location, { highWaterMark: 1 << 20 })) {
+      hash.update(piece);
+      size += piece.length;
+    }
+  } catch (cause) {
+    if (cause instanceof AppError) throw cause;
+    if (errnoOf(cause) === 'ENOENT' || errnoOf(cause) === 'ENOTDIR') return undefined;
+    throw new AppError('source_unreachable', `cannot read ${path} in ${root}: ${messageOf(cause)}`, {
+      cause,
+    });
+  }
+  return { path, size, sha256: hash.digest('hex'), location };
+}
+
+/** Where a model is on the network. */
+export interface HttpOriginOptions {
+  readonly url: string;
+  readonly token?: string | undefined;
+  readonly repo: string;
+  /** A commit hash; a branch or tag where the server has the hub's API. */
+  readonly revision: string;
+  readonly signal: AbortSignal;
+  /** Whether the hub's API must answer; a mirror may be without it. */
+  readonly needsApi: boolean;
+  readonly onProgress: Downloader['onProgress'];
+}
+
+/** How a server without the hub's API, or without a file at this address, may answer besides 404. */
+const NOT_HERE: readonly ErrorCode[] = ['source_wrong_bytes', 'source_unauthorized', 'source_refused'];
+
+/**
+ * The hub, or a mirror. Where the hub's API answers, it resolves branches and lists files; a plain mirror is
+ * asked for each file by its usual name.
+ * @throws AppError `source_…`, `config_invalid` for a branch that nobody can resolve
+ */
+export async function openHttpOrigin(options: HttpOriginOptions): Promise<PinOrigin> {
+  const { url, token, repo, revision, signal, needsApi, onProgress } = options;
+  const base = parseBaseUrl(url, token);
+  const limits = { ...WIRE_DEFAULTS, holdProcess: true };
+  const client = new HttpClient(base, limits);
+  const name = redactUrl(base.url);
+  const asking = askHubApi({ client, limits, signal, source: name }, base, repo, revision);
+  const known = await (needsApi ? asking : lenient(asking));
+  const commit = known?.commit ?? revision;
+  if (!/^[0-9a-f]{40}$/.test(commit)) {
+    await client.close();
+    throw usageFault(
+      `${name} knows no ${repo}@${revision}, or cannot resolve it: give the full commit hash (40 hexadecimal digits)`,
+    );
+  }
+  const staging = await mkdtemp(join(tmpdir(), 'ai-router-pin-'));
+  const downloader: Downloader = { client, limits, signal, staging, source: name, onProgress };
+  return {
+    name,
+    revision: commit,
+    license: known?.license,
+    paths: known && [...known.files.keys()],
+    take: takeFrom(downloader, base, repo, commit, known),
+    close: async () => {
+      await client.close();
+      await rm(staging, { recursive: true, force: true });
+    },
+  };
+}
+
+/** What `action` gives, or `undefined` where a mirror says in its own way that there is nothing. */
+async function lenient<T>(action: Promise<T | undefined>): Promise<T | undefined> {
+  try {
+    return await action;
+  } catch (error) {
+    if (error instanceof AppError && NOT_HERE.includes(error.code)) return undefined;
+    throw error;
+  }
+}
+
+function takeFrom(
+  downloader: Downloader,
+  base: BaseUrl,
+  repo: string,
+  commit: string,
+  known: HubRevision | undefined,
+): (path: string) => Promise<OriginFile | undefined> {
+  return async (path) => {
+    const announced = known?.files.get(path);
+    if (known && !announced) return undefined;
+    const file = { path, size: 0, sha256: '' };
+    const hub = download(downloader, hubUrl(base, repo, commit, file), path, announced ?? {});
+    if (known) return hub;
+    return (await lenient(hub)) ?? download(downloader, plainUrl(base, file), path, {});
+  };
+}
+
+const COMMIT = /^[0-9a-f]{40}$/;
+/** A listing longer than this many pages is no model. */
+const MAX_PAGES = 50;
+
+const revisionSchema = z.looseObject({
+  sha: z.string().regex(COMMIT),
+  tags: z.array(z.string()).optional(),
+  cardData: z.looseObject({ license: z.union([z.string(), z.array(z.string())]).optional() }).nullish(),
+});
+
+const treeSchema = z.array(
+  z.looseObject({
+    type: z.string(),
+    path: z.string(),
+    size: z.number().optional(),
+    /** A large file: `oid` is its sha256, where a small one has git's own sha1 outside. */
+    lfs: z.looseObject({ oid: z.string(), size: z.number() }).nullish(),
+  }),
+);
+
+/** What the hub's API says of a revision. */
+export interface HubRevision {
+  /** The full commit hash behind a branch or tag. */
+  readonly commit: string;
+  readonly license: string | undefined;
+  /** Path → what is announced of it. */
+  readonly files: ReadonlyMap<string, Announced>;
+}
+
+/**
+ * Asks `/api/models/{repo}/revision/{revision}` for the commit and `/api/models/{repo}/tree/{commit}` for its files.
+ * @returns `undefined` when there is no such model or revision, or no such API
+ * @throws AppError `source_…`
+ */
+export async function askHubApi(
+  downloader: Omit<Downloader, 'staging' | 'onProgress'>,
+  base: BaseUrl,
+  repo: string,
+  revision: string,
+): Promise<HubRevision | undefined> {
+  const answer = await downloadJson(
+    downloader,
+    apiUrl(base, `${repo}/revision/${encodeURIComponent(revision)}`),
+    `${repo}@${revision}`,
+  );
+  if (!answer) return undefined;
+  const { sha, tags, cardData } = check(revisionSchema, answer.json, 'revision');
+  const stated = cardData?.license ?? tags?.find((tag) => tag.startsWith('license:'))?.slice(8);
+  const license = Array.isArray(stated) ? stated.join(' OR ') : stated;
+  return { commit: sha, license, files: await listTree(downloader, base, repo, sha) };
+}
+
+async function listTree(
+  downloader: Omit<Downloader, 'staging' | 'onProgress'>,
+  base: BaseUrl,
+  repo: string,
+  commit: string,
+): Promise<ReadonlyMap<string, Announced>> {
+  const files = new Map<string, Announced>();
+  let url: URL | undefined = apiUrl(base, `${repo}/tree/${commit}`);
+  url.searchParams.set('recursive', 'true');
+  for (let page = 0; url && page < MAX_PAGES; page += 1) {
+    const answer = await downloadJson(downloader, url, `files of ${repo}`);
+    if (!answer) throw new AppError('source_not_found', `${repo}: its files cannot be listed`);
+    for (const { type, path, size, lfs } of check(treeSchema, answer.json, 'tree')) {
+      if (type !== 'file') continue;
+      files.set(path, { size: lfs?.size ?? size, sha256: lfs?.oid });
+    }
+    url = nextPage(answer.link, url);
+  }
+  return files;
+}
+
+/** `<https://…?cursor=…>; rel="next"`. A page elsewhere is none: the token goes with the request. */
+function nextPage(link: string | undefined, current: URL): URL | undefined {
+  const target = /<([^>]+)>\s*;\s*rel="next"/.exec(link ?? '')?.[1];
+  if (target === undefined || !URL.canParse(target, current.href)) return undefined;
+  const next = new URL(target, current);
+  return isSameOrigin(next, current) ? next : undefined;
+}
+
+function apiUrl(base: BaseUrl, path: string): URL {
+  const url = new URL(base.url);
+  url.search = base.query;
+  url.pathname = `${base.url.pathname.replace(/\/$/, '')}/api/models/${path}`;
+  return url;
+}
+
+function check<S extends z.ZodType>(schema: S, json: unknown, what: string): z.output<S> {
+  const result = schema.safeParse(json);
+  if (result.success) return result.data;
+  throw new AppError('source_wrong_bytes', `the hub's ${what} answer has another shape than it should have`);
+}

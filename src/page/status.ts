@@ -1,0 +1,338 @@
+import type {
+  CacheFile,
+  CacheStatus,
+  Health,
+  RouteSet,
+  VerificationReport,
+} from '../../packages/client/src/index.js';
+import { withKey, wordsOf } from './api.js';
+import {
+  byId,
+  bytes,
+  clock,
+  el,
+  fact,
+  fill,
+  milliseconds,
+  percent,
+  plural,
+  setText,
+  span,
+  whenChanged,
+} from './dom.js';
+
+/** How far the daemon is, or that it does not answer. */
+export type State = Health | 'unreachable';
+
+const LABELS: Readonly<Record<string, readonly [label: string, tone: string]>> = {
+  ready: ['Ready', 'ok'],
+  degraded: ['Degraded', 'warn'],
+  starting: ['Starting', 'busy'],
+  draining: ['Shutting down', 'warn'],
+  failed: ['Failed', 'bad'],
+  unreachable: ['Unreachable', 'bad'],
+};
+
+const PHASES: Readonly<Record<string, string>> = {
+  verifying: 'Verifying the model on the volume',
+  downloading: 'Downloading the model',
+  loading: 'Loading the model and proving it with known texts',
+  warming: 'Embedding the routes’ utterances',
+};
+
+/** What is going on that keeps the daemon from simply being ready, for the box above everything else. */
+interface Notice {
+  readonly tone: string;
+  readonly title: string;
+  readonly share?: number;
+  readonly progress?: string;
+  readonly reasons: readonly string[];
+}
+
+const REASON_CHARS = 160;
+
+/** The last readings of a download, from which its speed is told. */
+const readings: { at: number; done: number }[] = [];
+
+/** Shows the state in the bar, and above everything else while it is not simply `ready`. */
+export function showState(state: State, cache: CacheStatus | undefined): void {
+  const name =
+    state === 'unreachable' ? state : state.phase === 'failed' ? 'failed' : (state.status as string);
+  const [label, tone] = LABELS[name] ?? [name, 'busy'];
+  const pill = byId('state');
+  setText(pill, label);
+  pill.dataset.tone = tone;
+  pill.dataset.state = name;
+  if (state !== 'unreachable') {
+    setText(byId('uptime'), `up ${span(state.uptime_s * 1_000)}`);
+    setText(byId('version'), `ai-router ${state.version}`);
+  }
+  showNotice(state === 'unreachable' ? UNREACHABLE : noticeOf(state, tone, cache));
+}
+
+const UNREACHABLE: Notice = {
+  tone: 'bad',
+  title: 'The daemon does not answer. What is shown below is what it said last; trying again.',
+  reasons: [],
+};
+
+const showNotice = whenChanged((notice: Notice | undefined) => {
+  const box = byId('notice');
+  box.hidden = notice === undefined;
+  if (!notice) return;
+  box.dataset.tone = notice.tone;
+  setText(byId('notice-title'), notice.title);
+  const bar = byId('notice-bar');
+  bar.hidden = notice.share === undefined;
+  bar.style.setProperty('--share', String(notice.share ?? 0));
+  bar.setAttribute('aria-valuenow', String(Math.round((notice.share ?? 0) * 100)));
+  const progress = byId('notice-progress');
+  progress.hidden = notice.progress === undefined;
+  setText(progress, notice.progress ?? '');
+  fill(byId('notice-reasons'), ...notice.reasons.map((reason) => el('li', {}, shortened(reason))));
+});
+
+/** Long reasons, with every file and address, are there for whoever opens them. */
+function shortened(reason: string): Node | string {
+  if (reason.length <= REASON_CHARS) return reason;
+  return el('details', {}, el('summary', {}, `${reason.slice(0, REASON_CHARS)}…`), el('p', {}, reason));
+}
+
+function noticeOf(health: Health, tone: string, cache: CacheStatus | undefined): Notice | undefined {
+  const { status, phase, progress } = health;
+  if (status === 'ready') return undefined;
+  const reasons = reasonsOf(health, cache);
+  if (status === 'draining') return { tone, title: 'Finishing open requests, then ending', reasons };
+  if (status === 'degraded') return { tone, title: 'It serves, but something needs care', reasons };
+  if (phase === 'failed') return { tone, title: 'The model cannot be used', reasons };
+  // Trouble during a start is what somebody has to look after.
+  const troubled = reasons.length > 0;
+  return {
+    tone: troubled ? 'warn' : tone,
+    title: troubled ? 'The start is held up' : (PHASES[phase] ?? phase),
+    ...(progress && progress.total > 0 && { share: progress.done / progress.total }),
+    ...(progress && { progress: progressText(progress) }),
+    reasons,
+  };
+}
+
+/** Every check that fails for a reason of its own, not only because the start is not over. */
+function reasonsOf({ checks, status }: Health, cache: CacheStatus | undefined): string[] {
+  const failing = Object.entries(checks).filter(
+    ([, { ok, code }]) => !ok && (status !== 'starting' || (code !== undefined && code !== 'not_ready')),
+  );
+  const reasons = failing.map(([name, { detail = 'not well', code }]) => {
+    // The files and their states stand below; what went wrong with them is the news.
+    const news = name === 'cache' ? cache?.verification.last?.error?.message : undefined;
+    return `${name}${code ? ` (${code})` : ''}: ${news ?? detail}`;
+  });
+  const retry = cache?.verification.retry;
+  if (retry) reasons.push(`next attempt at ${new Date(retry).toLocaleTimeString('en-GB')}`);
+  return reasons;
+}
+
+function progressText({ done, total, unit }: NonNullable<Health['progress']>): string {
+  if (unit !== 'bytes') return `${done} of ${plural(total, unit.replace(/s$/, ''))}`;
+  const text = `${bytes(done)} of ${bytes(total)} · ${percent(total === 0 ? 0 : done / total)}`;
+  const speed = speedOf(done);
+  if (speed === undefined) return text;
+  return `${text} · ${bytes(speed)}/s · about ${span(((total - done) / speed) * 1_000)} left`;
+}
+
+/** Bytes per second over the last seconds; `undefined` while nothing comes. */
+function speedOf(done: number): number | undefined {
+  const at = performance.now();
+  if (done < (readings.at(-1)?.done ?? 0)) readings.length = 0;
+  readings.push({ at, done });
+  while (readings.length > 1 && at - (readings[0]?.at ?? at) > 5_000) readings.shift();
+  const [first] = readings;
+  if (!first || at - first.at < 400 || done <= first.done) return undefined;
+  return ((done - first.done) / (at - first.at)) * 1_000;
+}
+
+/** Shows which model and which routes answer. */
+export const showServing = whenChanged(
+  ({ model, routes }: { model: CacheStatus['manifest'] | undefined; routes: RouteSet | undefined }) => {
+    fill(
+      byId('serving-facts'),
+      ...(model
+        ? [
+            fact('Model', `${model.id} · ${model.variant}`, 'whole'),
+            fact('Revision', el('code', { title: model.revision }, model.revision)),
+            fact('Model digest', el('code', { title: model.digest }, model.digest)),
+          ]
+        : []),
+      ...(routes
+        ? [
+            fact(
+              'Routes',
+              `${plural(routes.routes.length, 'route')}, ${plural(routes.utterances, 'utterance')}`,
+            ),
+            fact('Routes digest', el('code', { title: routes.digest }, routes.digest)),
+          ]
+        : [fact('Routes', 'none yet: they follow the model')]),
+    );
+  },
+);
+
+const TONES: Readonly<Record<string, string>> = {
+  verified: 'ok',
+  corrupt: 'bad',
+  missing: 'bad',
+  downloading: 'busy',
+  repairing: 'warn',
+  downloaded: 'ok',
+  repaired: 'ok',
+  quarantined: 'warn',
+  source_failed: 'warn',
+  volume: 'warn',
+  unstable: 'bad',
+  failed: 'bad',
+};
+
+const EVENTS_SHOWN = 6;
+
+/** Shows the cache as it is now. */
+export function showCache(cache: CacheStatus): void {
+  showFiles(cache.files);
+  showTimeline(cache.verification);
+  showFacts(cache);
+  showEvents(cache.events);
+}
+
+const showFiles = whenChanged((files: CacheStatus['files']) => {
+  fill(
+    byId('shelf'),
+    ...files.map((file) =>
+      el(
+        'div',
+        {
+          title: `${file.path}: ${file.state}`,
+          'data-tone': TONES[file.state],
+          // Files differ by a factor of 200,000; the root keeps the smallest one visible.
+          '--weight': Math.cbrt(file.size),
+        },
+        el('i', { '--share': shareOf(file) }),
+      ),
+    ),
+  );
+  fill(byId('files'), ...files.map(fileRow));
+});
+
+function fileRow(file: CacheFile): HTMLElement {
+  const coming = file.state === 'downloading' || file.state === 'repairing';
+  const since = file.verified_at ? clock(file.verified_at) : '';
+  return el(
+    'li',
+    {},
+    el('code', { title: file.digest }, file.path),
+    el('span', { class: 'quiet num' }, bytes(file.size)),
+    el('span', { class: 'tag', 'data-tone': TONES[file.state] }, file.state),
+    el(
+      'span',
+      { class: 'quiet num' },
+      coming ? `${bytes(file.bytes)} so far` : [since, file.source].filter(Boolean).join(' · '),
+    ),
+    file.reason !== null && el('span', { class: 'quiet reason' }, file.reason),
+  );
+}
+
+function shareOf({ state, bytes: done, size }: CacheFile): number {
+  if (state === 'verified' || state === 'corrupt') return 1;
+  return size === 0 ? 0 : Math.min(1, done / size);
+}
+
+/** A line from the last verification to the next one, filled up to now. */
+function showTimeline({ last, next, running, cron }: CacheStatus['verification']): void {
+  const from = last ? Date.parse(last.started_at) : undefined;
+  const to = next === null ? undefined : Date.parse(next);
+  const now = Date.now();
+  const share = from !== undefined && to !== undefined && to > from ? (now - from) / (to - from) : 0;
+  const box = byId('timeline');
+  if (box.childElementCount === 0) {
+    fill(
+      box,
+      el('div', { class: 'track' }, el('i')),
+      el('p', { class: 'row quiet' }, el('span', { id: 'last-run' }), el('span', { id: 'next-run' })),
+    );
+  }
+  box.style.setProperty('--share', String(Math.min(1, Math.max(0, share))));
+  setText(byId('last-run'), running ? 'Verifying now…' : lastText(last, now));
+  setText(
+    byId('next-run'),
+    to === undefined ? 'None is planned' : `Next in ${span(to - now)}, at ${clock(String(next))} (${cron})`,
+  );
+}
+
+function lastText(last: VerificationReport | null, now: number): string {
+  if (!last) return 'Not verified yet';
+  const ago = span(now - Date.parse(last.started_at));
+  return `Last verified ${ago} ago (${last.reason}, ${milliseconds(last.duration_ms)}): ${outcomeOf(last)}`;
+}
+
+function outcomeOf({ whole, corrupt, missing, fetched, error }: VerificationReport): string {
+  const found = [
+    corrupt.length > 0 && `${plural(corrupt.length, 'file')} corrupt`,
+    missing.length > 0 && `${plural(missing.length, 'file')} missing`,
+    fetched.length > 0 && `${plural(fetched.length, 'file')} fetched`,
+    error?.message,
+  ].filter((each) => typeof each === 'string');
+  return [whole ? 'whole' : 'not whole', ...found].join(', ');
+}
+
+const showFacts = whenChanged(({ volume, counters, quarantine }: CacheStatus) => {
+  const { path, mount, writable, free_bytes: free, total_bytes: total, problem } = volume;
+  fill(
+    byId('cache-facts'),
+    fact('Volume', el('code', {}, path)),
+    fact(
+      'Kind',
+      problem?.message ?? `${mount ? 'a mount' : 'a folder, no mount'}${writable ? '' : ', read-only'}`,
+    ),
+    fact('Free', free === null ? 'unknown' : `${bytes(free)}${total === null ? '' : ` of ${bytes(total)}`}`),
+    fact('Verifications', plural(counters.verifications, 'run')),
+    fact('Repairs', `${counters.repairs} of ${plural(counters.corruptions, 'corruption')}`),
+    fact('Downloaded', `${plural(counters.downloads, 'file')}, ${bytes(counters.downloaded_bytes)}`),
+    fact('Quarantine', quarantine.length === 0 ? 'empty' : plural(quarantine.length, 'file')),
+  );
+});
+
+const showEvents = whenChanged((events: CacheStatus['events']) => {
+  const list = byId('events');
+  if (events.length === 0) fill(list, el('li', { class: 'quiet none' }, 'Nothing has happened yet.'));
+  else fill(list, ...events.slice(0, EVENTS_SHOWN).map(eventRow));
+  const more = events.slice(EVENTS_SHOWN);
+  const box = byId<HTMLDetailsElement>('events-more');
+  box.hidden = more.length === 0;
+  setText(byId('events-more-title'), `${plural(more.length, 'earlier event')}`);
+  fill(byId('events-earlier'), ...more.map(eventRow));
+});
+
+function eventRow({ at, kind, path, message }: CacheStatus['events'][number]): HTMLElement {
+  return el(
+    'li',
+    {},
+    el('time', { datetime: at, title: at }, clock(at)),
+    el('span', { class: 'kind', 'data-tone': TONES[kind] }, kind.replace('_', ' ')),
+    el('span', {}, path ? `${path}: ${message}` : message),
+  );
+}
+
+/** Makes the button verify. */
+export function enableVerify(after: () => void): void {
+  const button = byId<HTMLButtonElement>('verify');
+  const said = byId('verify-result');
+  button.addEventListener('click', async () => {
+    button.disabled = true;
+    setText(said, 'Verifying…');
+    try {
+      const report = await withKey('admin', (client) => client.verifyCache());
+      setText(said, `Verified in ${milliseconds(report.duration_ms)}: ${outcomeOf(report)}.`);
+    } catch (error) {
+      setText(said, `Not verified: ${wordsOf(error)}`);
+    } finally {
+      button.disabled = false;
+    }
+    after();
+  });
+}
