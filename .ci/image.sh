@@ -121,6 +121,17 @@ serves ready 'without any capability, on a volume of root'
 start --cap-drop ALL --cap-add SETUID --cap-add SETGID --cap-add CHOWN -v "$(volume):/data/models" "$plain"
 serves ready 'without CAP_KILL and CAP_SETPCAP'
 
+start --memory 512m --memory-swap 512m --cpus 0.5 "$plain"
+run logs "$name" | grep -q '"workers":1,"bound":"cpu_quota"' || sleep 3
+run logs "$name" | grep -q '"workers":1,"bound":"cpu_quota"' || fail 'the CPU quota does not bound the workers'
+serves ready 'with one worker under 0.5 CPU and 512 MB'
+start --memory 192m --memory-swap 192m "$plain"
+serves ready 'with one worker under 192 MB'
+prints 2 'memory limit is 128 MiB, and one worker needs' 'too little memory ends the start with the minimum' \
+  --memory 128m --memory-swap 128m "$plain" sh -c 'exec ai-router serve 2>&1'
+start --read-only --cap-drop ALL --user 123456:0 "$baked"
+serves ready 'baked, on a read-only root file system'
+
 start -e SERVE_MODEL=true "$plain"
 run exec "$first" node --input-type=module -e "$CLASSIFY" > /dev/null || fail 'the first of two does not answer'
 run exec "$first" node deploy/healthcheck.js || fail 'the health check says no'

@@ -1,8 +1,9 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
-import { join, posix } from 'node:path';
+import { dirname, join, posix } from 'node:path';
 import { AppError } from '../shared/errors.js';
-import { PACKAGE_ROOT, type Variant } from './program-files.js';
+import type { Variant } from './program-files.js';
 
 // Limits of the container or machine: how many workers it can carry, and whether the program runs there at all.
 
@@ -87,14 +88,33 @@ export function checkMachine({ memoryLimit }: MachineLimits, root = '/', glibc =
       'glibc is needed and this system has musl (Alpine); use a bookworm-slim image such as node:24-bookworm-slim',
     );
   }
-  const binaries = join(PACKAGE_ROOT, 'node_modules/onnxruntime-node/bin/napi-v3');
-  const own = join(binaries, process.platform, process.arch);
-  if (existsSync(binaries) && !existsSync(own)) {
-    throw new AppError(
-      'config_invalid',
-      `onnxruntime-node has no native library for ${process.platform}/${process.arch} in ${binaries}; ` +
-        'install it on this system (npm ci), or use an image for this processor',
-    );
+  checkNativeRuntime(nativeRuntimeFolder());
+}
+
+/**
+ * Checks that the files of the native runtime for this system are in the folder of its package.
+ * @throws AppError `config_invalid` if one is missing: each worker would end at its start
+ */
+export function checkNativeRuntime(folder: string | undefined): void {
+  const { platform, arch } = process;
+  const own = folder && join(folder, 'bin/napi-v3', platform, arch);
+  const names = own && existsSync(own) ? readdirSync(own) : [];
+  const missing = [/\.node$/, /onnxruntime\..*(so|dylib|dll)/].some(
+    (wanted) => !names.some((name) => wanted.test(name)),
+  );
+  if (!missing) return;
+  throw new AppError(
+    'config_invalid',
+    `onnxruntime-node has no native library for ${platform}/${arch} in ${own ?? 'node_modules'}; install it on ` +
+      'this system with "npm ci", or use an image for this processor',
+  );
+}
+
+function nativeRuntimeFolder(): string | undefined {
+  try {
+    return dirname(createRequire(import.meta.url).resolve('onnxruntime-node/package.json'));
+  } catch {
+    return undefined;
   }
 }
 

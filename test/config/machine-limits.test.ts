@@ -2,7 +2,12 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { checkWorkers } from '../../src/commands/doctor/checks.js';
-import { checkMachine, machineLimits, workerBound } from '../../src/config/machine-limits.js';
+import {
+  checkMachine,
+  checkNativeRuntime,
+  machineLimits,
+  workerBound,
+} from '../../src/config/machine-limits.js';
 import { temporaryFolder } from '../support/volume.js';
 
 const MIB = 2 ** 20;
@@ -106,5 +111,18 @@ describe('a machine that cannot carry the daemon', () => {
     expect(() => checkMachine(limits, alpine, () => undefined)).toThrow(/glibc is needed.*bookworm-slim/);
     // Debian with the package musl: Node is still linked with glibc.
     expect(() => checkMachine(limits, alpine)).not.toThrow();
+  });
+
+  it('is refused if a file of the native runtime is missing', async () => {
+    const { platform, arch } = process;
+    const folder = `bin/napi-v3/${platform}/${arch}`;
+    const half = await machine({ [`${folder}/onnxruntime_binding.node`]: '' });
+    for (const at of [half, join(half, 'elsewhere'), undefined]) {
+      expect(() => checkNativeRuntime(at)).toThrow(
+        new RegExp(`no native library for ${platform}/${arch}.*npm ci`),
+      );
+    }
+    await writeFile(join(half, folder, 'libonnxruntime.so.1.14.0'), '');
+    expect(() => checkNativeRuntime(half)).not.toThrow();
   });
 });
