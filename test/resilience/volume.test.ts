@@ -48,13 +48,6 @@ describe('no volume where one is needed', () => {
     await box.timed('whole', LIMIT_MS, () => whole(daemon));
   });
 
-  it.concurrent('a folder of other things is left alone', async ({ box }) => {
-    const volume = await box.folder();
-    await writeFile(join(volume, 'PG_VERSION'), '16');
-    await volumeProblem(await box.daemon({ MODEL_CACHE_DIR: volume }), 'volume_foreign');
-    expect(await readdir(volume)).toEqual(['PG_VERSION']);
-  });
-
   longIt('WITHOUT_VOLUME=memory serves, degraded', async ({ box }) => {
     const volume = await box.folder();
     const env = { MODEL_CACHE_DIR: volume, REQUIRE_MOUNT: 'true', WITHOUT_VOLUME: 'memory' };
@@ -85,7 +78,7 @@ describe('a volume of another user', () => {
     await chown(folder, 65534, 65534);
     await mkdir(volume, { mode: 0o755 });
     const daemon = await box.daemonAsNobody(volume);
-    expect(await volumeProblem(daemon, 'volume_read_only')).toMatch(/RAILWAY_RUN_UID=0/);
+    expect(await volumeProblem(daemon, 'volume_read_only')).toMatch(/give the volume to this user/);
     await chown(volume, 65534, 65534);
     await box.timed('whole', LIMIT_MS, () => whole(daemon));
   });
@@ -103,14 +96,19 @@ describe('a volume of another user', () => {
 });
 
 describe('a read-only volume', () => {
-  withMounts('remounted while serving: degraded, every request is answered', async ({ box }) => {
+  withMounts('remounted while serving: whole, so ready, and every request is answered', async ({ box }) => {
     const env = { VERIFY_CRON: '* * * * * *' };
     const { daemon, mount } = await box.mounted({ sizeMiB: 64, filled: true, env });
     await daemon.ready(60_000);
     const load = box.load(daemon);
     mount('-o remount,ro,size=64m');
-    expect(await volumeProblem(daemon, 'volume_read_only')).toMatch(/mount it writable/);
-    expect(await healthOf(daemon)).toMatchObject({ status: 'degraded' });
+    await eventually(async () =>
+      expect((await statusOf(daemon)).volume).toMatchObject({ writable: false, problem: null }),
+    );
+    await eventually(() =>
+      expect(daemon.lines.filter(({ msg }) => msg.includes('mount it writable'))).toHaveLength(1),
+    );
+    expect(await healthOf(daemon)).toMatchObject({ status: 'ready' });
     await load.answers(100);
     mount('-o remount,rw,size=64m');
     await box.timed('whole', LIMIT_MS, () => whole(daemon));

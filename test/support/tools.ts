@@ -8,6 +8,7 @@ export type Tool =
   | 'setpriv'
   | 'prlimit'
   | 'python3'
+  | 'iptables'
   | 'proc'
   /** Addresses of this machine besides 127.0.0.1. */
   | '127.0.0.x';
@@ -24,6 +25,8 @@ const PROBES: Readonly<Record<Tool, () => boolean>> = {
     runs('unshare', '-m', 'sh', '-c', 'mount -t tmpfs -o size=1m none /mnt') && runs('nsenter', '--version'),
   setpriv: () => runs('setpriv', '--reuid', '65534', '--clear-groups', 'true'),
   prlimit: () => runs('prlimit', '--nofile'),
+  iptables: () =>
+    runs('unshare', '-n', 'iptables', '-A', 'OUTPUT', '-m', 'limit', '--limit', '1/hour', '-j', 'DROP'),
   python3: () => runs('python3', '-c', 'import mmap'),
   proc: () => process.platform === 'linux',
   '127.0.0.x': () =>

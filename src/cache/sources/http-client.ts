@@ -116,9 +116,11 @@ export class HttpClient {
       const place = `${get.label} from ${redactUrl(url)}`;
       const own = isSameOrigin(url, this.#base.url);
       trusted &&= own;
+      // Others may be under way, and learn it first that a token is wanted.
+      const sent = this.#authorization;
       const message = await this.#once(url, own, trusted, get, life, place);
       try {
-        if (trusted && this.#wantsBearer(message)) continue;
+        if (trusted && this.#wantsBearer(message, sent)) continue;
         if (trusted) get.inspect?.(message.headers, place);
         const isRedirect = REDIRECTS.has(message.statusCode ?? 0);
         const location = isRedirect ? headerOf(message.headers, 'location') : undefined;
@@ -140,11 +142,11 @@ export class HttpClient {
    * Whether a server turned user and password away and asks for a Bearer token, as another instance of this program
    * does: then the password is the token from now on.
    */
-  #wantsBearer(message: IncomingMessage): boolean {
+  #wantsBearer(message: IncomingMessage, sent: string | undefined): boolean {
     const { password } = this.#base;
     const bearer = `Bearer ${password}`;
     const asks = /\bbearer\b/i.test(headerOf(message.headers, 'www-authenticate') ?? '');
-    if (message.statusCode !== 401 || !asks || !password || this.#authorization === bearer) return false;
+    if (message.statusCode !== 401 || !asks || !password || sent === bearer) return false;
     this.#authorization = bearer;
     discard(message);
     return true;
