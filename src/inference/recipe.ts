@@ -48,7 +48,7 @@ export function parseRecipe(text: string): Recipe {
  * @throws AppError `model_unloadable`
  */
 export function applyRecipe(recipe: Recipe, source: Uint8Array): Uint8Array {
-  requirePin('source', source, recipe.source);
+  if (source.length !== recipe.source.size) requirePin('source', source, recipe.source);
   const result = Buffer.allocUnsafeSlow(recipe.result.size);
   let size = 0;
   for (const [index, piece] of recipe.pieces.entries()) {
@@ -58,7 +58,12 @@ export function applyRecipe(recipe: Recipe, source: Uint8Array): Uint8Array {
     size += bytes.length;
   }
   if (size < result.length) throw invalid(`its pieces have ${size} bytes, its result ${result.length}`);
-  requirePin('result', result, recipe.result);
+  const { sha256 } = pinOf(result);
+  // The result's digest alone decides, in half the time; the source's only explains.
+  if (sha256 !== recipe.result.sha256) {
+    requirePin('source', source, recipe.source);
+    requirePin('result', result, recipe.result);
+  }
   return result;
 }
 

@@ -12,7 +12,7 @@ import { type LintOptions, lintRoutes } from './lint.js';
 /** Bounds on looking over sets that anybody may send. */
 export const DRAFT_LIMITS = {
   utterances: 5_000,
-  /** Drafts under way at once. */
+  /** Drafts under way at once, of different clients. */
   concurrent: 2,
 } as const;
 
@@ -32,7 +32,8 @@ const MAX_COMPARISONS = 40_000_000;
 export class Linter {
   readonly #active: () => ActiveSet | undefined;
   readonly #reports = new SharedCache<LintReport>(1, 1);
-  #drafts = 0;
+  /** Clients with a draft under way. */
+  readonly #drafts = new Set<string>();
 
   /** @param active what is served now */
   constructor(active: () => ActiveSet | undefined) {
@@ -52,15 +53,18 @@ export class Linter {
    */
   async draft(text: DraftText, asker: DraftAsker): Promise<LintedDraft> {
     this.#required();
-    if (this.#drafts >= DRAFT_LIMITS.concurrent) {
-      throw new AppError('overloaded', 'other sets are being looked over', { retryable: true });
+    const { client = '' } = asker;
+    const own = this.#drafts.has(client);
+    if (own || this.#drafts.size >= DRAFT_LIMITS.concurrent) {
+      const message = `${own ? 'another draft of this client is' : 'other drafts are'} being checked; try again`;
+      throw new AppError('overloaded', message, { retryable: true, gate: 'queue' });
     }
-    this.#drafts += 1;
+    this.#drafts.add(client);
     try {
       const set = await parseDraft(text, asker.signal);
       return { report: await this.#lookOver(set, asker), warnings: set.warnings };
     } finally {
-      this.#drafts -= 1;
+      this.#drafts.delete(client);
     }
   }
 

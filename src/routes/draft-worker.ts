@@ -1,13 +1,10 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { AppError } from '../shared/errors.js';
-import type { DraftParsed, DraftText } from './drafts.js';
-import { parseRouteSet } from './parse.js';
-
-const { text, options } = workerData as DraftText;
+import { type DraftParsed, type DraftWork, parseWork } from './drafts.js';
 
 function parse(): DraftParsed {
   try {
-    return { ok: true, set: parseRouteSet(text, options) };
+    return { ok: true, parsed: parseWork(workerData as DraftWork) };
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
     const { code, message, issues } = error;

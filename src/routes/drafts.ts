@@ -1,23 +1,31 @@
 import { AppError, type ErrorCode, type FieldIssue } from '../shared/errors.js';
 import { runThread } from '../shared/thread.js';
-import { type ParseRouteSetOptions, parseRouteSet } from './parse.js';
-import type { RouteSet } from './set.js';
+import { type ParseRouteSetOptions, parseRoute, parseRouteSet } from './parse.js';
+import type { Route, RouteSet } from './set.js';
 
 /** Longest text that is parsed on the caller's thread, in characters; of YAML, which is slower, less. */
 const AT_ONCE_CHARS = { json: 32_768, yaml: 1_024 } as const;
 
-/** Memory of a thread that parses, in MB; 4 MB of hostile YAML take half of it. */
-const THREAD_MB = 768;
+/**
+ * Bounds of a thread that parses. 3.5 MB of YAML with 50,000 utterances need 64 MB and, on a slow core, 3 s; text that is
+ * wrong throughout takes a hundred times that.
+ */
+const THREAD_LIMITS = { mb: 96, ms: 10_000 } as const;
 
-/** A route set as text. */
+/** A route set as text, or one route. */
 export interface DraftText {
   readonly text: string;
   readonly options: ParseRouteSetOptions;
 }
 
-/** What the thread makes of it: errors do not pass between threads whole. */
+/** Work of the thread. With `name`, the text is the route of that name. */
+export interface DraftWork extends DraftText {
+  readonly name?: string;
+}
+
+/** Result of the thread: errors do not pass between threads whole. */
 export type DraftParsed =
-  | { readonly ok: true; readonly set: RouteSet }
+  | { readonly ok: true; readonly parsed: RouteSet | Route }
   | {
       readonly ok: false;
       readonly code: ErrorCode;
@@ -26,24 +34,52 @@ export type DraftParsed =
     };
 
 /**
- * `parseRouteSet` for texts of anybody: 4 MB of YAML that is wrong throughout keep a thread busy for most of a
- * minute, so that a long text gets a thread of its own, which ends with `signal`.
- * @throws AppError `routes_invalid`, also when it takes too much memory; `aborted`
+ * Parses a route set that a client sent. A long text is parsed in a thread, which ends with `signal`.
+ * @throws AppError `routes_invalid`, also when it takes too much memory or time; `aborted`
  */
-export async function parseDraft({ text, options }: DraftText, signal: AbortSignal): Promise<RouteSet> {
-  if (text.length <= AT_ONCE_CHARS[options.format ?? 'yaml']) return parseRouteSet(text, options);
-  const parsed = await runThread<DraftParsed>(new URL('./draft-worker.js', import.meta.url), {
-    name: 'draft',
-    workerData: { text, options } satisfies DraftText,
-    resourceLimits: { maxOldGenerationSizeMb: THREAD_MB },
-    signal,
-  }).catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && error.code === 'ERR_WORKER_OUT_OF_MEMORY') {
-      const message = 'it takes too much memory to read';
-      throw new AppError('routes_invalid', message, { issues: [{ path: '', message }], cause: error });
-    }
-    throw error;
-  });
-  if (parsed.ok) return parsed.set;
-  throw new AppError(parsed.code, parsed.message, { issues: parsed.issues });
+export async function parseDraft(draft: DraftText, signal: AbortSignal): Promise<RouteSet> {
+  return (await parseAnywhere(draft, signal)) as RouteSet;
+}
+
+/**
+ * Parses one route that a client sent, in the same way.
+ * @throws as {@link parseDraft}
+ */
+export async function parseRouteDraft(draft: DraftText, name: string, signal: AbortSignal): Promise<Route> {
+  return (await parseAnywhere({ ...draft, name }, signal)) as Route;
+}
+
+/** Parses in this thread. */
+export function parseWork({ text, options, name }: DraftWork): RouteSet | Route {
+  return name === undefined ? parseRouteSet(text, options) : parseRoute(text, name, options);
+}
+
+async function parseAnywhere(work: DraftWork, signal: AbortSignal): Promise<RouteSet | Route> {
+  if (work.text.length <= AT_ONCE_CHARS[work.options.format ?? 'yaml']) return parseWork(work);
+  const late = new AbortController();
+  const timer = setTimeout(() => {
+    late.abort(
+      tooMuch(`it takes longer than ${THREAD_LIMITS.ms / 1_000} s to read; JSON is quicker than YAML`),
+    );
+  }, THREAD_LIMITS.ms);
+  try {
+    const result = await runThread<DraftParsed>(new URL('./draft-worker.js', import.meta.url), {
+      name: 'draft',
+      workerData: work,
+      resourceLimits: { maxOldGenerationSizeMb: THREAD_LIMITS.mb },
+      signal: AbortSignal.any([signal, late.signal]),
+    });
+    if (result.ok) return result.parsed;
+    throw new AppError(result.code, result.message, { issues: result.issues });
+  } catch (error) {
+    const outOfMemory =
+      error instanceof Error && 'code' in error && error.code === 'ERR_WORKER_OUT_OF_MEMORY';
+    throw outOfMemory ? tooMuch('it takes too much memory to read', error) : error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function tooMuch(message: string, cause?: unknown): AppError {
+  return new AppError('routes_invalid', message, { issues: [{ path: '', message }], cause });
 }

@@ -146,6 +146,37 @@ describe('bodies that cost more than they weigh', () => {
     expect(JSON.stringify(answer.body).length).toBeLessThan(20_000);
   });
 
+  it('a set and a route of hostile YAML for administrators', async () => {
+    const { headers } = await daemon.get('/routes');
+    const put = (path: string): Promise<Response> =>
+      fetch(daemon.url + path, {
+        method: 'PUT',
+        headers: {
+          'content-type': 'application/yaml',
+          'if-match': headers.get('etag') ?? '',
+          authorization: `Bearer ${KEY}`,
+        },
+        body: ': - ? ! & * | > % @\n'.repeat(200_000),
+      });
+    const puts = Promise.all([put('/routes'), put('/routes/new')]);
+    let ended = false;
+    void puts.finally(() => {
+      ended = true;
+    });
+    for (let round = 0; round < 5; round += 1) expect((await daemon.get('/livez')).status).toBe(200);
+    expect(ended).toBe(false);
+    for (const { status } of await puts) expect(status).toBe(422);
+  });
+
+  it('drafts beside a draft of the same client', async () => {
+    const draft = (): Promise<{ status: number; body: ProblemBody }> =>
+      daemon.post('/routes/lint', ': : :\n'.repeat(200_000), { 'content-type': 'application/yaml' });
+    const answers = await Promise.all([draft(), draft(), draft()]);
+    const refused = answers.filter(({ status }) => status === 503);
+    expect(refused.length).toBe(2);
+    for (const { body } of refused) expect(body).toMatchObject({ code: 'overloaded', gate: 'queue' });
+  });
+
   it('a draft that names types of code', async () => {
     const yaml = 'routes:\n  - name: !!js/function "function () { process.exit() }"\n    utterances: [a]\n';
     const answer = await daemon.post<ProblemBody>('/routes/lint', yaml, {

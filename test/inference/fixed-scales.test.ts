@@ -14,13 +14,10 @@ describe('fixed activation scales', () => {
   const rows = goldenCases.map(({ text }) => encode(text).ids);
   let recipe: Recipe;
   let fixed: Session;
-  let alone: Float32Array[];
 
   beforeAll(async () => {
     recipe = await makeFixedScalesRecipe(bundledModel, TEXTS);
     fixed = await createSession(applyRecipe(recipe, model), spec);
-    alone = [];
-    for (const row of rows) alone.push(...(await fixed.embed([row])));
   }, 120_000);
 
   it('come out the same again', async () => {
@@ -46,11 +43,13 @@ describe('fixed activation scales', () => {
   });
 
   it('give each text in a padded batch the vector that it has alone, to the bit', async () => {
-    const together = await fixed.embed(rows, padId);
-    expect(together).toEqual(alone);
+    const short = rows.map((row) => row.slice(0, 24));
+    const alone: Float32Array[] = [];
+    for (const row of short) alone.push(...(await fixed.embed([row])));
+    expect(await fixed.embed(short, padId)).toEqual(alone);
     const hub = await createSession(model, spec);
-    const [first = []] = rows;
-    expect((await hub.embed(rows, padId))[0]).not.toEqual((await hub.embed([first]))[0]);
+    const [first = []] = short;
+    expect((await hub.embed(short, padId))[0]).not.toEqual((await hub.embed([first]))[0]);
   });
 
   it('leave no dynamic operator in the graph', () => {

@@ -20,8 +20,8 @@ import {
   routeVersionsSchema,
 } from '../../api/routes.js';
 import type { ChangeReport, ServedRoutes } from '../../routes/catalogue.js';
-import { type DraftText, parseDraft } from '../../routes/drafts.js';
-import { parseRoute, routeOf, withoutRoute, withRoute } from '../../routes/parse.js';
+import { type DraftText, parseDraft, parseRouteDraft } from '../../routes/drafts.js';
+import { routeOf, withoutRoute, withRoute } from '../../routes/parse.js';
 import { type RouteSet, routeSetToJson, routeToJson } from '../../routes/set.js';
 import type { RouteChange, RouteVersion } from '../../routes/versions.js';
 import { AppError, type FieldIssue } from '../../shared/errors.js';
@@ -203,10 +203,13 @@ function changeEndpoints(): Endpoint<RoutePorts>[] {
       async handle(context, ports, { name = '' }) {
         const expected = requireIfMatch(context);
         const body = await readRouteText(context, ports);
+        const route = await withDeadline(context, ports.requestTimeoutMs, ({ signal }) =>
+          asClientError(parseRouteDraft(body, name, signal), body),
+        );
         let created = false;
         const change = ports.routes.change(expected, { action: 'put', route: name }, (set) => {
           created = !set.indexOf.has(name);
-          return withRoute(set, parseRoute(body.text, name, body.options));
+          return withRoute(set, route);
         });
         const report = await asClientError(change, body);
         if (created) context.status = 201;
