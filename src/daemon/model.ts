@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import type { EmbeddingModel } from '../api/embeddings.js';
-import { checkFolder, readSmall, writeAtomic } from '../cache/disk.js';
+import { checkFolder, readSmall, statOf, writeAtomic } from '../cache/disk.js';
 import type { Layout } from '../cache/layout.js';
 import { fileOf, type Manifest, type PinnedFile } from '../cache/manifest.js';
 import type { Config } from '../config/config.js';
@@ -56,9 +56,6 @@ export function createClassifier(options: HeadScoringOptions): Classifier {
   return new Classifier({ createScorer: headScoring(options) });
 }
 
-/** Maximum size of a file of vectors (1 GiB). */
-const MAX_BYTES = 2 ** 30;
-
 const { version } = createRequire(import.meta.url)('onnxruntime-node/package.json') as { version: string };
 const RUNTIME = `onnxruntime-node@${version}`;
 
@@ -90,9 +87,11 @@ export function routeCaches(
   const store = (name: string): ByteStore => {
     const path = join(layout.vectors, name);
     return {
-      load: async () => {
+      load: async (maxBytes) => {
         await checkFolder(layout.vectors);
-        return readSmall(path, MAX_BYTES);
+        const size = Number((await statOf(path))?.size ?? 0);
+        if (size > maxBytes) throw new Error(`${name} has ${size} bytes; at most ${maxBytes} can be needed`);
+        return readSmall(path, maxBytes);
       },
       // Makes no folder: where a verification has made none, nothing may be written.
       save: (bytes) => writeAtomic(path, bytes, layout.ingest),
@@ -126,6 +125,6 @@ export async function backgroundVectors({
   embedding,
 }: Manifest): Promise<Float32Array | undefined> {
   const known = VARIANTS.find((name) => name === variant);
-  const file = known && (await readSmall(backgroundFile(known), MAX_BYTES).catch(() => undefined));
+  const file = known && (await readSmall(backgroundFile(known)).catch(() => undefined));
   return file && decodeBackground(file, digest, embedding.dimension);
 }

@@ -21,10 +21,21 @@ import { canonicalJson, type JsonValue, type RouteSet, routeSetToJson } from './
 /** One entry of the history of a route set. */
 export type RouteVersion = RouteVersionBody;
 
+/** How much is kept. */
+export const VERSION_LIMITS = {
+  /** Entries of the history, the newest ones. */
+  history: 50,
+  /** A document that no entry names is left alone for this long: another process may be about to name it. */
+  graceMs: 60_000,
+} as const;
+
+/** Versions count from 1; a history that has come further than this was not written by a daemon. */
+const MAX_VERSION = 2 ** 40;
+
 const historySchema = z.strictObject({
   schema: z.literal(1),
   sha256: z.string(),
-  history: z.array(versionSchema).min(1),
+  history: z.array(versionSchema).min(1).max(VERSION_LIMITS.history),
 });
 
 /** Writes a history together with the digest that tells whether it was damaged since. */
@@ -42,21 +53,18 @@ export function decodeHistory(bytes: Uint8Array): readonly RouteVersion[] | unde
   }
   const parsed = historySchema.safeParse(json);
   if (!parsed.success || checksum(parsed.data.history) !== parsed.data.sha256) return undefined;
-  return parsed.data.history;
+  const { history } = parsed.data;
+  const sound = history.every(
+    ({ version, at }, index) =>
+      version > (history[index - 1]?.version ?? 0) && version < MAX_VERSION && !Number.isNaN(Date.parse(at)),
+  );
+  return sound ? history : undefined;
 }
 
 function checksum(history: readonly RouteVersion[]): string {
   const entries = history.map((entry): JsonValue => ({ ...entry }));
   return createHash('sha256').update(canonicalJson(entries)).digest('hex');
 }
-
-/** How much is kept. */
-export const VERSION_LIMITS = {
-  /** Entries of the history, the newest ones. */
-  history: 50,
-  /** A document that no entry names is left alone for this long: another process may be about to name it. */
-  graceMs: 60_000,
-} as const;
 
 /** Bytes of a document: at most four for each character that a set may have. */
 const MAX_DOCUMENT_BYTES = 4 * ROUTE_LIMITS.textChars;
@@ -97,6 +105,10 @@ export class RouteVersions {
    * @throws AppError `volume_unavailable`
    */
   async read(): Promise<StoredHistory> {
+    const folder = await statOf(this.#layout.routes);
+    if (folder && !folder.isDirectory()) {
+      return { history: [], problem: `${this.#layout.routes} is a ${kindOf(folder)}, not a folder` };
+    }
     if (!(await statOf(this.#current))) return { history: [] };
     const history = await readHistory(this.#current);
     if (history) return { history };
@@ -110,7 +122,7 @@ export class RouteVersions {
    * The routes of a version, verified.
    * @throws AppError `blob_missing`, `blob_corrupt`; `routes_invalid` when this program refuses what an older one took
    */
-  async load({ version, document }: RouteVersion): Promise<RouteSet> {
+  async load({ version, document, digest }: RouteVersion): Promise<RouteSet> {
     const path = this.#documentPath(document);
     if (!(await statOf(path))) {
       throw new AppError(
@@ -125,7 +137,14 @@ export class RouteVersions {
         `version ${version} of the routes is corrupt: routes/${document}.json`,
       );
     }
-    return parseRouteSet(bytes.toString('utf8'), { origin: `version ${version}`, format: 'json' });
+    const set = parseRouteSet(bytes.toString('utf8'), { origin: `version ${version}`, format: 'json' });
+    if (set.digest !== digest) {
+      throw new AppError(
+        'blob_corrupt',
+        `version ${version} of the routes holds other routes than its history says`,
+      );
+    }
+    return set;
   }
 
   /**

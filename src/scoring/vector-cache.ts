@@ -4,8 +4,11 @@ import { messageOf } from '../shared/errors.js';
 
 /** Vectors that outlive the process. A miss is never an error: the text is embedded again. */
 export interface VectorCache {
-  /** The vectors of those texts that are known, and why the stored ones could not be used, if so. */
-  get(texts: Iterable<string>): Promise<CachedVectors>;
+  /**
+   * The vectors of those texts that are known, and why the stored ones could not be used, if so.
+   * @param setSize texts of the whole set, which bounds how large a file is read
+   */
+  get(texts: readonly string[], setSize?: number): Promise<CachedVectors>;
   /**
    * Keeps these vectors.
    * @throws what the store throws; nothing is lost but time
@@ -22,8 +25,11 @@ export interface CachedVectors {
 
 /** Where one file's bytes are kept. `save` must be atomic: a reader sees the old or the new bytes. */
 export interface ByteStore {
-  /** `undefined` when nothing was saved yet. */
-  load(): Promise<Uint8Array | undefined>;
+  /**
+   * `undefined` when nothing was saved yet.
+   * @throws Error when there are more than `maxBytes`, which are not read
+   */
+  load(maxBytes: number): Promise<Uint8Array | undefined>;
   save(bytes: Uint8Array): Promise<void>;
 }
 
@@ -46,6 +52,12 @@ export interface VectorCacheOptions {
 const KEEP_UNUSED = 2_000;
 
 /**
+ * Rows of a file that are read for a set: enough for what a larger set before it left behind, and no more, whatever
+ * else may stand there.
+ */
+const MAX_ROWS = { least: 20_000, perText: 4 } as const;
+
+/**
  * A cache over one file. It holds nothing in memory between calls; a file that is damaged or belongs to
  * another model is named in `fault` and replaced by the next `put`.
  */
@@ -53,9 +65,10 @@ export function createVectorCache(store: ByteStore, options: VectorCacheOptions)
   const { modelKey, dimension } = options;
   const keepUnused = options.keepUnused ?? KEEP_UNUSED;
 
-  const read = async (): Promise<{ table: VectorTable; fault?: string }> => {
+  const read = async (setSize: number): Promise<{ table: VectorTable; fault?: string }> => {
+    const rows = Math.max(MAX_ROWS.least, MAX_ROWS.perText * setSize) + keepUnused;
     try {
-      const bytes = await store.load();
+      const bytes = await store.load(fileBytes(rows, dimension));
       if (!bytes) return { table: new Map() };
       const decoded = decodeVectors(modelKey, dimension, bytes);
       return decoded.ok ? decoded : { table: new Map(), fault: decoded.fault };
@@ -65,8 +78,8 @@ export function createVectorCache(store: ByteStore, options: VectorCacheOptions)
   };
 
   return {
-    async get(texts) {
-      const { table, fault } = await read();
+    async get(texts, setSize = texts.length) {
+      const { table, fault } = await read(setSize);
       const vectors = new Map<string, Float32Array>();
       if (table.size > 0) {
         for (const text of texts) {
@@ -81,7 +94,7 @@ export function createVectorCache(store: ByteStore, options: VectorCacheOptions)
       const next = new Map<string, Float32Array>();
       for (const [text, vector] of vectors) next.set(textDigest(text), vector);
       let room = keepUnused;
-      for (const [digest, vector] of (await read()).table) {
+      for (const [digest, vector] of (await read(vectors.size)).table) {
         if (room <= 0) break;
         if (next.has(digest)) continue;
         next.set(digest, vector);
@@ -98,6 +111,13 @@ const FORMAT = 1;
 const DIGEST_BYTES = 32;
 /** Magic, format, dimension and count as 4 bytes each, then the digest of the model key. */
 const HEADER_BYTES = 16 + DIGEST_BYTES;
+/** By how much the squared length of a vector may differ from 1. */
+const LENGTH_TOLERANCE = 1e-2;
+
+/** Bytes of a file with so many vectors. */
+function fileBytes(rows: number, dimension: number): number {
+  return HEADER_BYTES + rows * (DIGEST_BYTES + 4 * dimension) + DIGEST_BYTES;
+}
 
 /** Vectors by the digest of their text, in the order in which they are kept. */
 export type VectorTable = ReadonlyMap<string, Float32Array>;
@@ -154,14 +174,19 @@ export function decodeVectors(modelKey: string, dimension: number, file: Uint8Ar
     return fault('are of another model');
   if (bytes.readUInt32LE(8) !== dimension) return fault('have another dimension');
   const count = bytes.readUInt32LE(12);
-  const vectorBytes = dimension * 4;
-  if (bytes.length !== HEADER_BYTES + count * (DIGEST_BYTES + vectorBytes) + DIGEST_BYTES) {
+  if (bytes.length !== fileBytes(count, dimension)) {
     return fault('have another length than their header says');
   }
   const vectorsAt = HEADER_BYTES + count * DIGEST_BYTES;
   // Copied once, because float32 views need an alignment that the file's buffer does not promise.
   const floats = littleEndian(Buffer.from(Uint8Array.from(bytes.subarray(vectorsAt, -DIGEST_BYTES)).buffer));
   const all = new Float32Array(floats.buffer, floats.byteOffset, count * dimension);
+  for (let at = 0; at < all.length; at += dimension) {
+    let squares = 0;
+    for (let i = at; i < at + dimension; i += 1) squares += (all[i] as number) ** 2;
+    // Also false where it is not a number.
+    if (!(Math.abs(squares - 1) < LENGTH_TOLERANCE)) return fault('hold a vector whose length is not 1');
+  }
   const table = new Map<string, Float32Array>();
   for (let index = 0; index < count; index += 1) {
     const at = HEADER_BYTES + index * DIGEST_BYTES;

@@ -89,7 +89,7 @@ export async function embedRoutes(
   const unknown = [...texts].filter((text) => !known.has(text));
   if (cache && unknown.length > 0) {
     try {
-      const found = await cache.get(unknown);
+      const found = await cache.get(unknown, texts.size);
       cacheFault = found.fault;
       for (const [text, vector] of found.vectors) if (vector.length === dimension) known.set(text, vector);
     } catch (error) {

@@ -7,7 +7,12 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { layoutOf } from '../../src/cache/layout.js';
 import { ContentStore } from '../../src/cache/store.js';
 import { parseRouteSet } from '../../src/routes/parse.js';
-import { RouteVersions, VERSION_LIMITS } from '../../src/routes/versions.js';
+import {
+  encodeHistory,
+  type RouteVersion,
+  RouteVersions,
+  VERSION_LIMITS,
+} from '../../src/routes/versions.js';
 import { AppError } from '../../src/shared/errors.js';
 import { temporaryFolder } from '../support/volume.js';
 
@@ -41,6 +46,29 @@ describe('versions of the routes', () => {
     // A document is a routes file like any other.
     const document = join(layout.routes, `${history[1]?.document}.json`);
     expect(parseRouteSet(await readFile(document, 'utf8'), { origin: 'x.json' }).digest).toBe(b.digest);
+  });
+
+  it.each<[string, (entry: RouteVersion) => object]>([
+    ['a document outside of the folder', () => ({ document: '../../etc/passwd' })],
+    ['a version that does not ascend', () => ({ version: 1 })],
+    ['a version beyond counting', () => ({ version: Number.MAX_SAFE_INTEGER })],
+    ['a time that is none', () => ({ at: 'yesterday' })],
+  ])('are not believed with %s, whatever their checksum', async (_name, change) => {
+    const { layout, versions } = await volume();
+    const [first, second] = await versions.append([], [put(a), put(b)]);
+    if (!first || !second) throw new Error('two versions were appended');
+    const forged = encodeHistory([first, { ...second, ...change(second) }]);
+    await writeFile(join(layout.routes, 'current.json'), forged);
+    expect(await versions.read()).toEqual({ history: [], problem: expect.stringContaining('damaged') });
+  });
+
+  it('are not believed when a document holds other routes than the history says', async () => {
+    const { versions } = await volume();
+    const [first, second] = await versions.append([], [put(a), put(b)]);
+    if (!first || !second) throw new Error('two versions were appended');
+    await expect(versions.load({ ...second, document: first.document })).rejects.toMatchObject({
+      code: 'blob_corrupt',
+    });
   });
 
   it('name a document that rotted or is gone, and take neither', async () => {

@@ -129,14 +129,47 @@ describe('the vector cache', () => {
   });
 
   const bytes = Buffer.from(
-    encodeVectors('sha256:model', 3, new Map([[textDigest('a'), Float32Array.of(1, -0.5, 1e-9)]])),
+    encodeVectors('sha256:model', 3, new Map([[textDigest('a'), Float32Array.of(0.8, -0.6, 1e-9)]])),
   );
 
   it('reads back exactly what it wrote, wherever in memory the bytes lie', () => {
     const shifted = Buffer.alloc(bytes.length + 1);
     bytes.copy(shifted, 1);
     const decoded = decodeVectors('sha256:model', 3, shifted.subarray(1));
-    expect(decoded.ok && [...decoded.table]).toEqual([[textDigest('a'), Float32Array.of(1, -0.5, 1e-9)]]);
+    expect(decoded.ok && [...decoded.table]).toEqual([[textDigest('a'), Float32Array.of(0.8, -0.6, 1e-9)]]);
+  });
+
+  it.each([
+    ['not numbers', Number.NaN],
+    ['infinite', Number.POSITIVE_INFINITY],
+    ['too long', 1e9],
+    ['zero', 0],
+  ])('takes no vectors that are %s, whatever their checksum', async (_name, value) => {
+    const forged = encodeVectors(
+      'sha256:model',
+      3,
+      new Map([[textDigest('a'), new Float32Array(3).fill(value)]]),
+    );
+    const store = new MemoryStore();
+    await store.save(forged);
+    const cache = createVectorCache(store, { modelKey: 'sha256:model', dimension: 3 });
+    expect(await cache.get(['a'])).toEqual({
+      vectors: new Map(),
+      fault: expect.stringContaining('length is not 1'),
+    });
+    const own = new Map([['a', Float32Array.of(0.8, -0.6, 0)]]);
+    await cache.put(own);
+    expect(await cache.get(['a'])).toEqual({ vectors: own });
+  });
+
+  it('says how large a file a set can need', async () => {
+    const asked: number[] = [];
+    const store = { load: async (max: number) => void asked.push(max), save: async () => undefined };
+    const cache = createVectorCache(store, { modelKey: 'sha256:model', dimension: 384 });
+    await cache.get(['a']);
+    await cache.get(['a'], 100_000);
+    expect(asked[0]).toBeLessThan(40 * 2 ** 20);
+    expect(asked[1]).toBeGreaterThan(100_000 * 1_568);
   });
 
   it('trusts no file with a single bit flipped, cut off, of another model or another dimension', () => {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { endianness } from 'node:os';
+import * as z from 'zod';
 import { messageOf } from '../../shared/errors.js';
 import type { ByteStore } from '../vector-cache.js';
 import type { Head } from './fit.js';
@@ -18,13 +19,15 @@ export interface HeadCache {
 /** Heads that stay, the latest first: undoing an edit should train nothing. */
 const KEPT = 8;
 /** Bytes that they may have together; the latest always stays. */
-const MOST_BYTES = 64 * 2 ** 20;
+const MAX_BYTES = 32 * 2 ** 20;
+/** Bytes of a file: those, and one head of the largest set. */
+const MAX_FILE_BYTES = MAX_BYTES + 32 * 2 ** 20;
 
 /** A cache over one file, which it reads anew each time and replaces as a whole. */
 export function createHeadCache(store: ByteStore): HeadCache {
   const read = async (): Promise<{ table: HeadTable; fault?: string }> => {
     try {
-      const bytes = await store.load();
+      const bytes = await store.load(MAX_FILE_BYTES);
       if (!bytes) return { table: new Map() };
       const decoded = decodeHeads(bytes);
       return decoded.ok ? decoded : { table: new Map(), fault: decoded.fault };
@@ -44,7 +47,7 @@ export function createHeadCache(store: ByteStore): HeadCache {
       for (const [other, encoded] of (await read()).table) {
         if (next.has(other)) continue;
         bytes += encoded.length;
-        if (next.size >= KEPT || bytes > MOST_BYTES) break;
+        if (next.size >= KEPT || bytes > MAX_BYTES) break;
         next.set(other, encoded);
       }
       await store.save(encodeHeads(next));
@@ -81,14 +84,41 @@ export function encodeHead(head: Head): Uint8Array {
   return Buffer.concat([length, json, littleEndian(Buffer.from(weights.slice().buffer))]);
 }
 
-/** Reads what {@link encodeHead} wrote; whoever kept the bytes vouches for them by a checksum. */
-export function decodeHead(encoded: Uint8Array): Head {
+/** The numbers of a head, which come from the volume. */
+const numbersSchema = z.strictObject({
+  routes: z.int().min(1),
+  dimension: z.int().min(1),
+  cost: z.number().positive(),
+  blend: z.strictObject({ logit: z.number(), similarity: z.number() }),
+  calibration: z.strictObject({
+    head: z.number().nonnegative(),
+    similarity: z.number().nonnegative(),
+    bias: z.number(),
+  }),
+  mostLogOdds: z.number(),
+  threshold: z.number().min(0).max(1),
+});
+
+/**
+ * Reads what {@link encodeHead} wrote. A checksum vouches for nothing, as whoever writes to the volume makes one as
+ * well: a head counts only when it is one of this shape, with finite numbers.
+ * @throws Error saying what is wrong
+ */
+export function decodeHead(encoded: Uint8Array, shape: Pick<Head, 'routes' | 'dimension'>): Head {
   const bytes = Buffer.from(encoded.buffer, encoded.byteOffset, encoded.byteLength);
-  const end = 4 + bytes.readUInt32LE(0);
-  const numbers = JSON.parse(bytes.toString('utf8', 4, end)) as Omit<Head, 'weights'>;
+  const { routes, dimension } = shape;
+  const weightBytes = 4 * routes * (dimension + 1);
+  const end = 4 + (bytes.length < 4 ? 0 : bytes.readUInt32LE(0));
+  if (bytes.length !== end + weightBytes)
+    throw new Error('the stored head has another length than the set asks for');
+  const numbers = numbersSchema.parse(JSON.parse(bytes.toString('utf8', 4, end)));
+  if (numbers.routes !== routes || numbers.dimension !== dimension)
+    throw new Error('the stored head is of another set');
   // Copied, because float32 views need an alignment that the file's buffer does not promise.
   const floats = littleEndian(Buffer.from(Uint8Array.from(bytes.subarray(end)).buffer));
-  return { ...numbers, weights: new Float32Array(floats.buffer, floats.byteOffset, floats.length / 4) };
+  const weights = new Float32Array(floats.buffer, floats.byteOffset, floats.length / 4);
+  if (!weights.every(Number.isFinite)) throw new Error('the stored head has weights that are no numbers');
+  return { ...numbers, weights };
 }
 
 /** `sha256:<hex>` of an encoded head. */

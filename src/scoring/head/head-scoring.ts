@@ -11,7 +11,7 @@ import { similarityScoring } from '../similarity-scorer.js';
 import { embedRoutes, type RouteVectors } from '../vectors.js';
 import { BACKGROUND } from './background.js';
 import { HEAD_DEFAULTS } from './calibration.js';
-import { HEAD_VERSION, type HeadProblem } from './fit.js';
+import { HEAD_VERSION, type Head, type HeadProblem } from './fit.js';
 import { decodeHead, headDigest } from './head-cache.js';
 import { HeadScorer } from './head-scorer.js';
 
@@ -100,26 +100,33 @@ async function headScorer(
   const background = await encoder.background?.();
   const { heads } = encoder;
   const key = keyOf(set, encoder, background);
+  const shape = { routes: set.routes.length, dimension: vectors.matrix.dimension };
   const found = heads ? await heads.get(key) : {};
-  let { fault: cacheFault } = found;
-  let encoded = found.head;
+  let { fault: cacheFault, head: encoded } = found;
   const started = performance.now();
-  if (!encoded) {
+  let head: Head | undefined;
+  try {
+    if (encoded) head = decodeHead(encoded, shape);
+  } catch (error) {
+    cacheFault = messageOf(error);
+  }
+  const trained = head === undefined;
+  if (!encoded || !head) {
     const problem = await problemOf(set, vectors, encoder, background, signal);
     encoded = await trainHead(problem, { ...(signal && { signal }), ...(workerEntry && { workerEntry }) });
+    head = decodeHead(encoded, shape);
     try {
       await heads?.put(key, encoded);
     } catch (error) {
       cacheFault = messageOf(error);
     }
   }
-  const head = decodeHead(encoded);
   const order = new Uint32Array(set.routes.length);
   for (const [row, route] of canonical(set).entries()) order[set.indexOf.get(route.name) ?? 0] = row;
   onReport?.({
     method: 'head',
-    trained: found.head === undefined,
-    trainMs: found.head === undefined ? Math.round(performance.now() - started) : 0,
+    trained,
+    trainMs: trained ? Math.round(performance.now() - started) : 0,
     threshold: head.threshold,
     ...(cacheFault !== undefined && { cacheFault }),
   });

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { parseRouteSet } from '../../../src/routes/parse.js';
 import { Classifier } from '../../../src/scoring/classifier.js';
-import { createHeadCache } from '../../../src/scoring/head/head-cache.js';
+import { createHeadCache, decodeHeads, encodeHeads } from '../../../src/scoring/head/head-cache.js';
 import { type HeadReport, headScoring } from '../../../src/scoring/head/head-scoring.js';
 import type { Encoder } from '../../../src/scoring/scorer.js';
 import type { ByteStore } from '../../../src/scoring/vector-cache.js';
@@ -219,6 +219,36 @@ describe('a head in the cache', () => {
     expect((await load(SET, { store })).report).toMatchObject({ trained: false });
   });
 
+  it.each<[string, (head: Buffer) => Buffer]>([
+    ['null', (head) => forged(head, () => null)],
+    ['broken JSON', (head) => Buffer.from(head.map((byte, at) => (at === 4 ? 0x78 : byte)))],
+    ['one route', (head) => forged(head, (numbers) => ({ ...numbers, routes: 1 }))],
+    ['two billion routes', (head) => forged(head, (numbers) => ({ ...numbers, routes: 2e9 }))],
+    ['another dimension', (head) => forged(head, (numbers) => ({ ...numbers, dimension: 383 }))],
+    ['no calibration', (head) => forged(head, ({ calibration: _, ...numbers }) => numbers)],
+    ['a threshold of text', (head) => forged(head, (numbers) => ({ ...numbers, threshold: 'low' }))],
+    ['weights that are no numbers', (head) => Buffer.concat([head.subarray(0, -4), Buffer.alloc(4, 0xff)])],
+    ['too few weights', (head) => head.subarray(0, -4)],
+    ['a length beyond its end', (head) => Buffer.concat([Buffer.alloc(4, 0xff), head.subarray(4)])],
+    ['nothing', () => Buffer.alloc(0)],
+  ])('that was forged with %s, under a right checksum, is trained anew', async (_name, forge) => {
+    const store = memoryStore();
+    await load(SET, { store });
+    const before = decodeHeads(store.bytes ?? new Uint8Array());
+    if (!before.ok) throw new Error(before.fault);
+    store.bytes = encodeHeads(
+      new Map([...before.table].map(([key, head]) => [key, forge(Buffer.from(head))])),
+    );
+    const again = await load(SET, { store });
+    expect(again.report).toMatchObject({ method: 'head', trained: true, cacheFault: expect.any(String) });
+    expect((await again.classifier.classify({ text: 'rain' })).decision.route).toBe('weather');
+    const after = decodeHeads(store.bytes);
+    expect(after.ok && [...after.table].map(([key, head]) => [key, Buffer.from(head)])).toEqual(
+      [...before.table].map(([key, head]) => [key, Buffer.from(head)]),
+    );
+    expect((await load(SET, { store })).report?.trained).toBe(false);
+  });
+
   it('costs only time where it cannot be kept', async () => {
     const store: ByteStore = {
       load: async () => undefined,
@@ -273,3 +303,12 @@ describe('training', () => {
     await expect(make('head', []).load(SET)).rejects.toMatchObject({ code: 'internal' });
   });
 });
+
+/** The head with other numbers before its weights. */
+function forged(head: Buffer, change: (numbers: Record<string, unknown>) => unknown): Buffer {
+  const end = 4 + head.readUInt32LE(0);
+  const json = Buffer.from(JSON.stringify(change(JSON.parse(head.toString('utf8', 4, end)))));
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(json.length);
+  return Buffer.concat([length, json, head.subarray(end)]);
+}
