@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { chmod, lstat, mkdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { eventually } from '../support/eventually.js';
 import { has } from '../support/tools.js';
 import { temporaryFolder } from '../support/volume.js';
 
@@ -94,17 +95,14 @@ function asProcess1(args: readonly string[], env: Record<string, string>): Child
 
 /** The process that is number 1 inside, once it catches SIGTERM. */
 async function process1(outer: ChildProcess): Promise<number> {
-  return vi.waitFor(
-    async () => {
-      const children = await readFile(`/proc/${outer.pid}/task/${outer.pid}/children`, 'utf8');
-      const pid = Number(children.trim());
-      const caught = /^SigCgt:\s*([0-9a-f]+)$/m.exec(await readFile(`/proc/${pid}/status`, 'utf8'))?.[1];
-      expect(BigInt(`0x${caught}`) & (1n << 14n)).not.toBe(0n);
-      expect(await readFile(`/proc/${pid}/cmdline`, 'utf8')).toContain(ENTRYPOINT);
-      return pid;
-    },
-    { timeout: 10_000, interval: 1 },
-  );
+  return eventually(async () => {
+    const children = await readFile(`/proc/${outer.pid}/task/${outer.pid}/children`, 'utf8');
+    const pid = Number(children.trim());
+    const caught = /^SigCgt:\s*([0-9a-f]+)$/m.exec(await readFile(`/proc/${pid}/status`, 'utf8'))?.[1];
+    expect(BigInt(`0x${caught}`) & (1n << 14n)).not.toBe(0n);
+    expect(await readFile(`/proc/${pid}/cmdline`, 'utf8')).toContain(ENTRYPOINT);
+    return pid;
+  });
 }
 
 const namespaces =

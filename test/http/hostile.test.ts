@@ -5,6 +5,7 @@ import type { Decision, Decisions } from '../../src/api/classify.js';
 import { MAX_ANSWER_BYTES } from '../../src/api/limits.js';
 import type { ProblemBody } from '../../src/api/problem.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { eventually } from '../support/eventually.js';
 import { metricOf } from '../support/metric.js';
 import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
@@ -225,13 +226,13 @@ describe('a thousand connections that end before their answers', () => {
       await sleep(20);
       for (const socket of sockets) socket.destroy();
     }
-    await expect.poll(descriptors, { timeout: 20_000 }).toBeLessThan(before + 20);
+    await eventually(async () => expect(await descriptors()).toBeLessThan(before + 20));
     const busy = async (): Promise<number> => {
       const from = ticks();
       await sleep(200);
       return ticks() - from;
     };
-    await expect.poll(busy, { timeout: 20_000 }).toBeLessThan(5);
+    await eventually(async () => expect(await busy()).toBeLessThan(5));
     // The one that asks.
     await expect
       .poll(() => metricOf(daemon.url, 'ai_router_http_requests_open'), { timeout: 10_000 })
@@ -323,7 +324,7 @@ describe('what is nobody’s business', () => {
     await ask(`GET /livez HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${KEY}\r\nbroken\r\n\r\n`);
     const last = await daemon.get('/livez');
     const id = last.headers.get('x-request-id');
-    await expect.poll(() => daemon.lines.some(({ request_id }) => request_id === id)).toBe(true);
+    await eventually(() => expect(daemon.lines.some(({ request_id }) => request_id === id)).toBe(true));
     const log = JSON.stringify(daemon.lines);
     for (const secret of SECRETS) expect(log).not.toContain(secret);
     expect(daemon.stderr()).toBe('');
@@ -336,7 +337,7 @@ describe('what is nobody’s business', () => {
     );
     const { answer } = await ask('GET /the-last-one HTTP/1.1\r\nHost: a\r\n\r\n');
     const id = answer?.headers.get('x-request-id');
-    await expect.poll(() => daemon.lines.some(({ request_id }) => request_id === id)).toBe(true);
+    await eventually(() => expect(daemon.lines.some(({ request_id }) => request_id === id)).toBe(true));
     const lines = daemon.lines.slice(before);
     expect(lines.every(({ level }) => level < 60)).toBe(true);
     expect(lines.some(({ path }) => path === '/%0d%0a%7b%22level%22:60%7d%1b%5b2J')).toBe(true);

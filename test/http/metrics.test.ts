@@ -2,9 +2,10 @@ import { once } from 'node:events';
 import { chmod, readFile, truncate } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, it, vi } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { eventually } from '../support/eventually.js';
 import { parseExposition, unknownIn } from '../support/exposition.js';
 import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
@@ -79,7 +80,7 @@ describe('GET /metrics', () => {
   it('tells the model, the cache, the workers and the process', async () => {
     // The first worker serves before the others are up, and says so: degraded.
     const whole = 'ai_router_status{status="ready"} 1';
-    await vi.waitFor(async () => expect(await scrape()).toContain(whole), { timeout: 20_000, interval: 50 });
+    await eventually(async () => expect(await scrape()).toContain(whole));
     const metrics = await scrape();
     expect(metrics).toMatch(/ai_router_info\{version="[^"]+",model="Xenova\/all-MiniLM-L6-v2",.*\} 1/);
     expect(metrics).toContain('ai_router_ready 1');
@@ -103,15 +104,12 @@ describe('GET /metrics', () => {
     const blob = join(volume, 'blobs/sha256', MODEL);
     await chmod(blob, 0o644);
     await truncate(blob, 1_000);
-    await vi.waitFor(async () => expect(await scrape()).toContain('ai_router_cache_heal_seconds_count 1'), {
-      timeout: 20_000,
-      interval: 50,
-    });
+    await eventually(async () => expect(await scrape()).toContain('ai_router_cache_heal_seconds_count 1'));
     const metrics = await scrape();
     expect(metrics).toContain('ai_router_cache_corruptions_total 1');
     expect(metrics).toContain('ai_router_cache_repairs_total 1');
     const quarantined = 'ai_router_cache_quarantined_blobs 1';
-    await vi.waitFor(async () => expect(await scrape()).toContain(quarantined), { timeout: 10_000 });
+    await eventually(async () => expect(await scrape()).toContain(quarantined));
   });
 });
 

@@ -1,7 +1,7 @@
 import { copyFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { beforeAll, describe, expect, it, vi } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
 import type { LintReport } from '../../src/api/lint.js';
 import type { ProblemBody } from '../../src/api/problem.js';
@@ -236,14 +236,11 @@ describe('a change', () => {
       join(folder, 'routes.yaml'),
       `${FILE}  - name: play\n    utterances: [a game of chess, deal the cards]\n`,
     );
-    await vi.waitFor(
-      async () => {
-        const { body } = await daemon.get<SetBody>('/routes');
-        expect(body.source).toMatchObject({ kind: 'file', file: { digest: body.digest } });
-        expect(body.routes.map(({ name }) => name)).toEqual(['food', 'sleep', 'play']);
-      },
-      { timeout: 10_000, interval: 50 },
-    );
+    await eventually(async () => {
+      const { body } = await daemon.get<SetBody>('/routes');
+      expect(body.source).toMatchObject({ kind: 'file', file: { digest: body.digest } });
+      expect(body.routes.map(({ name }) => name)).toEqual(['food', 'sleep', 'play']);
+    });
     await eventually(() =>
       expect(daemon.lines.some(({ msg }) => /file was edited and is served again/.test(msg))).toBe(true),
     );
@@ -367,10 +364,7 @@ describe('kill -9 in the middle of changes', () => {
           if (status < 300) acknowledged.push(asked);
         }
       })().catch(() => undefined);
-      await vi.waitFor(() => expect(acknowledged.at(-1)).toMatch(`at ${round} and`), {
-        timeout: 10_000,
-        interval: 5,
-      });
+      await eventually(() => expect(acknowledged.at(-1)).toMatch(`at ${round} and`));
       await sleep(7 + 31 * round);
       killed = true;
       await victim.stop('SIGKILL');

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import Koa from 'koa';
 import { expect, it, onTestFinished } from 'vitest';
 import { listen } from '../../src/http/server.js';
+import { eventually } from '../support/eventually.js';
 
 async function serve(app: Koa, timeoutMs = 10_000): Promise<number> {
   const server = await listen(
@@ -44,7 +45,7 @@ it('closes a connection with more than 32 open requests, and ends them all', asy
   socket.on('error', () => undefined).resume();
   socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(1_000));
   await once(socket, 'close');
-  await expect.poll(() => ended).toBe(32);
+  await eventually(() => expect(ended).toBe(32));
   expect(begun).toBe(32);
 });
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { eventually } from '../support/eventually.js';
 import { silent, slowText, texts, usePools } from './pools.js';
-import { isAlive, pidsOf, until } from './processes.js';
+import { isAlive, pidsOf } from './processes.js';
 
 const { serving, alone } = usePools();
 
@@ -20,7 +21,12 @@ describe('a worker lost', () => {
     );
     for (const [index, { vector }] of embeddings.entries())
       expect(vector).toEqual(alone.get(many[index] ?? ''));
-    await until(() => pool.status().workers.every(({ state }) => state === 'ready'), 'the successor ready');
+    await eventually(() =>
+      expect(
+        pool.status().workers.every(({ state }) => state === 'ready'),
+        'the successor ready',
+      ).toBe(true),
+    );
     expect(pool.status().totals).toMatchObject({ embedded: 300, failed: 0, restarts: 1 });
     expect(pidsOf(pool)).not.toContain(victim);
   });
@@ -33,7 +39,7 @@ describe('a worker lost', () => {
     const embeddings = await Promise.all(texts.map((text) => pool.embed(text)));
     for (const [index, { vector }] of embeddings.entries())
       expect(vector).toEqual(alone.get(texts[index] ?? ''));
-    await until(() => pool.status().totals.restarts > 0, 'a restart');
+    await eventually(() => expect(pool.status().totals.restarts > 0, 'a restart').toBe(true));
     expect(isAlive(victim)).toBe(false);
   });
 
@@ -43,9 +49,11 @@ describe('a worker lost', () => {
     poison.catch(() => {});
     const bystander = pool.embed('hi');
     for (let kills = 0; kills < 2; kills += 1) {
-      await until(
-        () => pool.status().totals.restarts === kills && pool.status().executing === 1,
-        'the text at work',
+      await eventually(() =>
+        expect(
+          pool.status().totals.restarts === kills && pool.status().executing === 1,
+          'the text at work',
+        ).toBe(true),
       );
       for (const pid of pidsOf(pool)) process.kill(pid, 'SIGKILL');
     }
@@ -63,17 +71,22 @@ describe('a worker lost', () => {
     poison.catch(() => {});
     await first;
     for (let kills = 0; kills < 3; kills += 1) {
-      await until(
-        () => pool.status().totals.restarts === kills && pool.status().executing === 1,
-        'a text at work',
+      await eventually(() =>
+        expect(
+          pool.status().totals.restarts === kills && pool.status().executing === 1,
+          'a text at work',
+        ).toBe(true),
       );
       // Alone, the short ones are answered before the slow one comes to work.
-      if (kills > 0) await until(() => pool.status().totals.embedded === 3, 'the bystanders answered');
+      if (kills > 0)
+        await eventually(() =>
+          expect(pool.status().totals.embedded === 3, 'the bystanders answered').toBe(true),
+        );
       for (const pid of pidsOf(pool)) process.kill(pid, 'SIGKILL');
     }
     await expect(poison).rejects.toMatchObject({ code: 'worker_failed', retryable: true });
     expect((await bystanders).map(({ vector }) => vector)).toEqual([alone.get('hi'), alone.get('a')]);
-    await until(() => pool.status().totals.restarts === 3, 'a third successor');
+    await eventually(() => expect(pool.status().totals.restarts === 3, 'a third successor').toBe(true));
     expect(pool.status().totals).toMatchObject({ embedded: 3, failed: 1 });
   });
 
@@ -84,7 +97,7 @@ describe('a worker lost', () => {
     for (let deaths = 1; deaths <= 2; deaths += 1) {
       const start = performance.now();
       for (const pid of pidsOf(pool)) process.kill(pid, 'SIGKILL');
-      await until(() => pool.status().totals.restarts === deaths, 'a restart');
+      await eventually(() => expect(pool.status().totals.restarts === deaths, 'a restart').toBe(true));
       expect(performance.now() - start).toBeGreaterThan(300 * deaths - 20);
     }
     expect(losses).toEqual([
@@ -100,9 +113,10 @@ describe('a worker lost', () => {
     for (let deaths = 1; deaths <= 3; deaths += 1) {
       await new Promise((resolve) => setTimeout(resolve, 150));
       for (const pid of pidsOf(pool)) process.kill(pid, 'SIGKILL');
-      await until(
-        () => pool.status().totals.restarts === deaths && pool.status().ready,
-        'the successor ready',
+      await eventually(() =>
+        expect(pool.status().totals.restarts === deaths && pool.status().ready, 'the successor ready').toBe(
+          true,
+        ),
       );
     }
     expect(delays).toEqual([20, 20, 20]);
@@ -111,7 +125,7 @@ describe('a worker lost', () => {
   it('is not ready while no worker lives, and keeps texts that come meanwhile', async () => {
     const pool = await serving({ workers: 1, backoffMinMs: 100 });
     for (const pid of pidsOf(pool)) process.kill(pid, 'SIGKILL');
-    await until(() => !pool.status().ready, 'the death noticed');
+    await eventually(() => expect(!pool.status().ready, 'the death noticed').toBe(true));
     expect((await pool.embed('hi')).vector).toEqual(alone.get('hi'));
     expect(pool.status().ready).toBe(true);
   });

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { eventually } from '../support/eventually.js';
 import { bundledModel, cosine, goldenCases } from '../support/model.js';
 import { slowText, texts, usePools } from './pools.js';
-import { isAlive, pidsOf, until } from './processes.js';
+import { isAlive, pidsOf } from './processes.js';
 
 const { start, serving, alone } = usePools();
 
@@ -180,7 +181,7 @@ describe('closing', () => {
   it('tries a text again whose worker dies meanwhile', async () => {
     const pool = await serving({ workers: 1 });
     const slow = pool.embed(slowText);
-    await until(() => pool.status().executing === 1, 'the text at work');
+    await eventually(() => expect(pool.status().executing === 1, 'the text at work').toBe(true));
     const closed = pool.close();
     for (const pid of pidsOf(pool)) process.kill(pid, 'SIGKILL');
     expect((await slow).truncatedTokens).toBeGreaterThan(0);
@@ -206,7 +207,12 @@ describe('closing', () => {
     const pids = pidsOf(pool);
     const load = pool.load(bundledModel);
     load.catch(() => {});
-    await until(() => pool.status().workers.some(({ state }) => state === 'loading'), 'a worker loading');
+    await eventually(() =>
+      expect(
+        pool.status().workers.some(({ state }) => state === 'loading'),
+        'a worker loading',
+      ).toBe(true),
+    );
     await pool.close();
     await expect(load).rejects.toMatchObject({ code: 'draining' });
     expect(pids.filter(isAlive)).toEqual([]);

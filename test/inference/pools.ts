@@ -1,9 +1,9 @@
-import { afterEach, beforeAll } from 'vitest';
+import { afterEach, beforeAll, expect } from 'vitest';
 import { type PoolSettings, WorkerPool } from '../../src/inference/pool.js';
 import type { ModelBytes } from '../../src/inference/protocol.js';
 import type { Log } from '../../src/shared/log.js';
+import { eventually } from '../support/eventually.js';
 import { bundledModel, goldenCases, workerEntry } from '../support/model.js';
-import { until } from './processes.js';
 
 /** Options of a pool under test. */
 export type PoolOptions = Partial<PoolSettings & { readonly log: Log }>;
@@ -35,7 +35,12 @@ export function usePools(): Pools {
   const serving = async (options: PoolOptions = {}, model = bundledModel): Promise<WorkerPool> => {
     const pool = start(options);
     await pool.load(model);
-    await until(() => pool.status().workers.every(({ state }) => state === 'ready'), 'all workers ready');
+    await eventually(() =>
+      expect(
+        pool.status().workers.every(({ state }) => state === 'ready'),
+        'all workers ready',
+      ).toBe(true),
+    );
     return pool;
   };
   const alone = new Map<string, Float32Array>();

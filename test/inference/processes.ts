@@ -15,12 +15,3 @@ export function isAlive(pid: number): boolean {
 export function pidsOf(pool: WorkerPool): number[] {
   return pool.status().workers.flatMap(({ pid }) => (pid === null ? [] : [pid]));
 }
-
-/** Waits until `condition` holds. */
-export async function until(condition: () => boolean, what: string, timeoutMs = 15_000): Promise<void> {
-  const end = performance.now() + timeoutMs;
-  while (!condition()) {
-    if (performance.now() > end) throw new Error(`waited ${timeoutMs} ms for: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}

@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
 import { WorkerPool } from '../../src/inference/pool.js';
+import { eventually } from '../support/eventually.js';
 import { bundledModel, workerEntry } from '../support/model.js';
-import { isAlive, until } from './processes.js';
+import { isAlive } from './processes.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'ai-router-workers-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -57,11 +58,11 @@ function daemon(rest: string): { child: ChildProcess; stdout: () => string } {
 describe('the workers of a daemon', () => {
   it('end when it is killed', async () => {
     const { child, stdout } = daemon('setInterval(() => pool.embed("hi"), 1);');
-    await until(() => stdout().includes('\n'), 'the workers');
+    await eventually(() => expect(stdout().includes('\n'), 'the workers').toBe(true));
     const pids: number[] = JSON.parse(stdout());
     expect(pids.filter(isAlive)).toHaveLength(2);
     child.kill('SIGKILL');
-    await until(() => !pids.some(isAlive), 'the workers gone');
+    await eventually(() => expect(!pids.some(isAlive), 'the workers gone').toBe(true));
   });
 
   it('keep nothing alive after close, never write to its standard output, and leave the runtime out of it', async () => {

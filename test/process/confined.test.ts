@@ -1,9 +1,10 @@
 import { spawnSync } from 'node:child_process';
 import { chmod, chown, mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { beforeAll, describe, expect, it, vi } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
 import { PROGRAM, startDaemon, type TestDaemon } from '../support/daemon.js';
+import { eventually } from '../support/eventually.js';
 import { Origin } from '../support/origin.js';
 import { suiteEnd } from '../support/suite.js';
 import { has } from '../support/tools.js';
@@ -108,9 +109,8 @@ describe('a daemon that may write to its volume only', () => {
     const [name = ''] = await readdir(blobs);
     await chmod(join(blobs, name), 0o644);
     await truncate(join(blobs, name), 100);
-    await vi.waitFor(
-      async () => expect(await status()).toMatchObject({ whole: true, counters: { repairs: 1 } }),
-      { timeout: 20_000, interval: 30 },
+    await eventually(async () =>
+      expect(await status()).toMatchObject({ whole: true, counters: { repairs: 1 } }),
     );
   });
 });
@@ -129,13 +129,11 @@ describe('a file of the host, mounted over a blob', () => {
       { MODEL_CACHE_DIR: cache, HF_HUB_OFFLINE: '1', LOG_LEVEL: 'trace' },
       { command: ['unshare', '-m', 'sh', '-c', script, 'sh', host, blob, process.execPath, ...PROGRAM] },
     );
-    await vi.waitFor(
-      async () =>
-        expect(await mounted.get('/health')).toMatchObject({
-          status: 503,
-          body: { checks: { volume: { ok: false, code: 'volume_unavailable' } } },
-        }),
-      { timeout: 20_000, interval: 30 },
+    await eventually(async () =>
+      expect(await mounted.get('/health')).toMatchObject({
+        status: 503,
+        body: { checks: { volume: { ok: false, code: 'volume_unavailable' } } },
+      }),
     );
     expect(await readFile(host, 'utf8')).toBe(SECRET);
     expect(JSON.stringify([mounted.lines, await mounted.get('/cache/status')])).not.toContain(SECRET);
@@ -158,7 +156,7 @@ describe('what a mirror’s redirect brings from the inside of a network', () =>
     );
     const last = await daemon.get('/livez');
     const id = last.headers.get('x-request-id');
-    await expect.poll(() => daemon.lines.some(({ request_id }) => request_id === id)).toBe(true);
+    await eventually(() => expect(daemon.lines.some(({ request_id }) => request_id === id)).toBe(true));
     expect(JSON.stringify(daemon.lines)).toContain('source_');
     for (const text of [...answers, JSON.stringify(daemon.lines), daemon.stderr()]) {
       expect(text).not.toContain(SECRET);

@@ -1,9 +1,10 @@
 import { chmod, mkdir, open, readdir, rm, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { eventually } from '../support/eventually.js';
 import { temporaryFolder } from '../support/volume.js';
 
 interface CacheStatus {
@@ -127,21 +128,18 @@ describe('a boot on a volume that has rotted', () => {
       MODEL_BUNDLED_DIR: join(source, 'model'),
     });
     onTestFinished(() => void daemon.child.kill('SIGKILL'));
-    const health = await vi.waitFor(
-      async () => {
-        const found = await daemon.get<{
-          status: string;
-          checks: { cache: { ok: boolean; code: string; detail: string } };
-        }>('/health');
-        expect(found.status).toBe(503);
-        expect(found.body).toMatchObject({
-          status: 'starting',
-          checks: { cache: { ok: false, code: 'sources_exhausted' } },
-        });
-        return found;
-      },
-      { timeout: 20_000, interval: 50 },
-    );
+    const health = await eventually(async () => {
+      const found = await daemon.get<{
+        status: string;
+        checks: { cache: { ok: boolean; code: string; detail: string } };
+      }>('/health');
+      expect(found.status).toBe(503);
+      expect(found.body).toMatchObject({
+        status: 'starting',
+        checks: { cache: { ok: false, code: 'sources_exhausted' } },
+      });
+      return found;
+    });
     const metrics = await (await fetch(`${daemon.url}/metrics`)).text();
     expect(metrics).toContain('ai_router_cache_whole 0');
     expect(metrics).toContain(

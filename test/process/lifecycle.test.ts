@@ -4,7 +4,7 @@ import { copyFile, readdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
 import { PROGRAM, startDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
@@ -256,9 +256,8 @@ describe('a daemon', () => {
         .code;
     }
     expect(code).not.toBe('overloaded');
-    await vi.waitFor(
-      async () => expect((await daemon.post('/classify', { text: 'hello' })).status).toBe(200),
-      { timeout: 15_000, interval: 20 },
+    await eventually(async () =>
+      expect((await daemon.post('/classify', { text: 'hello' })).status).toBe(200),
     );
     expect(daemon.lines.filter(({ msg }) => msg.startsWith('inference worker lost'))).toEqual([]);
   });
@@ -313,28 +312,22 @@ describe('a daemon', () => {
       routes,
       'routes:\n  - name: food\n    utterances: ["order a pizza", "I am hungry"]\n  - name: sleep\n    utterances: ["good night", "I am tired"]\n',
     );
-    await vi.waitFor(
-      async () => {
-        const { body } = await daemon.post<Decision>('/classify', { text: 'bring me a pizza', threshold: 0 });
-        expect(body.route).toBe('food');
-        expect(body.routes_digest).not.toBe(first.body.routes_digest);
-      },
-      { timeout: 10_000, interval: 50 },
-    );
+    await eventually(async () => {
+      const { body } = await daemon.post<Decision>('/classify', { text: 'bring me a pizza', threshold: 0 });
+      expect(body.route).toBe('food');
+      expect(body.routes_digest).not.toBe(first.body.routes_digest);
+    });
 
     await writeFile(routes, 'routes:\n  - name: food\n    utterances: [\n');
-    await vi.waitFor(
-      async () => {
-        const { status, body } = await daemon.get<{
-          status: string;
-          checks: { routes: { ok: boolean; detail: string } };
-        }>('/health');
-        expect(status).toBe(200);
-        expect(body).toMatchObject({ status: 'degraded', checks: { routes: { ok: false } } });
-        expect(body.checks.routes.detail).toMatch(/routes\.yaml:\d+:\d+/);
-      },
-      { timeout: 10_000, interval: 50 },
-    );
+    await eventually(async () => {
+      const { status, body } = await daemon.get<{
+        status: string;
+        checks: { routes: { ok: boolean; detail: string } };
+      }>('/health');
+      expect(status).toBe(200);
+      expect(body).toMatchObject({ status: 'degraded', checks: { routes: { ok: false } } });
+      expect(body.checks.routes.detail).toMatch(/routes\.yaml:\d+:\d+/);
+    });
     const still = await daemon.post<Decision>('/classify', { text: 'bring me a pizza', threshold: 0 });
     expect(still.body.route).toBe('food');
   });

@@ -2,10 +2,11 @@ import { chmod, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
 import type { HealthReport } from '../../src/api/health.js';
 import { PROGRAM, startDaemon, type TestDaemon } from '../support/daemon.js';
+import { eventually } from '../support/eventually.js';
 import { has } from '../support/tools.js';
 import { temporaryFolder } from '../support/volume.js';
 
@@ -26,14 +27,11 @@ async function health(daemon: TestDaemon): Promise<HealthReport & { http: number
 
 /** Waits until the volume's trouble has its name. */
 async function trouble(daemon: TestDaemon, code: string): Promise<HealthReport & { http: number }> {
-  const report = await vi.waitFor(
-    async () => {
-      const found = await health(daemon);
-      expect(found.checks.volume).toMatchObject({ ok: false, code });
-      return found;
-    },
-    { timeout: 10_000, interval: 30 },
-  );
+  const report = await eventually(async () => {
+    const found = await health(daemon);
+    expect(found.checks.volume).toMatchObject({ ok: false, code });
+    return found;
+  });
   const metrics = await (await fetch(`${daemon.url}/metrics`)).text();
   expect(metrics).toContain(`ai_router_volume_problem{code="${code}"} 1`);
   return report;
@@ -212,13 +210,10 @@ describe.skipIf(!has('root') || !has('mounts'))('a system without inotify watche
       },
     );
     await daemon.ready(60_000);
-    await vi.waitFor(
-      async () => {
-        const { body } = await daemon.get<{ counters: { verifications: number } }>('/cache/status');
-        expect(body.counters.verifications).toBeGreaterThan(2);
-      },
-      { timeout: 20_000, interval: 100 },
-    );
+    await eventually(async () => {
+      const { body } = await daemon.get<{ counters: { verifications: number } }>('/cache/status');
+      expect(body.counters.verifications).toBeGreaterThan(2);
+    });
     expect(daemon.lines.filter(({ msg }) => msg.includes('volume cannot be watched'))).toHaveLength(1);
   });
 });

@@ -16,7 +16,7 @@ export interface EventuallyOptions {
  */
 export async function eventually<T>(
   check: () => T | Promise<T>,
-  { within = 20_000, every = 20 }: EventuallyOptions = {},
+  { within = 20_000, every = 10 }: EventuallyOptions = {},
 ): Promise<T> {
   const end = performance.now() + within;
   for (;;) {
