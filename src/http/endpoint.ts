@@ -11,8 +11,11 @@ export type Access = 'open' | 'key' | 'admin';
 /** Values of the parameters in a path, decoded. */
 export type PathParams = Readonly<Record<string, string>>;
 
-/** Everything there is to know of one endpoint. Router, access, errors, metrics, log and contract read it here. */
-export interface Endpoint<Ports> {
+/**
+ * Everything there is to know of one endpoint. Router, access, errors, metrics, log and contract read it here. One without
+ * `id` is not in the contract.
+ */
+export interface Endpoint<Ports> extends Partial<Operation> {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   /** Template, e.g. `/routes/{name}`; a parameter is one segment of the path, `{name+}` all the rest of it. */
   readonly path: string;
@@ -23,8 +26,6 @@ export interface Endpoint<Ports> {
   readonly inference?: boolean;
   /** Whether monitors call it all the time; its requests are logged at debug level. */
   readonly quiet?: boolean;
-  /** Its description in the contract; without one it is not mentioned there. */
-  readonly operation?: Operation;
   readonly handle: (context: RequestContext, ports: Ports, params: PathParams) => Promise<void> | void;
 }
 

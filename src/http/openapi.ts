@@ -110,10 +110,10 @@ export async function openapiDocument<Ports>(
   const library = await import('zod-openapi');
   const paths: ZodOpenApiPathsObject = {};
   for (const endpoint of endpoints) {
-    if (!endpoint.operation) continue;
+    if (endpoint.id === undefined) continue;
     const path = endpoint.path.replaceAll('+}', '}');
     const method = endpoint.method.toLowerCase() as Lowercase<typeof endpoint.method>;
-    paths[path] = { ...paths[path], [method]: describeEndpoint(endpoint, endpoint.operation) };
+    paths[path] = { ...paths[path], [method]: describeEndpoint(endpoint) };
   }
   const { version, keyRequired } = settings;
   return library.createDocument(
@@ -163,10 +163,9 @@ ${maxConnections} connections may be open (\`MAX_CONNECTIONS\`), and a request m
 carry \`RateLimit\` and \`RateLimit-Policy\`, and whoever crosses it gets 429 with \`Retry-After\`.`;
 }
 
-function describeEndpoint<Ports>(
-  { access, dialect = 'problem' }: Endpoint<Ports>,
-  { id, tag, summary, description, params, body, answers, problems = [] }: Operation,
-): ZodOpenApiOperationObject {
+function describeEndpoint<Ports>(endpoint: Endpoint<Ports>): ZodOpenApiOperationObject {
+  const { access, dialect = 'problem', id = '', tag = '', summary = '', description } = endpoint;
+  const { params, body, answers = {}, problems = [] } = endpoint;
   const refusals = {
     open: [500],
     key: [401, 429, 500, 503],

@@ -24,12 +24,10 @@ export function cacheEndpoints(): Endpoint<CachePorts>[] {
       path: '/cache/status',
       access: 'key',
       quiet: true,
-      operation: {
-        id: 'cacheStatus',
-        tag: 'Cache',
-        summary: 'The volume, each file, verifications, quarantine and recent events',
-        answers: { 200: json('How the cache is', cacheStatusSchema) },
-      },
+      id: 'cacheStatus',
+      tag: 'Cache',
+      summary: 'The volume, each file, verifications, quarantine and recent events',
+      answers: { 200: json('How the cache is', cacheStatusSchema) },
       async handle(context, { cache }) {
         context.set('Cache-Control', 'no-store');
         sendJson(context, await cache.status());
@@ -39,12 +37,10 @@ export function cacheEndpoints(): Endpoint<CachePorts>[] {
       method: 'POST',
       path: '/cache/verify',
       access: 'admin',
-      operation: {
-        id: 'verifyCache',
-        tag: 'Cache',
-        summary: 'Verifies every file now, and repairs what is not right',
-        answers: { 200: json('What was found and done', verificationReportSchema) },
-      },
+      id: 'verifyCache',
+      tag: 'Cache',
+      summary: 'Verifies every file now, and repairs what is not right',
+      answers: { 200: json('What was found and done', verificationReportSchema) },
       async handle(context, { cache }) {
         sendJson(context, await cache.verify());
       },

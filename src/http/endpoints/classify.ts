@@ -38,19 +38,21 @@ export interface ClassifyPorts extends BodyDeps {
 /** `POST /classify` and `POST /classify/batch`. */
 export function classifyEndpoints(limits: RequestLimits): Endpoint<ClassifyPorts>[] {
   const schemas = classifySchemas(limits);
-  const common = { method: 'POST', access: 'key', inference: true } as const;
-  const operation = { tag: 'Classification', problems: [400, 413, 415, 422] } as const;
+  const common = {
+    method: 'POST',
+    access: 'key',
+    inference: true,
+    tag: 'Classification',
+    problems: [400, 413, 415, 422],
+  } as const;
   return [
     {
       ...common,
       path: '/classify',
-      operation: {
-        ...operation,
-        id: 'classify',
-        summary: 'Where should this text go?',
-        body: jsonBody(schemas.single, EXAMPLES.requests),
-        answers: { 200: json('The decision', classifyAnswers.single, { examples: EXAMPLES.answers }) },
-      },
+      id: 'classify',
+      summary: 'Where should this text go?',
+      body: jsonBody(schemas.single, EXAMPLES.requests),
+      answers: { 200: json('The decision', classifyAnswers.single, { examples: EXAMPLES.answers }) },
       async handle(context, ports) {
         const request = await readJson(context, schemas.single, ports);
         const { classifier, metrics, requestTimeoutMs } = ports;
@@ -67,13 +69,10 @@ export function classifyEndpoints(limits: RequestLimits): Endpoint<ClassifyPorts
     {
       ...common,
       path: '/classify/batch',
-      operation: {
-        ...operation,
-        id: 'classifyBatch',
-        summary: 'Where should each of these texts go?',
-        body: jsonBody(schemas.batch, EXAMPLES.batchRequests),
-        answers: { 200: json('The decisions', classifyAnswers.batch, { examples: EXAMPLES.batchAnswers }) },
-      },
+      id: 'classifyBatch',
+      summary: 'Where should each of these texts go?',
+      body: jsonBody(schemas.batch, EXAMPLES.batchRequests),
+      answers: { 200: json('The decisions', classifyAnswers.batch, { examples: EXAMPLES.batchAnswers }) },
       async handle(context, ports) {
         const { texts, ...options } = await readJson(context, schemas.batch, ports);
         const { classifier, metrics, requestTimeoutMs } = ports;

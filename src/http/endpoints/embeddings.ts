@@ -66,23 +66,20 @@ export function embeddingEndpoints(settings: ContractSettings): Endpoint<Embeddi
 /** Texts that are too long are cut (and counted in `usage.truncated_tokens`) where OpenAI refuses them. */
 function openAiEndpoints(settings: ContractSettings): Endpoint<EmbeddingPorts>[] {
   const schema = embeddingRequest(settings, settings.model);
-  const common = { access: 'key', dialect: 'openai' } as const;
+  const common = { access: 'key', dialect: 'openai', tag: 'Embeddings' } as const;
   return [
     {
       ...common,
       method: 'POST',
       path: '/v1/embeddings',
       inference: true,
-      operation: {
-        id: 'createEmbedding',
-        tag: 'Embeddings',
-        summary: "The vectors of texts, as OpenAI's clients ask for them",
-        body: jsonBody(schema, {
-          two: { value: { input: ['my card was charged twice', 'what is the weather?'] } },
-        }),
-        answers: { 200: json('One vector for each text, in order', embeddingResponse) },
-        problems: [400, 404, 413, 415],
-      },
+      id: 'createEmbedding',
+      summary: "The vectors of texts, as OpenAI's clients ask for them",
+      body: jsonBody(schema, {
+        two: { value: { input: ['my card was charged twice', 'what is the weather?'] } },
+      }),
+      answers: { 200: json('One vector for each text, in order', embeddingResponse) },
+      problems: [400, 404, 413, 415],
       async handle(context, ports) {
         const { id } = ports.embeddings.model;
         const request = await readJson(context, schema, ports);
@@ -108,12 +105,9 @@ function openAiEndpoints(settings: ContractSettings): Endpoint<EmbeddingPorts>[]
       ...common,
       method: 'GET',
       path: '/v1/models',
-      operation: {
-        id: 'listModels',
-        tag: 'Embeddings',
-        summary: 'The one model that is served',
-        answers: { 200: json('It', modelList) },
-      },
+      id: 'listModels',
+      summary: 'The one model that is served',
+      answers: { 200: json('It', modelList) },
       handle(context, { embeddings }) {
         sendJson(context, { object: 'list', data: [describe(embeddings.model)] } satisfies OpenAiModelList);
       },
@@ -123,16 +117,13 @@ function openAiEndpoints(settings: ContractSettings): Endpoint<EmbeddingPorts>[]
       method: 'GET',
       // The id's `/` may be written as it is or as `%2F`.
       path: '/v1/models/{model+}',
-      operation: {
-        id: 'retrieveModel',
-        tag: 'Embeddings',
-        summary: 'The model by its name',
-        params: {
-          path: z.object({ model: z.string().min(1).max(200).meta({ example: settings.model.id }) }),
-        },
-        answers: { 200: json('It', modelObject) },
-        problems: [400, 404],
+      id: 'retrieveModel',
+      summary: 'The model by its name',
+      params: {
+        path: z.object({ model: z.string().min(1).max(200).meta({ example: settings.model.id }) }),
       },
+      answers: { 200: json('It', modelObject) },
+      problems: [400, 404],
       handle(context, { embeddings }, { model = '' }) {
         requireModel(model, embeddings.model.id);
         sendJson(context, describe(embeddings.model));
@@ -143,9 +134,8 @@ function openAiEndpoints(settings: ContractSettings): Endpoint<EmbeddingPorts>[]
 
 function teiEndpoints(settings: ContractSettings): Endpoint<EmbeddingPorts>[] {
   const schema = embedRequestSchema(settings, settings.model);
-  const common = { access: 'key', dialect: 'tei' } as const;
+  const common = { access: 'key', dialect: 'tei', tag: 'Embeddings' } as const;
   const operation = {
-    tag: 'Embeddings',
     body: jsonBody(schema, { one: { value: { inputs: 'my card was charged twice' } } }),
     answers: {
       200: json('One vector for each text, in order', embedResponse, {
@@ -181,23 +171,24 @@ function teiEndpoints(settings: ContractSettings): Endpoint<EmbeddingPorts>[] {
     {
       ...embed,
       path: '/embed',
-      operation: { ...operation, id: 'embed', summary: 'Vectors, as Text Embeddings Inference gives them' },
+      ...operation,
+      id: 'embed',
+      summary: 'Vectors, as Text Embeddings Inference gives them',
     },
     {
       ...embed,
       path: '/',
-      operation: { ...operation, id: 'embedAtRoot', summary: 'The same, where some of its clients send it' },
+      ...operation,
+      id: 'embedAtRoot',
+      summary: 'The same, where some of its clients send it',
     },
     {
       ...common,
       method: 'GET',
       path: '/info',
-      operation: {
-        id: 'info',
-        tag: 'Embeddings',
-        summary: 'The model and its limits, as Text Embeddings Inference tells them',
-        answers: { 200: json('It', infoResponse) },
-      },
+      id: 'info',
+      summary: 'The model and its limits, as Text Embeddings Inference tells them',
+      answers: { 200: json('It', infoResponse) },
       handle(context, ports) {
         sendJson(context, infoOf(ports));
       },

@@ -47,7 +47,7 @@ const EXAMPLE = {
  * inference protocol for platforms that ask there, and `/metrics`.
  */
 export function healthEndpoints(): Endpoint<HealthPorts>[] {
-  const common = { method: 'GET', access: 'open', quiet: true } as const;
+  const common = { method: 'GET', access: 'open', quiet: true, tag: 'Health' } as const;
   const ready = {
     200: json('A classification would succeed', healthSchema, { examples: { ready: { value: EXAMPLE } } }),
     503: json('It would not, yet or any more', healthSchema, { headers: RETRY_AFTER }),
@@ -60,50 +60,45 @@ export function healthEndpoints(): Endpoint<HealthPorts>[] {
     {
       ...common,
       path: '/livez',
-      operation: {
-        id: 'livez',
-        tag: 'Health',
-        summary: 'Does the process work?',
-        answers: {
-          200: json('It does', liveSchema, { examples: { alive: { value: { status: 'alive' } } } }),
-        },
+      id: 'livez',
+      summary: 'Does the process work?',
+      answers: {
+        200: json('It does', liveSchema, { examples: { alive: { value: { status: 'alive' } } } }),
       },
       handle: (context) => sendReadiness(context, true, { status: 'alive' }),
     },
     {
       ...common,
       path: '/readyz',
-      operation: { id: 'readyz', tag: 'Health', summary: 'Would a classification succeed?', answers: ready },
+      id: 'readyz',
+      summary: 'Would a classification succeed?',
+      answers: ready,
       handle: report,
     },
     {
       ...common,
       path: '/health',
-      operation: { id: 'health', tag: 'Health', summary: 'The same as `/readyz`', answers: ready },
+      id: 'health',
+      summary: 'The same as `/readyz`',
+      answers: ready,
       handle: report,
     },
     {
       ...common,
       path: '/v2/health/live',
-      operation: {
-        id: 'openInferenceLive',
-        tag: 'Health',
-        summary: 'The same as `/livez`, for the open inference protocol',
-        answers: { 200: json('The process works', openInferenceLive) },
-      },
+      id: 'openInferenceLive',
+      summary: 'The same as `/livez`, for the open inference protocol',
+      answers: { 200: json('The process works', openInferenceLive) },
       handle: (context) => sendReadiness(context, true, { live: true } satisfies OpenInferenceLive),
     },
     {
       ...common,
       path: '/v2/health/ready',
-      operation: {
-        id: 'openInferenceReady',
-        tag: 'Health',
-        summary: 'The same as `/readyz`, for the open inference protocol',
-        answers: {
-          200: json('A classification would succeed', openInferenceReady),
-          503: json('It would not', openInferenceReady, { headers: RETRY_AFTER }),
-        },
+      id: 'openInferenceReady',
+      summary: 'The same as `/readyz`, for the open inference protocol',
+      answers: {
+        200: json('A classification would succeed', openInferenceReady),
+        503: json('It would not', openInferenceReady, { headers: RETRY_AFTER }),
       },
       handle(context, { health }) {
         const { ready } = health.report();
@@ -114,15 +109,12 @@ export function healthEndpoints(): Endpoint<HealthPorts>[] {
       ...common,
       path: '/metrics',
       access: 'key',
-      operation: {
-        id: 'metrics',
-        tag: 'Health',
-        summary: 'Requests, decisions, cache, workers and process, for Prometheus',
-        answers: {
-          200: {
-            description: 'The Prometheus text format',
-            content: { 'text/plain': { schema: z.string() } },
-          },
+      id: 'metrics',
+      summary: 'Requests, decisions, cache, workers and process, for Prometheus',
+      answers: {
+        200: {
+          description: 'The Prometheus text format',
+          content: { 'text/plain': { schema: z.string() } },
         },
       },
       async handle(context, { metrics }) {

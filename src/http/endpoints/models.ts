@@ -56,32 +56,33 @@ export function modelEndpoints(): Endpoint<ModelPorts>[] {
   ];
 }
 
-const ENDPOINT = { method: 'GET', access: 'key' } as const;
-const OPERATION = { tag: 'Model files', description: 'Only with `SERVE_MODEL=true`.' } as const;
+const COMMON = {
+  method: 'GET',
+  access: 'key',
+  tag: 'Model files',
+  description: 'Only with `SERVE_MODEL=true`.',
+} as const;
 
 function fileEndpoint(id: string, template: string): Endpoint<ModelPorts> {
   return {
-    ...ENDPOINT,
+    ...COMMON,
     path: template,
-    operation: {
-      ...OPERATION,
-      id,
-      summary: 'A verified file of the model',
-      params: {
-        path: z.object({ org, name, revision, path }),
-        header: z.object({
-          Range: z.string().optional(),
-          'If-Range': z.string().optional(),
-          'If-None-Match': z.string().optional(),
-        }),
-      },
-      answers: {
-        200: fileAnswer('The file'),
-        206: fileAnswer('A part of it', { 'Content-Range': z.string() }),
-        304: { description: 'It is the one of `If-None-Match`', headers: z.object({ ETag: z.string() }) },
-      },
-      problems: [400, 404, 416],
+    id,
+    summary: 'A verified file of the model',
+    params: {
+      path: z.object({ org, name, revision, path }),
+      header: z.object({
+        Range: z.string().optional(),
+        'If-Range': z.string().optional(),
+        'If-None-Match': z.string().optional(),
+      }),
     },
+    answers: {
+      200: fileAnswer('The file'),
+      206: fileAnswer('A part of it', { 'Content-Range': z.string() }),
+      304: { description: 'It is the one of `If-None-Match`', headers: z.object({ ETag: z.string() }) },
+    },
+    problems: [400, 404, 416],
     handle: serveFile,
   };
 }
@@ -96,19 +97,16 @@ function fileAnswer(description: string, headers: z.ZodRawShape = {}): Answer {
 
 function infoEndpoint(id: string, template: string, params: z.ZodObject): Endpoint<ModelPorts> {
   return {
-    ...ENDPOINT,
+    ...COMMON,
     path: template,
-    operation: {
-      ...OPERATION,
-      id,
-      summary: 'The model in the words of the hub',
-      params: {
-        path: params,
-        query: z.object({ blobs: z.string().optional().meta({ description: 'Adds sizes and digests' }) }),
-      },
-      answers: { 200: json('The model', hubModelSchema) },
-      problems: [400, 404],
+    id,
+    summary: 'The model in the words of the hub',
+    params: {
+      path: params,
+      query: z.object({ blobs: z.string().optional().meta({ description: 'Adds sizes and digests' }) }),
     },
+    answers: { 200: json('The model', hubModelSchema) },
+    problems: [400, 404],
     handle(context, ports, values) {
       const manifest = pinned(context, served(context, ports).manifest, values);
       sendJson(context, infoOf(manifest, context.query.blobs !== undefined));
@@ -118,24 +116,18 @@ function infoEndpoint(id: string, template: string, params: z.ZodObject): Endpoi
 
 function treeEndpoint(id: string, template: string, params: z.ZodObject): Endpoint<ModelPorts> {
   return {
-    ...ENDPOINT,
+    ...COMMON,
     path: template,
-    operation: {
-      ...OPERATION,
-      id,
-      summary: 'What is in a folder of the model, in the words of the hub',
-      params: {
-        path: params,
-        query: z.object({
-          recursive: z
-            .string()
-            .optional()
-            .meta({ description: '`true` or `1` lists the folders below, too' }),
-        }),
-      },
-      answers: { 200: json('The folder', hubTreeSchema) },
-      problems: [400, 404],
+    id,
+    summary: 'What is in a folder of the model, in the words of the hub',
+    params: {
+      path: params,
+      query: z.object({
+        recursive: z.string().optional().meta({ description: '`true` or `1` lists the folders below, too' }),
+      }),
     },
+    answers: { 200: json('The folder', hubTreeSchema) },
+    problems: [400, 404],
     handle(context, ports, values) {
       const manifest = pinned(context, served(context, ports).manifest, values);
       const recursive = /^(true|1)$/i.test(String(context.query.recursive ?? ''));

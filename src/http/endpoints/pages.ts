@@ -79,22 +79,19 @@ export function pageEndpoints<Ports>(
   settings: ContractSettings,
   all: () => readonly Endpoint<Ports>[],
 ): Endpoint<PagePorts>[] {
-  const common = { method: 'GET', access: 'open' } as const;
+  const common = { method: 'GET', access: 'open', tag: 'Contract' } as const;
   let contract: Promise<string> | undefined;
   const viewer = new StaticFiles(VIEWER_FOLDER);
   return [
     {
       ...common,
       path: '/openapi.json',
-      operation: {
-        id: 'openapi',
-        tag: 'Contract',
-        summary: 'This document',
-        answers: {
-          200: {
-            description: 'An OpenAPI 3.1 document',
-            content: { 'application/json': { schema: z.looseObject({ openapi: z.string() }) } },
-          },
+      id: 'openapi',
+      summary: 'This document',
+      answers: {
+        200: {
+          description: 'An OpenAPI 3.1 document',
+          content: { 'application/json': { schema: z.looseObject({ openapi: z.string() }) } },
         },
       },
       async handle(context) {
@@ -108,12 +105,9 @@ export function pageEndpoints<Ports>(
     {
       ...common,
       path: '/',
-      operation: {
-        id: 'page',
-        tag: 'Contract',
-        summary: 'A page for people: state, cache, traffic, and a box to try a text',
-        answers: { 200: { description: 'The page', content: HTML } },
-      },
+      id: 'page',
+      summary: 'A page for people: state, cache, traffic, and a box to try a text',
+      answers: { 200: { description: 'The page', content: HTML } },
       handle(context, { page }) {
         context.set('Content-Security-Policy', PAGE_POLICY);
         return sendFile(context, page, 'index.html');
@@ -127,12 +121,9 @@ export function pageEndpoints<Ports>(
     {
       ...common,
       path: '/docs',
-      operation: {
-        id: 'docs',
-        tag: 'Contract',
-        summary: 'This document, to read and to try',
-        answers: { 200: { description: 'A page', content: HTML } },
-      },
+      id: 'docs',
+      summary: 'This document, to read and to try',
+      answers: { 200: { description: 'A page', content: HTML } },
       handle(context) {
         // With a slash at the end, the page's relative addresses would point elsewhere.
         if (context.path.endsWith('/')) return context.redirect('../docs');

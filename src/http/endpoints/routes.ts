@@ -96,6 +96,9 @@ const ROUTE_BODY = jsonBody(
   ROUTE_TYPES,
 );
 
+const READ = { access: 'key', tag: 'Routes' } as const;
+const CHANGE = { access: 'admin', tag: 'Routes' } as const;
+
 /** `/routes`: the set, its parts, lint findings, and for administrators its changes and its history. */
 export function routeEndpoints(): Endpoint<RoutePorts>[] {
   return [...readEndpoints(), ...changeEndpoints(), ...lintEndpoints()];
@@ -106,13 +109,10 @@ function readEndpoints(): Endpoint<RoutePorts>[] {
     {
       method: 'GET',
       path: '/routes',
-      access: 'key',
-      operation: {
-        id: 'routes',
-        tag: 'Routes',
-        summary: 'The routes that are served',
-        answers: { 200: json('The routes', routeSetSchema, { headers: ETAG }) },
-      },
+      ...READ,
+      id: 'routes',
+      summary: 'The routes that are served',
+      answers: { 200: json('The routes', routeSetSchema, { headers: ETAG }) },
       handle(context, ports) {
         const served = required(ports.routes);
         tag(context, served);
@@ -122,15 +122,12 @@ function readEndpoints(): Endpoint<RoutePorts>[] {
     {
       method: 'GET',
       path: '/routes/{name}',
-      access: 'key',
-      operation: {
-        id: 'route',
-        tag: 'Routes',
-        summary: 'One route',
-        params: { path: NAME },
-        answers: { 200: json('The route', routeSchema, { headers: ETAG }) },
-        problems: [400, 404],
-      },
+      ...READ,
+      id: 'route',
+      summary: 'One route',
+      params: { path: NAME },
+      answers: { 200: json('The route', routeSchema, { headers: ETAG }) },
+      problems: [400, 404],
       handle(context, ports, { name = '' }) {
         const served = required(ports.routes);
         tag(context, served);
@@ -140,13 +137,10 @@ function readEndpoints(): Endpoint<RoutePorts>[] {
     {
       method: 'GET',
       path: '/routes/versions',
-      access: 'admin',
-      operation: {
-        id: 'routeVersions',
-        tag: 'Routes',
-        summary: 'The history of the routes',
-        answers: { 200: json('The history', routeVersionsSchema) },
-      },
+      ...CHANGE,
+      id: 'routeVersions',
+      summary: 'The history of the routes',
+      answers: { 200: json('The history', routeVersionsSchema) },
       handle(context, ports) {
         const { routes } = ports;
         context.set('Cache-Control', 'no-store');
@@ -167,16 +161,13 @@ function changeEndpoints(): Endpoint<RoutePorts>[] {
     {
       method: 'PUT',
       path: '/routes',
-      access: 'admin',
-      operation: {
-        id: 'replaceRoutes',
-        tag: 'Routes',
-        summary: 'Takes other routes in place of all',
-        params: { header: IF_MATCH },
-        body: SET_BODY,
-        answers: { 200: changed },
-        problems: [400, 412, 413, 415, 422, 428],
-      },
+      ...CHANGE,
+      id: 'replaceRoutes',
+      summary: 'Takes other routes in place of all',
+      params: { header: IF_MATCH },
+      body: SET_BODY,
+      answers: { 200: changed },
+      problems: [400, 412, 413, 415, 422, 428],
       async handle(context, ports) {
         const expected = requireIfMatch(context);
         const body = await readRouteText(context, ports);
@@ -190,16 +181,13 @@ function changeEndpoints(): Endpoint<RoutePorts>[] {
     {
       method: 'PUT',
       path: '/routes/{name}',
-      access: 'admin',
-      operation: {
-        id: 'putRoute',
-        tag: 'Routes',
-        summary: 'Adds a route, or takes another one in its place',
-        params: { header: IF_MATCH, path: NAME },
-        body: ROUTE_BODY,
-        answers: { 200: changed, 201: json('It was added', routeChangeSchema, { headers: ETAG }) },
-        problems: [400, 412, 413, 415, 422, 428],
-      },
+      ...CHANGE,
+      id: 'putRoute',
+      summary: 'Adds a route, or takes another one in its place',
+      params: { header: IF_MATCH, path: NAME },
+      body: ROUTE_BODY,
+      answers: { 200: changed, 201: json('It was added', routeChangeSchema, { headers: ETAG }) },
+      problems: [400, 412, 413, 415, 422, 428],
       async handle(context, ports, { name = '' }) {
         const expected = requireIfMatch(context);
         const body = await readRouteText(context, ports);
@@ -219,15 +207,12 @@ function changeEndpoints(): Endpoint<RoutePorts>[] {
     {
       method: 'DELETE',
       path: '/routes/{name}',
-      access: 'admin',
-      operation: {
-        id: 'deleteRoute',
-        tag: 'Routes',
-        summary: 'Takes a route away',
-        params: { header: IF_MATCH, path: NAME },
-        answers: { 200: changed },
-        problems: [400, 404, 412, 422, 428],
-      },
+      ...CHANGE,
+      id: 'deleteRoute',
+      summary: 'Takes a route away',
+      params: { header: IF_MATCH, path: NAME },
+      answers: { 200: changed },
+      problems: [400, 404, 412, 422, 428],
       async handle(context, ports, { name = '' }) {
         const expected = requireIfMatch(context);
         const change = ports.routes.change(expected, { action: 'delete', route: name }, (set) =>
@@ -239,16 +224,13 @@ function changeEndpoints(): Endpoint<RoutePorts>[] {
     {
       method: 'POST',
       path: '/routes/rollback',
-      access: 'admin',
-      operation: {
-        id: 'rollbackRoutes',
-        tag: 'Routes',
-        summary: 'Goes back to an earlier version, which becomes the newest one',
-        params: { header: IF_MATCH },
-        body: { ...jsonBody(rollbackSchema, { last: { value: {} } }), required: false },
-        answers: { 200: changed },
-        problems: [400, 412, 413, 415, 422, 428],
-      },
+      ...CHANGE,
+      id: 'rollbackRoutes',
+      summary: 'Goes back to an earlier version, which becomes the newest one',
+      params: { header: IF_MATCH },
+      body: { ...jsonBody(rollbackSchema, { last: { value: {} } }), required: false },
+      answers: { 200: changed },
+      problems: [400, 412, 413, 415, 422, 428],
       async handle(context, ports) {
         const expected = requireIfMatch(context);
         const empty = context.get('content-length') === '0' || context.is() === null;
@@ -264,13 +246,10 @@ function lintEndpoints(): Endpoint<RoutePorts>[] {
     {
       method: 'GET',
       path: '/routes/lint',
-      access: 'key',
-      operation: {
-        id: 'lintRoutes',
-        tag: 'Routes',
-        summary: 'What could be better about the routes that are served',
-        answers: { 200: json('The report', lintReportSchema) },
-      },
+      ...READ,
+      id: 'lintRoutes',
+      summary: 'What could be better about the routes that are served',
+      answers: { 200: json('The report', lintReportSchema) },
       async handle(context, { lint, requestTimeoutMs }) {
         context.set('Cache-Control', 'no-store');
         sendJson(
@@ -282,15 +261,12 @@ function lintEndpoints(): Endpoint<RoutePorts>[] {
     {
       method: 'POST',
       path: '/routes/lint',
-      access: 'key',
-      operation: {
-        id: 'lintDraft',
-        tag: 'Routes',
-        summary: 'The same of routes that are sent along, and not kept',
-        body: SET_BODY,
-        answers: { 200: json('The report', draftReportSchema) },
-        problems: [400, 413, 415, 422],
-      },
+      ...READ,
+      id: 'lintDraft',
+      summary: 'The same of routes that are sent along, and not kept',
+      body: SET_BODY,
+      answers: { 200: json('The report', draftReportSchema) },
+      problems: [400, 413, 415, 422],
       async handle(context, ports) {
         const body = await readRouteText(context, ports);
         const { report, warnings } = await withDeadline(context, ports.requestTimeoutMs, (call) =>
