@@ -173,7 +173,7 @@ export async function checkFolder(folder: string): Promise<void> {
  * Works in a folder that cannot be exchanged for a link meanwhile: on Linux `path` leads through its descriptor.
  * @throws AppError `volume_unavailable` where it is no real folder
  */
-export async function inFolder<T>(folder: string, work: (path: string) => Promise<T>): Promise<T> {
+async function inFolder<T>(folder: string, work: (path: string) => Promise<T>): Promise<T> {
   await checkFolder(folder);
   const directory = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   try {
@@ -182,6 +182,11 @@ export async function inFolder<T>(folder: string, work: (path: string) => Promis
   } finally {
     await directory.close();
   }
+}
+
+/** Removes an entry of a folder that is no link, also if it is exchanged for one meanwhile. */
+export async function removeFrom(folder: string, name: string): Promise<void> {
+  await inFolder(folder, (path) => remove(join(path, name)));
 }
 
 /**

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
-import { asVolumeError, namesIn, remove, statOf } from './disk.js';
+import { asVolumeError, checkFolder, namesIn, removeFrom, statOf } from './disk.js';
 import { isHeld } from './ingest.js';
-import { blobPath, type Layout, parseIngestName } from './layout.js';
+import { blobPath, foldersOf, type Layout, parseIngestName } from './layout.js';
 import { emptyQuarantine, quarantineNames } from './quarantine.js';
 
 /** What else than blobs is to be removed. */
@@ -72,9 +72,12 @@ export async function planPrune(
 export async function prune(layout: Layout, { removable }: PrunePlan): Promise<readonly Prunable[]> {
   const removed: Prunable[] = [];
   try {
+    for (const folder of foldersOf(layout)) await checkFolder(folder);
     for (const entry of removable) {
       if (entry.kind === 'partial' && !(await isStillFree(layout, entry.name))) continue;
-      if (entry.kind !== 'quarantine') await remove(pathOf(layout, entry));
+      if (entry.kind !== 'quarantine') {
+        await removeFrom(entry.kind === 'blob' ? layout.blobs : layout.ingest, entry.name);
+      }
       removed.push(entry);
     }
     if (removable.some(({ kind }) => kind === 'quarantine')) await emptyQuarantine(layout);
@@ -82,10 +85,6 @@ export async function prune(layout: Layout, { removable }: PrunePlan): Promise<r
     throw asVolumeError(error, `cannot remove from ${layout.root}`);
   }
   return removed;
-}
-
-function pathOf(layout: Layout, { kind, name }: Prunable): string {
-  return kind === 'blob' ? blobPath(layout, name) : join(layout.ingest, name);
 }
 
 /** Between the plan and its execution a daemon may have taken the partial over. */

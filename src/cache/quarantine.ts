@@ -2,16 +2,7 @@ import { link, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { errnoOf } from '../shared/errors.js';
-import {
-  checkFolder,
-  inFolder,
-  namesIn,
-  readSmall,
-  remove,
-  statOf,
-  syncDirectory,
-  writeAtomic,
-} from './disk.js';
+import { checkFolder, namesIn, readSmall, removeFrom, statOf, syncDirectory, writeAtomic } from './disk.js';
 import { blobPath, foldersOf, type Layout, parseQuarantineName, quarantinePath } from './layout.js';
 import type { PinnedFile } from './manifest.js';
 
@@ -84,10 +75,17 @@ export async function setAside(
   };
 }
 
-/** What is in quarantine, the newest first. */
-export async function listQuarantine(layout: Layout): Promise<QuarantineEntry[]> {
+/** The newest entries in quarantine, the newest first. */
+export async function listQuarantine(
+  layout: Layout,
+  limit = Number.POSITIVE_INFINITY,
+): Promise<QuarantineEntry[]> {
   const entries: QuarantineEntry[] = [];
-  for (const name of await namesIn(layout.quarantine)) {
+  const newest = (await namesIn(layout.quarantine))
+    .filter((name) => parseQuarantineName(name))
+    .sort((a, b) => (parseQuarantineName(b)?.when ?? 0) - (parseQuarantineName(a)?.when ?? 0))
+    .slice(0, limit);
+  for (const name of newest) {
     const parsed = parseQuarantineName(name);
     const stat = parsed && (await statOf(join(layout.quarantine, name)));
     if (!stat) continue;
@@ -102,7 +100,7 @@ export async function listQuarantine(layout: Layout): Promise<QuarantineEntry[]>
       inode: stat.ino,
     });
   }
-  return entries.sort((a, b) => b.at.localeCompare(a.at));
+  return entries;
 }
 
 /** The names in quarantine that are our own: entries and their notes. Everything else there is left alone. */
@@ -114,11 +112,7 @@ export async function quarantineNames(layout: Layout): Promise<string[]> {
 
 /** Removes all evidence, to make room for what is needed. */
 export async function emptyQuarantine(layout: Layout): Promise<void> {
-  const names = await quarantineNames(layout);
-  if (names.length === 0) return;
-  await inFolder(layout.quarantine, async (folder) => {
-    for (const name of names) await remove(join(folder, name));
-  });
+  for (const name of await quarantineNames(layout)) await removeFrom(layout.quarantine, name);
 }
 
 /** Bytes that emptying the quarantine would free: a bad blob that still has its place takes no room of its own. */
@@ -139,14 +133,14 @@ async function prune(layout: Layout): Promise<void> {
     kept += 1;
     bytes += entry.bytes;
     if (kept <= QUARANTINE_LIMITS.entries && bytes <= QUARANTINE_LIMITS.bytes) continue;
-    await remove(join(layout.quarantine, entry.name));
-    await remove(join(layout.quarantine, `${entry.name}.json`));
+    await removeFrom(layout.quarantine, entry.name);
+    await removeFrom(layout.quarantine, `${entry.name}.json`);
   }
   const names = new Set(await namesIn(layout.quarantine));
   for (const name of names) {
     const entry = name.replace(/\.json$/, '');
     if (entry !== name && parseQuarantineName(entry) && !names.has(entry))
-      await remove(join(layout.quarantine, name));
+      await removeFrom(layout.quarantine, name);
   }
 }
 

@@ -175,7 +175,7 @@ async function fetchWanted(parts: ReconciliationParts, wanted: readonly PinnedFi
       const { source, code, message } = failure;
       // A source that goes on failing is told of once; each attempt has a line of its own.
       const level = state.isNews(`${source}: ${message}`) ? 'warn' : 'debug';
-      log[level]({ source, code, path: failure.path }, `source failed: ${message}`);
+      log[level]({ source, code }, `source failed: ${message}`);
       state.note('source_failed', `${source}: ${message}`, failure.path);
     },
   };

@@ -13,7 +13,7 @@ import {
   namesIn,
   openRegular,
   readHashed,
-  remove,
+  removeFrom,
   spaceOf,
   statOf,
 } from './disk.js';
@@ -150,9 +150,9 @@ export class ContentStore {
     }
   }
 
-  /** What is in quarantine, the newest first. */
+  /** The newest entries in quarantine, the newest first. */
   quarantined(): Promise<QuarantineEntry[]> {
-    return listQuarantine(this.layout);
+    return listQuarantine(this.layout, 100);
   }
 
   /**
@@ -190,7 +190,7 @@ export class ContentStore {
       // Our own temporary file lives for milliseconds; this may be one of them.
       if (parsed.kind === 'tmp' && ownerState(parsed.owner) === 'self') continue;
       if (await isHeld(path, parsed.owner)) continue;
-      await remove(path);
+      await removeFrom(this.layout.ingest, name);
       removed.push(name);
     }
     return removed;
