@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { AppError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
+import { BATCH_LIMITS } from './batches.js';
 import type { Embedder, Embedding, EmbedOptions } from './embedder.js';
 import type { ModelBytes } from './protocol.js';
 import { Job, Pace, Queue, workOf } from './queue.js';
@@ -19,6 +20,11 @@ export interface PoolSettings extends WorkerSettings {
    * of like length meet in a pass, little enough that no text waits for long behind others that cannot be passed.
    */
   readonly backlogMs: number;
+  /**
+   * Where texts share passes it gets about this much work (see `workOf`) in any case: two full passes. A slow machine
+   * needs shared passes most, and would never fill one within `backlogMs`.
+   */
+  readonly backlogWork: number;
 }
 
 /** The settings that apply where {@link WorkerPool} gets no others. */
@@ -27,6 +33,7 @@ export const POOL_DEFAULTS: Omit<PoolSettings, 'workers'> = {
   maxQueue: 1_024,
   maxQueueMs: Number.POSITIVE_INFINITY,
   backlogMs: 32,
+  backlogWork: 2 * BATCH_LIMITS.tokens,
   hangTimeoutMs: 30_000,
   loadTimeoutMs: 60_000,
   backoffMinMs: 100,
@@ -305,12 +312,14 @@ export class WorkerPool implements Embedder {
 
   /** Takes from the queue what a worker gets next: its share of what waits, as far as its backlog has room. */
   #nextFor(slot: WorkerSlot): Job[] {
+    const { backlogMs, backlogWork } = this.#settings;
     const share = Math.ceil(this.#queue.size / this.#slots.length);
     const jobs: Job[] = [];
     let { work } = slot;
     for (let job = this.#queue.first; job && jobs.length < share; job = this.#queue.first) {
       work += job.work;
-      const fits = !job.suspect && this.#pace.ms(work) <= this.#settings.backlogMs;
+      const isShort = this.#pace.ms(work) <= backlogMs || (slot.status.batches && work <= backlogWork);
+      const fits = !job.suspect && isShort;
       const alone = slot.inFlight === 0 && jobs.length === 0;
       if (!fits && !alone) break;
       this.#queue.shift();

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { WorkerPool } from '../../src/inference/pool.js';
 import { bundledModel } from '../support/model.js';
 import { garbage, usePools } from './pools.js';
 import { isAlive, pidsOf } from './processes.js';
@@ -63,19 +64,37 @@ describe('a text that comes while the model is loaded', () => {
 });
 
 it('each worker says whether texts share its passes', async () => {
-  const batchesOf = async (batch_sensitive: boolean): Promise<(boolean | undefined)[]> => {
-    const pool = await serving(
-      { workers: 1 },
-      { ...bundledModel, spec: { ...bundledModel.spec, batch_sensitive } },
-    );
-    return pool.status().workers.map(({ batches }) => batches);
-  };
-  expect(
-    start()
-      .status()
-      .workers.map(({ batches }) => batches),
-  ).toEqual([undefined, undefined]);
-  expect(await batchesOf(true)).toEqual([false]);
-  // The manifest says that it does not depend on batch-mates, and the worker finds that it does.
-  expect(await batchesOf(false)).toEqual([false]);
+  const batchesOf = (pool: WorkerPool) => pool.status().workers.map(({ batches }) => batches);
+  expect(batchesOf(start())).toEqual([undefined, undefined]);
+  const { spec, canary } = bundledModel;
+  const sensitive = { ...bundledModel, spec: { ...spec, batch_sensitive: true } };
+  expect(batchesOf(await serving({ workers: 1 }, sensitive))).toEqual([false]);
+  // The manifest says that batch-mates change nothing, and the worker finds that they do.
+  const dynamic = { ...bundledModel, canary: { ...canary, min_cosine: 0.9 }, recipe: undefined };
+  expect(batchesOf(await serving({ workers: 1 }, dynamic))).toEqual([false]);
+});
+
+describe('q8 with fixed scales', () => {
+  it('shares passes among waiting texts, and each vector is what the text has alone, to the bit', async () => {
+    const pool = await serving();
+    expect(pool.status().workers.map(({ batches }) => batches)).toEqual([true, true]);
+    const words = 'please tell me how to cancel the order that I made for my sister last week'.split(' ');
+    const many = Array.from({ length: 300 }, (_, index) => {
+      const length = 1 + ((index * 7) % 16);
+      return `${words.slice(0, length).join(' ')} ${index % 40 === 0 ? 'word '.repeat(300) : index}`;
+    });
+    const single: Float32Array[] = [];
+    for (const text of many) single.push((await pool.embed(text)).vector);
+    const before = pool.status().totals.passes;
+    expect(before).toBe(many.length);
+    const together = await Promise.all(many.map((text) => pool.embed(text)));
+    expect(together.map(({ vector }) => vector)).toEqual(single);
+    expect(pool.status().totals.passes - before).toBeLessThan(many.length / 2);
+  });
+
+  it('is not loaded with a recipe of another file', async () => {
+    const pool = start({ workers: 1 });
+    const other = { ...bundledModel, model: Buffer.concat([bundledModel.model, Buffer.of(0)]) };
+    await expect(pool.load(other)).rejects.toMatchObject({ code: 'model_unloadable' });
+  });
 });

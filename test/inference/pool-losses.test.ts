@@ -44,7 +44,7 @@ describe('a worker lost', () => {
   });
 
   it('to the same text twice: that text is given up, the one behind it is unharmed, a third worker lives', async () => {
-    const pool = await serving({ workers: 1, backlogMs: 0 });
+    const pool = await serving({ workers: 1, backlogMs: 0, backlogWork: 0 });
     const poison = pool.embed(slowText);
     poison.catch(() => {});
     const bystander = pool.embed('hi');

@@ -11,8 +11,8 @@ export type PoolOptions = Partial<PoolSettings & { readonly log: Log }>;
 export const silent = { debug() {}, info() {}, warn() {}, error() {} };
 
 export const texts = goldenCases.map(({ text }) => text).filter((text) => text.length < 200);
-/** Takes a worker about a second, so that a test can catch it at work. */
-export const slowText = '東'.repeat(1_000_000);
+/** Takes a worker some tenths of a second, so that a test can catch it at work. */
+export const slowText = '東'.repeat(400_000);
 export const garbage: ModelBytes = { ...bundledModel, model: Buffer.alloc(100_000, 7) };
 
 /** The pools of a test file. */
