@@ -29,7 +29,7 @@ describe('docs/operations.md explains', () => {
   it.each<[string, string, [path: string, from: string, to: string, name?: RegExp]]>([
     ['each status', '## Status', ['src/api/health.ts', 'status: z.enum(', ')']],
     ['each phase', '## Phase', ['src/api/health.ts', 'export const PHASES = ', '] as']],
-    ['each check', '## Checks', ['src/daemon/report.ts', 'const checks = {', '};', /^ +(\w+): /gm]],
+    ['each check', '## Checks', ['src/daemon/health.ts', 'const checks = {', '};', /^ +(\w+): /gm]],
     ['each state of a file', '## Files', ['src/api/cache.ts', 'export const FILE_STATES = ', '] as']],
     ['each state of a worker', '## Workers', ['src/inference/worker.ts', 'export type WorkerState = ', ';']],
     ['each code', '## Codes', ['src/shared/errors.ts', 'export const ERROR_CODES = ', '] as']],
