@@ -54,6 +54,9 @@ const FENCES: readonly { readonly packages: RegExp; readonly files: RegExp }[] =
 /** Packages with native code, which belong into child processes. */
 const NATIVE = /^(onnxruntime-node|@xenova\/transformers|@huggingface\/.*)$/;
 
+/** `pin --fixed-scales` measures in the process of the command, which loads this by `import()`. */
+const IN_PROCESS = 'inference/fixed-scales.ts';
+
 const MAX_LINES = 450;
 const MAX_ROOT_ENTRIES = 24;
 
@@ -107,7 +110,7 @@ function folderOf(path: string): string {
 }
 
 /** Packages that loading these files loads, without `import()` where `eager`. */
-function loadedBy(roots: readonly string[], eager: boolean): Set<string> {
+function loadedBy(roots: readonly string[], eager: boolean, except?: string): Set<string> {
   const packages = new Set<string>();
   const seen = new Set<string>();
   const pending = [...roots];
@@ -116,6 +119,7 @@ function loadedBy(roots: readonly string[], eager: boolean): Set<string> {
     seen.add(path);
     for (const { target, typeOnly, dynamic } of imports.get(path) ?? []) {
       if (typeOnly || (eager && dynamic)) continue;
+      if (target === except) continue;
       if (imports.has(target)) pending.push(target);
       else packages.add(target);
     }
@@ -174,7 +178,7 @@ describe('packages', () => {
   it('with native code are loaded by child processes only', () => {
     const all = [...imports.values()].flat().map(({ target }) => target);
     expect(all.some((target) => NATIVE.test(target))).toBe(true);
-    const loaded = loadedBy(['main.ts'], false);
+    const loaded = loadedBy(['main.ts'], false, IN_PROCESS);
     expect(loaded).toContain('koa');
     expect([...loaded].filter((name) => NATIVE.test(name))).toEqual([]);
   });
