@@ -83,11 +83,11 @@ const REPEATED: readonly CacheEvent['kind'][] = ['failed', 'source_failed', 'uns
 /** Everything that is known of each file and of the volume, with counters and recent events. */
 export class CacheState {
   readonly files: ReadonlyMap<string, FileStatus>;
-  /** What each blob looked like when it was last verified, by digest (hex). */
+  /** Fingerprint of each blob when it was last verified, by digest (hex). */
   readonly fingerprints = new Map<string, Fingerprint>();
   /** When corruption was repaired or came back at once lately, milliseconds since 1970. */
   readonly repairTimes: number[] = [];
-  /** What is wrong with the volume as such (read-only, full, gone), if anything. */
+  /** The problem of the volume as such (read-only, full, gone), if there is one. */
   volumeProblem: Problem | undefined;
   readonly counters: Counters = {
     verifications: 0,

@@ -30,7 +30,7 @@ export async function statOf(path: string): Promise<BigIntStats | undefined> {
   }
 }
 
-/** What kind of entry a stat result describes, in words. */
+/** The kind of entry that a stat result describes, in words. */
 export function kindOf(stat: BigIntStats): string {
   if (stat.isFile()) return 'file';
   if (stat.isDirectory()) return 'directory';

@@ -64,7 +64,7 @@ export class IngestWriter {
   }
 
   /**
-   * Opens a writer, taking over the longest partial file that nobody holds any more.
+   * Opens a writer, taking over the longest partial file whose writer is gone.
    * @throws AppError `volume_…`
    */
   static async open(

@@ -56,7 +56,7 @@ export function partialPath(layout: Layout, sha256: string, owner: string): stri
   return join(layout.ingest, `${sha256}.${owner}.part`);
 }
 
-/** What a name in `ingest/` says, or `undefined` for a stranger's file. */
+/** Parses a name in `ingest/`; `undefined` for files of others. */
 export function parseIngestName(
   name: string,
 ): { kind: 'part' | 'tmp'; subject: string; owner: string } | undefined {
@@ -71,7 +71,7 @@ export function quarantinePath(layout: Layout, sha256: string, when: number): st
 }
 
 /**
- * What a name in `quarantine/` says, or `undefined` for a stranger's file or an entry's `.json`. A time of more than 15
+ * Parses a name in `quarantine/`; `undefined` for files of others and an entry's `.json`. A time of more than 15
  * digits is none that a date can hold.
  */
 export function parseQuarantineName(name: string): { sha256: string; when: number } | undefined {

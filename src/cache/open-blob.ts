@@ -28,7 +28,7 @@ export interface OpenBlob {
  */
 export class BlobOpener {
   readonly #layout: Layout;
-  /** What each blob looked like when its digest was right. */
+  /** Fingerprint of each blob when its digest was right. */
   readonly #verified = new Map<string, Fingerprint>();
   readonly #verifying = new Map<string, Promise<void>>();
 

@@ -29,7 +29,7 @@ export function ownerState(token: string): 'self' | 'alive' | 'dead' | 'unknown'
   try {
     process.kill(Number(pid), 0);
   } catch (error) {
-    // EPERM means that the process exists and is somebody else's.
+    // EPERM means that the process exists and belongs to another user.
     if (!(error instanceof Error && 'code' in error && error.code === 'EPERM')) return 'dead';
   }
   const running = startOf(Number(pid));

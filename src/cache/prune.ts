@@ -4,7 +4,7 @@ import { isHeld } from './ingest.js';
 import { blobPath, foldersOf, type Layout, parseIngestName } from './layout.js';
 import { emptyQuarantine, quarantineNames } from './quarantine.js';
 
-/** What else than blobs is to be removed. */
+/** Entries to be removed besides blobs. */
 export interface PruneOptions {
   /** Partial files of writers that are gone, of kept blobs as well. */
   readonly partials?: boolean;
@@ -20,12 +20,12 @@ export interface Prunable {
   readonly bytes: number;
 }
 
-/** What may go, and what stays. */
+/** Entries that may go, and those that stay. */
 export interface PrunePlan {
   readonly removable: readonly Prunable[];
   /** Digests (hex) of blobs that a kept manifest names. */
   readonly kept: readonly string[];
-  /** Names among the blobs that are no digest: somebody else's, and left alone. */
+  /** Names among the blobs that are no digest: files of others, left alone. */
   readonly strangers: readonly string[];
 }
 

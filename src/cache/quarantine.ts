@@ -35,7 +35,7 @@ export interface QuarantineEntry {
 
 /**
  * Sets the bad entry of a blob aside, with the reason beside it. A bad file keeps its place (it gets a second
- * name) until a good one is renamed over it, so that nobody ever finds the name gone; anything else than a
+ * name) until a good one is renamed over it, so that a reader never finds the name gone; anything else than a
  * file has to give way at once.
  */
 export async function setAside(

@@ -25,7 +25,7 @@ export const RECONCILER_DEFAULTS = Object.freeze({
 /** Pauses and bounds, as in {@link RECONCILER_DEFAULTS}. */
 export type ReconcilerTiming = Readonly<Record<keyof typeof RECONCILER_DEFAULTS, number>>;
 
-/** What the reconciler works with. */
+/** Parts and settings of the reconciler. */
 export interface ReconcilerOptions {
   readonly manifest: Manifest;
   readonly store: ContentStore;
@@ -70,7 +70,7 @@ export class Reconciler {
   }
 
   /**
-   * What is wrong with the volume as such (read-only, full, gone, going bad again and again), if anything. A whole cache
+   * The problem of the volume as such (read-only, full, gone, unstable), if there is one. A whole cache
    * that cannot be written serves as well as any: images with a baked model are like that.
    */
   get volumeProblem(): Problem | undefined {

@@ -14,7 +14,7 @@ export interface Delivery {
   readonly offset: number;
   /**
    * The bytes themselves, in order. Iterating fails with an `AppError` whose code starts with `source_`.
-   * Nothing is promised about their truth: whoever takes them compares size and digest.
+   * Nothing is promised about their truth: the reader compares size and digest.
    */
   readonly bytes: AsyncIterable<Uint8Array>;
 }

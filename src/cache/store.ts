@@ -30,7 +30,7 @@ import {
 } from './quarantine.js';
 import { mountOf, RESERVE_BYTES } from './volume.js';
 
-/** What a full look at one blob found. */
+/** The outcome of a full look at one blob. */
 export type Verdict =
   | { readonly state: 'verified'; readonly fingerprint: Fingerprint }
   | { readonly state: 'missing' }
@@ -176,7 +176,7 @@ export class ContentStore {
   }
 
   /**
-   * Removes what interrupted writes left behind and nobody holds or can use: temporary files, and partials of
+   * Removes leftovers of interrupted writes that no process holds or can use: temporary files, and partials of
    * blobs that are whole or not wanted.
    * @param wanted digests (hex) whose partials are worth keeping
    * @returns the names removed
@@ -268,7 +268,8 @@ export class ContentStore {
         return { state: 'corrupt', reason: `size is ${stat.size}, pinned is ${file.size}` };
       }
       const actual = await digestOf(opened.file);
-      if (actual !== file.sha256) return { state: 'corrupt', reason: `sha256 is ${actual}` };
+      if (actual !== file.sha256)
+        return { state: 'corrupt', reason: `sha256 is ${actual}, pinned is ${file.sha256}` };
       return { state: 'verified', fingerprint: fingerprintOf(stat) };
     } catch (error) {
       // A sector that cannot be read is corruption; running out of descriptors or memory is not.

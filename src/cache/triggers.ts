@@ -25,7 +25,7 @@ export function isSchedule(expression: string): boolean {
   return validate(expression);
 }
 
-/** What the triggers work with. */
+/** Parts and settings of the triggers. */
 export interface TriggersOptions {
   readonly manifest: Manifest;
   readonly layout: Layout;

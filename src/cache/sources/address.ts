@@ -2,7 +2,7 @@ import { lookup as systemLookup } from 'node:dns';
 import { isIP, type LookupFunction } from 'node:net';
 import ipaddr from 'ipaddr.js';
 
-/** Where a machine's own network, and the cloud below it, answer whoever asks from inside: with credentials, too. */
+/** Where a machine's own network, and the cloud below it, answer requests from inside, with credentials, too. */
 const METADATA = [
   '169.254.0.0/16',
   '100.100.100.200/32', // Alibaba
@@ -29,12 +29,12 @@ export function isPrivateAddress(address: string): boolean {
   if (!ip) return true;
   if (ip.kind() === 'ipv6' && [COMPATIBLE, LOCAL_NAT64].some((range) => ip.match(range))) return true;
   const range: string = ip.range();
-  // The public way to a public IPv4 address. Teredo and translated addresses (RFC 6145) are nobody's server.
+  // The public way to a public IPv4 address. Teredo and translated addresses (RFC 6145) belong to no server.
   const embedded = ['ipv4Mapped', 'rfc6052', '6to4'].includes(range) ? embeddedV4(ip) : undefined;
   return (embedded ?? ip).range() !== 'unicast';
 }
 
-/** Whether `address` is link-local or a cloud's metadata service, where no redirect leads, whoever sends it. */
+/** Whether `address` is link-local or a cloud's metadata service, where no redirect may lead. */
 export function isMetadataAddress(address: string): boolean {
   const ip = parse(address);
   if (!ip || ip.range() === ('teredo' as string)) return true;

@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream';
 import { bodyFault, stalledFault } from './faults.js';
 import type { WireLimits } from './retry.js';
 
-/** What a body is watched with. */
+/** Bounds and hooks of a watched body. */
 export interface Watch {
   /** Aborting it, with the fault as its reason, ends the request. */
   readonly life: AbortController;
@@ -31,7 +31,7 @@ export class WatchedBody {
   constructor(body: Readable, watch: Watch) {
     this.#body = body;
     this.#watch = watch;
-    // A body that fails while nobody reads it must not take the process down.
+    // A body that fails between two reads must not take the process down.
     body.on('error', () => undefined);
     this.#pieces = body[Symbol.asyncIterator]();
   }

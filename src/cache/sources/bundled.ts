@@ -16,7 +16,7 @@ import {
 /** Bytes read at once. */
 const PIECE_BYTES = 262_144;
 
-/** What a folder of files is made into a source with. */
+/** A folder that serves as a source. */
 export interface BundledOptions {
   /** The folder in which each pinned file lies at its pinned path. */
   readonly folder: string;
@@ -51,7 +51,7 @@ async function openInside(folder: string, file: PinnedFile, name: string): Promi
   try {
     const parent = join(await realpath(folder), dirname(file.path));
     if ((await realpath(parent)) !== parent) throw notRegular(place);
-    // Without O_NONBLOCK, a FIFO in a file's place would block until somebody writes to it.
+    // Without O_NONBLOCK, a FIFO in a file's place would block until a writer opens it.
     opened = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (cause) {
     throw openFault(cause, place);

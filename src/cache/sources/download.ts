@@ -239,7 +239,7 @@ export class Download implements AsyncIterable<Uint8Array> {
       }
       return piece;
     } catch (error) {
-      // What breaks after the last byte harms nobody.
+      // A connection may break after the last byte.
       if (isComplete) return undefined;
       throw error;
     }

@@ -26,7 +26,7 @@ import { type BaseUrl, isSameOrigin, redactUrl } from './url.js';
 /** One GET. */
 export interface HttpGet {
   readonly url: URL;
-  /** What it is for, in messages: a pinned path or an archive's name. */
+  /** Its purpose, in messages: a pinned path or an archive's name. */
   readonly label: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;

@@ -32,7 +32,7 @@ export interface WireLimits {
   readonly maxRedirects: number;
   /** Files that one source delivers at the same time. */
   readonly concurrency: number;
-  /** What an archive may hold, packed and unpacked, beyond the files that are wanted from it. */
+  /** Bytes that an archive may hold, packed and unpacked, beyond the files that are wanted from it. */
   readonly archiveSlackBytes: number;
   /**
    * Whether a wait between two attempts keeps an otherwise idle process alive. A daemon has its server for
@@ -60,7 +60,7 @@ export const WIRE_DEFAULTS: WireLimits = Object.freeze({
   holdProcess: false,
 });
 
-/** What happens inside a source that its caller may want to log: an attempt failed and another one follows. */
+/** An attempt failed and another one follows: for the caller's log. */
 export interface SourceEvent {
   readonly kind: 'retry';
   /** The source's name. */
@@ -76,7 +76,7 @@ export interface SourceEvent {
   readonly reason: string;
 }
 
-/** What all sources over HTTP are made with. */
+/** Options of all sources over HTTP. */
 export interface HttpSourceOptions {
   /** Bounds that differ from {@link WIRE_DEFAULTS}. */
   readonly limits?: Partial<WireLimits>;
