@@ -35,6 +35,7 @@ finish() {
   if [ "$status" = 0 ]; then echo "image: $passed passed, 0 failed"; else echo "image: $passed passed, 1 failed"; fi
 }
 trap finish EXIT
+trap 'exit 143' TERM INT
 fail() { echo "FAILED: $1"; shift; printf '%s\n' "$@"; run logs "$name" | tail -n 15 || true; exit 1; }
 ok() { echo "  ok  $1"; passed=$((passed + 1)); }
 
@@ -125,10 +126,10 @@ start --memory 512m --memory-swap 512m --cpus 0.5 "$plain"
 run logs "$name" | grep -q '"workers":1,"bound":"cpu_quota"' || sleep 3
 run logs "$name" | grep -q '"workers":1,"bound":"cpu_quota"' || fail 'the CPU quota does not bound the workers'
 serves ready 'with one worker under 0.5 CPU and 512 MB'
-start --memory 192m --memory-swap 192m "$plain"
-serves ready 'with one worker under 192 MB'
-prints 2 'memory limit is 128 MiB, and one worker needs' 'too little memory ends the start with the minimum' \
-  --memory 128m --memory-swap 128m "$plain" sh -c 'exec ai-router serve 2>&1'
+start --memory 256m --memory-swap 256m "$plain"
+serves ready 'with one worker under 256 MB'
+prints 2 'memory limit is 192 MiB, and one worker needs' 'too little memory ends the start with the minimum' \
+  --memory 192m --memory-swap 192m "$plain" sh -c 'exec ai-router serve 2>&1'
 start --read-only --cap-drop ALL --user 123456:0 "$baked"
 serves ready 'baked, on a read-only root file system'
 

@@ -10,17 +10,20 @@ import type { Variant } from './program-files.js';
 const MIB = 2 ** 20;
 
 /**
- * Measured with q8 (23 MB of weights) in a container with 0.5 CPU: the HTTP process and the pages that all processes
- * share take 130 MiB, each worker 53 MiB while it serves, and the weights once more while it loads them.
+ * Measured with q8 (23 MB of weights) in a container: the HTTP process and the pages that all processes share take
+ * 130 MiB, each worker 90 MiB while it serves, and the weights once more while it loads them.
  */
 const MEMORY = {
   base: 128 * MIB,
-  worker: 48 * MIB,
+  worker: 64 * MIB,
   weights: { q8: 23 * MIB, 'q8-dynamic': 23 * MIB, fp32: 90 * MIB },
 } as const;
 
-/** Below this, q8 with one worker was ended by the kernel or did not become ready (160 MiB); 192 MiB serve. */
-const LEAST_MEMORY = 176 * MIB;
+/**
+ * Measured with q8 and one worker, from an empty volume: with 192 MiB the kernel ends one worker after the other, 208 MiB
+ * are used to the last page, and with 224 MiB batches of long texts are answered.
+ */
+const LEAST_MEMORY = 224 * MIB;
 
 /** Name of what sets the number of workers. */
 export type WorkerBound = 'cores' | 'cpu_quota' | 'memory_limit';

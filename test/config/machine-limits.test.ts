@@ -99,8 +99,8 @@ describe('the number of workers', () => {
 
 describe('a machine that cannot carry the daemon', () => {
   it('is refused with the memory that one worker needs', async () => {
-    const limits = machineLimits('q8', await version1('-1\n', `${128 * MIB}\n`), 2);
-    expect(() => checkMachine(limits)).toThrow(/memory limit is 128 MiB, and one worker needs 176 MiB/);
+    const limits = machineLimits('q8', await version1('-1\n', `${192 * MIB}\n`), 2);
+    expect(() => checkMachine(limits)).toThrow(/memory limit is 192 MiB, and one worker needs 224 MiB/);
     expect(checkWorkers(limits, 1).status).toBe('fail');
     expect(() => checkMachine(machineLimits('q8', '/nonexistent', 2))).not.toThrow();
   });
