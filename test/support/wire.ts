@@ -8,7 +8,7 @@ export function requestBytes(
   body?: Uint8Array | string,
 ): Buffer {
   const bytes = body === undefined ? Buffer.alloc(0) : Buffer.from(body as Uint8Array);
-  const lines = [['Host', 'abuse.example'], ...headers].map(([name, value]) => `${name}: ${value}\r\n`);
+  const lines = [['Host', 'localhost'], ...headers].map(([name, value]) => `${name}: ${value}\r\n`);
   if (body !== undefined) lines.push(`Content-Length: ${bytes.length}\r\n`);
   return Buffer.concat([Buffer.from(`${method} ${path} HTTP/1.1\r\n${lines.join('')}\r\n`, 'latin1'), bytes]);
 }
