@@ -38,6 +38,7 @@ await withFolder(async (folder) => {
   const servers = await Promise.all(
     checkouts.map(async (checkout) => {
       const { daemon } = await startTimed(checkout, {
+        MAX_QUEUE_MS: '60000',
         MODEL_CACHE_DIR: `${folder}/${checkout.name}`,
         LOG_LEVEL: 'info',
       });
