@@ -79,14 +79,29 @@ export async function acquire(
     await fetchFrom(context, [...missing.values()]);
     if (missing.size === 0) return;
   }
-  const reasons = failures.map(({ source, message }) => `${source}: ${message}`);
   const waits = failures.flatMap(({ retryAfterMs }) => retryAfterMs ?? []);
+  const reasons = failures.map(reasonOf).join('; ');
   throw new AppError(
     'sources_exhausted',
-    `no source delivered ${missing.size} of ${count} missing files (${[...missing.values()].map(({ path }) => path).join(', ')}): ` +
-      (reasons.join('; ') || 'none is configured'),
+    `no source delivers ${namesOf([...missing.values()], count)}: ${reasons || 'none is configured'}; ` +
+      'open the way to one, or add another to MODEL_SOURCES ("ai-router doctor" tries each)',
     { retryable: true, ...(waits.length > 0 && { retryAfterMs: Math.min(...waits) }) },
   );
+}
+
+/** The missing files for a message: by name where they are few, or not all that were wanted. */
+function namesOf(missing: readonly PinnedFile[], wanted: number): string {
+  if (missing.length === wanted && wanted > 2) return `the ${wanted} missing files`;
+  const named = missing.slice(0, 3).map(({ path }) => path);
+  return [...named, ...(missing.length > 3 ? [`${missing.length - 3} more`] : [])].join(', ');
+}
+
+/** A mirror is called by its host, which need not be said twice. */
+function reasonOf({ source, message }: SourceFailure): string {
+  const [host = '', ...rest] = message.split(': ');
+  return rest.length > 0 && source.endsWith(` ${host}`)
+    ? `${source}: ${rest.join(': ')}`
+    : `${source}: ${message}`;
 }
 
 /**

@@ -171,17 +171,17 @@ export class Reconciler {
       this.state.note('unstable', unstable.message);
     }
     if (!failure || this.#abort.signal.aborted) return;
-    const next = this.#retryAt === undefined ? undefined : Math.max(0, this.#retryAt - Date.now());
+    const waitMs = this.#retryAt === undefined ? undefined : Math.max(0, this.#retryAt - Date.now());
     const details = {
-      ...{
-        ...summary,
-        code: failure.code,
-        ...(next !== undefined && { retry_in_s: Math.round(next / 100) / 10 }),
-      },
+      ...{ ...summary, code: failure.code },
+      ...(waitMs !== undefined && { retry_in_s: Math.round(waitMs / 100) / 10 }),
       // An expected state needs no stack.
       ...(failure.code === 'internal' && { err: failure }),
     };
-    log.error(details, `cache is not whole: ${failure.message}`);
+    // A cause that stays is told of once; each attempt after that has a short line.
+    if (this.state.isNews(`logged ${failure.message}`)) {
+      log.error(details, `cache is not whole: ${failure.message}`);
+    } else log.warn(details, 'cache is still not whole');
     this.state.note('failed', failure.message);
   }
 

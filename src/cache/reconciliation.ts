@@ -172,10 +172,7 @@ async function fetchWanted(parts: ReconciliationParts, wanted: readonly PinnedFi
     },
     failed: (failure: SourceFailure) => {
       failures.push(failure);
-      const { source, code, message } = failure;
-      // A source that goes on failing is told of once; each attempt has a line of its own.
-      const level = state.isNews(`${source}: ${message}`) ? 'warn' : 'debug';
-      log[level]({ source, code }, `source failed: ${message}`);
+      const { source, message } = failure;
       state.note('source_failed', `${source}: ${message}`, failure.path);
     },
   };
@@ -184,6 +181,11 @@ async function fetchWanted(parts: ReconciliationParts, wanted: readonly PinnedFi
     await acquire(store, sources, wanted, observer, signal);
   } catch (failure) {
     error = failure;
+  }
+  // Where no source delivers, the error has the reason of each.
+  const told = error instanceof AppError && error.code === 'sources_exhausted';
+  for (const { source, code, message, path } of told ? [] : failures) {
+    log.warn({ source, path, code }, `source failed, the next one is tried: ${message}`);
   }
   // Whatever happened, the status comes from the disk from here on.
   for (const file of wanted) {

@@ -4,7 +4,7 @@ import { type ScheduledTask, schedule, validate } from 'node-cron';
 import { errnoOf, messageOf } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { statOf } from './disk.js';
-import type { Layout } from './layout.js';
+import { blobPath, type Layout } from './layout.js';
 import type { Manifest } from './manifest.js';
 import type { Reconciler } from './reconciler.js';
 
@@ -174,7 +174,7 @@ export class Triggers {
   }
 
   async #lookAround(): Promise<void> {
-    const { reconciler, manifest, log } = this.#options;
+    const { reconciler, manifest, layout, log } = this.#options;
     this.#firstEventAt = undefined;
     // Events of a run under way may be its own; after it, the fingerprints tell.
     if (reconciler.busy) return this.#onEvent();
@@ -183,6 +183,10 @@ export class Triggers {
     if (moved) return this.#request('change');
     for (const file of manifest.files) {
       if (await reconciler.isAsVerified(file)) continue;
+      // What lacks still lacks: the reconciler tries that by itself.
+      const lacks = reconciler.state.file(file).state !== 'verified';
+      if (lacks && (await statOf(blobPath(layout, file.sha256)).catch(() => undefined)) === undefined)
+        continue;
       log.info({ path: file.path }, 'external change detected on volume');
       return this.#request('change');
     }

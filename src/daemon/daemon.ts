@@ -275,7 +275,7 @@ export class Daemon {
       await commit?.();
       return;
     }
-    const { cacheFault, ...counts } = await classifier.load(set, {
+    const { cacheFault, durationMs, ...counts } = await classifier.load(set, {
       signal,
       ...(encoder && { encoder }),
       commit: async () => {
@@ -288,7 +288,7 @@ export class Daemon {
       },
     });
     if (cacheFault) log.warn({ reason: cacheFault }, 'vector cache not written');
-    log.info(counts, 'routes embedded');
+    log.info({ ...counts, duration_ms: Math.round(durationMs) }, 'routes embedded');
   }
 
   #state(): BootState {
@@ -377,7 +377,9 @@ export class Daemon {
     verified.close();
     this.#loadError = undefined;
     this.#phase = 'ready';
-    log.info({ boot_ms: Math.round(performance.now() - this.#startedAt) }, 'ready');
+    const bootMs = Math.round(performance.now() - this.#startedAt);
+    const routes = this.#parts.classifier.active?.set.routes.length ?? 0;
+    log.info({ url: this.url, boot_ms: bootMs, routes }, 'ready');
   }
 
   /** The verified bytes: from the volume, or from a source while the volume is unusable. */

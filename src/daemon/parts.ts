@@ -56,7 +56,8 @@ export function createParts({
   const store = new ContentStore(config.cacheDir, config.requireMount);
   const { layout } = store;
   const sources = createSources(config, manifest, {
-    onEvent: (event) => log.warn({ ...event }, 'source retry scheduled'),
+    onEvent: ({ kind: _, waitMs, ...event }) =>
+      log.warn({ ...event, wait_ms: waitMs }, 'source retry scheduled'),
   });
   const verified = new VerifiedBytes(modelFiles(manifest));
   const reconciler = new Reconciler({ manifest, store, sources, verified, log });
@@ -75,9 +76,9 @@ export function createParts({
     pool,
     classifier: createClassifier({
       method: config.classifyMethod,
-      onReport: ({ cacheFault, ...report }) => {
+      onReport: ({ cacheFault, trainMs, ...report }) => {
         if (cacheFault) log.warn({ reason: cacheFault }, 'head cache unavailable');
-        log.info(report, 'scorer ready');
+        log.info({ ...report, train_ms: trainMs }, 'scorer ready');
       },
     }),
     catalogue,

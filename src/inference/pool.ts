@@ -140,7 +140,7 @@ export class WorkerPool implements Embedder {
       this.#load = undefined;
     } catch (error) {
       this.#load = undefined;
-      this.#log.error({ err: error }, 'model load failed');
+      if (!this.#draining) this.#log.error({ err: error }, 'model load failed');
       this.#model = undefined;
       this.#rejectWaiting(error as AppError);
       await Promise.all(this.#slots.map((slot) => slot.end('kill')));

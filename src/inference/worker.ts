@@ -313,7 +313,8 @@ export class WorkerSlot {
     this.#batches = batches;
     this.#readyAt = performance.now();
     const sinceSpawnMs = Math.round(this.#readyAt - (this.#process?.startedAt ?? this.#readyAt));
-    this.#log.info({ pid: this.#process?.pid, sinceSpawnMs, ...times, batches }, 'inference worker ready');
+    const timings = { since_spawn_ms: sinceSpawnMs, model_ms: times.modelMs, canary_ms: times.canaryMs };
+    this.#log.info({ pid: this.#process?.pid, ...timings, batches }, 'inference worker ready');
     this.#listener.ready();
   }
 
@@ -359,7 +360,7 @@ export class WorkerSlot {
     const delayMs = Math.min(this.#settings.backoffMaxMs, this.#settings.backoffMinMs * 2 ** this.#failures);
     this.#failures += 1;
     this.#state = 'restarting';
-    this.#log.error({ pid, reason, delayMs }, 'inference worker lost, starting another');
+    this.#log.error({ pid, reason, delay_ms: delayMs }, 'inference worker lost, starting another');
     this.#restart = setTimeout(() => {
       this.#restarts += 1;
       this.#listener.restarted();

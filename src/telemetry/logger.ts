@@ -14,7 +14,7 @@ export interface ProcessLogger {
 }
 
 /**
- * Logs to stdout: one JSON object a line, or for people on a terminal. Writing is asynchronous, so that a slow
+ * Logs to stdout: one JSON object a line with every field, or for people on a terminal one line of text. Writing is asynchronous, so that a slow
  * reader never holds up a request; a reader that goes away ends the logging, not the daemon.
  */
 export async function createLogger(config: Pick<Config, 'logLevel' | 'logFormat'>): Promise<ProcessLogger> {
@@ -22,7 +22,13 @@ export async function createLogger(config: Pick<Config, 'logLevel' | 'logFormat'
   const pretty = config.logFormat === 'pretty' || (config.logFormat === 'auto' && process.stdout.isTTY);
   if (pretty) {
     const { default: prettyStream } = await import('pino-pretty');
-    const stream = prettyStream({ translateTime: 'HH:MM:ss.l', sync: true });
+    const stream = prettyStream({
+      translateTime: 'SYS:HH:MM:ss.l',
+      // Everything is in the one line of the message.
+      messageFormat: (line) => terminalText(line),
+      customColors: 'message:reset',
+      ...{ hideObject: true, ignore: 'pid', sync: true },
+    });
     const terminal = { write: (line: string) => void stream.write(harmless(line)) };
     return { log: pino(options, terminal), flush: () => undefined };
   }
@@ -57,6 +63,67 @@ function isoTime(): () => string {
     }
     return `,"time":"${start}${String(ms).padStart(3, '0')}Z"`;
   };
+}
+
+/** A line of the log as it was written. */
+type Line = Readonly<Record<string, unknown>>;
+
+/** Fields that a terminal shows elsewhere in the line, or not at all. */
+const UNSEEN = new Set(['level', 'time', 'msg', 'err', 'pid', 'retry_in_s']);
+/** Identifiers: they matter to a machine, and to a person once something is wrong. */
+const IDENTIFIERS = new Set(['digest', 'revision', 'sha256', 'request_id', 'trace_id', 'span_id']);
+/** Levels of pino. */
+const INFO = 30;
+
+/** A line of the log for a person: `POST /classify 200 4.2 ms`, or the message and its details as `name=value`. */
+export function terminalText(line: Line): string {
+  const message = String(line.msg);
+  if (message === 'ready' && line.url !== undefined) {
+    return `ready on ${line.url} in ${spanText(Number(line.boot_ms))}, ${line.routes} routes`;
+  }
+  if (message === 'request') {
+    const text = `${line.method} ${line.path} ${line.status} ${spanText(Number(line.duration_ms))}`;
+    return Number(line.status) < 500 ? text : `${text} request_id=${line.request_id}`;
+  }
+  const details = Object.entries(line).flatMap(([name, value]) => {
+    if (UNSEEN.has(name) || (Number(line.level) <= INFO && IDENTIFIERS.has(name))) return [];
+    // Some messages hold their reason.
+    const text = valueText(name, value);
+    return text === '' || message.includes(String(value))
+      ? []
+      : [`${name.replace(/_(ms|bytes)$/, '')}=${text}`];
+  });
+  const next = line.retry_in_s === undefined ? '' : `; next attempt in ${line.retry_in_s} s`;
+  const { words, stack } = errorText(line.err, message);
+  return [`${message}${next}${words}`, ...details].join(' ') + stack;
+}
+
+/** An error with a code of this program is an expected state; another one has its stack, on lines of its own. */
+function errorText(error: unknown, message: string): { readonly words: string; readonly stack: string } {
+  if (typeof error !== 'object' || error === null) return { words: '', stack: '' };
+  const { code, message: text, stack } = error as Line;
+  const words = message.includes(String(text)) ? '' : `: ${String(text)}`;
+  if (typeof code === 'string' && code !== 'internal') return { words, stack: '' };
+  return { words: '', stack: `\n${String(stack ?? text)}`.replaceAll('\n', '\n    ') };
+}
+
+function valueText(name: string, value: unknown): string {
+  if (value === undefined || value === null) return '';
+  if (Array.isArray(value)) return value.length > 2 ? String(value.length) : value.join(',');
+  if (typeof value === 'number') {
+    if (name.endsWith('_ms')) return spanText(value).replace(' ', '');
+    if (name.endsWith('bytes')) return value < 1e5 ? `${value}B` : `${(value / 1e6).toFixed(1)}MB`;
+    return String(Number(value.toPrecision(4)));
+  }
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  const short = text.replace(/^((?:sha256:)?[0-9a-f]{12})[0-9a-f]{20,}$/, '$1…');
+  return short.includes(' ') ? `"${short}"` : short;
+}
+
+/** `4.2 ms`, `0.4 s`, `12 s`. */
+function spanText(ms: number): string {
+  if (ms < 100) return `${ms.toFixed(1)} ms`;
+  return ms < 10_000 ? `${(ms / 1_000).toFixed(1)} s` : `${Math.round(ms / 1_000)} s`;
 }
 
 /** Everything that moves a cursor, starts a line or turns text around on a terminal. */

@@ -89,7 +89,7 @@ export class OpenTelemetry implements Tracing {
 function logTroubles(log: Log): void {
   const loggedAt = new Map<string, number>();
   const tell = (message: string): void => {
-    const reason = message.slice(0, 300);
+    const reason = reasonIn(message).slice(0, 300);
     if (performance.now() - (loggedAt.get(reason) ?? -Infinity) < REPEAT_AFTER_MS) return;
     loggedAt.clear();
     loggedAt.set(reason, performance.now());
@@ -100,4 +100,14 @@ function logTroubles(log: Log): void {
     { error: tell, warn: tell, info: ignore, debug: ignore, verbose: ignore },
     DiagLogLevel.WARN,
   );
+}
+
+/** The SDK writes an error as JSON, with its stack; the message in it is the reason. */
+function reasonIn(text: string): string {
+  try {
+    const { message } = JSON.parse(text) as { message?: unknown };
+    return typeof message === 'string' && message !== '' ? message : text;
+  } catch {
+    return text;
+  }
 }

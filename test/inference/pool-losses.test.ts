@@ -101,14 +101,14 @@ describe('a worker lost', () => {
       expect(performance.now() - start).toBeGreaterThan(300 * deaths - 20);
     }
     expect(losses).toEqual([
-      expect.objectContaining({ reason: 'was ended by SIGKILL', delayMs: 300 }),
-      expect.objectContaining({ reason: 'was ended by SIGKILL', delayMs: 600 }),
+      expect.objectContaining({ reason: 'was ended by SIGKILL', delay_ms: 300 }),
+      expect.objectContaining({ reason: 'was ended by SIGKILL', delay_ms: 600 }),
     ]);
   });
 
   it('now and then: its successor does not wait longer, for it had served a while', async () => {
     const delays: unknown[] = [];
-    const log = { ...silent, error: ({ delayMs }: { delayMs?: number }) => delays.push(delayMs) };
+    const log = { ...silent, error: ({ delay_ms }: { delay_ms?: number }) => delays.push(delay_ms) };
     const pool = await serving({ workers: 1, backoffMinMs: 20, healthyAfterMs: 100, log });
     for (let deaths = 1; deaths <= 3; deaths += 1) {
       await new Promise((resolve) => setTimeout(resolve, 150));

@@ -61,6 +61,9 @@ describe('a first boot', () => {
     expect((await daemon.get('/readyz')).status).toBe(200);
     expect(await daemon.stop()).toEqual({ code: 0, signal: null });
     expect(await readdir(join(volume, 'ingest'))).toEqual([]);
+    const fields = daemon.lines.flatMap((line) => Object.keys(line));
+    expect(fields.filter((name) => !/^[a-z\d]+(_[a-z\d]+)*$/.test(name))).toEqual([]);
+    expect(daemon.lines.find(({ msg }) => msg === 'ready')).toMatchObject({ url: daemon.url, routes: 16 });
   });
 
   it('downloads from the hub at the pinned revision, and shows how far it is', async () => {
