@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { count, errorCode, type Shape } from './schema.js';
+import { count, digest, errorCode, type Shape } from './schema.js';
 
 /** How far a daemon is. `failed` means that the pinned model itself is at fault; it goes on listening. */
 export const PHASES = [
@@ -20,6 +20,12 @@ const checkSchema = z
     ok: z.boolean(),
     code: errorCode.exactOptional(),
     detail: z.string().exactOptional(),
+    digest: digest.exactOptional().meta({ description: 'Of the routes that are served' }),
+    age_s: z
+      .number()
+      .min(0)
+      .exactOptional()
+      .meta({ description: 'Seconds since the leader of `ROUTES_URL` confirmed these routes' }),
   })
   .meta({ id: 'Check', description: 'How one part is' });
 

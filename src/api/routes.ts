@@ -26,6 +26,9 @@ const scoringMethod = z.enum(['auto', 'head', 'nearest']).meta({
 /** Written by semantic-router, and ignored here. */
 const foreign = z.unknown().optional().meta({ description: 'Taken from semantic-router, and ignored' });
 
+/** Part of an answer of `GET /routes`, which may be sent back. */
+const served = z.unknown().optional().meta({ description: 'Written by `GET /routes`, and ignored' });
+
 const routeFields = {
   description: textOf(ROUTE_LIMITS.descriptionChars).or(z.literal('')).nullish(),
   utterances: z.array(textOf(ROUTE_LIMITS.utteranceChars)).min(1),
@@ -66,6 +69,10 @@ export const routeSetInputSchema = z
     router_type: foreign,
     index: foreign,
     confidence_threshold: foreign,
+    digest: served,
+    source: served,
+    problem: served,
+    utterances: served,
   })
   .meta({ id: 'RouteSetInput', description: 'A whole set of routes, as in a routes file; no name twice' });
 

@@ -14,6 +14,7 @@ import { join } from 'node:path';
  * vectors/<hex>.commands.bin     the same, of what lint and eval embedded
  * routes/<hex>.json              a version of the route set, by the digest of its bytes
  * routes/current.json            the history of versions, the served one last; previous.json: as it was before
+ * routes/leader.json             the last good set of the leader that `ROUTES_URL` names
  * state.json                     what was verified, when, from which source (information, never trusted)
  * ```
  */

@@ -16,6 +16,7 @@ import { EmbeddingCache } from '../inference/embedding-cache.js';
 import type { ModelBytes } from '../inference/protocol.js';
 import { Linter } from '../lint/linter.js';
 import type { ServeRoutes } from '../routes/catalogue.js';
+import { RouteLeader } from '../routes/leader.js';
 import { requireScorable } from '../scoring/head/head-scoring.js';
 import type { Encoder } from '../scoring/scorer.js';
 import { AppError, messageOf } from '../shared/errors.js';
@@ -80,7 +81,7 @@ export async function runDaemon(
       end(signal === 'SIGINT' ? 130 : 143);
     }
     stopping = true;
-    log.info({ signal, drain_ms: config.drainMs }, 'shutting down');
+    log.info({ signal, delay_ms: config.shutdownDelayMs, drain_ms: config.drainMs }, 'shutting down');
     daemon.close().then(
       () => {
         log.info({}, 'stopped');
@@ -164,6 +165,8 @@ export class Daemon {
    */
   async checkRoutes(): Promise<void> {
     const { routeFile, config } = this.#parts;
+    // A leader is asked once this daemon listens.
+    if (routeFile instanceof RouteLeader) return;
     try {
       requireScorable(await routeFile.check(), config.classifyMethod);
     } catch (cause) {
@@ -198,12 +201,17 @@ export class Daemon {
     });
   }
 
-  /** Drains and ends everything; nothing is half-published, and a partial download is kept. */
+  /**
+   * Stops saying that it is ready, goes on answering for `SHUTDOWN_DELAY_MS`, then drains and ends everything; nothing is
+   * half-published, and a partial download is kept.
+   */
   async close(): Promise<void> {
     const { config, sources, triggers, reconciler, catalogue, routeFile, classifier, pool } = this.#parts;
+    const served = this.#phase === 'ready';
+    this.#phase = 'draining';
+    if (served) await sleep(config.shutdownDelayMs);
     const until = performance.now() + config.drainMs;
     const left = (): number => Math.max(0, until - performance.now());
-    this.#phase = 'draining';
     this.#stop.abort();
     catalogue.close();
     await Promise.all([
@@ -221,11 +229,12 @@ export class Daemon {
   }
 
   #createMetrics(): Metrics {
-    const { version, manifest, classifier, reconciler, store, pool } = this.#parts;
+    const { version, manifest, classifier, reconciler, routeFile, store, pool } = this.#parts;
     return createMetrics({
       version,
       model: manifest,
-      routes: () => classifier.active?.set.routes.length ?? 0,
+      routes: () => classifier.active?.set,
+      routesAge: () => (routeFile instanceof RouteLeader ? routeFile.ageSeconds : undefined),
       health: () => healthOf(this.#parts, this.#state()),
       cache: reconciler,
       volume: store,
@@ -235,7 +244,8 @@ export class Daemon {
   }
 
   #createApp(metrics: Metrics): ReturnType<typeof createApp> {
-    const { config, version, log, manifest, blobs, classifier, catalogue, pool, reconciler } = this.#parts;
+    const { config, version, log, manifest, blobs, classifier, catalogue, routeFile, pool, reconciler } =
+      this.#parts;
     return createApp({
       ...config,
       limits: config,
@@ -256,7 +266,7 @@ export class Daemon {
         draining: () => this.#phase === 'draining',
       },
       routes: catalogue,
-      routesFile: basename(config.routesFile),
+      routesFile: config.routesUrl === undefined ? basename(config.routesFile) : routeFile.status().file,
       lint: new Linter(() => classifier.active),
       page: new StaticFiles(PAGE_FOLDER),
       cache: {

@@ -1,6 +1,7 @@
 import type { CacheStatus, VerificationReport } from '../api/cache.js';
 import type { Check, HealthReport, Phase } from '../api/health.js';
 import type { Report } from '../cache/cache-state.js';
+import { RouteLeader } from '../routes/leader.js';
 import type { AppError } from '../shared/errors.js';
 import type { Parts } from './parts.js';
 
@@ -71,12 +72,14 @@ function modelCheck({ pool, manifest }: Parts, { loadError }: BootState): Check 
 
 function routesCheck({ routeFile, catalogue }: Parts): Check {
   const { error, file } = routeFile.status();
-  if (error) return { ok: false, code: error.code, detail: error.message };
   const { served, problem } = catalogue;
-  if (problem) return { ok: false, code: 'blob_corrupt', detail: problem };
+  const age = routeFile instanceof RouteLeader ? routeFile.ageSeconds : undefined;
+  const facts = { ...(served && { digest: served.set.digest }), ...(age !== undefined && { age_s: age }) };
+  if (error) return { ok: false, code: error.code, detail: error.message, ...facts };
+  if (problem) return { ok: false, code: 'blob_corrupt', detail: problem, ...facts };
   if (!served) return { ok: false, detail: 'not embedded yet' };
   const from = served.version ? `version ${served.version.version} on top of ${file}` : file;
-  return { ok: true, detail: `${served.set.routes.length} routes of ${from}` };
+  return { ok: true, detail: `${served.set.routes.length} routes of ${from}`, ...facts };
 }
 
 function progressOf({ reconciler }: Parts, { phase, warming }: BootState): HealthReport['progress'] {

@@ -8,6 +8,8 @@ import type { Config } from '../config/config.js';
 import { POOL_DEFAULTS, WorkerPool } from '../inference/pool.js';
 import { RouteCatalogue, type ServeRoutes } from '../routes/catalogue.js';
 import { RouteFile } from '../routes/file.js';
+import { RouteLeader } from '../routes/leader.js';
+import type { RouteSet } from '../routes/set.js';
 import { RouteVersions } from '../routes/versions.js';
 import type { Classifier } from '../scoring/classifier.js';
 import type { Log } from '../shared/log.js';
@@ -33,7 +35,7 @@ export interface Parts {
   readonly pool: WorkerPool;
   readonly classifier: Classifier;
   readonly catalogue: RouteCatalogue;
-  readonly routeFile: RouteFile;
+  readonly routeFile: RouteFile | RouteLeader;
 }
 
 /** Inputs of {@link createParts}. */
@@ -61,7 +63,15 @@ export function createParts({
   });
   const verified = new VerifiedBytes(modelFiles(manifest));
   const reconciler = new Reconciler({ manifest, store, sources, verified, log });
-  const catalogue = new RouteCatalogue({ versions: new RouteVersions(layout), serve, log });
+  const { routesUrl: url, routesUrlToken: token, routesPollMs: pollMs } = config;
+  const apply = (set: RouteSet, { signal }: { readonly signal: AbortSignal }): Promise<void> =>
+    catalogue.follow(set, { signal });
+  const routeFile =
+    url === undefined
+      ? new RouteFile({ path: config.routesFile, log, apply })
+      : new RouteLeader({ url, token, pollMs, layout, log, apply });
+  const leader = routeFile instanceof RouteLeader ? routeFile.address : undefined;
+  const catalogue = new RouteCatalogue({ versions: new RouteVersions(layout), serve, leader, log });
   return {
     config,
     version,
@@ -82,11 +92,7 @@ export function createParts({
       },
     }),
     catalogue,
-    routeFile: new RouteFile({
-      path: config.routesFile,
-      log,
-      apply: (set, { signal }) => catalogue.follow(set, { signal }),
-    }),
+    routeFile,
   };
 }
 

@@ -28,6 +28,8 @@ export interface ChangeReport extends ServedRoutes {
 export interface RouteCatalogueOptions {
   readonly versions: RouteVersions;
   readonly serve: ServeRoutes;
+  /** Address of the daemon whose routes are followed; they are changed there only. */
+  readonly leader?: string | undefined;
   readonly log: Log;
 }
 
@@ -176,6 +178,10 @@ export class RouteCatalogue {
   ): Promise<ChangeReport> {
     return this.#queue.run(async () => {
       throwIfAborted(this.#stop.signal);
+      const { leader } = this.#options;
+      if (leader) {
+        throw new AppError('forbidden', `this daemon follows the routes of ${leader}; change them there`);
+      }
       await this.#catchUp();
       const served = this.#served;
       const file = this.#file;
@@ -249,7 +255,7 @@ export class RouteCatalogue {
   }
 
   async #readHistory(): Promise<{ history: readonly RouteVersion[]; problem: string | undefined }> {
-    if (this.#served) return { history: this.#history, problem: undefined };
+    if (this.#served || this.#options.leader) return { history: this.#history, problem: undefined };
     try {
       const { history, problem } = await this.#options.versions.read();
       return { history, problem };

@@ -242,7 +242,8 @@ export class RouteFile {
   }
 }
 
-function faultOf(error: unknown): RouteFileFault {
+/** Describes why a set was refused. */
+export function faultOf(error: unknown): RouteFileFault {
   const known = error instanceof AppError;
   return {
     code: known ? error.code : 'internal',

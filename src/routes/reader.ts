@@ -15,6 +15,8 @@ const FOREIGN_SET_FIELDS = new Set([
   'index',
   'confidence_threshold',
 ]);
+/** Written by `GET /routes`, whose answer is a routes file, too. */
+const SERVED_SET_FIELDS = new Set(['digest', 'source', 'problem', 'utterances']);
 /** semantic-router's function calling, which has no counterpart here, and version 1's own threshold. */
 const FOREIGN_ROUTE_FIELDS = new Set([
   'function_schema',
@@ -71,7 +73,7 @@ export class RouteReader {
     let routes: Located | undefined;
     for (const { key, keyOffset, value } of entries) {
       if (key === 'routes') routes = value;
-      else if (key === 'method') continue;
+      else if (key === 'method' || SERVED_SET_FIELDS.has(key)) continue;
       else if (FOREIGN_SET_FIELDS.has(key)) this.#foreign(key, value);
       else this.#unknown(keyOffset, '', key, SET_FIELDS);
     }

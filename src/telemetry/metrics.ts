@@ -10,8 +10,10 @@ import type { MetricsPort } from './ports.js';
 export interface MetricsSources extends InferenceFacts {
   readonly version: string;
   readonly model: Pick<Manifest, 'repo' | 'revision' | 'variant' | 'digest'>;
-  /** Number of served routes. */
-  readonly routes: () => number;
+  /** The served routes. */
+  readonly routes: () => { readonly digest: string; readonly routes: readonly unknown[] } | undefined;
+  /** Seconds since the leader confirmed them, where one is followed. */
+  readonly routesAge: () => number | undefined;
   readonly health: () => HealthReport;
   readonly cache: CacheFacts;
   readonly volume: VolumePort;
@@ -39,7 +41,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
   };
 }
 
-function identityMetrics({ version, model, routes }: MetricsSources, registers: Registry[]): void {
+function identityMetrics({ version, model, routes, routesAge }: MetricsSources, registers: Registry[]): void {
   const { repo, revision, variant, digest } = model;
   new Gauge({
     name: 'ai_router_info',
@@ -52,7 +54,30 @@ function identityMetrics({ version, model, routes }: MetricsSources, registers: 
     help: 'Served routes',
     registers,
     collect() {
-      this.set(routes());
+      this.set(routes()?.routes.length ?? 0);
+    },
+  });
+  new Gauge({
+    name: 'ai_router_routes_info',
+    help: '1, with the digest of the served routes as label; replicas with different ones decide differently',
+    labelNames: ['digest'],
+    registers,
+    collect() {
+      this.reset();
+      const served = routes();
+      if (served) this.set({ digest: served.digest }, 1);
+    },
+  });
+  new Gauge({
+    name: 'ai_router_routes_age_seconds',
+    help: 'Time since the leader of ROUTES_URL confirmed the served routes',
+    labelNames: [],
+    registers,
+    collect() {
+      this.reset();
+      const age = routesAge();
+      if (age === undefined) this.remove();
+      else this.set(age);
     },
   });
 }

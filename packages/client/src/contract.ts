@@ -100,6 +100,10 @@ export type Check = {
   readonly ok: boolean;
   readonly code?: ErrorCode;
   readonly detail?: string;
+  /** Of the routes that are served */
+  readonly digest?: Digest;
+  /** Seconds since the leader of `ROUTES_URL` confirmed these routes */
+  readonly age_s?: number;
 };
 
 export type ClassifyBatchRequest = {
@@ -419,6 +423,14 @@ export type RouteSetInput = {
   readonly index?: unknown;
   /** Taken from semantic-router, and ignored */
   readonly confidence_threshold?: unknown;
+  /** Written by `GET /routes`, and ignored */
+  readonly digest?: unknown;
+  /** Written by `GET /routes`, and ignored */
+  readonly source?: unknown;
+  /** Written by `GET /routes`, and ignored */
+  readonly problem?: unknown;
+  /** Written by `GET /routes`, and ignored */
+  readonly utterances?: unknown;
 };
 
 /** Where the routes come from: the file, or a change on top of it */

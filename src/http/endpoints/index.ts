@@ -4,6 +4,7 @@ import type { Endpoint } from '../endpoint.js';
 import type { ContractSettings } from '../openapi.js';
 import { type CachePorts, cacheEndpoints } from './cache.js';
 import { type ClassifyPorts, classifyEndpoints } from './classify.js';
+import { decisionEndpoints } from './decision.js';
 import { type EmbeddingPorts, embeddingEndpoints } from './embeddings.js';
 import { type HealthPorts, healthEndpoints } from './health.js';
 import { type ModelPorts, modelEndpoints } from './models.js';
@@ -27,6 +28,7 @@ export interface Ports
 export function allEndpoints(settings: ContractSettings): Endpoint<Ports>[] {
   return [
     ...classifyEndpoints(settings),
+    ...decisionEndpoints(settings),
     ...embeddingEndpoints(settings),
     ...routeEndpoints(),
     ...healthEndpoints(),

@@ -28,7 +28,7 @@ import { AppError, type FieldIssue } from '../../shared/errors.js';
 import { type BodyDeps, JSON_TYPES, readJson, readText } from '../body.js';
 import type { Endpoint } from '../endpoint.js';
 import { json, jsonBody } from '../openapi.js';
-import { type RequestContext, sendJson, sendJsonText, withDeadline } from '../request.js';
+import { isFresh, type RequestContext, sendJson, sendJsonText, withDeadline } from '../request.js';
 
 /** The routes, and their changes. */
 export interface RoutesPort {
@@ -112,10 +112,15 @@ function readEndpoints(): Endpoint<RoutePorts>[] {
       ...READ,
       id: 'routes',
       summary: 'The routes that are served',
-      answers: { 200: json('The routes', routeSetSchema, { headers: ETAG }) },
+      answers: {
+        200: json('The routes', routeSetSchema, { headers: ETAG }),
+        304: { description: 'They are those that `If-None-Match` names' },
+      },
       handle(context, ports) {
         const served = required(ports.routes);
         tag(context, served);
+        // Followers ask every few seconds.
+        if (isFresh(context, `"${served.set.digest}"`)) return;
         sendJsonText(context, setJson(served, ports));
       },
     },

@@ -1,0 +1,90 @@
+import * as z from 'zod';
+import type { RequestLimits } from '../../api/limits.js';
+import { readJson } from '../body.js';
+import type { Endpoint } from '../endpoint.js';
+import { type RequestContext, withDeadline } from '../request.js';
+import type { ClassifyPorts } from './classify.js';
+
+const HEADERS = {
+  'X-AI-Router-Route': z
+    .string()
+    .meta({ description: 'The route, percent-encoded where it is not ASCII; empty where none was chosen' }),
+  'X-AI-Router-Score': z
+    .string()
+    .meta({ description: 'The score of the route; empty where there was no text' }),
+};
+
+const QUERY = z.object({
+  text: z.string().optional().meta({ description: 'The text; without it, that of the JSON body' }),
+});
+
+/**
+ * `/decision`: the decision in headers, for gateways that ask before they forward (Envoy `ext_authz`, Traefik
+ * ForwardAuth, nginx `auth_request`). They send the path and method of the request that they hold, so that any path below
+ * is answered alike, and a request without a text passes.
+ */
+export function decisionEndpoints({ maxTextChars }: RequestLimits): Endpoint<ClassifyPorts>[] {
+  const handle = async (context: RequestContext, ports: ClassifyPorts): Promise<void> => {
+    const { classifier, metrics, requestTimeoutMs } = ports;
+    const found = await textOf(context, ports);
+    // The model reads the first few hundred tokens, so that nothing is lost.
+    const text = found.trim().slice(0, maxTextChars);
+    let route: string | null = null;
+    let score = '';
+    if (text !== '') {
+      const { decision, usage } = await withDeadline(context, requestTimeoutMs, (call) =>
+        classifier.classify({ text }, call),
+      );
+      metrics.read(usage);
+      metrics.decided(decision.route, 'routes');
+      route = decision.route;
+      score = String(decision.score);
+    }
+    // Set even if empty: gateways then overwrite what the client itself sent under these names.
+    context.set('X-AI-Router-Route', encodeURI(route ?? ''));
+    context.set('X-AI-Router-Score', score);
+    context.set('Cache-Control', 'no-store');
+    context.status = 200;
+    context.body = '';
+  };
+  const endpoint = { access: 'key', inference: true, handle } as const;
+  return [
+    {
+      ...endpoint,
+      method: 'GET',
+      path: '/decision',
+      id: 'decision',
+      tag: 'Classification',
+      summary: 'Where should this text go? Answered in headers, for gateways',
+      params: { query: QUERY },
+      answers: {
+        200: { description: 'The decision, or that there was no text', headers: z.object(HEADERS) },
+      },
+      problems: [400, 413],
+    },
+    { ...endpoint, method: 'POST', path: '/decision' },
+    { ...endpoint, method: 'GET', path: '/decision/{path+}' },
+    { ...endpoint, method: 'POST', path: '/decision/{path+}' },
+  ];
+}
+
+/** Returns the text of the query, or of a body as chat, completion and embedding APIs take it; empty where there is none. */
+async function textOf(context: RequestContext, ports: ClassifyPorts): Promise<string> {
+  const { text } = context.query;
+  if (typeof text === 'string') return text;
+  if (!context.is('application/json', '+json')) return '';
+  const body = await readJson(context, z.unknown(), ports);
+  if (typeof body !== 'object' || body === null) return '';
+  const fields: { text?: unknown; prompt?: unknown; input?: unknown; messages?: unknown } = body;
+  const plain = [fields.text, fields.prompt, fields.input].find((each) => typeof each === 'string');
+  if (typeof plain === 'string') return plain;
+  if (!Array.isArray(fields.messages)) return '';
+  return contentOf(fields.messages.findLast((message) => message?.role === 'user')?.content);
+}
+
+/** Returns the text of a chat message, which is a string or a list of parts. */
+function contentOf(content: unknown): string {
+  if (typeof content === 'string') return content;
+  if (!Array.isArray(content)) return '';
+  return content.map((part) => (typeof part?.text === 'string' ? part.text : '')).join('\n');
+}

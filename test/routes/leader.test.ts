@@ -1,0 +1,174 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { beforeEach, expect, it, onTestFinished } from 'vitest';
+import { layoutOf } from '../../src/cache/layout.js';
+import { RouteLeader } from '../../src/routes/leader.js';
+import { AppError } from '../../src/shared/errors.js';
+import { eventually } from '../support/eventually.js';
+import { listen } from '../support/listen.js';
+import { recordingLog, temporaryFolder } from '../support/volume.js';
+
+type Answer = (request: IncomingMessage, response: ServerResponse) => void;
+
+let folder: string;
+let url: string;
+let answer: Answer;
+let asked: IncomingMessage['headers'][];
+let applied: string[];
+let apply: () => Promise<void>;
+
+beforeEach(async () => {
+  folder = await temporaryFolder();
+  asked = [];
+  applied = [];
+  apply = async () => undefined;
+  const server = createServer((request, response) => {
+    asked.push(request.headers);
+    answer(request, response);
+  });
+  await listen(server, '127.0.0.1');
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/routes`;
+});
+
+/** Answers this text, and 304 to those who have it. */
+function serving(text: string, etag?: string, type = 'application/json'): Answer {
+  return (request, response) => {
+    if (etag !== undefined && request.headers['if-none-match'] === etag) return response.writeHead(304).end();
+    return response.writeHead(200, { 'content-type': type, ...(etag !== undefined && { etag }) }).end(text);
+  };
+}
+
+const json = (name: string) =>
+  JSON.stringify({
+    digest: 'sha256:0',
+    source: {},
+    problem: null,
+    utterances: 1,
+    routes: [{ name, utterances: ['hello'] }],
+  });
+
+function leader(options: { token?: string; at?: string } = {}) {
+  const { at = url, ...rest } = options;
+  const log = recordingLog();
+  const made = new RouteLeader({
+    url: at,
+    pollMs: 30,
+    layout: layoutOf(folder),
+    log,
+    apply: async (set) => {
+      await apply();
+      applied.push(set.routes.map(({ name }) => name).join());
+    },
+    ...rest,
+  });
+  onTestFinished(() => made.close());
+  return Object.assign(made, { lines: log.lines });
+}
+
+it('takes the routes of a daemon, asks by ETag, and applies each content once', async () => {
+  answer = serving(json('one'), '"1"');
+  const follower = leader({ token: 'a-key-of-good-length' });
+  await follower.start();
+  await eventually(() => expect(asked.length).toBeGreaterThan(4));
+  expect(asked[0]).not.toHaveProperty('if-none-match');
+  expect(asked[3]).toMatchObject({ 'if-none-match': '"1"', authorization: 'Bearer a-key-of-good-length' });
+  answer = serving(json('two'), '"2"');
+  await eventually(() => expect(applied).toEqual(['one', 'two']));
+  expect(follower.status()).toMatchObject({ file: url, error: undefined });
+  expect(follower.ageSeconds).toBeLessThan(60);
+});
+
+it('takes YAML of any web server, also without ETags', async () => {
+  answer = serving('routes:\n  - { name: plain, utterances: [hello] }\n', undefined, 'text/plain');
+  await leader().start();
+  await eventually(() => expect(asked.length).toBeGreaterThan(3));
+  expect(applied).toEqual(['plain']);
+});
+
+it.each<[string, Answer, string]>([
+  ['garbage', serving('<html>no</html>', '"g"', 'text/html'), 'routes_invalid'],
+  ['bytes that are no text', (_, response) => response.end(Buffer.from([0xff, 0xfe, 0])), 'routes_invalid'],
+  [
+    'half an answer',
+    (_, response) =>
+      void response.writeHead(200, { 'content-length': '999' }).write('[', () => response.destroy()),
+    'source_truncated',
+  ],
+  ['a closed connection', (_, response) => response.destroy(), 'source_unreachable'],
+  ['503', (_, response) => response.writeHead(503).end(), 'source_unreachable'],
+  ['401', (_, response) => response.writeHead(401).end(), 'source_unauthorized'],
+  ['404', (_, response) => response.writeHead(404).end(), 'source_not_found'],
+  [
+    'a huge body',
+    (_, response) => void response.writeHead(200, { 'content-length': 2 ** 40 }).write('['),
+    'source_too_large',
+  ],
+])('keeps the last good set when the leader answers %s, says so once, and recovers', async (_, bad, code) => {
+  answer = serving(json('good'), '"1"');
+  const follower = leader();
+  await follower.start();
+  answer = bad;
+  await eventually(() => expect(follower.status().error?.code).toBe(code));
+  const before = asked.length;
+  await eventually(() => expect(asked.length).toBeGreaterThan(before + 2));
+  expect(follower.status().error?.code).toBe(code);
+  expect(follower.lines.filter(({ level }) => level === 'error')).toHaveLength(1);
+  expect(applied).toEqual(['good']);
+  answer = serving(json('good'), '"1"');
+  await eventually(() => expect(follower.status().error).toBeUndefined());
+});
+
+it('serves the set of the volume while the leader is away, if it is of this leader', async () => {
+  answer = serving(json('kept'), '"1"');
+  const first = leader();
+  await first.start();
+  await eventually(() =>
+    expect(first.lines.map(({ message }) => message)).toContain('routes of the leader loaded'),
+  );
+  await first.close();
+  answer = (_, response) => response.destroy();
+  applied = [];
+  const second = leader();
+  await second.start();
+  expect(applied).toEqual(['kept']);
+  expect(second.ageSeconds).toBeUndefined();
+  expect(second.status().error?.code).toBe('source_unreachable');
+
+  const stop = new AbortController();
+  const other = leader({ at: url.replace('routes', 'others') });
+  const started = other.start({ signal: stop.signal });
+  await eventually(() => expect(other.status().error).toBeDefined());
+  expect(applied).toEqual(['kept']);
+  stop.abort();
+  await expect(started).rejects.toThrow();
+});
+
+it('waits for the leader where there is no set, or a damaged one', async () => {
+  await mkdir(layoutOf(folder).routes, { recursive: true });
+  await writeFile(join(layoutOf(folder).routes, 'leader.json'), '{"leader": "htt');
+  answer = (_, response) => response.writeHead(503).end();
+  const follower = leader();
+  const started = follower.start();
+  await eventually(() => expect(asked.length).toBeGreaterThan(2));
+  expect(applied).toEqual([]);
+  answer = serving(json('late'));
+  await started;
+  expect(applied).toEqual(['late']);
+});
+
+it('ends its start with the failure of the model, and applies the same set in the next one', async () => {
+  answer = serving(json('one'), '"1"');
+  apply = () => Promise.reject(new AppError('worker_failed', 'no worker'));
+  const follower = leader();
+  await expect(follower.start()).rejects.toThrow('no worker');
+  apply = async () => undefined;
+  await follower.start();
+  await follower.start();
+  expect(applied).toEqual(['one', 'one']);
+});
