@@ -20,7 +20,7 @@ import { createTokenizer } from './tokenizer.js';
 /**
  * A dynamically quantized model scales activations by the largest value of a whole tensor, hence of a batch: a text's
  * vector depends on the texts beside it. Constant scales end that. They are measured on varied texts, and the weights
- * keep their bytes (docs/adr/fixed-activation-scales.md).
+ * keep their bytes (docs/adr/0009).
  */
 
 /** A model in memory as `makeFixedScalesRecipe` takes it. */
@@ -120,8 +120,9 @@ function closestRange({ low, high, texts }: Sample): Range {
   const weights = texts.map((values) => 1 / (varianceOf(values) || 1));
   let best: Range = { low, high };
   let least = Number.POSITIVE_INFINITY;
-  for (const below of SHARES) {
-    for (const above of SHARES) {
+  // The widest range first: it is close to the best one, so that most others are given up early.
+  for (const below of SHARES.toReversed()) {
+    for (const above of SHARES.toReversed()) {
       const range = { low: low * below, high: high * above };
       const { scale, zero } = stepsOf(range);
       let error = 0;
@@ -132,8 +133,9 @@ function closestRange({ low, high, texts }: Sample): Range {
           squares += ((step - zero) * scale - value) ** 2;
         }
         error += squares * (weights[index] ?? 1);
+        if (error > least) break;
       }
-      if (error < least) [best, least] = [range, error];
+      if (error <= least) [best, least] = [range, error];
     }
   }
   return best;

@@ -1,4 +1,3 @@
-import { availableParallelism } from 'node:os';
 import type { ClassifyBody, Decision, Label } from '../api/classify.js';
 import type { Embedding } from '../inference/embedder.js';
 import type { RouteSet } from '../routes/set.js';
@@ -6,7 +5,13 @@ import { throwIfAborted } from '../shared/concurrent.js';
 import { AppError, type FieldIssue } from '../shared/errors.js';
 import { SharedCache } from '../shared/shared-cache.js';
 import { ActiveSet, type ClassifyOptions, type Verdict } from './active-set.js';
-import { type EmbeddedTexts, embedTexts, type Stop, type TextsUsage } from './embed-texts.js';
+import {
+  type EmbeddedTexts,
+  embedTexts,
+  type Stop,
+  TEXTS_UNDER_WAY,
+  type TextsUsage,
+} from './embed-texts.js';
 import { labelSetOf } from './labels.js';
 import type { CreateScorer, Encoder } from './scorer.js';
 import { NAMED_CENTRE, SimilarityScorer, similarityScoring } from './similarity-scorer.js';
@@ -28,7 +33,7 @@ export interface ClassifierOptions {
   readonly defaultThreshold?: number;
   /** Makes the scorer of a route set. Default: similarity. Labels are always scored by similarity. */
   readonly createScorer?: CreateScorer;
-  /** Texts of one batch under way at once. Default: two for each core. */
+  /** Texts of one batch under way at once. Default: {@link TEXTS_UNDER_WAY}. */
   readonly concurrency?: number;
 }
 
@@ -78,7 +83,7 @@ export class Classifier {
   constructor(options: ClassifierOptions = {}) {
     this.#options = options;
     this.#encoder = options.encoder;
-    this.#concurrency = options.concurrency ?? 2 * availableParallelism();
+    this.#concurrency = options.concurrency ?? TEXTS_UNDER_WAY;
   }
 
   /** The set that answers requests, with its vectors and scorer; `undefined` before the first `load`. */

@@ -1,5 +1,12 @@
+import { availableParallelism } from 'node:os';
 import type { Embedder, Embedding, EmbeddingTiming } from '../inference/embedder.js';
 import { mapConcurrent, throwIfAborted } from '../shared/concurrent.js';
+
+/**
+ * Texts of one request or route set under way at once, by default: enough to fill the passes of a worker on each core,
+ * and the next ones.
+ */
+export const TEXTS_UNDER_WAY = 16 * availableParallelism();
 
 /** What the model read of the texts of one request. */
 export interface TextsUsage {

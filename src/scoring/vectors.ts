@@ -1,9 +1,9 @@
-import { availableParallelism } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Embedder } from '../inference/embedder.js';
 import type { RouteSet } from '../routes/set.js';
 import { mapConcurrent, throwIfAborted } from '../shared/concurrent.js';
 import { AppError, messageOf } from '../shared/errors.js';
+import { TEXTS_UNDER_WAY } from './embed-texts.js';
 import { RowMatrix } from './row-matrix.js';
 import type { VectorCache } from './vector-cache.js';
 
@@ -40,7 +40,7 @@ export interface EmbedRoutesOptions {
   readonly previous?: RouteVectors;
   /** Vectors that outlive the process. Its faults cost time, never the set. */
   readonly cache?: VectorCache;
-  /** Texts under way at once. Default: two for each core, so that no worker waits for the next text. */
+  /** Texts under way at once. Default: {@link TEXTS_UNDER_WAY}. */
   readonly concurrency?: number;
   /** Whether the set is one of many that come and go, see {@link RowMatrix}. */
   readonly shortLived?: boolean;
@@ -102,7 +102,7 @@ export async function embedRoutes(
   let done = 0;
   await mapConcurrent(
     missing,
-    options.concurrency ?? 2 * availableParallelism(),
+    options.concurrency ?? TEXTS_UNDER_WAY,
     async (text, stop) => {
       known.set(text, await embedPatiently(embedder, text, { client: options.client, signal: stop }));
       done += 1;
