@@ -2,22 +2,15 @@
  * Time from the start of the process to the first 200 of `/health`, and memory: `npm run bench:boot [-- --against DIR]
  * [--rounds N]`. With `--against`, the built checkout in DIR is measured in turns with this one.
  */
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { freshText } from '../test/support/load.js';
 import { childrenOf, memoryOf } from '../test/support/processes.js';
-import { benchArguments, Samples, startTimed, withFolder } from './measure.js';
+import { benchArguments, Samples, startTimed, withFolder, writeRoutes } from './measure.js';
 
 const { checkouts, rounds } = benchArguments(7);
 const samples = new Samples();
 
 await withFolder(async (folder) => {
-  const file = join(folder, 'routes.json');
-  const routes = Array.from({ length: 150 }, (_, route) => ({
-    name: `route_${route}`,
-    utterances: Array.from({ length: 10 }, freshText),
-  }));
-  await writeFile(file, JSON.stringify({ routes }));
+  const file = await writeRoutes(folder);
   const sets = [
     { name: 'default routes', env: {} },
     { name: '150 × 10 utterances', env: { ROUTES_FILE: file } },

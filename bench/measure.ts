@@ -1,10 +1,11 @@
 import type { ChildProcess } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, release, tmpdir, totalmem } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { spawnDaemon, type TestDaemon } from '../test/support/daemon-process.js';
 import { eventually } from '../test/support/eventually.js';
+import { freshText } from '../test/support/load.js';
 import { median } from '../test/support/stats.js';
 
 /** A built checkout under measurement. */
@@ -70,28 +71,66 @@ export async function withFolder<T>(work: (folder: string) => Promise<T>): Promi
   }
 }
 
+/** Writes a route set of 150 routes with 10 utterances each, and returns its path. */
+export async function writeRoutes(folder: string): Promise<string> {
+  const routes = Array.from({ length: 150 }, (_, route) => ({
+    name: `route_${route}`,
+    utterances: Array.from({ length: 10 }, freshText),
+  }));
+  const path = join(folder, 'routes.json');
+  await writeFile(path, JSON.stringify({ routes }));
+  return path;
+}
+
+/** A bound of a figure's median, or of the median ratio to the other checkout's. */
+export interface Goal {
+  readonly of: 'value' | 'ratio';
+  readonly atMost?: number;
+  readonly atLeast?: number;
+}
+
 /** Figures by name and checkout, one for each round. */
 export class Samples {
   readonly #all = new Map<string, Record<Checkout['name'], number[]>>();
+  readonly #goals = new Map<string, Goal>();
 
-  note(name: string, { name: of }: Checkout, value: number): void {
+  note(name: string, { name: of }: Checkout, value: number, goal?: Goal): void {
     const known = this.#all.get(name) ?? { this: [], other: [] };
     known[of].push(value);
     this.#all.set(name, known);
+    if (goal) this.#goals.set(name, goal);
   }
 
-  /** Prints the machine, medians and ranges, and the median and range of the ratios of the rounds. */
+  /** Prints the machine, medians and ranges, the median and range of the ratios of the rounds, and the goals. */
   print(rounds: number): void {
     const memory = Math.round(totalmem() / 1e9);
     const machine = `${cpus()[0]?.model.trim()}, ${availableParallelism()} cores, ${memory} GB, Linux ${release()}`;
-    const lines = [`${machine}, Node ${process.version}, ${rounds} rounds: median (min to max)`];
+    const lines = [
+      `${machine}, Node ${process.version}, ${rounds} rounds: median (min to max)`,
+      '',
+      '| figure | this | other | this ÷ other | goal |',
+      '|---|---:|---:|---:|---:|',
+    ];
     for (const [name, { this: ours, other }] of this.#all) {
       const ratios = ours.map((value, round) => value / (other[round] ?? Number.NaN));
-      const against = other.length > 0 ? `  other ${spread(other)}  this ÷ other ${spread(ratios)}` : '';
-      lines.push(`${name.padEnd(48)} ${spread(ours)}${against}`);
+      const compared = other.length > 0 ? [spread(other), spread(ratios)] : ['', ''];
+      const goal = this.#goals.get(name);
+      const judged = goal?.of === 'ratio' ? ratios : ours;
+      lines.push(
+        `| ${[name, spread(ours), ...compared, goal ? verdict(goal, median(judged)) : ''].join(' | ')} |`,
+      );
     }
     process.stdout.write(`${lines.join('\n')}\n`);
   }
+}
+
+function verdict({ of, atMost, atLeast }: Goal, value: number): string {
+  const unit = of === 'ratio' ? ' ×' : '';
+  const bound = atLeast === undefined ? `≤ ${atMost}${unit}` : `≥ ${atLeast}${unit}`;
+  if (Number.isNaN(value)) return bound;
+  const isMet =
+    value >= (atLeast ?? Number.NEGATIVE_INFINITY) && value <= (atMost ?? Number.POSITIVE_INFINITY);
+  return `${bound}: ${isMet ? 'met' : 'missed'}`;
 }
 
 function spread(values: readonly number[]): string {

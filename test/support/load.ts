@@ -21,8 +21,10 @@ export interface Shape {
   readonly get?: string;
   /** Batches of new texts. */
   readonly batch?: { readonly path: string; readonly field: string; readonly size: number };
-  /** One text again and again. */
-  readonly repeated?: boolean;
+  /** One text again and again, its embedding cached: in the same body, or each time in another one. */
+  readonly repeated?: 'body' | 'text';
+  /** Texts that fill the model's 256 tokens. */
+  readonly long?: boolean;
 }
 
 /** The answers to a load. Latencies are in milliseconds, from the moment at which a request was due. */
@@ -44,6 +46,7 @@ const SUBJECTS = [
 ];
 const VERBS = ['was declined', 'looks wrong', 'does not work', 'needs a summary', 'should be translated'];
 const TIMES = ['today', 'this morning', 'since Monday', 'again', 'for my boss'];
+const LONG = ' and so on'.repeat(100);
 let texts = 0;
 
 /** Returns a text of about eleven tokens that this process has not sent before. */
@@ -101,7 +104,7 @@ export class Asker implements Answers {
   }
 
   #request(text: string | undefined): Buffer {
-    const { key, forged, get, batch, repeated } = this.#shape;
+    const { key, forged, get, batch, repeated, long } = this.#shape;
     const address = `198.51.${(texts >> 8) & 255}.${texts & 255}`;
     const headers: (readonly [string, string])[] = [JSON_TYPE];
     if (key !== undefined) headers.push(['Authorization', `Bearer ${key}`]);
@@ -109,7 +112,10 @@ export class Asker implements Answers {
     if (get !== undefined) return requestBytes('GET', get, headers.slice(1));
     const body = batch
       ? { [batch.field]: Array.from({ length: batch.size }, freshText) }
-      : { text: text ?? (repeated ? 'where is my parcel?' : freshText()) };
+      : {
+          text: text ?? (repeated ? 'where is my parcel?' : freshText() + (long ? LONG : '')),
+          ...(repeated === 'text' && { threshold: (this.#sent % 1_000_003) / 1_000_003 }),
+        };
     return requestBytes('POST', batch?.path ?? '/classify', headers, JSON.stringify(body));
   }
 }
