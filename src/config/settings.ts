@@ -365,28 +365,40 @@ export const SETTINGS = {
     fallback: () => 'auto' as const,
     parse: oneOf('auto', 'json', 'pretty'),
   }),
+  // Platforms set these for all their programs: none of them ends the start. `planTracing` says what is not supported.
   otelEndpoint: setting<string | undefined>({
     env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
     help: 'OpenTelemetry collector (OTLP over HTTP, usually port 4318) that receives spans of requests',
     defaultText: 'none',
     fallback: () => undefined,
-    parse: httpUrl,
+    parse: (text) => text,
+  }),
+  otelTracesEndpoint: setting<string | undefined>({
+    env: 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
+    help: 'the same for spans alone, with its path',
+    defaultText: 'none',
+    fallback: () => undefined,
+    parse: (text) => text,
   }),
   otelProtocol: setting({
     env: 'OTEL_EXPORTER_OTLP_PROTOCOL',
-    help: '`http/json`; `http/protobuf` is accepted and sent as JSON, which collectors take as well; no `grpc`',
-    fallback: () => 'http/json' as const,
-    parse: oneOf('http/json', 'http/protobuf'),
+    help: '`http/json`; `http/protobuf` is accepted and sent as JSON, which collectors take as well; with `grpc` no spans are sent, and a warning says so',
+    fallback: () => 'http/json',
+    parse: (text) => text,
   }),
-  tracesExporter: setting({
+  otelTracesProtocol: setting<string | undefined>({
+    env: 'OTEL_EXPORTER_OTLP_TRACES_PROTOCOL',
+    help: 'the same for spans alone',
+    defaultText: '`OTEL_EXPORTER_OTLP_PROTOCOL`',
+    fallback: () => undefined,
+    parse: (text) => text,
+  }),
+  tracesExporter: setting<string | undefined>({
     env: 'OTEL_TRACES_EXPORTER',
-    help: '`otlp` sends spans, `none` sends none',
+    help: '`otlp` sends spans, `none` sends none; others are not supported, which a warning says',
     defaultText: '`otlp` where an endpoint is set, else `none`',
-    fallback: (env) =>
-      env.OTEL_EXPORTER_OTLP_ENDPOINT?.trim() || env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT?.trim()
-        ? 'otlp'
-        : 'none',
-    parse: oneOf('otlp', 'none'),
+    fallback: () => undefined,
+    parse: (text) => text,
   }),
   otelServiceName: setting({
     env: 'OTEL_SERVICE_NAME',
@@ -396,9 +408,9 @@ export const SETTINGS = {
   }),
   otelDisabled: setting({
     env: 'OTEL_SDK_DISABLED',
-    help: 'send no spans, whatever the other variables say',
+    help: '`true` sends no spans, whatever the other variables say, and silences warnings about them',
     fallback: () => false,
-    parse: flag,
+    parse: (text) => /^(true|1|yes|on)$/i.test(text),
   }),
 } as const;
 

@@ -54,6 +54,7 @@ describe('readConfig', () => {
     ['HF_HUB_OFFLINE', 'maybe', /true or false/],
     ['VERIFY_CRON', '* * *', /cron expression/],
     ['LOG_LEVEL', 'loud', /one of fatal/],
+    ['LOG_LEVEL', 'WARNING', /one of fatal, error, warn, info, .*not "WARNING"/],
     ['INFERENCE_WORKERS', '0', /from 1 to 256/],
     ['API_KEYS', 'a-key-of-good-length,short', /at least 16 characters/],
     ['API_KEYS', 'sha256:0123456789abcdef', /64 hexadecimal digits/],
