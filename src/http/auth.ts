@@ -119,8 +119,13 @@ export function trustProxy(app: Koa<RequestState>, trusted: TrustedProxy): void 
 /**
  * The part of an address that one client has to itself: all of IPv4, and the first 64 bits of IPv6, of which every
  * connection may choose the rest.
+ * @param entry of `X-Forwarded-For` or of the connection: `203.0.113.7`, `203.0.113.7:4711`, `"[2001:db8::1]:4711"`
  */
-export function networkOf(address: string): string {
+export function networkOf(entry: string): string {
+  // Some proxies append the port of the connection, and put what has a colon in quotes.
+  const unquoted = entry.trim().replace(/^"(.*)"$/, '$1');
+  const [, v6, v4] = /^(?:\[([^\]]+)\]|(\d+\.\d+\.\d+\.\d+))(?::\d+)?$/.exec(unquoted) ?? [];
+  const address = v6 ?? v4 ?? unquoted;
   const [, mapped] = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address) ?? [];
   if (mapped !== undefined) return mapped;
   if (!isIPv6(address)) return address;

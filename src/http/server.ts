@@ -82,7 +82,8 @@ export async function listen(
       return bind(server, port, '0.0.0.0');
     });
   } catch (cause) {
-    throw new AppError('config_invalid', `cannot listen on port ${port}: ${explain(cause)}`, { cause });
+    const message = `cannot listen on port ${port}: ${explainListening(cause, host)}`;
+    throw new AppError('config_invalid', message, { cause });
   }
   const { address, family, port: actual } = server.address() as AddressInfo;
   const wildcard = address === '::' || address === '0.0.0.0';
@@ -239,15 +240,18 @@ function bind(server: Server, port: number, host: string): Promise<void> {
   });
 }
 
-function explain(error: unknown): string {
-  switch (errnoOf(error)) {
+/** Says why this process cannot listen there, and what to do. */
+export function explainListening(error: unknown, host: string | undefined): string {
+  const errno = errnoOf(error) ?? '';
+  // Build tools set HOST to the name of a compiler's target.
+  if (errno === 'EADDRNOTAVAIL' || errno === 'ENOTFOUND' || errno.startsWith('EAI_')) {
+    return `HOST="${host ?? '::'}" is no address of this machine; unset it to listen on :: (IPv6 and IPv4), or set an address such as 0.0.0.0 or 127.0.0.1`;
+  }
+  switch (errno) {
     case 'EADDRINUSE':
       return 'it is in use; set PORT to another one';
     case 'EACCES':
       return 'it is not permitted for this user; set PORT to one above 1023';
-    case 'EADDRNOTAVAIL':
-    case 'ENOTFOUND':
-      return 'HOST is no address of this machine';
     default:
       return messageOf(error);
   }

@@ -100,6 +100,7 @@ describe('doctor', () => {
     ['a cache that cannot be made', 'writable', 'fail', /cannot write/, { MODEL_CACHE_DIR: '/proc/none' }],
     ['IPv4 only', 'ipv6', 'warn', /IPv4 only/, { HOST: '127.0.0.1' }],
     ['IPv4 only on Railway', 'ipv6', 'fail', /IPv4 only/, { HOST: '0.0.0.0', RAILWAY_SERVICE_ID: 'x' }],
+    ['a HOST of a compiler', 'port', 'fail', /HOST="x86_64-linux-gnu" is no/, { HOST: 'x86_64-linux-gnu' }],
     ['routes that are missing', 'routes', 'fail', /is missing/, { ROUTES_FILE: '/nowhere/routes.yaml' }],
     ['no source', 'sources', 'fail', /no source/, { MODEL_SOURCES: 'hub' }],
   ])('finds %s', async (_, check, status, detail, env) => {

@@ -171,6 +171,17 @@ describe('RATE_LIMIT', () => {
     expect((await ask('/livez', { address })).headers.get('ratelimit')).toBeNull();
   });
 
+  it.each([
+    ['203.0.113.7', (port: number) => `203.0.113.7:${port}`],
+    ['2001:db8::7', (port: number) => `"[2001:db8::7]:${port}"`],
+  ])('counts %s once, whatever port a proxy adds to it', async (_, withPort) => {
+    const statuses: number[] = [];
+    for (let port = 4_711; statuses.length <= LIMIT; port += 1) {
+      statuses.push((await ask('/metrics', { address: withPort(port) })).status);
+    }
+    expect(statuses).toEqual([...Array(LIMIT).fill(401), 429]);
+  });
+
   it('counts by key, wherever it is used from', async () => {
     const seen = new Set<string | null>();
     for (let more = 0; more <= LIMIT; more += 1) {
@@ -191,6 +202,13 @@ describe('RATE_LIMIT', () => {
     ['2001:0DB8::1', '2001:db8:0:0::/64'],
     ['::1', '0:0:0:0::/64'],
     ['fe80::1%eth0', 'fe80:0:0:0::/64'],
+    ['203.0.113.7:4711', '203.0.113.7'],
+    ['"203.0.113.7:4711"', '203.0.113.7'],
+    ['[2001:db8::1]:4711', '2001:db8:0:0::/64'],
+    ['"[2001:db8::1]:4711"', '2001:db8:0:0::/64'],
+    ['[2001:db8::1]', '2001:db8:0:0::/64'],
+    ['[::ffff:192.0.2.1]:80', '192.0.2.1'],
+    ['unknown', 'unknown'],
   ])('takes %s for %s', (address, network) => {
     expect(networkOf(address)).toBe(network);
   });

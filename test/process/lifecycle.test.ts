@@ -109,6 +109,14 @@ describe('settings', () => {
     expect(stderr).toMatch(/in use; set PORT/);
   });
 
+  it.each(['x86_64-conda-linux-gnu', '203.0.113.7'])('show HOST=%s, and what is allowed', async (host) => {
+    const { code, stderr } = await run(PROGRAM, { HOST: host, PORT: '0', LOG_LEVEL: 'silent' });
+    expect(code).toBe(2);
+    expect(stderr).toMatch(
+      new RegExp(`HOST="${host}" is no address of this machine; unset it .* such as 0\\.0\\.0\\.0`),
+    );
+  });
+
   it('are all in --help', async () => {
     const { code, stdout } = await run(['dist/main.js', '--help']);
     expect(code).toBe(0);

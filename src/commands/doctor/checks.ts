@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { createServer, isIP } from 'node:net';
 import { basename, join } from 'node:path';
 import type { Config } from '../../config/config.js';
 import {
@@ -11,6 +11,7 @@ import {
 } from '../../config/machine-limits.js';
 import type { ScoringMethod } from '../../config/parsers.js';
 import { PACKAGE_ROOT } from '../../config/program-files.js';
+import { explainListening } from '../../http/server.js';
 import { MAX_ROUTE_FILE_BYTES, readTextFile } from '../../routes/file.js';
 import { parseRouteSet } from '../../routes/parse.js';
 import { requireScorable } from '../../scoring/head/head-scoring.js';
@@ -186,11 +187,10 @@ export async function checkNetwork({ port, host }: Config, env: NodeJS.ProcessEn
 }
 
 async function checkPort(port: number, host: string | undefined): Promise<Finding> {
-  if (port === 0) return fine('port', 'any free one');
   const trouble = await tryListen(port, host ?? '::').then((error) =>
     host === undefined && isWithoutIpv6(error) ? tryListen(port, '0.0.0.0') : error,
   );
-  if (trouble === undefined) return fine('port', `${port} is free`);
+  if (trouble === undefined) return fine('port', port === 0 ? 'any free one' : `${port} is free`);
   if (errnoOf(trouble) === 'EADDRINUSE') {
     if (await answersAsDaemon(port)) return fine('port', `${port} is held by a running ai-router`);
     return fault(
@@ -202,13 +202,14 @@ async function checkPort(port: number, host: string | undefined): Promise<Findin
   if (errnoOf(trouble) === 'EACCES') {
     return fault('port', `${port} is not permitted for this user`, 'set PORT to one above 1023');
   }
-  return fault('port', `cannot listen on ${port}: ${messageOf(trouble)}`, 'check HOST and PORT');
+  return fault('port', `cannot listen on ${port}: ${explainListening(trouble, host)}`, 'check HOST and PORT');
 }
 
 async function checkIpv6(host: string | undefined, env: NodeJS.ProcessEnv): Promise<Finding> {
   const fix = 'unset HOST, so that it listens on :: (IPv6 and IPv4)';
   const onRailway = Object.keys(env).some((name) => name.startsWith('RAILWAY_'));
-  if (host !== undefined && !host.includes(':')) {
+  if (host !== undefined && isIP(host) === 0) return fine('ipv6', `as HOST=${host} resolves`);
+  if (host !== undefined && isIP(host) === 4) {
     const detail = `HOST=${host} listens on IPv4 only; private networks (Railway's among them) use IPv6`;
     return onRailway ? fault('ipv6', detail, fix) : warning('ipv6', detail, fix);
   }
