@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import type { RequestLimits } from './limits.js';
+import { MAX_INPUTS, type RequestLimits } from './limits.js';
 import { count, digest, textOf } from './schema.js';
 
 /** The model, as embedding APIs describe it. */
@@ -18,32 +18,62 @@ export interface EmbeddingModel {
   readonly normalized: boolean;
 }
 
-/** One text or several, as embedding APIs take them. */
-function textInput(limits: RequestLimits) {
-  const text = textOf(limits.maxTextChars, 'MAX_TEXT_CHARS');
-  const tooMany = `may hold ${limits.maxBatch} texts at most (MAX_BATCH)`;
-  const texts = z.array(text).min(1, 'must hold at least one text').max(limits.maxBatch, tooMany);
+/** Most texts in one request of the embedding APIs: as many as OpenAI takes, or MAX_BATCH where that is more. */
+export function maxInputs({ maxBatch }: Pick<RequestLimits, 'maxBatch'>): number {
+  return Math.max(maxBatch, MAX_INPUTS);
+}
+
+/** One text or several, as embedding APIs take them. What is longer than the model reads is cut, not refused. */
+export function textInput(limits: RequestLimits) {
+  const text = textOf();
+  const most = maxInputs(limits);
+  const tooMany = `may hold ${most} texts at most`;
+  const texts = z.array(text).min(1, 'must hold at least one text').max(most, tooMany);
   return z.union([text, texts], { error: ({ input }) => explain(input) ?? tooMany });
 }
 
 /** Returns what is wrong with an input that is neither a text nor an array of texts, unless it is its length alone. */
 function explain(input: unknown): string | undefined {
   if (!Array.isArray(input)) return 'must be a string or an array of strings';
-  if (input.every((item) => typeof item === 'number' || Array.isArray(item))) {
+  if (input.length > 0 && input.every((item) => typeof item === 'number' || holds(item, 'number'))) {
     return (
       'holds token ids, which are numbers of another tokenizer; send the texts themselves ' +
       '(with LangChain: check_embedding_ctx_length=False)'
     );
+  }
+  if (input.some((item) => holds(item, 'string'))) {
+    return 'must be a flat list of strings, but holds lists of strings; flatten it';
   }
   const index = input.findIndex((item) => typeof item !== 'string');
   if (index === -1) return undefined;
   return `must be a string or an array of strings, but item ${index} is ${nameOf(input[index])}`;
 }
 
+function holds(item: unknown, type: 'number' | 'string'): boolean {
+  return Array.isArray(item) && item.every((each) => typeof each === type);
+}
+
 function nameOf(value: unknown): string {
   if (value === null) return 'null';
   return Array.isArray(value) ? 'an array' : `of type ${typeof value}`;
 }
+
+/** A field that is accepted and makes no difference. */
+export const ignored = z
+  .unknown()
+  .optional()
+  .meta({ description: 'A field of another server; accepted, and makes no difference here' });
+
+/** Fields that clients of Cohere, Jina, NVIDIA, vLLM and others send along. */
+export const FOREIGN_FIELDS = {
+  input_type: ignored,
+  truncate: ignored,
+  truncate_prompt_tokens: ignored,
+  add_special_tokens: ignored,
+  priority: ignored,
+  normalize: ignored,
+  task: ignored,
+};
 
 /** The texts of an input. */
 export function textsOf(input: string | readonly string[]): readonly string[] {
@@ -66,6 +96,7 @@ export const openAiError = z
 export function embeddingRequest(limits: RequestLimits, { dimension }: Pick<EmbeddingModel, 'dimension'>) {
   return z
     .strictObject({
+      ...FOREIGN_FIELDS,
       input: textInput(limits),
       model: z.string().min(1).max(200).nullish(),
       encoding_format: z.enum(['float', 'base64'], 'must be "float" or "base64"').nullish(),
@@ -75,6 +106,7 @@ export function embeddingRequest(limits: RequestLimits, { dimension }: Pick<Embe
           `this model's vectors have ${dimension} numbers: leave it out, or send ${dimension}`,
         )
         .nullish(),
+      prompt_name: z.null('this model has no prompts: leave it out').optional(),
       user: z.string().max(1_000).nullish().meta({ description: 'Accepted, and neither kept nor logged' }),
     })
     .meta({ id: 'EmbeddingRequest' });
@@ -119,7 +151,13 @@ export const modelObject = z
 
 /** The body of `GET /v1/models`. */
 export const modelList = z
-  .strictObject({ object: z.literal('list'), data: z.array(modelObject) })
+  .strictObject({
+    object: z.literal('list'),
+    data: z.array(modelObject),
+    models: z
+      .array(z.strictObject({ name: z.string(), description: z.string(), release_date: z.string() }))
+      .meta({ description: 'The same for clients of `/v1/systemone`, with the names that they may send' }),
+  })
   .meta({ id: 'OpenAIModelList' });
 
 /** An error in OpenAI's shape. */
@@ -128,66 +166,3 @@ export type OpenAiError = z.infer<typeof openAiError>;
 export type OpenAiModel = z.infer<typeof modelObject>;
 /** The body of `GET /v1/models`. */
 export type OpenAiModelList = z.infer<typeof modelList>;
-
-/** What an error may be called. */
-export const TEI_ERROR_TYPES = ['Unhealthy', 'Backend', 'Overloaded', 'Validation', 'Tokenizer'] as const;
-
-/** An error in the shape of Text Embeddings Inference. */
-export const teiError = z
-  .strictObject({ error: z.string(), error_type: z.enum(TEI_ERROR_TYPES) })
-  .meta({ id: 'TEIError' });
-
-/** `POST /embed`. Clients may send null for "unset". */
-export function embedRequestSchema(
-  limits: RequestLimits,
-  model: Pick<EmbeddingModel, 'dimension' | 'normalized'>,
-) {
-  const normalize = model.normalized
-    ? z.literal(true, 'this model gives vectors of length 1 only: leave it out, or send true')
-    : z.boolean();
-  return z
-    .strictObject({
-      inputs: textInput(limits),
-      normalize: normalize.nullish(),
-      truncate: z
-        .boolean()
-        .nullish()
-        .meta({ description: 'False refuses texts that are too long, with 413; otherwise they are cut' }),
-      truncation_direction: z
-        .literal(['Right', 'right'], 'texts are cut at their end: leave it out, or send "Right"')
-        .nullish(),
-      prompt_name: z.null('this model has no prompts: leave it out').optional(),
-      dimensions: z
-        .literal(model.dimension, `this model's vectors have ${model.dimension} numbers: leave it out`)
-        .nullish(),
-    })
-    .meta({ id: 'EmbedRequest' });
-}
-
-/** The answer to it: one vector for each text. */
-export const embedResponse = z.array(z.array(z.number())).meta({ id: 'EmbedResponse' });
-
-/** The body of `GET /info`. */
-export const infoResponse = z
-  .strictObject({
-    model_id: z.string(),
-    model_sha: z.string(),
-    model_dtype: z.string(),
-    model_type: z.strictObject({ embedding: z.strictObject({ pooling: z.string() }) }),
-    max_concurrent_requests: count.meta({ description: 'Texts at the workers and waiting before them' }),
-    max_input_length: count,
-    max_batch_tokens: count,
-    max_batch_requests: z.int().nullable(),
-    max_client_batch_size: count,
-    auto_truncate: z.boolean(),
-    tokenization_workers: count,
-    version: z.string(),
-    sha: z.string().nullable(),
-    docker_label: z.string().nullable(),
-  })
-  .meta({ id: 'Info' });
-
-/** An error in the shape of Text Embeddings Inference. */
-export type TeiError = z.infer<typeof teiError>;
-/** The body of `GET /info`. */
-export type TeiInfo = z.infer<typeof infoResponse>;

@@ -23,3 +23,9 @@ export const OPTION_LIMITS = { topK: 1_000, routes: 2_000, nameChars: 200 } as c
 
 /** Largest answer that a request may ask for, in bytes, estimated from above before work begins. */
 export const MAX_ANSWER_BYTES = 8 * 2 ** 20;
+
+/** Texts in one request of the embedding APIs that every daemon takes: OpenAI's own limit. */
+export const MAX_INPUTS = 2_048;
+
+/** Largest answer of vectors: that of as many inputs as numbers. */
+export const MAX_VECTOR_BYTES = 20 * 2 ** 20;

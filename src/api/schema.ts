@@ -46,15 +46,16 @@ export const count = z.int().min(0);
 /**
  * A text that says something. Like JSON Schema's `maxLength`, it counts characters (code points), where a
  * JavaScript string counts some of them twice.
+ * @param maxChars none: of any length
  * @param setting the one that the bound comes from, if it does
  */
-export function textOf(maxChars: number, setting?: string) {
+export function textOf(maxChars = Number.POSITIVE_INFINITY, setting?: string) {
   const bound = `may have ${maxChars} characters at most${setting === undefined ? '' : ` (${setting})`}`;
   return z
     .string('must be a string')
     .refine((value) => fits(value, maxChars), bound)
     .refine((value) => value.trim() !== '', 'must not be empty')
-    .meta({ minLength: 1, maxLength: maxChars, pattern: '\\S' });
+    .meta({ minLength: 1, pattern: '\\S', ...(Number.isFinite(maxChars) && { maxLength: maxChars }) });
 }
 
 function fits(value: string, maxChars: number): boolean {

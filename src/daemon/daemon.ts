@@ -14,6 +14,7 @@ import { type HttpServer, listen } from '../http/server.js';
 import { StaticFiles } from '../http/static-files.js';
 import { EmbeddingCache } from '../inference/embedding-cache.js';
 import type { ModelBytes } from '../inference/protocol.js';
+import type { TokenView } from '../inference/token-view.js';
 import { Linter } from '../lint/linter.js';
 import type { ServeRoutes } from '../routes/catalogue.js';
 import { RouteLeader } from '../routes/leader.js';
@@ -144,6 +145,7 @@ export class Daemon {
   /** Rejects if the model of the encoder is not that of the manifest. */
   #proven: Promise<void> | undefined;
   #embeddings: EmbeddingCache | undefined;
+  #tokenView: Promise<TokenView> | undefined;
   #metrics: Metrics | undefined;
   #tracing: Tracing | undefined;
   #server: HttpServer | undefined;
@@ -259,6 +261,10 @@ export class Daemon {
         model: embeddingModelOf(manifest),
         embed: (texts, each, options) => classifier.embed(texts, each, options),
       },
+      tokenView: async () => {
+        this.#tokenView ??= this.#makeTokenView();
+        return this.#tokenView;
+      },
       queue: pool,
       models: config.serveModel ? { manifest, open: (file) => blobs.open(file) } : undefined,
       health: {
@@ -274,6 +280,17 @@ export class Daemon {
         verify: async () => reportBody(await reconciler.request('request')),
       },
     });
+  }
+
+  /** The tokenizer's library is loaded only now: boot does without. */
+  async #makeTokenView(): Promise<TokenView> {
+    const { tokenizerBytes } = this.#parts.pool;
+    if (!tokenizerBytes) {
+      this.#tokenView = undefined;
+      throw new AppError('not_ready', 'no model is loaded yet', { retryable: true });
+    }
+    const { createTokenView } = await import('../inference/token-view.js');
+    return createTokenView(tokenizerBytes);
   }
 
   /** Embeds a set and lets it serve, unless the very same one does already. */

@@ -1,6 +1,6 @@
 import type { IncomingMessage, RequestListener } from 'node:http';
 import Koa, { type Middleware, type Next } from 'koa';
-import type { RequestLimits } from '../api/limits.js';
+import { MAX_VECTOR_BYTES, type RequestLimits } from '../api/limits.js';
 import type { RateLimit, TrustedProxy } from '../config/parsers.js';
 import { AppError, messageOf } from '../shared/errors.js';
 import { Authenticator, type Keys, requireHost, trustProxy } from './auth.js';
@@ -44,7 +44,10 @@ export interface AppDeps extends Omit<Ports, 'bytes'>, Omit<RecordDeps, 'metrics
 export function createApp(deps: AppDeps): RequestListener {
   const { log, metrics, health } = deps;
   const table = new EndpointTable(allEndpoints(deps.contract));
-  const ports: Ports = { ...deps, bytes: new ByteBudget(deps.limits.maxBodyBytes) };
+  const ports: Ports = {
+    ...deps,
+    bytes: new ByteBudget(Math.max(deps.limits.maxBodyBytes, MAX_VECTOR_BYTES)),
+  };
   const authenticator = new Authenticator(deps);
   const meter = deps.rateLimit && createMeter(deps.rateLimit);
   const matches = new WeakMap<RequestContext, Match<Ports>>();
@@ -101,7 +104,11 @@ export function createApp(deps: AppDeps): RequestListener {
 
 function notFound(context: RequestContext, allowed: readonly string[]): AppError {
   const path = truncate(context.path ?? '');
-  if (allowed.length === 0) return new AppError('not_found', `there is nothing at ${path}`);
+  if (allowed.length === 0) {
+    const lacksVersion = context.state.dialect === 'openai' && !/^\/v1(\/|$)/i.test(context.path ?? '');
+    const hint = lacksVersion ? "; the base URL of OpenAI's clients ends in /v1: use http://…/v1" : '';
+    return new AppError('not_found', `there is nothing at ${path}${hint}`);
+  }
   const methods = allowed.join(', ');
   context.set('Allow', methods);
   return new AppError('method_not_allowed', `${path} takes ${methods}, not ${context.method}`);

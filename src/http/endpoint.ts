@@ -55,7 +55,13 @@ export class EndpointTable<Ports> {
   readonly #literal = new Map<string, Place<Ports>>();
   readonly #templates: Place<Ports>[] = [];
   /** By first segment, for errors at unknown paths below it. */
-  readonly #dialects = new Map<string, Dialect>();
+  readonly #dialects = new Map<string, Dialect>(
+    // An OpenAI client whose base URL lacks /v1 sends these; it shows no error in another shape.
+    ['', 'chat', 'completions', 'responses', 'moderations'].map((first) => [
+      first,
+      first === '' ? 'problem' : 'openai',
+    ]),
+  );
 
   constructor(endpoints: readonly Endpoint<Ports>[]) {
     const places = new Map<string, Place<Ports>>();
@@ -69,7 +75,8 @@ export class EndpointTable<Ports> {
         else this.#literal.set(path, place);
       }
       place.endpoints.push(endpoint);
-      if (dialect && path !== '/') this.#dialects.set(place.segments[0] ?? '', dialect);
+      const [first = ''] = place.segments;
+      if (dialect && !this.#dialects.has(first)) this.#dialects.set(first, dialect);
     }
   }
 

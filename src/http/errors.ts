@@ -1,5 +1,6 @@
-import type { OpenAiError, TeiError } from '../api/embeddings.js';
+import type { OpenAiError } from '../api/embeddings.js';
 import type { ProblemBody } from '../api/problem.js';
+import type { TeiError } from '../api/tei.js';
 import type { AppError, ErrorCode } from '../shared/errors.js';
 import type { RequestContext } from './request.js';
 import { JSON_UTF8 } from './request.js';

@@ -1,6 +1,6 @@
 import { getHeapStatistics } from 'node:v8';
 import type { Label } from '../api/classify.js';
-import { MAX_ANSWER_BYTES } from '../api/limits.js';
+import { MAX_ANSWER_BYTES, MAX_VECTOR_BYTES } from '../api/limits.js';
 import type { RateLimit } from '../config/parsers.js';
 import type { Route, RouteSet } from '../routes/set.js';
 import type { ClassifyOptions } from '../scoring/active-set.js';
@@ -142,6 +142,9 @@ export function reserveAnswer(
   reserve(context, budget, texts, each, 'lower "top_k", or leave out "explain" or "multi"');
 }
 
+/** How vectors are written. */
+export type VectorFormat = 'numbers' | 'base64';
+
 /**
  * The same for embeddings.
  * @throws AppError `answer_too_large`, `overloaded`
@@ -151,24 +154,47 @@ export function reserveVectors(
   budget: ByteBudget,
   texts: number,
   dimension: number,
+  format: VectorFormat,
 ): void {
-  // The longest number is like -0.012345678955316544, with its comma.
-  reserve(context, budget, texts, 64 + 24 * dimension, 'send them in several requests');
+  // The longest number is like -0.012345678955316544, with its comma; in base64 it has four bytes, and a third more.
+  const each = 64 + (format === 'base64' ? 6 : 24) * dimension;
+  reserve(context, budget, texts, each, 'send them in several requests', MAX_VECTOR_BYTES);
+}
+
+/** Bytes of a token as JSON, of a text of one character. */
+const TOKEN_BYTES = 72;
+
+/**
+ * The same for tokens, of which a text has as many as characters at most.
+ * @throws AppError `answer_too_large`, `overloaded`
+ */
+export function reserveTokens(context: RequestContext, budget: ByteBudget, chars: number): void {
+  reserve(
+    context,
+    budget,
+    chars,
+    TOKEN_BYTES,
+    'send them in several requests',
+    MAX_ANSWER_BYTES,
+    'characters',
+  );
 }
 
 function reserve(
   context: RequestContext,
   budget: ByteBudget,
-  texts: number,
+  count: number,
   each: number,
   advice: string,
+  most = MAX_ANSWER_BYTES,
+  unit = 'texts like this',
 ): void {
-  const bytes = texts * each;
-  if (bytes > MAX_ANSWER_BYTES) {
-    const fitting = Math.floor(MAX_ANSWER_BYTES / each);
+  const bytes = count * each;
+  if (bytes > most) {
+    const fitting = Math.floor(most / each);
     const message =
-      `the answer could have ${bytes} bytes, and ${MAX_ANSWER_BYTES} are allowed: ` +
-      (fitting > 0 ? `send at most ${fitting} texts like this, or ${advice}` : advice);
+      `the answer could have ${bytes} bytes, and ${most} are allowed: ` +
+      (fitting > 0 ? `send at most ${fitting} ${unit}, or ${advice}` : advice);
     throw new AppError('answer_too_large', message, { gate: 'answer_budget' });
   }
   budget.lease(context)(bytes);

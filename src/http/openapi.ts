@@ -6,9 +6,10 @@ import type {
   ZodOpenApiRequestBodyObject,
   ZodOpenApiResponseObject,
 } from 'zod-openapi';
-import { type EmbeddingModel, openAiError, teiError } from '../api/embeddings.js';
+import { type EmbeddingModel, openAiError } from '../api/embeddings.js';
 import type { RequestLimits } from '../api/limits.js';
 import { problemSchema } from '../api/problem.js';
+import { teiError } from '../api/tei.js';
 import type { RateLimit } from '../config/parsers.js';
 import type { Endpoint } from './endpoint.js';
 import type { Dialect } from './errors.js';

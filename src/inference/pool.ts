@@ -108,6 +108,11 @@ export class WorkerPool implements Embedder {
     return this.#model?.spec.dimension ?? 0;
   }
 
+  /** The verified bytes of its model's `tokenizer.json`; undefined before there is a model. */
+  get tokenizerBytes(): Uint8Array | undefined {
+    return this.#model?.tokenizer;
+  }
+
   status(): PoolStatus {
     const workers = this.#slots.map(({ status }) => status);
     return {

@@ -3,14 +3,10 @@ import {
   type EmbeddingModel,
   embeddingRequest,
   embeddingResponse,
-  embedRequestSchema,
-  embedResponse,
-  infoResponse,
   modelList,
   modelObject,
   type OpenAiModel,
   type OpenAiModelList,
-  type TeiInfo,
   textsOf,
 } from '../../api/embeddings.js';
 import type { RequestLimits } from '../../api/limits.js';
@@ -20,7 +16,7 @@ import { AppError } from '../../shared/errors.js';
 import type { RequestMetrics } from '../../telemetry/ports.js';
 import { type BodyDeps, readJson } from '../body.js';
 import type { Endpoint } from '../endpoint.js';
-import { reserveVectors } from '../gates.js';
+import { reserveVectors, type VectorFormat } from '../gates.js';
 import { type ContractSettings, json, jsonBody } from '../openapi.js';
 import {
   type CallContext,
@@ -56,50 +52,56 @@ export interface EmbeddingPorts extends BodyDeps {
 const OPENAI_MODEL = /^text-embedding-/;
 
 /**
- * `/v1/embeddings` and `/v1/models` as OpenAI's clients call them, and `/embed`, `/` and `/info` of Text Embeddings
- * Inference. Neither takes token ids, prompts, other lengths of vectors, or cuts on the left.
+ * `/v1/embeddings` and `/v1/models` as OpenAI's clients call them; `/embeddings` for those whose base URL lacks `/v1`.
+ * Takes no token ids and no other length of vectors. Texts that are too long are cut (and counted in
+ * `usage.truncated_tokens`) where OpenAI refuses them.
  */
 export function embeddingEndpoints(settings: ContractSettings): Endpoint<EmbeddingPorts>[] {
-  return [...openAiEndpoints(settings), ...teiEndpoints(settings)];
-}
-
-/** Texts that are too long are cut (and counted in `usage.truncated_tokens`) where OpenAI refuses them. */
-function openAiEndpoints(settings: ContractSettings): Endpoint<EmbeddingPorts>[] {
   const schema = embeddingRequest(settings, settings.model);
   const common = { access: 'key', dialect: 'openai', tag: 'Embeddings' } as const;
+  const create: Omit<Endpoint<EmbeddingPorts>, 'path' | 'id' | 'summary'> = {
+    ...common,
+    method: 'POST',
+    inference: true,
+    body: jsonBody(schema, {
+      two: { value: { input: ['my card was charged twice', 'what is the weather?'] } },
+    }),
+    answers: { 200: json('One vector for each text, in order', embeddingResponse) },
+    problems: [400, 404, 413, 415],
+    async handle(context, ports) {
+      const { id } = ports.embeddings.model;
+      const request = await readJson(context, schema, ports);
+      if (request.model) requireModel(request.model, id);
+      const encode = request.encoding_format === 'base64' ? base64Json : vectorJson;
+      const { results, usage } = await embedTexts(
+        context,
+        ports,
+        textsOf(request.input),
+        ({ vector }, index) =>
+          `${index > 0 ? ',' : ''}{"object":"embedding","index":${index},"embedding":${encode(vector)}}`,
+        request.encoding_format === 'base64' ? 'base64' : 'numbers',
+      );
+      const counts = {
+        prompt_tokens: usage.tokens,
+        total_tokens: usage.tokens,
+        truncated_tokens: usage.truncatedTokens,
+      };
+      const end = `],"model":${JSON.stringify(id)},"usage":${JSON.stringify(counts)}}`;
+      sendJsonParts(context, '{"object":"list","data":[', results, end);
+    },
+  };
   return [
     {
-      ...common,
-      method: 'POST',
+      ...create,
       path: '/v1/embeddings',
-      inference: true,
       id: 'createEmbedding',
       summary: "The vectors of texts, as OpenAI's clients ask for them",
-      body: jsonBody(schema, {
-        two: { value: { input: ['my card was charged twice', 'what is the weather?'] } },
-      }),
-      answers: { 200: json('One vector for each text, in order', embeddingResponse) },
-      problems: [400, 404, 413, 415],
-      async handle(context, ports) {
-        const { id } = ports.embeddings.model;
-        const request = await readJson(context, schema, ports);
-        if (request.model) requireModel(request.model, id);
-        const encode = request.encoding_format === 'base64' ? base64Json : vectorJson;
-        const { results, usage } = await embedTexts(
-          context,
-          ports,
-          textsOf(request.input),
-          ({ vector }, index) =>
-            `${index > 0 ? ',' : ''}{"object":"embedding","index":${index},"embedding":${encode(vector)}}`,
-        );
-        const counts = {
-          prompt_tokens: usage.tokens,
-          total_tokens: usage.tokens,
-          truncated_tokens: usage.truncatedTokens,
-        };
-        const end = `],"model":${JSON.stringify(id)},"usage":${JSON.stringify(counts)}}`;
-        sendJsonParts(context, '{"object":"list","data":[', results, end);
-      },
+    },
+    {
+      ...create,
+      path: '/embeddings',
+      id: 'createEmbeddingAtRoot',
+      summary: 'The same, for clients whose base URL lacks `/v1`',
     },
     {
       ...common,
@@ -109,7 +111,13 @@ function openAiEndpoints(settings: ContractSettings): Endpoint<EmbeddingPorts>[]
       summary: 'The one model that is served',
       answers: { 200: json('It', modelList) },
       handle(context, { embeddings }) {
-        sendJson(context, { object: 'list', data: [describe(embeddings.model)] } satisfies OpenAiModelList);
+        const { model } = embeddings;
+        const body = {
+          object: 'list',
+          data: [describe(model)],
+          models: decisionModels(model),
+        } satisfies OpenAiModelList;
+        sendJson(context, body);
       },
     },
     {
@@ -132,102 +140,62 @@ function openAiEndpoints(settings: ContractSettings): Endpoint<EmbeddingPorts>[]
   ];
 }
 
-function teiEndpoints(settings: ContractSettings): Endpoint<EmbeddingPorts>[] {
-  const schema = embedRequestSchema(settings, settings.model);
-  const common = { access: 'key', dialect: 'tei', tag: 'Embeddings' } as const;
-  const operation = {
-    body: jsonBody(schema, { one: { value: { inputs: 'my card was charged twice' } } }),
-    answers: {
-      200: json('One vector for each text, in order', embedResponse, {
-        headers: { 'X-Compute-Tokens': z.string(), 'X-Truncated-Tokens': z.string() },
-      }),
-    },
-    problems: [400, 413, 415, 422, 424, 429],
-  } as const;
-  const embed = {
-    ...common,
-    method: 'POST',
-    inference: true,
-    async handle(context: RequestContext, ports: EmbeddingPorts): Promise<void> {
-      const { model } = ports.embeddings;
-      const { inputs, truncate, normalize } = await readJson(context, schema, ports);
-      const scale = !model.normalized && normalize !== false;
-      const { results, usage } = await embedTexts(
-        context,
-        ports,
-        textsOf(inputs),
-        ({ vector, tokens, truncatedTokens }, index) => {
-          if (truncate === false && truncatedTokens > 0)
-            throw tooLong(tokens + truncatedTokens, model.maxTokens);
-          return (index > 0 ? ',' : '') + vectorJson(scale ? toUnitLength(vector) : vector);
-        },
-      );
-      context.set('X-Compute-Tokens', String(usage.tokens));
-      context.set('X-Truncated-Tokens', String(usage.truncatedTokens));
-      sendJsonParts(context, '[', results, ']');
-    },
-  } as const;
-  return [
-    {
-      ...embed,
-      path: '/embed',
-      ...operation,
-      id: 'embed',
-      summary: 'Vectors, as Text Embeddings Inference gives them',
-    },
-    {
-      ...embed,
-      path: '/',
-      ...operation,
-      id: 'embedAtRoot',
-      summary: 'The same, where some of its clients send it',
-    },
-    {
-      ...common,
-      method: 'GET',
-      path: '/info',
-      id: 'info',
-      summary: 'The model and its limits, as Text Embeddings Inference tells them',
-      answers: { 200: json('It', infoResponse) },
-      handle(context, ports) {
-        sendJson(context, infoOf(ports));
-      },
-    },
-  ];
-}
-
-/** Embeds the texts of one request. Each vector is written as JSON as it comes: hundreds at once would hold up others. */
-async function embedTexts(
+/**
+ * Embeds the texts of one request. Each vector is written as JSON as it comes: hundreds at once would hold up others. Of a
+ * text longer than MAX_TEXT_CHARS the rest is dropped unread, and counts as one token more that was cut.
+ */
+export async function embedTexts<Result>(
   context: RequestContext,
-  { embeddings, metrics, bytes, requestTimeoutMs }: EmbeddingPorts,
+  { embeddings, metrics, bytes, limits, requestTimeoutMs }: EmbeddingPorts,
   texts: readonly string[],
-  write: (embedding: Embedding, index: number) => string,
-): Promise<EmbeddedTexts<string>> {
+  write: (embedding: Embedding, index: number) => Result,
+  format: VectorFormat,
+): Promise<EmbeddedTexts<Result>> {
   const { model } = embeddings;
-  reserveVectors(context, bytes, texts.length, model.dimension);
+  reserveVectors(context, bytes, texts.length, model.dimension, format);
+  const read = texts.map((text) => cutText(text, limits.maxTextChars));
+  const isCut = (index: number): boolean => read[index]?.length !== texts[index]?.length;
+  const cut = texts.filter((_, index) => isCut(index)).length;
+  let cutOnly = 0;
+  const each = (embedding: Embedding, index: number): Result => {
+    if (!isCut(index)) return write(embedding, index);
+    if (embedding.truncatedTokens === 0) cutOnly += 1;
+    return write({ ...embedding, truncatedTokens: embedding.truncatedTokens + 1 }, index);
+  };
   const embedded = await withDeadline(context, requestTimeoutMs, (call) =>
-    embeddings.embed(texts, write, call),
+    embeddings.embed(read, each, call),
   );
+  const usage = {
+    ...embedded.usage,
+    truncatedTexts: embedded.usage.truncatedTexts + cutOnly,
+    truncatedTokens: embedded.usage.truncatedTokens + cut,
+  };
   noteTimings(context, embedded.timing);
-  metrics.read(embedded.usage);
+  metrics.read(usage);
   // The bodies of these APIs have no place for it, and every answer names the bytes that gave it.
   context.set('X-Model-Revision', model.revision);
   context.set('X-Model-Digest', model.digest);
-  return embedded;
+  return { ...embedded, usage };
 }
 
-function vectorJson(vector: Float32Array): string {
+/** Returns the first `maxChars` characters (code points) of a text. */
+function cutText(text: string, maxChars: number): string {
+  if (text.length <= maxChars) return text;
+  let end = 0;
+  for (let chars = 0; chars < maxChars && end < text.length; chars += 1) {
+    end += (text.codePointAt(end) ?? 0) > 0xffff ? 2 : 1;
+  }
+  return text.slice(0, end);
+}
+
+/** Numbers of a vector as JSON. */
+export function vectorJson(vector: Float32Array): string {
   return JSON.stringify(Array.from(vector));
 }
 
 /** The bytes of a vector; they are little-endian on every platform that the runtime supports. */
 function base64Json({ buffer, byteOffset, byteLength }: Float32Array): string {
   return `"${Buffer.from(buffer, byteOffset, byteLength).toString('base64')}"`;
-}
-
-function toUnitLength(vector: Float32Array): Float32Array {
-  const length = Math.hypot(...vector);
-  return length === 0 ? vector : vector.map((value) => value / length);
 }
 
 /**
@@ -260,30 +228,8 @@ function describe(model: EmbeddingModel): OpenAiModel {
   };
 }
 
-function infoOf({ embeddings: { model }, limits, version, maxQueue, workers }: EmbeddingPorts): TeiInfo {
-  return {
-    model_id: model.id,
-    model_sha: model.revision,
-    model_dtype: model.variant === 'fp32' ? 'float32' : model.variant,
-    model_type: { embedding: { pooling: model.pooling } },
-    max_concurrent_requests: maxQueue,
-    max_input_length: model.maxTokens,
-    // Texts run one at a time, so that what is beside a text never changes its vector.
-    max_batch_tokens: model.maxTokens,
-    max_batch_requests: 1,
-    max_client_batch_size: limits.maxBatch,
-    auto_truncate: true,
-    tokenization_workers: workers,
-    version,
-    sha: null,
-    docker_label: null,
-  };
-}
-
-function tooLong(tokens: number, maxTokens: number): AppError {
-  return new AppError(
-    'text_too_long',
-    `\`inputs\` must have at most ${maxTokens} tokens each, special tokens included; one has ${tokens} ` +
-      '(send "truncate": true to cut it)',
-  );
+/** The names that `/v1/systemone` lists; it takes any. The date is that of the model's release. */
+function decisionModels({ id }: EmbeddingModel): OpenAiModelList['models'] {
+  const description = `Routes and zero-shot labels with ${id}, a small encoder: see docs/decisions.md`;
+  return ['jev-latest', id].map((name) => ({ name, description, release_date: '2021-08-30' }));
 }

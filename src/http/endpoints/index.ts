@@ -5,16 +5,17 @@ import type { ContractSettings } from '../openapi.js';
 import { type CachePorts, cacheEndpoints } from './cache.js';
 import { type ClassifyPorts, classifyEndpoints } from './classify.js';
 import { decisionEndpoints } from './decision.js';
-import { type EmbeddingPorts, embeddingEndpoints } from './embeddings.js';
+import { embeddingEndpoints } from './embeddings.js';
 import { type HealthPorts, healthEndpoints } from './health.js';
 import { type ModelPorts, modelEndpoints } from './models.js';
 import { type PagePorts, pageEndpoints } from './pages.js';
 import { type RoutePorts, routeEndpoints } from './routes.js';
+import { type TeiPorts, teiEndpoints } from './tei.js';
 
 /** Everything that endpoints are given. */
 export interface Ports
   extends ClassifyPorts,
-    EmbeddingPorts,
+    TeiPorts,
     RoutePorts,
     HealthPorts,
     CachePorts,
@@ -30,6 +31,7 @@ export function allEndpoints(settings: ContractSettings): Endpoint<Ports>[] {
     ...classifyEndpoints(settings),
     ...decisionEndpoints(settings),
     ...embeddingEndpoints(settings),
+    ...teiEndpoints(settings),
     ...routeEndpoints(),
     ...healthEndpoints(),
     ...cacheEndpoints(),
