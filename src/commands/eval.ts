@@ -121,7 +121,7 @@ export const evaluate: Command = command({
     if (sets.length > 0) {
       await withLocalModel({ config, output, signal, quiet }, async (model) => {
         // Unbounded: the second set is judged on the same texts at no cost.
-        const embedder = new EmbeddingCache(model.embedder, Number.POSITIVE_INFINITY);
+        const embedder = new EmbeddingCache(model.embedder, Number.MAX_SAFE_INTEGER);
         const encoder: Encoder = { ...model, embedder };
         for (const { name, set } of sets) {
           const classifier = createClassifier({ method: config.classifyMethod });
