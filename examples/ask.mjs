@@ -16,6 +16,11 @@ export async function ask(path, body, signal = AbortSignal.timeout(30_000)) {
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify(body),
       signal,
+    }).catch((cause) => {
+      if (signal.aborted) throw cause;
+      throw new Error(`no ai-router at ${URL_OF_DAEMON} (AI_ROUTER_URL): start one with npm start`, {
+        cause,
+      });
     });
     const answer = await response.json();
     if (response.ok) return answer;

@@ -10,6 +10,11 @@ ask() {
   echo
 }
 
+curl --silent --output /dev/null --retry 3 --retry-connrefused "$url/livez" || {
+  echo "no ai-router at $url (AI_ROUTER_URL): start one with npm start" >&2
+  exit 1
+}
+
 ask 'Can it answer? (waits for a daemon that is starting)' "$url/readyz"
 
 ask 'Where should this text go?' "$url/classify" \

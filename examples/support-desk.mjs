@@ -29,6 +29,9 @@ const { results } = await ask('/classify/batch', {
   texts: tickets,
   labels: routes.map(({ name, utterances }) => ({ name, utterances })),
   threshold: SURE,
+}).catch((error) => {
+  console.error(error.message);
+  process.exit(1);
 });
 
 for (const [index, { route, score, candidates }] of results.entries()) {

@@ -41,7 +41,16 @@ async function output(
 it('runs every example', async () => {
   const parts = ['README.md', 'ask.mjs', 'fake-llm.mjs'];
   const run = ['curl.sh', 'koa-middleware.mjs', 'llm-router.mjs', 'support-desk.mjs'];
-  expect((await readdir('examples')).sort()).toEqual([...parts, ...run].sort());
+  // Those of docs/routes.md, which test/pages.test.ts runs.
+  const samples = ['labelled.csv', 'shop-before.yaml', 'shop-draft.yaml', 'shop.yaml'];
+  expect((await readdir('examples')).sort()).toEqual([...parts, ...run, ...samples].sort());
+});
+
+it.each(['support-desk.mjs', 'curl.sh'])('%s: says in one sentence that no daemon is there', async (name) => {
+  const url = 'http://127.0.0.1:9';
+  await expect(output(name, { AI_ROUTER_URL: url })).rejects.toMatchObject({
+    stderr: `no ai-router at ${url} (AI_ROUTER_URL): start one with npm start\n`,
+  });
 });
 
 it('llm-router.mjs: the small model for what is easy, the large one for the rest', async () => {
@@ -54,7 +63,9 @@ it('llm-router.mjs: the small model for what is easy, the large one for the rest
 
 it('llm-router.mjs: answers without the daemon too, and from where it is pointed to', async () => {
   const gone = { AI_ROUTER_URL: 'http://127.0.0.1:9', LARGE_MODEL: 'big' };
-  expect(await output('llm-router.mjs', gone, ['hello'])).toContain('no route → big (fetch failed)');
+  expect(await output('llm-router.mjs', gone, ['hello'])).toContain(
+    'no route → big (no ai-router at http://127.0.0.1:9 (AI_ROUTER_URL): start one with npm start)',
+  );
   const elsewhere = output('llm-router.mjs', { LLM_BASE_URL: `${daemon.url}/v1` }, ['hello']);
   await expect(elsewhere).rejects.toThrow('the language model answered 404');
 });

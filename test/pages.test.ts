@@ -1,0 +1,194 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { cp, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { dirname, join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { temporaryFolder } from './support/volume.js';
+
+/**
+ * Runs the commands of every page as printed, block by block and in order, in a copy of the repository, in one shell with
+ * aliases, as a reader's terminal has them. A block that ends with a daemon runs beside the later ones once it is ready;
+ * another one on the same port ends it. JavaScript and TypeScript run in a process of their own.
+ *
+ * Three things differ from a reader's machine: `npm ci` is done already; ports 3000 and 3001 and the folder /tmp are others,
+ * free ones; and curl fails where the daemon refuses.
+ */
+
+/** A block that cannot run says why behind its language: ```` ```sh no-run: needs Docker ````. */
+const NOT_RUN = /^no-run: (.{8,})$/;
+/** All blocks that do not run, by their reasons. Change this on purpose. */
+const LEFT_OUT = {
+  'needs Docker': 2,
+  'needs Prometheus': 1,
+  'needs Python packages': 6,
+  'needs a language model': 1,
+  'needs a mirror of yours': 3,
+  'needs the hub': 3,
+  'the tests run these blocks': 1,
+};
+
+const RUN = new Set(['sh', 'bash', 'js', 'ts']);
+const DATA = new Set(['', 'json', 'yaml']);
+const DAEMON = /(^|\s)(npm start|(node dist\/main\.js|ai-router)( serve)?)\s*(#.*)?$/;
+const TIMEOUT_MS = 240_000;
+
+interface Block {
+  readonly page: string;
+  readonly line: number;
+  readonly language: string;
+  readonly reason: string | undefined;
+  readonly code: string;
+}
+
+async function blocksOf(page: string): Promise<Block[]> {
+  const text = await readFile(page, 'utf8');
+  return [...text.matchAll(/^```(\w*)[ \t]*(.*)\n([\s\S]*?)^```$/gm)].map((match) => {
+    const [, language = '', info = '', code = ''] = match;
+    const line = text.slice(0, match.index).split('\n').length;
+    return { page, line, language, reason: NOT_RUN.exec(info)?.[1], code };
+  });
+}
+
+async function allPages(): Promise<string[]> {
+  const pages = ['README.md', 'examples/README.md'];
+  for (const folder of ['docs', 'docs/options']) {
+    for (const name of await readdir(folder)) if (name.endsWith('.md')) pages.push(join(folder, name));
+  }
+  return pages;
+}
+
+const blocks = (await Promise.all((await allPages()).map(blocksOf))).flat();
+const run = blocks.filter(({ language, reason }) => RUN.has(language) && reason === undefined);
+
+/** Copies what git tracks, and what it would; and what `npm ci` (and for later pages, the first one) has made. */
+async function copyOfRepository(isBuilt: boolean): Promise<string> {
+  const copy = await temporaryFolder();
+  const { stdout } = await promisify(execFile)('git', ['ls-files', '-co', '--exclude-standard', '-z']);
+  const files = stdout.split('\0').filter((path) => path !== '' && !/^(test|bench|docs)\//.test(path));
+  const folders = new Set(files.map((path) => dirname(path)));
+  for (const folder of folders) await mkdir(join(copy, folder), { recursive: true });
+  await Promise.all(files.map((path) => cp(path, join(copy, path))));
+  await symlink(resolve('node_modules'), join(copy, 'node_modules'));
+  const built = isBuilt ? ['dist', 'packages/client/dist'] : [];
+  await Promise.all(built.map((path) => cp(path, join(copy, path), { recursive: true })));
+  return copy;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0);
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  return typeof address === 'object' && address ? address.port : 0;
+}
+
+/** Reports every command that fails on descriptor 3, and goes on, as a terminal does. */
+const PRELUDE = `
+shopt -s expand_aliases
+set -E
+trap 'status=$?; printf "%s: %s: ended with %s\\n" "$at" "$BASH_COMMAND" "$status" >&3' ERR
+curl() { command curl --fail-with-body --max-time 60 "$@"; }
+declare -A daemons
+# Ends the daemon on this port before another one takes it.
+vacate() { if [ -n "\${daemons[$1]-}" ]; then kill "\${daemons[$1]}"; wait "\${daemons[$1]}" || true; fi; }
+began() {
+  daemons[$1]=$2
+  for _ in $(seq 600); do
+    if grep -q '"msg":"ready"' "$3"; then return 0; fi
+    if ! kill -0 "$2" 2>/dev/null; then cat "$3" >&2; return 1; fi
+    sleep 0.2
+  done
+  tail -5 "$3" >&2
+  return 1
+}
+`;
+
+/** The page as one script. */
+function scriptOf(page: readonly Block[], ports: readonly number[], temporary: string): string {
+  const here = (code: string): string =>
+    code
+      .replace(/\b300([01])\b/g, (_, index: string) => String(ports[Number(index)]))
+      .replaceAll('/tmp/', `${temporary}/`)
+      .replace(/^npm ci( && |\n)/gm, '');
+  const parts = page.map((block, index) => {
+    const code = here(block.code);
+    const at = `at=${block.page}:${block.line}\n`;
+    if (block.language === 'js' || block.language === 'ts') {
+      const file = `block-${index}.${block.language}`;
+      return `${at}cat > ${file} <<'END_OF_BLOCK'\n${code}END_OF_BLOCK\nnode --import tsx ${file}\n`;
+    }
+    if (!DAEMON.test(code.trim())) return `${at}${code}`;
+    const port = /\bPORT=(\d+)/.exec(code)?.[1] ?? String(ports[0]);
+    // Its last command replaces the shell around it, so that a signal reaches the daemon.
+    const log = `${temporary}/daemon-${index}.log`;
+    return `${at}vacate ${port}\n(\n${code}) > ${log} &\nbegan ${port} $! ${log}\n`;
+  });
+  return `${PRELUDE}${parts.join('')}`;
+}
+
+/** Runs a page; returns the commands that failed, and what was said on stderr. */
+async function runPage(page: readonly Block[]): Promise<{ failed: string[]; stderr: string }> {
+  const isFirst = page.some(({ code }) => code.startsWith('npm ci'));
+  const copy = await copyOfRepository(!isFirst);
+  const temporary = await temporaryFolder();
+  const ports = [await freePort(), await freePort()];
+  const script = join(temporary, 'page.sh');
+  await writeFile(script, scriptOf(page, ports, temporary));
+  const env = {
+    ...{ PATH: process.env.PATH, HOME: temporary, PORT: String(ports[0]), HF_HUB_OFFLINE: '1' },
+    // Where the machine has no /data/models.
+    MODEL_CACHE_DIR: join(copy, 'volume'),
+    AI_ROUTER_URL: `http://localhost:${ports[0]}`,
+  };
+  const child = spawn('bash', [script], {
+    ...{ cwd: copy, env, detached: true },
+    stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+  });
+  const endGroup = (): void => {
+    try {
+      process.kill(-(child.pid ?? 0), 'SIGKILL');
+    } catch {
+      // It has ended.
+    }
+  };
+  onTestFinished(endGroup);
+  let stderr = '';
+  let failed = '';
+  child.stderr?.on('data', (text: Buffer) => {
+    stderr += text;
+  });
+  child.stdio[3]?.on('data', (text: Buffer) => {
+    failed += text;
+  });
+  const late = sleep(TIMEOUT_MS - 10_000, 'late', { ref: false });
+  const end = await Promise.race([once(child, 'exit'), late]);
+  endGroup();
+  if (end === 'late') failed += 'did not end in time';
+  return { failed: failed.split('\n').filter((line) => line !== ''), stderr };
+}
+
+describe.concurrent('every command can be pasted', () => {
+  it.each([...new Set(run.map(({ page }) => page))])(
+    '%s',
+    async (page) => {
+      const { failed, stderr } = await runPage(run.filter((block) => block.page === page));
+      expect(failed, stderr.slice(-3_000)).toEqual([]);
+    },
+    TIMEOUT_MS,
+  );
+});
+
+it('every block is run, is data, or says why it cannot run', () => {
+  const strange = blocks.filter(
+    ({ language, reason }) => !RUN.has(language) && !DATA.has(language) && reason === undefined,
+  );
+  expect(strange.map(({ page, line }) => `${page}:${line}`)).toEqual([]);
+  const counts: Record<string, number> = {};
+  for (const { reason } of blocks) if (reason) counts[reason] = (counts[reason] ?? 0) + 1;
+  expect(counts).toEqual(LEFT_OUT);
+  expect(run.length).toBeGreaterThan(30);
+});
