@@ -109,7 +109,7 @@ export const pin: Command = command({
         batch_sensitive: batchSensitive,
       };
       const texts = values.canary ?? CANARY_TEXTS;
-      if (fixedScales) output.note('measuring activation scales: takes a minute');
+      if (fixedScales) output.note('measuring activation scales: takes several seconds');
       const recipe = fixedScales ? await makeRecipe(embedding, selection.all) : undefined;
       const canary = await computeCanary(embedding, selection.all, texts, minCosine, output.log(), recipe);
       const license = values.license ?? origin.license ?? 'unknown';
