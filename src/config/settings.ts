@@ -209,7 +209,7 @@ export const SETTINGS = {
   maxQueueMs: setting({
     env: 'MAX_QUEUE_MS',
     help: 'maximum estimated queueing time; requests that would wait longer get 503',
-    fallback: () => 1_000,
+    fallback: () => 500,
     parse: integer(1, 3_600_000),
   }),
   embeddingCacheBytes: setting({

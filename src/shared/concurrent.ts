@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setImmediate as yieldToOthers } from 'node:timers/promises';
 import { AppError } from './errors.js';
 
@@ -16,6 +17,8 @@ export async function mapConcurrent<Item, Result>(
 ): Promise<Result[]> {
   const stop = new AbortController();
   const both = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
+  // Each item under way listens; Node warns from the eleventh on.
+  setMaxListeners(0, both);
   const results: Result[] = new Array(items.length);
   const queue = items.entries();
   const slices = new Slices(both);

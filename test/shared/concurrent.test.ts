@@ -19,3 +19,16 @@ it('gives way to other work where no item waits for anything', async () => {
   expect(results).toEqual(items);
   expect(turns).toBeGreaterThan(2);
 });
+
+it('lets many items listen to its signal without a warning', async () => {
+  const warnings: Error[] = [];
+  const onWarning = (warning: Error) => void warnings.push(warning);
+  process.on('warning', onWarning);
+  const items = Array.from({ length: 40 }, (_, index) => index);
+  await mapConcurrent(items, 40, (_, signal) => {
+    signal.addEventListener('abort', () => {});
+    return new Promise((resolve) => setImmediate(resolve));
+  });
+  process.off('warning', onWarning);
+  expect(warnings).toEqual([]);
+});

@@ -189,7 +189,7 @@ export interface OpenLoop extends Answers {
   readonly late: readonly number[];
 }
 
-/** From the first refusal until no answer comes from the queue of the first burst (`MAX_QUEUE_MS`, a second). */
+/** From the first refusal until no answer comes from the queue of the first burst (`MAX_QUEUE_MS`). */
 const SETTLE_MS = 2_000;
 
 /** Sends requests at a fixed rate, however they are answered. */
