@@ -225,7 +225,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     });
     expect(added.status).toBe(201);
     await page.click('#edit-save');
-    await see('#editor-said', /Somebody else changed the routes.*Your text is kept/);
+    await see('#editor-said', /Another client changed the routes.*Your text is kept/);
     await page.click('#edit-save');
     await see('#routes-said', 'food is saved and serves.');
     const { body } = await daemon.get<{ utterances: string[]; metadata: object }>('/routes/food');
