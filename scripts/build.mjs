@@ -106,7 +106,8 @@ await build({
   minify: true,
   logLevel: 'warning',
 });
-for (const name of ['index.html', 'page.css', 'icon.svg']) await cp(`src/page/${name}`, `dist/page/${name}`);
+for (const name of ['index.html', 'page.css', 'parts.css', 'icon.svg'])
+  await cp(`src/page/${name}`, `dist/page/${name}`);
 
 // The viewer of `GET /docs`, of which two files are served.
 const VIEWER = 'node_modules/swagger-ui-dist';

@@ -30,6 +30,7 @@ const ROOTS = [
   'RouteInput',
   'RouteChange',
   'RouteVersions',
+  'RouteDocument',
   'LintReport',
   'DraftLintReport',
   'CacheStatus',

@@ -148,6 +148,10 @@ export const routeVersionsSchema = z
   })
   .meta({ id: 'RouteVersions', description: 'The history of the routes' });
 
+export const routeDocumentSchema = z
+  .object({ digest, method: scoringMethod.exactOptional(), routes: z.array(routeSchema) })
+  .meta({ id: 'RouteDocument', description: 'The routes of one version' });
+
 /** The body of `POST /routes/rollback`. */
 export const rollbackSchema = z
   .strictObject({
@@ -171,6 +175,8 @@ export type RouteChangeBody = Shape<typeof routeChangeSchema>;
 export type RouteVersionBody = Shape<typeof versionSchema>;
 /** The body of `GET /routes/versions`. */
 export type RouteVersionsBody = Shape<typeof routeVersionsSchema>;
+/** The body of `GET /routes/versions/{version}`. */
+export type RouteDocumentBody = Shape<typeof routeDocumentSchema>;
 /** A route as it may be sent. */
 export type RouteInputBody = Shape<typeof routeInputSchema>;
 /** A set of routes as it may be sent. */

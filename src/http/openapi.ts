@@ -127,7 +127,7 @@ export async function openapiDocument<Ports>(
         license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
       },
       tags: [...TAGS],
-      security: [...(keyRequired ? [] : [{}]), { bearer: [] }],
+      security: keyRequired ? [{ bearer: [] }] : [],
       paths,
       components: {
         securitySchemes: {
@@ -149,9 +149,15 @@ function describe(settings: ContractSettings): string {
   const rate = rateLimit
     ? `${rateLimit.requests} requests of one client in ${rateLimit.seconds} s`
     : 'any number of requests';
-  return `Errors are problem documents (RFC 9457) that name every wrong field. A known path with another method
-answers 405 with \`Allow\`; what does not arrive in time 408, and heads that are too large or ask for what is not
-met 431 and 417.
+  return `Send \`POST /classify\` with \`{"text": "my card was charged twice"}\`: the answer names the \`route\`, or \`null\`
+where none reaches its threshold, with its \`score\` and the best candidates:
+
+\`\`\`sh
+curl -d '{"text": "my card was charged twice"}' -H 'content-type: application/json' http://localhost:3000/classify
+\`\`\`
+
+Errors are problem documents (RFC 9457) that name every wrong field. A known path with another method answers 405
+with \`Allow\`, a request that arrives too slowly 408, too large a head 431, an unknown \`Expect\` 417.
 
 Limits of this daemon, by setting: a text may have ${maxTextChars} characters (\`MAX_TEXT_CHARS\`), a batch
 ${maxBatch} texts (\`MAX_BATCH\`), a body ${maxBodyBytes} bytes (\`MAX_BODY_BYTES\`). Clients (a key, or an
@@ -161,7 +167,7 @@ come after \`REQUEST_TIMEOUT_MS\`, gets 503 with \`Retry-After\`; so does what f
 ${maxConnections} connections may be open (\`MAX_CONNECTIONS\`), and a request may have ${maxHeaders} headers
 (\`MAX_HEADERS\`). Texts longer than ${model.maxTokens} tokens are cut, and
 \`usage.truncated_tokens\` says by how much. It takes ${rate} (\`RATE_LIMIT\`); where there is a limit, answers
-carry \`RateLimit\` and \`RateLimit-Policy\`, and whoever crosses it gets 429 with \`Retry-After\`.`;
+carry \`RateLimit\` and \`RateLimit-Policy\`, and requests beyond it get 429 with \`Retry-After\`.`;
 }
 
 function describeEndpoint<Ports>(endpoint: Endpoint<Ports>): ZodOpenApiOperationObject {

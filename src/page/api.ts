@@ -21,9 +21,9 @@ export async function withKey<T>(kind: KeyKind, call: (client: Client) => Promis
     try {
       return await call(daemon(kind));
     } catch (error) {
-      if (statusOf(error) !== 401) throw error;
+      if (statusOf(error) !== 401 && !isCallersKey(error)) throw error;
       const had = hasKey(kind);
-      dropKey(kind);
+      store(kind, undefined);
       if (!(await askForKey(kind, had ? 'That key was refused. Try another one.' : ''))) throw error;
     }
   }
@@ -34,11 +34,20 @@ export function statusOf(error: unknown): number | undefined {
   return error instanceof ClientError ? error.status : undefined;
 }
 
+/** Whether an operator's call was sent with a key that is good for classifying alone. */
+function isCallersKey(error: unknown): boolean {
+  return statusOf(error) === 403 && hasKey('api') && /one of API_KEYS/.test(String(error));
+}
+
 /** Any error in words for people. */
 export function wordsOf(error: unknown): string {
+  if (statusOf(error) === 403 && /set ADMIN_KEYS/.test(String(error))) return NO_OPERATORS;
   if (error instanceof ClientError && error.status === undefined) return 'The daemon does not answer.';
   return error instanceof Error ? error.message : String(error);
 }
+
+const NO_OPERATORS =
+  'This daemon has no ADMIN_KEYS. Start it with ADMIN_KEYS=<16 characters or more> to verify and to edit routes here.';
 
 /** The key of a request: one of `API_KEYS`, or one of `ADMIN_KEYS`. */
 export type KeyKind = 'api' | 'admin';
@@ -46,7 +55,7 @@ export type KeyKind = 'api' | 'admin';
 const WORDS: Readonly<Record<KeyKind, { title: string; help: string }>> = {
   api: {
     title: 'This daemon wants a key',
-    help: 'Classification is open to callers with one of its API_KEYS.',
+    help: 'It answers callers with one of its API_KEYS.',
   },
   admin: {
     title: 'Operator key',
@@ -113,11 +122,6 @@ export function askForKey(kind: KeyKind, refused = ''): Promise<boolean> {
     byId('key-cancel').addEventListener('click', () => end(false), { signal });
     dialog.addEventListener('close', () => end(false), { signal });
   });
-}
-
-/** Drops a key that was refused. */
-export function dropKey(kind: KeyKind): void {
-  store(kind, undefined);
 }
 
 function stored(kind: KeyKind): string | undefined {

@@ -1,3 +1,5 @@
+import type { JsonObject } from '../../packages/client/src/index.js';
+
 /** What may stand in an element; text stays text. */
 export type Child = Node | string | number | false | null | undefined;
 
@@ -63,6 +65,42 @@ export function fact(name: string, value: Node | string, extent = ''): HTMLEleme
   return el('div', { class: extent }, el('dt', {}, name), el('dd', {}, value));
 }
 
+/** The fields of an object as chips, each with its name and value. */
+export function chips(values: JsonObject): HTMLElement {
+  const text = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));
+  return el(
+    'ul',
+    { class: 'values' },
+    ...Object.entries(values).map(([name, value]) =>
+      el('li', {}, el('span', { class: 'quiet' }, name), ' ', text(value)),
+    ),
+  );
+}
+
+/** Marks fields at fault, each with a sentence below it (`#<id>-fault`), and clears the others. @returns the first */
+export function markFaults(
+  ids: readonly string[],
+  faults: ReadonlyMap<string, string>,
+): HTMLElement | undefined {
+  let first: HTMLElement | undefined;
+  for (const id of ids) {
+    const field = byId(id);
+    const fault = faults.get(id);
+    if (fault === undefined) field.removeAttribute('aria-invalid');
+    else field.setAttribute('aria-invalid', 'true');
+    setText(byId(`${id}-fault`), fault ?? '');
+    if (fault !== undefined) first ??= field;
+  }
+  return first;
+}
+
+/** Moves the focus, also to what takes none by itself. */
+export function focusOn(element: HTMLElement | null | undefined): void {
+  if (!element) return;
+  if (element.tabIndex < 0) element.tabIndex = -1;
+  element.focus();
+}
+
 /**
  * Repeats work while the page is visible.
  * @param work returns the pause until the next run, in milliseconds
@@ -71,11 +109,18 @@ export function fact(name: string, value: Node | string, extent = ''): HTMLEleme
 export function poll(work: () => Promise<number>): () => void {
   let timer = 0;
   let running = false;
+  let isWanted = false;
   const run = async (): Promise<void> => {
+    isWanted = true;
     if (running || document.hidden) return;
     running = true;
     window.clearTimeout(timer);
-    const waitMs = await work().catch(() => 2_000);
+    let waitMs = 0;
+    // What was wanted during a run may be news that it came too early for.
+    while (isWanted) {
+      isWanted = false;
+      waitMs = await work().catch(() => 2_000);
+    }
     running = false;
     if (!document.hidden) timer = window.setTimeout(run, waitMs);
   };
@@ -123,9 +168,9 @@ export function rate(perSecond: number): string {
   return perSecond === 0 ? '0' : perSecond < 10 ? perSecond.toFixed(1) : String(Math.round(perSecond));
 }
 
-/** A share of 1. */
+/** A share of 1; only what is 1 is 100 %. */
 export function percent(share: number): string {
-  return `${Math.round(share * 100)} %`;
+  return `${Math.min(Math.round(share * 100), share < 1 ? 99 : 100)} %`;
 }
 
 /** A score or cosine to two digits; only what is 1 is written so. */
@@ -133,7 +178,7 @@ export function score(value: number): string {
   return Math.min(value, value < 1 ? 0.99 : 1).toFixed(2);
 }
 
-/** Time of day, in the reader's zone. */
+/** Time of day, in the reader's zone and habit. */
 export function clock(iso: string): string {
-  return new Date(iso).toLocaleTimeString('en-GB');
+  return new Date(iso).toLocaleTimeString();
 }

@@ -2,98 +2,23 @@ import {
   ClientError,
   type DraftLintReport,
   type Finding,
-  type JsonObject,
   type Route,
   type RouteInput,
   type RouteSet,
 } from '../../packages/client/src/index.js';
 import { daemon, statusOf, withKey, wordsOf } from './api.js';
-import { byId, el, fill, percent, plural, setText } from './dom.js';
-
-/** Stands for a line break within an utterance, where each line is an utterance. */
-const BREAK = '↵';
-
-/** The fields make no route; the message says why. */
-class DraftFault extends Error {}
-
-/** Puts a route into the fields. */
-function fillFields(route: Route | undefined): void {
-  const fields = fieldsOf();
-  fields.name.value = route?.name ?? '';
-  fields.name.readOnly = route !== undefined;
-  fields.description.value = route?.description ?? '';
-  fields.utterances.value = (route?.utterances ?? [])
-    .map((utterance) => utterance.replace(/\r\n?|\n/g, BREAK))
-    .join('\n');
-  fields.threshold.value = route?.score_threshold === undefined ? '' : String(route.score_threshold);
-  fields.metadata.value = route?.metadata === undefined ? '' : JSON.stringify(route.metadata, null, 2);
-}
-
-/**
- * Makes a route of the fields.
- * @throws DraftFault
- */
-function readFields(): Route {
-  const { name, description, utterances, threshold, metadata } = fieldsOf();
-  const lines = utterances.value.split('\n').filter((line) => line.trim() !== '');
-  if (name.value.trim() === '') throw new DraftFault('Give the route a name.');
-  if (lines.length === 0) throw new DraftFault('Write an utterance or more, one a line.');
-  return {
-    name: name.value.trim(),
-    ...(description.value.trim() !== '' && { description: description.value }),
-    utterances: lines.map((line) => line.replaceAll(BREAK, '\n')),
-    ...(threshold.value !== '' && { score_threshold: Number(threshold.value) }),
-    ...(metadata.value.trim() !== '' && { metadata: readMetadata(metadata.value) }),
-  };
-}
-
-/** Whether a route says something that the fields cannot say. */
-function isBeyondFields({ utterances }: Route): boolean {
-  return utterances.some((utterance) => utterance.includes(BREAK));
-}
-
-/** The set with this route in it, where the old one was or at the end. */
-function withRoute(set: RouteSet, route: Route): readonly Route[] {
-  const isThere = set.routes.some(({ name }) => name === route.name);
-  return isThere
-    ? set.routes.map((each) => (each.name === route.name ? route : each))
-    : [...set.routes, route];
-}
-
-/** Whether two routes say the same. */
-function isSame(a: Route | undefined, b: Route | undefined): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
-}
-
-/** The fields as text, to tell whether anything was written. */
-function fieldsText(): string {
-  return Object.values(fieldsOf())
-    .map(({ value }) => value)
-    .join('\0');
-}
-
-function readMetadata(text: string): JsonObject {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new DraftFault(`The metadata is not JSON: ${error instanceof Error ? error.message : error}`);
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new DraftFault('The metadata must be a JSON object, such as {"model": "small"}.');
-  }
-  return value as JsonObject;
-}
-
-function fieldsOf() {
-  return {
-    name: byId<HTMLInputElement>('edit-name'),
-    description: byId<HTMLInputElement>('edit-description'),
-    utterances: byId<HTMLTextAreaElement>('edit-utterances'),
-    threshold: byId<HTMLInputElement>('edit-threshold'),
-    metadata: byId<HTMLTextAreaElement>('edit-metadata'),
-  };
-}
+import { byId, el, fill, markFaults, percent, plural, setText } from './dom.js';
+import {
+  changesOf,
+  DraftFault,
+  FIELDS,
+  fieldsText,
+  fillFields,
+  isBeyondFields,
+  isSame,
+  readFields,
+  withRoute,
+} from './draft.js';
 
 /** What is being edited. */
 interface Session {
@@ -104,25 +29,37 @@ interface Session {
   /** The fields as they were, to tell whether anything would be lost. */
   untouched: string;
   /** Whether a click more is needed before something is thrown away. */
-  warned: 'discard' | 'delete' | undefined;
-  readonly onSaved: (message: string) => unknown;
+  warned: 'discard' | 'delete' | 'contradiction' | undefined;
+  /** What was found before anything was typed. */
+  before: ReadonlySet<string> | undefined;
+  /** The last findings, and the fields that they are about. */
+  reviewed: { readonly fields: string; readonly report: DraftLintReport } | undefined;
+  readonly onSaved: OnSaved;
 }
+
+/** Is told what was done, and the route to go on with. */
+type OnSaved = (message: string, name: string) => unknown;
 
 let session: Session | undefined;
 
 /** Opens the editor on a route of a set, or on a new one. */
-export function openEditor(
-  set: RouteSet,
-  route: Route | undefined,
-  onSaved: (message: string) => unknown,
-): void {
+export function openEditor(set: RouteSet, route: Route | undefined, onSaved: OnSaved): void {
   enable();
   fillFields(route);
-  session = { set, original: route, untouched: fieldsText(), warned: undefined, onSaved };
+  session = {
+    set,
+    original: route,
+    untouched: fieldsText(),
+    warned: undefined,
+    before: undefined,
+    reviewed: undefined,
+    onSaved,
+  };
+  markFaults(FIELDS, new Map());
   setText(byId('editor-title'), route ? `Edit ${route.name}` : 'New route');
   byId('edit-delete').hidden = route === undefined;
-  setText(byId('edit-delete'), 'Delete route');
-  setText(byId('lint-summary'), '');
+  resetButtons();
+  setText(byId('lint-summary'), route ? '' : 'Findings appear here while you type.');
   fill(byId('lint-findings'));
   fill(byId('editor-said'));
   byId<HTMLButtonElement>('edit-save').disabled = route !== undefined && isBeyondFields(route);
@@ -138,9 +75,11 @@ let isEnabled = false;
 function enable(): void {
   if (isEnabled) return;
   isEnabled = true;
+  // It scrolls, so the keyboard must reach it.
+  byId('review').tabIndex = 0;
   byId('editor-form').addEventListener('input', () => {
     if (session) session.warned = undefined;
-    setText(byId('edit-delete'), 'Delete route');
+    resetButtons();
     review();
   });
   byId('editor-form').addEventListener('submit', (event) => {
@@ -156,12 +95,9 @@ function enable(): void {
   byId('edit-delete').addEventListener('click', () => void remove());
 }
 
-function review(): void {
-  lintSoon(() => {
-    if (!session) throw new DraftFault('');
-    const route = readFields();
-    return { routes: withRoute(session.set, route), name: route.name };
-  });
+function resetButtons(): void {
+  setText(byId('edit-delete'), 'Delete');
+  setText(byId('edit-save'), 'Save');
 }
 
 function leave(): void {
@@ -177,16 +113,42 @@ async function save(): Promise<void> {
   if (!session) return;
   let route: Route;
   try {
-    route = readFields();
+    route = draftOf(session);
+    markFaults(FIELDS, new Map());
   } catch (error) {
-    return say(wordsOf(error));
-  }
-  const { set, original } = session;
-  if (!original && set.routes.some(({ name }) => name === route.name)) {
-    return say(`There is a route called ${route.name} already: edit that one, or choose another name.`);
+    return refuse(error);
   }
   const { name, ...fields } = route;
+  if (session.warned !== 'contradiction') {
+    setBusy(true);
+    await reviewNow();
+    setBusy(false);
+    const errors = (session?.reviewed?.report.findings ?? []).filter(
+      ({ severity, routes }) => severity === 'error' && routes.includes(name),
+    );
+    if (!session) return;
+    if (errors.length > 0) {
+      session.warned = 'contradiction';
+      setText(byId('edit-save'), 'Save anyway');
+      byId('edit-save').focus();
+      return say(
+        `The set contradicts itself: ${plural(errors.length, 'error')} among the findings. Save anyway?`,
+      );
+    }
+  }
   await change(name, fields, `${name} is saved and serves.`);
+}
+
+/** @throws DraftFault */
+function draftOf({ set, original }: Session): Route {
+  return readFields(original ? [] : set.routes.map(({ name }) => name));
+}
+
+/** Marks the field at fault and goes there. */
+function refuse(error: unknown): void {
+  fill(byId('editor-said'));
+  if (error instanceof DraftFault) markFaults(FIELDS, new Map([[error.field, error.message]]))?.focus();
+  else say(wordsOf(error));
 }
 
 async function remove(): Promise<void> {
@@ -211,10 +173,13 @@ async function change(name: string, fields: RouteInput | undefined, done: string
       fields ? client.putRoute(name, fields, options) : client.deleteRoute(name, options),
     );
     byId<HTMLDialogElement>('editor').close();
-    onSaved(done);
+    onSaved(done, name);
   } catch (error) {
     if (statusOf(error) === 412) await explainConflict(name);
-    else say(error instanceof ClientError && error.errors.length > 0 ? issuesText(error) : wordsOf(error));
+    else if (error instanceof ClientError && error.errors.length > 0) {
+      fill(byId('editor-said'));
+      showFaults(error.errors)?.focus();
+    } else say(wordsOf(error));
   } finally {
     setBusy(false);
   }
@@ -235,6 +200,7 @@ async function explainConflict(name: string): Promise<void> {
   // From here on the edit is made from their set, so that saving again writes over what was shown, never unseen.
   session.set = theirs;
   session.original = now;
+  session.reviewed = undefined;
   say(
     el(
       'div',
@@ -245,7 +211,9 @@ async function explainConflict(name: string): Promise<void> {
         {},
         isUntouched
           ? 'They changed other routes; this one is as you found it. Your text is kept: save again to add it to theirs.'
-          : differenceText(before, now),
+          : now
+            ? `They changed this route too (${changesOf(before, now)}). Your text is kept: save again to write it over theirs.`
+            : 'They deleted this route. Your text is kept: save again to bring it back with your text.',
       ),
       !isUntouched &&
         now !== undefined &&
@@ -268,32 +236,8 @@ function takeTheirs(route: Route): void {
   review();
 }
 
-function differenceText(before: Route | undefined, now: Route | undefined): string {
-  if (!now) return 'They deleted this route. Your text is kept: save again to bring it back with your text.';
-  const old = new Set(before?.utterances);
-  const current = new Set(now.utterances);
-  const added = [...current].filter((text) => !old.has(text));
-  const removed = [...old].filter((text) => !current.has(text));
-  const list = (texts: string[]): string =>
-    texts
-      .slice(0, 3)
-      .map((text) => `“${text}”`)
-      .join(', ') + (texts.length > 3 ? ', …' : '');
-  const what = [
-    added.length > 0 && `${plural(added.length, 'utterance')} added: ${list(added)}`,
-    removed.length > 0 && `${plural(removed.length, 'utterance')} removed: ${list(removed)}`,
-  ].filter((each) => typeof each === 'string');
-  return `They changed this route too (${what.join('; ') || 'its other fields'}). Your text is kept: save again to write it over theirs.`;
-}
-
-function issuesText({ errors }: ClientError): string {
-  return errors.map(({ path, message }) => `${path}: ${message}`).join('; ');
-}
-
 function say(content: string | HTMLElement): void {
-  const said = byId('editor-said');
-  fill(said, typeof content === 'string' ? el('p', { class: 'bad' }, content) : content);
-  said.scrollIntoView({ block: 'nearest' });
+  fill(byId('editor-said'), typeof content === 'string' ? el('p', { class: 'bad' }, content) : content);
 }
 
 function setBusy(busy: boolean): void {
@@ -301,6 +245,7 @@ function setBusy(busy: boolean): void {
 }
 
 const TONES = { error: 'bad', warning: 'warn', info: 'busy' } as const;
+const SEVERITIES: readonly Finding['severity'][] = ['error', 'warning', 'info'];
 
 /** Pause after the last key before a draft is linted. */
 const PAUSE_MS = 400;
@@ -310,56 +255,134 @@ const BUSY_MS = 1_500;
 let timer = 0;
 let running: AbortController | undefined;
 
-/** Lints a draft after a pause in typing; a newer call replaces an older one. */
-function lintSoon(draft: () => { routes: readonly Route[]; name: string }, waitMs = PAUSE_MS): void {
-  stopLint();
-  timer = window.setTimeout(() => void lint(draft), waitMs);
+/** Lints the fields after a pause in typing; a newer look replaces an older one. */
+function review(waitMs = PAUSE_MS): void {
+  window.clearTimeout(timer);
+  timer = window.setTimeout(() => void reviewNow(), waitMs);
 }
 
-/** Stops the lint under way. */
 function stopLint(): void {
   window.clearTimeout(timer);
   running?.abort();
 }
 
-async function lint(draft: Parameters<typeof lintSoon>[0]): Promise<void> {
-  running = new AbortController();
-  const { signal } = running;
+async function reviewNow(): Promise<void> {
+  if (!session) return;
+  const fields = fieldsText();
+  if (session.reviewed?.fields === fields) return;
+  // The first look is the measure of what is new, so it may finish.
+  if (session.before || !session.original) stopLint();
+  const current = new AbortController();
+  running = current;
+  const { signal } = current;
+  const of = session;
   try {
-    const { routes, name } = draft();
+    const route = draftOf(of);
+    markFaults(FIELDS, new Map());
     setText(byId('lint-summary'), 'Checking…');
-    showFindings(await daemon('admin').lintDraft({ routes }, { signal }), name);
+    const { method } = of.set;
+    const draft = { ...(method && { method }), routes: withRoute(of.set, route) };
+    const report = await daemon('admin').lintDraft(draft, { signal });
+    if (of !== session) return;
+    if (of.original && fields === of.untouched) of.before = new Set(report.findings.map(keyOf));
+    if (running !== current) return;
+    of.reviewed = { fields, report };
+    showFindings(report, route.name);
   } catch (error) {
-    if (signal.aborted) return;
-    if (error instanceof ClientError && error.code === 'overloaded') return lintSoon(draft, BUSY_MS);
-    if (error instanceof ClientError && error.errors.length > 0) return showFaults(error.errors);
-    setText(byId('lint-summary'), error instanceof DraftFault ? error.message : `No lint: ${wordsOf(error)}`);
+    if (signal.aborted || of !== session) return;
+    if (error instanceof DraftFault) return void showFault(error);
+    if (error instanceof ClientError && error.code === 'overloaded') return review(BUSY_MS);
+    if (error instanceof ClientError && error.errors.length > 0) return void showFaults(error.errors);
+    setText(byId('lint-summary'), `Not checked: ${wordsOf(error)}`);
     fill(byId('lint-findings'));
   }
 }
 
+/** What a finding is about, whatever its figures are. */
+function keyOf({ kind, routes, utterances }: Finding): string {
+  return JSON.stringify([kind, [...routes].sort(), utterances.map(({ utterance }) => utterance).sort()]);
+}
+
+/** Shows the findings about this route: new ones first, then the severe ones, then those of its own utterances. */
 function showFindings({ findings, accuracy, warnings }: DraftLintReport, name: string): void {
-  const here = findings.filter(({ routes }) => routes.includes(name));
+  const before = session?.before;
+  const here = findings
+    .filter((finding) => finding.routes.includes(name) && !isRepetition(finding))
+    .map((finding) => ({
+      finding,
+      isNew: before !== undefined && !before.has(keyOf(finding)),
+      isOwn: (finding.utterances[0]?.route ?? name) === name,
+    }))
+    .sort(
+      (a, b) =>
+        Number(b.isNew) - Number(a.isNew) ||
+        SEVERITIES.indexOf(a.finding.severity) - SEVERITIES.indexOf(b.finding.severity) ||
+        Number(b.isOwn) - Number(a.isOwn),
+    );
+  const fresh = here.filter(({ isNew }) => isNew).length;
   const elsewhere = findings.length - here.length;
-  const share = accuracy === null ? '' : ` Of all utterances ${percent(accuracy)} find their way back.`;
-  const others = elsewhere === 0 ? '' : ` ${plural(elsewhere, 'finding')} about other routes.`;
-  setText(
-    byId('lint-summary'),
-    `${here.length === 0 ? 'Nothing to improve in this route.' : `${plural(here.length, 'finding')} about this route.`}${share}${others}`,
-  );
+  const parts = [
+    here.length === 0
+      ? 'Nothing to improve in this route.'
+      : `${plural(here.length, 'finding')} about this route`,
+    here.length > 0 && before && (fresh === 0 ? ', none of them new.' : `, ${fresh} new.`),
+    here.length > 0 && !before && '.',
+    accuracy !== null && ` Of all utterances ${percent(accuracy)} find their way back.`,
+    elsewhere > 0 && ` ${plural(elsewhere, 'finding')} about other routes.`,
+  ];
+  setText(byId('lint-summary'), parts.filter(Boolean).join(''));
   fill(
     byId('lint-findings'),
-    ...warnings.map(({ message }) => item('warning', message, '')),
-    ...here.map(({ severity, message, advice }) => item(severity, message, advice)),
+    ...warnings
+      .filter(({ message }) => !message.includes('is also an utterance of'))
+      .map(({ message }) => item('warning', message, '')),
+    ...here.map(({ finding, isNew }) =>
+      item(finding.severity, messageFor(finding, name), finding.advice, isNew),
+    ),
   );
 }
 
-function showFaults(issues: ClientError['errors']): void {
+/** Of two equal utterances the error says it already. */
+function isRepetition({ kind, utterances: [one, two] }: Finding): boolean {
+  return kind === 'nearer_elsewhere' && one?.utterance === two?.utterance;
+}
+
+/** A finding as the editor of this route reads it: the other route is named, once. */
+function messageFor({ kind, routes, utterances, message }: Finding, name: string): string {
+  const here = utterances.find(({ route }) => route === name);
+  const there = utterances.find(({ route }) => route !== name);
+  if (!here || !there) return message;
+  const own = `“${here.utterance}”`;
+  const other = `“${there.utterance}” in ${there.route}`;
+  if (kind === 'duplicate_across')
+    return `${own} is also an utterance of ${routes.filter((route) => route !== name).join(', ')}`;
+  if (kind === 'near_duplicate_across') return `${own} is nearly the same to the model as ${other}`;
+  if (kind !== 'nearer_elsewhere') return message;
+  return utterances[0] === here
+    ? `${own} is nearer to ${other} than to the rest of this route`
+    : `${other} is nearer to ${own} than to the rest of ${there.route}`;
+}
+
+function showFault({ field, message }: DraftFault): void {
+  markFaults(FIELDS, new Map([[field, message]]));
+  setText(byId('lint-summary'), 'This cannot be saved yet.');
+  fill(byId('lint-findings'));
+}
+
+/** Shows what the daemon refuses, at its field where it is in one. @returns the first of these fields */
+function showFaults(issues: ClientError['errors']): HTMLElement | undefined {
   setText(byId('lint-summary'), 'This cannot be saved:');
+  const faults = new Map<string, string>();
+  for (const { path, message } of issues) {
+    const [, index] = /utterances\[(\d+)\]$/.exec(path) ?? [];
+    const field = FIELDS.find((id) => path.includes(id.replace('edit-', '')));
+    if (field) faults.set(field, index === undefined ? message : `Line ${Number(index) + 1}: ${message}`);
+  }
   fill(
     byId('lint-findings'),
     ...issues.map(({ path, message }) => item('error', `${placeOf(path)}${message}`, '')),
   );
+  return markFaults(FIELDS, faults);
 }
 
 /** Where a fault is, in the words of the form: an utterance by its line, else the field. */
@@ -370,13 +393,13 @@ function placeOf(path: string): string {
   return field === '' ? '' : `${field}: `;
 }
 
-function item(severity: Finding['severity'], message: string, advice: string): HTMLElement {
+function item(severity: Finding['severity'], message: string, advice: string, isNew = false): HTMLElement {
   return el(
     'li',
     { 'data-tone': TONES[severity] },
-    el('span', { class: 'strong' }, `${severity}: `),
+    el('span', { class: 'strong' }, `${isNew ? 'new ' : ''}${severity}: `),
     message,
-    ' ',
+    '. ',
     el('span', { class: 'quiet' }, advice),
   );
 }

@@ -1,10 +1,10 @@
 import { type CacheStatus, ClientError, type RouteSet } from '../../packages/client/src/index.js';
-import { daemon, forgetKeys, hasKey, onKeyChange } from './api.js';
-import { byId, poll, setText } from './dom.js';
+import { daemon, forgetKeys, hasKey, keyFor, onKeyChange, statusOf, withKey, wordsOf } from './api.js';
+import { byId, focusOn, poll, setText } from './dom.js';
 import { enableRoutes, refreshRoutes, signIn } from './routes.js';
-import { enableVerify, type State, showCache, showServing, showState } from './status.js';
+import { enableVerify, type State, showCache, showServing, showState, waitingFor } from './status.js';
 import { showTraffic } from './traffic.js';
-import { enableTry, showExamples } from './try.js';
+import { enableTry, showExamples, showReadiness } from './try.js';
 
 /** Pauses between two looks, in milliseconds: while something is going on, otherwise, and when that was too often. */
 const LOOK_MS = { busy: 500, calm: 2_000, refused: 10_000 } as const;
@@ -31,7 +31,11 @@ async function look(): Promise<number> {
   else if (!(health.reason instanceof ClientError) || health.reason.status === undefined)
     state = 'unreachable';
   else return LOOK_MS.refused;
+  const isLocked = status.status === 'rejected' && statusOf(status.reason) === 401;
+  showLock(isLocked);
   showState(state, cache);
+  if (isLocked) return LOOK_MS.calm;
+  showReadiness(waitingFor(state));
   if (cache) showCache(cache);
   showServing({ model: cache?.manifest, routes });
   if (metrics.status === 'fulfilled' && metrics.value) {
@@ -46,8 +50,34 @@ async function look(): Promise<number> {
   return isBusy ? LOOK_MS.busy : LOOK_MS.calm;
 }
 
+/** Where a key is wanted there is nothing to show, and empty cards would say that there is nothing. */
+function showLock(isLocked: boolean): void {
+  byId('locked').hidden = !isLocked;
+  byId('content').hidden = isLocked;
+  byId('operator').hidden = isLocked || hasAnyKey();
+  if (isLocked && keyFor('api') !== undefined)
+    setText(byId('locked-said'), 'The key of this tab is refused.');
+}
+
+function hasAnyKey(): boolean {
+  return hasKey('admin') || hasKey('api');
+}
+
 function showKey(): void {
-  setText(byId('operator'), hasKey('admin') || hasKey('api') ? 'Forget key' : 'Operator');
+  byId('operator').hidden = hasAnyKey();
+  byId('role').hidden = byId('forget').hidden = !hasAnyKey();
+  setText(byId('role'), hasKey('admin') ? 'Operator' : 'Key entered');
+}
+
+async function unlock(): Promise<void> {
+  try {
+    await withKey('api', (client) => client.cacheStatus());
+    setText(byId('locked-said'), '');
+    byId('content').hidden = false;
+    focusOn(byId('text'));
+  } catch (error) {
+    setText(byId('locked-said'), wordsOf(error));
+  }
 }
 
 enableRoutes((set) => {
@@ -58,6 +88,8 @@ enableRoutes((set) => {
 const lookNow = poll(look);
 enableTry(({ routes_digest: digest }) => {
   void refreshRoutes(digest);
+  // The decision counts at once.
+  measuredAt = Number.NEGATIVE_INFINITY;
   lookNow();
 });
 enableVerify(lookNow);
@@ -66,7 +98,13 @@ onKeyChange(() => {
   lookNow();
 });
 showKey();
-byId('operator').addEventListener('click', () => {
-  if (hasKey('admin') || hasKey('api')) forgetKeys();
-  else void signIn();
+byId('unlock').addEventListener('click', () => void unlock());
+byId('operator').addEventListener('click', async () => {
+  // The button goes; a second Enter must not meet the one that throws the key away.
+  if (await signIn(byId('operator-said'))) focusOn(byId('role'));
+});
+byId('forget').addEventListener('click', () => {
+  forgetKeys();
+  setText(byId('operator-said'), '');
+  focusOn(byId('operator').hidden ? byId('state') : byId('operator'));
 });

@@ -1,6 +1,13 @@
-import type { Route, RouteSet, RouteSource, RouteVersion } from '../../packages/client/src/index.js';
-import { askForKey, daemon, hasKey, onKeyChange, statusOf, withKey, wordsOf } from './api.js';
-import { byId, el, fill, plural, score, setText, whenChanged } from './dom.js';
+import type {
+  Route,
+  RouteDocument,
+  RouteSet,
+  RouteSource,
+  RouteVersion,
+} from '../../packages/client/src/index.js';
+import { daemon, hasKey, onKeyChange, statusOf, withKey, wordsOf } from './api.js';
+import { byId, chips, el, fill, focusOn, plural, score, setText, whenChanged } from './dom.js';
+import { changesOf, isSame } from './draft.js';
 import { openEditor } from './editor.js';
 
 /** More rows than this are found by the filter. */
@@ -9,7 +16,6 @@ const FILTER_FROM = 8;
 
 /** Why there are no routes to show, by the answer's status. */
 const WHY_NONE = new Map<number | undefined, string>([
-  [401, 'This daemon shows its routes to callers with a key.'],
   [503, 'The routes appear as soon as they are embedded.'],
 ]);
 
@@ -21,8 +27,11 @@ export function enableRoutes(listener: (set: RouteSet) => void): void {
   onServed = listener;
   byId('filter').addEventListener('input', () => render());
   onKeyChange(() => render());
-  byId('routes-key').addEventListener('click', () => void askForKey('api'));
-  byId('routes-edit').addEventListener('click', signIn);
+  byId('routes-edit').addEventListener('click', async () => {
+    if (await signIn(byId('routes-said'))) focusOn(byId('routes-new'));
+  });
+  // A phone has no room for every route before all else.
+  byId<HTMLDetailsElement>('routes-fold').open = !window.matchMedia('(max-width: 800px)').matches;
   byId('routes-new').addEventListener('click', () => edit(undefined));
   byId('routes-history').addEventListener('click', () => {
     if (served) void openHistory(served);
@@ -33,14 +42,16 @@ function edit(route: Route | undefined): void {
   if (served) openEditor(served, route, changed);
 }
 
-/** Asks for an operator's key, and tells whether it is one. */
-export async function signIn(): Promise<void> {
-  const said = byId('routes-said');
+/** Asks for an operator's key. @param said where it says why there is none @returns whether it is one */
+export async function signIn(said: HTMLElement): Promise<boolean> {
   try {
     await withKey('admin', (client) => client.routeVersions());
     setText(said, '');
+    return true;
   } catch (error) {
-    setText(said, wordsOf(error));
+    // Who has cancelled knows why.
+    setText(said, statusOf(error) === 401 ? '' : wordsOf(error));
+    return false;
   }
 }
 
@@ -54,20 +65,23 @@ export async function refreshRoutes(digest?: string): Promise<void> {
     showSet(await daemon().routes());
   } catch (error) {
     if (served) return;
-    const status = statusOf(error);
-    byId('routes-key').hidden = status !== 401;
-    setText(byId('routes-said'), WHY_NONE.get(status) ?? wordsOf(error));
+    setText(byId('routes-said'), WHY_NONE.get(statusOf(error)) ?? wordsOf(error));
   }
 }
 
-async function changed(message: string): Promise<void> {
+async function changed(message: string, name?: string): Promise<void> {
   await refreshRoutes();
   setText(byId('routes-said'), message);
+  if (name === undefined) return;
+  byId<HTMLDetailsElement>('routes-fold').open = true;
+  const row = [...document.querySelectorAll<HTMLElement>('#route-list button')].find(
+    (button) => button.dataset.route === name,
+  );
+  focusOn(row ?? byId('routes-new'));
 }
 
 function showSet(set: RouteSet): void {
   served = set;
-  byId('routes-key').hidden = true;
   setText(byId('routes-said'), set.problem ?? '');
   render();
   onServed(set);
@@ -79,6 +93,7 @@ function render(): void {
   byId('routes-edit').hidden = operator;
   for (const id of ['routes-new', 'routes-history']) byId(id).hidden = !operator;
   setText(byId('routes-source'), sourceText(served.source));
+  setText(byId('routes-count'), plural(served.routes.length, 'route'));
   byId('filter-label').hidden = served.routes.length < FILTER_FROM;
   const wanted = byId<HTMLInputElement>('filter').value.trim().toLowerCase();
   const found = served.routes.filter((route) => wanted === '' || contains(route, wanted));
@@ -101,7 +116,7 @@ function contains({ name, description = '', utterances }: Route, wanted: string)
   return [name, description, ...utterances].some((text) => text.toLowerCase().includes(wanted));
 }
 
-/** Whence a set comes, in words. */
+/** The source of a set, in words. */
 export function sourceText(source: RouteSource): string {
   const { name } = source.file;
   return source.kind === 'file' ? `from ${name}` : `version ${source.version}, made on top of ${name}`;
@@ -109,7 +124,11 @@ export function sourceText(source: RouteSource): string {
 
 function routeRow(route: Route, operator: boolean): HTMLElement {
   const { name, description, utterances, score_threshold: threshold, metadata } = route;
-  const more = el('details', {}, el('summary', {}, plural(utterances.length, 'utterance')));
+  const more = el(
+    'details',
+    {},
+    el('summary', {}, [description, plural(utterances.length, 'utterance')].filter(Boolean).join(' · ')),
+  );
   // Thousands of utterances are made into elements only when somebody looks.
   more.addEventListener(
     'toggle',
@@ -121,15 +140,10 @@ function routeRow(route: Route, operator: boolean): HTMLElement {
     {},
     el(
       'div',
-      {},
+      { class: 'name' },
       el('p', { class: 'strong' }, name),
-      el('p', {}, description),
-      el(
-        'p',
-        { class: 'meta quiet' },
-        threshold !== undefined && el('span', {}, `threshold ${score(threshold)}`),
-        metadata && el('code', {}, JSON.stringify(metadata)),
-      ),
+      threshold !== undefined && el('p', { class: 'quiet' }, `threshold ${score(threshold)}`),
+      metadata && chips(metadata),
     ),
     operator &&
       el(
@@ -138,6 +152,7 @@ function routeRow(route: Route, operator: boolean): HTMLElement {
           type: 'button',
           class: 'plain',
           'aria-label': `Edit ${name}`,
+          'data-route': name,
           click: () => edit(route),
         },
         'Edit',
@@ -172,21 +187,25 @@ async function openHistory(set: RouteSet): Promise<void> {
 
 async function showHistory(): Promise<void> {
   try {
-    const { versions, current } = await withKey('admin', (client) => client.routeVersions());
+    const { versions } = await withKey('admin', (client) => client.routeVersions());
     byId<HTMLButtonElement>('history-undo').disabled = versions.length === 0;
     if (versions.length === 0) setText(byId('history-said'), 'Nothing was changed over HTTP yet.');
+    // Routes go by their digest: after a rollback to what the file says, the file serves, and so does that version.
+    const current = versions.find(({ digest }) => digest === served?.digest);
     fill(
       byId('history-list'),
-      ...versions.map((version) => versionRow(version, version.version === current)),
+      ...versions.map((version, index) => versionRow(version, versions[index + 1], version === current)),
     );
   } catch (error) {
     setText(byId('history-said'), wordsOf(error));
   }
 }
 
-function versionRow(entry: RouteVersion, isCurrent: boolean): HTMLElement {
-  const { version, action, route, restores, at, routes, utterances } = entry;
+function versionRow(entry: RouteVersion, before: RouteVersion | undefined, isCurrent: boolean): HTMLElement {
+  const { version, action, route, restores, at, routes, utterances, digest } = entry;
   const what = [route, ACTIONS[action], restores].filter((each) => each !== undefined).join(' ');
+  const isServed = isCurrent || digest === served?.digest;
+  const counts = `${plural(routes, 'route')}, ${plural(utterances, 'utterance')}`;
   return el(
     'li',
     {},
@@ -195,14 +214,10 @@ function versionRow(entry: RouteVersion, isCurrent: boolean): HTMLElement {
       'div',
       {},
       el('p', {}, what),
-      el(
-        'p',
-        { class: 'quiet' },
-        `${new Date(at).toLocaleString('en-GB')} · ${plural(routes, 'route')}, ${plural(utterances, 'utterance')}`,
-      ),
+      el('p', { class: 'quiet' }, `${new Date(at).toLocaleString()} · ${counts}`),
     ),
-    isCurrent
-      ? el('span', { class: 'tag', 'data-tone': 'ok' }, 'served')
+    isServed
+      ? el('span', { class: 'tag', 'data-tone': 'ok' }, isCurrent ? 'served' : 'same as served')
       : el(
           'button',
           {
@@ -213,7 +228,52 @@ function versionRow(entry: RouteVersion, isCurrent: boolean): HTMLElement {
           },
           'Go back to it',
         ),
+    before && comparison(`Changes since version ${before.version}`, () => compare(before.version, entry)),
+    !isServed && comparison('Compared with what serves', () => compare(version, served)),
   );
+}
+
+/** A section whose content is loaded when it is opened first. */
+function comparison(title: string, load: () => Promise<HTMLElement>): HTMLElement {
+  const box = el('details', {}, el('summary', {}, title));
+  const open = async (): Promise<void> => {
+    box.append(
+      await load().catch((error: unknown) => el('p', { class: 'bad' }, `Not to be had: ${wordsOf(error)}`)),
+    );
+  };
+  box.addEventListener('toggle', () => void open(), { once: true });
+  return box;
+}
+
+async function compare(from: number, to: RouteVersion | RouteSet | undefined): Promise<HTMLElement> {
+  const client = daemon('admin');
+  const [before, now] = await Promise.all([
+    client.routeVersion(from),
+    to && 'version' in to ? client.routeVersion(to.version) : to,
+  ]);
+  const lines = now ? differencesOf(before, now) : [];
+  return el(
+    'ul',
+    { class: 'changes' },
+    ...lines.map(([tone, text]) => el('li', { 'data-tone': tone }, text)),
+    lines.length === 0 && el('li', {}, 'The routes are the same.'),
+  );
+}
+
+/** Every route that was added, removed or changed between two sets, with a tone. */
+function differencesOf(before: RouteDocument, now: RouteDocument | RouteSet): [tone: string, text: string][] {
+  const old = new Map(before.routes.map((route) => [route.name, route]));
+  const current = new Set(now.routes.map(({ name }) => name));
+  const removed = before.routes.filter(({ name }) => !current.has(name));
+  const lines: [string, string][] = removed.map(({ name }) => ['bad', `− ${name}`]);
+  for (const route of now.routes) {
+    const was = old.get(route.name);
+    if (!was) lines.push(['ok', `+ ${route.name}: ${plural(route.utterances.length, 'utterance')}`]);
+    else if (!isSame(was, route)) lines.push(['busy', `${route.name}: ${changesOf(was, route)}`]);
+  }
+  if (before.method !== now.method)
+    lines.push(['busy', `method ${before.method ?? 'auto'} → ${now.method ?? 'auto'}`]);
+  return lines;
 }
 
 async function rollback(version: number | undefined): Promise<void> {
@@ -234,6 +294,8 @@ async function rollback(version: number | undefined): Promise<void> {
         : wordsOf(error),
     );
   }
-  served = await daemon('admin').routes();
-  await Promise.all([showHistory(), changed('')]);
+  showSet(await daemon('admin').routes());
+  await showHistory();
+  // The button that was pressed is gone.
+  focusOn(byId('history-undo'));
 }

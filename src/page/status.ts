@@ -46,10 +46,14 @@ interface Notice {
   readonly title: string;
   readonly share?: number;
   readonly progress?: string;
-  readonly reasons: readonly string[];
+  readonly reasons: readonly Reason[];
 }
 
-const REASON_CHARS = 160;
+/** Why, in a sentence, and in the daemon's own words for those who open it. */
+interface Reason {
+  readonly text: string;
+  readonly details?: string;
+}
 
 /** The last readings of a download, from which its speed is told. */
 const readings: { at: number; done: number }[] = [];
@@ -89,13 +93,34 @@ const showNotice = whenChanged((notice: Notice | undefined) => {
   const progress = byId('notice-progress');
   progress.hidden = notice.progress === undefined;
   setText(progress, notice.progress ?? '');
-  fill(byId('notice-reasons'), ...notice.reasons.map((reason) => el('li', {}, shortened(reason))));
+  fill(
+    byId('notice-reasons'),
+    ...notice.reasons.map(({ text, details }) =>
+      el(
+        'li',
+        {},
+        text,
+        details !== undefined &&
+          details !== text &&
+          el('details', {}, el('summary', {}, 'Details'), el('p', {}, details)),
+      ),
+    ),
+  );
 });
 
-/** Long reasons, with every file and address, are there for whoever opens them. */
-function shortened(reason: string): Node | string {
-  if (reason.length <= REASON_CHARS) return reason;
-  return el('details', {}, el('summary', {}, `${reason.slice(0, REASON_CHARS)}…`), el('p', {}, reason));
+/** What keeps texts from being answered; `undefined` where nothing does. */
+export function waitingFor(state: State): string | undefined {
+  if (state === 'unreachable') return 'the daemon does not answer';
+  if (state.status === 'ready' || state.status === 'degraded') return undefined;
+  if (state.status === 'draining') return 'the daemon is shutting down';
+  const { model, cache } = state.checks;
+  if (state.phase === 'failed') return 'the model cannot be used';
+  const isFirst = !cache.ok && !model.ok;
+  return isFirst ? 'the model is not on the volume yet' : lowerFirst(PHASES[state.phase] ?? state.phase);
+}
+
+function lowerFirst(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1);
 }
 
 function noticeOf(health: Health, tone: string, cache: CacheStatus | undefined): Notice | undefined {
@@ -105,7 +130,7 @@ function noticeOf(health: Health, tone: string, cache: CacheStatus | undefined):
   if (status === 'draining') return { tone, title: 'Finishing open requests, then ending', reasons };
   if (status === 'degraded') return { tone, title: 'It serves, but something needs care', reasons };
   if (phase === 'failed') return { tone, title: 'The model cannot be used', reasons };
-  // Trouble during a start is what somebody has to look after.
+  // Trouble during a start needs attention.
   const troubled = reasons.length > 0;
   return {
     tone: troubled ? 'warn' : tone,
@@ -117,18 +142,46 @@ function noticeOf(health: Health, tone: string, cache: CacheStatus | undefined):
 }
 
 /** Every check that fails for a reason of its own, not only because the start is not over. */
-function reasonsOf({ checks, status }: Health, cache: CacheStatus | undefined): string[] {
+function reasonsOf({ checks, status }: Health, cache: CacheStatus | undefined): Reason[] {
   const failing = Object.entries(checks).filter(
     ([, { ok, code }]) => !ok && (status !== 'starting' || (code !== undefined && code !== 'not_ready')),
   );
-  const reasons = failing.map(([name, { detail = 'not well', code }]) => {
-    // The files and their states stand below; what went wrong with them is the news.
-    const news = name === 'cache' ? cache?.verification.last?.error?.message : undefined;
-    return `${name}${code ? ` (${code})` : ''}: ${news ?? detail}`;
-  });
   const retry = cache?.verification.retry;
-  if (retry) reasons.push(`next attempt at ${new Date(retry).toLocaleTimeString('en-GB')}`);
+  const next = retry ? ` Next attempt at ${clock(retry)}.` : '';
+  const reasons = failing.map(([name, { detail = 'not well', code }]): Reason => {
+    const last = cache?.verification.last;
+    if (name !== 'cache' || !cache || !last) return { text: `${name}${code ? ` (${code})` : ''}: ${detail}` };
+    const effect = status === 'degraded' ? ' Answers go on from memory, a restart would fail.' : '';
+    return {
+      text: `${troubleOf(cache)}${effect}${next}`,
+      details: [code, last.error?.message ?? detail].filter(Boolean).join(': '),
+    };
+  });
+  if (next && !failing.some(([name]) => name === 'cache')) reasons.push({ text: next.trim() });
   return reasons;
+}
+
+/** Which files are not as they should be, and why they cannot be had, in a sentence. */
+function troubleOf({ files, verification: { last } }: CacheStatus): string {
+  const said = (state: CacheFile['state'], words: string): string | false => {
+    const bad = files.filter((file) => file.state === state);
+    if (bad.length === 0) return false;
+    const names = bad.length <= 2 ? bad.map(({ path }) => path).join(' and ') : plural(bad.length, 'file');
+    return `${names} ${bad.length === 1 ? 'is' : 'are'} ${words}`;
+  };
+  const states = [said('corrupt', 'damaged on disk'), said('missing', 'missing')].filter(Boolean).join(', ');
+  const causes = [...new Set((last?.failures ?? []).map(causeOf))].join('; ');
+  const subject = states || 'The files on the volume are not whole';
+  return causes === '' ? `${subject}.` : `${subject} and cannot be fetched: ${causes}.`;
+}
+
+/** The cause of a failed fetch without its path and address. */
+function causeOf({ source, message }: VerificationReport['failures'][number]): string {
+  const [, away] = /ENOTFOUND (\S+)/.exec(message) ?? [];
+  if (away) return `${source}: ${away} is not found from here`;
+  const [, closed] = /ECONNREFUSED (\S+)/.exec(message) ?? [];
+  if (closed) return `${source}: ${closed} refuses connections`;
+  return `${source}: ${message.split(': ').at(-1)}`;
 }
 
 function progressText({ done, total, unit }: NonNullable<Health['progress']>): string {
@@ -170,7 +223,7 @@ export const showServing = whenChanged(
             ),
             fact('Routes digest', el('code', { title: routes.digest }, routes.digest)),
           ]
-        : [fact('Routes', 'none yet: they follow the model')]),
+        : [fact('Routes', 'they appear when they are embedded')]),
     );
   },
 );
@@ -196,9 +249,19 @@ const EVENTS_SHOWN = 6;
 export function showCache(cache: CacheStatus): void {
   showFiles(cache.files);
   showTimeline(cache.verification);
+  dropResult(cache.verification);
   showFacts(cache);
   showEvents(cache.events);
 }
+
+const STATES: Readonly<Record<CacheFile['state'], string>> = {
+  unknown: 'not looked at yet',
+  verified: 'verified',
+  missing: 'missing',
+  corrupt: 'damaged',
+  downloading: 'being fetched',
+  repairing: 'being repaired',
+};
 
 const showFiles = whenChanged((files: CacheStatus['files']) => {
   fill(
@@ -207,14 +270,25 @@ const showFiles = whenChanged((files: CacheStatus['files']) => {
       el(
         'div',
         {
-          title: `${file.path}: ${file.state}`,
+          title: `${file.path}: ${bytes(file.size)}, ${STATES[file.state]}`,
+          class: file.state,
           'data-tone': TONES[file.state],
-          // Files differ by a factor of 200,000; the root keeps the smallest one visible.
-          '--weight': Math.cbrt(file.size),
+          '--weight': file.size,
         },
         el('i', { '--share': shareOf(file) }),
       ),
     ),
+  );
+  const total = files.reduce((sum, { size }) => sum + size, 0);
+  const states = [...new Set(files.map(({ state }) => state))];
+  fill(
+    byId('shelf-legend'),
+    ...states.map((state) => {
+      const size = files.reduce((sum, file) => (file.state === state ? sum + file.size : sum), 0);
+      const key = el('i', { class: `key ${state}`, 'data-tone': TONES[state] });
+      return el('span', {}, key, `${STATES[state]} ${bytes(size)}`);
+    }),
+    el('span', {}, `to scale, ${bytes(total)} in all`),
   );
   fill(byId('files'), ...files.map(fileRow));
 });
@@ -227,7 +301,7 @@ function fileRow(file: CacheFile): HTMLElement {
     {},
     el('code', { title: file.digest }, file.path),
     el('span', { class: 'quiet num' }, bytes(file.size)),
-    el('span', { class: 'tag', 'data-tone': TONES[file.state] }, file.state),
+    el('span', { class: 'tag', 'data-tone': TONES[file.state] }, STATES[file.state]),
     el(
       'span',
       { class: 'quiet num' },
@@ -270,14 +344,31 @@ function lastText(last: VerificationReport | null, now: number): string {
   return `Last verified ${ago} ago (${last.reason}, ${milliseconds(last.duration_ms)}): ${outcomeOf(last)}`;
 }
 
-function outcomeOf({ whole, corrupt, missing, fetched, error }: VerificationReport): string {
-  const found = [
-    corrupt.length > 0 && `${plural(corrupt.length, 'file')} corrupt`,
-    missing.length > 0 && `${plural(missing.length, 'file')} missing`,
-    fetched.length > 0 && `${plural(fetched.length, 'file')} fetched`,
-    error?.message,
+/** What a verification came to, as people say it. */
+function outcomeOf(report: VerificationReport): string {
+  const { whole, corrupt, missing, fetched, error } = report;
+  if (whole && fetched.length === 0) return 'whole';
+  if (!whole) {
+    const found = [
+      corrupt.length > 0 && `${plural(corrupt.length, 'damaged file')}`,
+      missing.length > 0 && `${plural(missing.length, 'missing file')}`,
+    ].filter((each) => typeof each === 'string');
+    return `not whole; ${found.join(', ') || (error?.message ?? 'see the events')}`;
+  }
+  const replaced = fetched.filter((path) => corrupt.includes(path)).length;
+  const added = fetched.length - replaced;
+  const done = [
+    replaced > 0 && `${plural(replaced, 'damaged file')} ${replaced === 1 ? 'was' : 'were'} replaced`,
+    added > 0 && isFirstFill(report) && `first fill: ${plural(added, 'file')} fetched`,
+    added > 0 && !isFirstFill(report) && `${plural(added, 'missing file')} fetched`,
   ].filter((each) => typeof each === 'string');
-  return [whole ? 'whole' : 'not whole', ...found].join(', ');
+  return `whole; ${done.join(', ')}`;
+}
+
+/** On an empty volume everything is missing, as it should be. */
+function isFirstFill({ reason, missing, fetched, verified, corrupt }: VerificationReport): boolean {
+  const kept = verified.filter((path) => !fetched.includes(path)).length;
+  return reason === 'boot' && kept === 0 && corrupt.length === 0 && missing.length >= fetched.length;
 }
 
 const showFacts = whenChanged(({ volume, counters, quarantine }: CacheStatus) => {
@@ -291,7 +382,7 @@ const showFacts = whenChanged(({ volume, counters, quarantine }: CacheStatus) =>
     ),
     fact('Free', free === null ? 'unknown' : `${bytes(free)}${total === null ? '' : ` of ${bytes(total)}`}`),
     fact('Verifications', plural(counters.verifications, 'run')),
-    fact('Repairs', `${counters.repairs} of ${plural(counters.corruptions, 'corruption')}`),
+    fact('Repairs', `${counters.repairs}, of ${plural(counters.corruptions, 'corruption')}`),
     fact('Downloaded', `${plural(counters.downloads, 'file')}, ${bytes(counters.downloaded_bytes)}`),
     fact('Quarantine', quarantine.length === 0 ? 'empty' : plural(quarantine.length, 'file')),
   );
@@ -318,6 +409,16 @@ function eventRow({ at, kind, path, message }: CacheStatus['events'][number]): H
   );
 }
 
+/** When the verification began whose result stands beside the button. */
+let shownResult: string | undefined;
+
+/** The result goes with the next verification, which may say otherwise. */
+function dropResult({ last }: CacheStatus['verification']): void {
+  if (shownResult === undefined || !last || last.started_at <= shownResult) return;
+  shownResult = undefined;
+  setText(byId('verify-result'), '');
+}
+
 /** Makes the button verify. */
 export function enableVerify(after: () => void): void {
   const button = byId<HTMLButtonElement>('verify');
@@ -327,6 +428,7 @@ export function enableVerify(after: () => void): void {
     setText(said, 'Verifying…');
     try {
       const report = await withKey('admin', (client) => client.verifyCache());
+      shownResult = report.started_at;
       setText(said, `Verified in ${milliseconds(report.duration_ms)}: ${outcomeOf(report)}.`);
     } catch (error) {
       setText(said, `Not verified: ${wordsOf(error)}`);

@@ -57,7 +57,11 @@ function draw(totals: Totals): void {
     tile(
       'Latency, median',
       whole?.median === undefined ? '–' : milliseconds(whole.median * 1_000),
-      whole?.p95 === undefined ? 'no requests yet' : `95 % within ${milliseconds(whole.p95 * 1_000)}`,
+      whole?.p95 === undefined
+        ? totals.decisions === 0
+          ? 'no requests yet'
+          : 'none in the last two minutes'
+        : `95 % within ${milliseconds(whole.p95 * 1_000)}`,
       intervals.map(({ median }) => median),
     ),
     tile(

@@ -1,12 +1,24 @@
 import type { Candidate, Decision, Route } from '../../packages/client/src/index.js';
 import { withKey, wordsOf } from './api.js';
-import { byId, el, fill, milliseconds, percent, plural, score, setText } from './dom.js';
+import { byId, chips, el, fill, markFaults, milliseconds, percent, plural, score, setText } from './dom.js';
 
 /** Candidates that are shown. */
 const SHOWN = 5;
 const EXAMPLES = 3;
 
+const FIELDS = ['text', 'threshold'];
+/** Characters of a text that stand above its result. */
+const QUOTED = 120;
+
 let running: AbortController | undefined;
+let waiting: string | undefined;
+
+/** Takes texts or says why not yet. @param why what the daemon waits for; `undefined`: it answers */
+export function showReadiness(why: string | undefined): void {
+  waiting = why;
+  byId<HTMLButtonElement>('try-button').disabled = why !== undefined;
+  setText(byId('waiting'), why === undefined ? '' : `Classifying begins when this is over: ${why}.`);
+}
 
 /** Makes the form classify. */
 export function enableTry(onDecision: (decision: Decision) => void): void {
@@ -32,6 +44,8 @@ export function showExamples(routes: readonly Route[]): void {
     .slice(0, EXAMPLES)
     .flatMap(({ utterances }) => utterances[0] ?? []);
   box.hidden = texts.length === 0;
+  own = new Set(routes.filter((route) => route.score_threshold !== undefined).map(({ name }) => name));
+  byId<HTMLInputElement>('threshold').placeholder = 'default';
   fill(
     box,
     ...texts.map((example) =>
@@ -53,16 +67,23 @@ export function showExamples(routes: readonly Route[]): void {
 
 async function classify(text: string, onDecision: (decision: Decision) => void): Promise<void> {
   const result = byId('result');
-  if (text.trim() === '') {
-    fill(result, el('p', { class: 'quiet' }, 'Write a text first.'));
-    byId('text').focus();
-    return;
+  const limit = byId<HTMLInputElement>('threshold');
+  const faults = new Map<string, string>();
+  if (text.trim() === '') faults.set('text', 'Write a text first.');
+  if (limit.validity.badInput || Number(limit.value) < 0 || Number(limit.value) > 1)
+    faults.set('threshold', 'The threshold is a number from 0 to 1, or empty for the default.');
+  const fault = markFaults(FIELDS, faults);
+  if (fault) {
+    fill(result);
+    return fault.focus();
   }
+  if (waiting !== undefined)
+    return fill(result, el('p', { class: 'verdict' }, 'No answer yet'), el('p', {}, waiting));
   running?.abort();
   running = new AbortController();
   const { signal } = running;
   const button = byId('try-button');
-  const threshold = byId<HTMLInputElement>('threshold').value;
+  const threshold = limit.value;
   button.setAttribute('aria-busy', 'true');
   setText(button, 'Classifying…');
   try {
@@ -81,12 +102,18 @@ async function classify(text: string, onDecision: (decision: Decision) => void):
         },
       }),
     );
-    showDecision(decision, timing);
+    if (threshold === '') showDefault(decision);
+    showDecision(text, decision, timing);
     onDecision(decision);
   } catch (error) {
     // A newer text took the place of this one.
     if (signal.aborted) return;
-    fill(result, el('p', { class: 'verdict' }, 'No answer'), el('p', { class: 'bad' }, wordsOf(error)));
+    fill(
+      result,
+      quoted(text),
+      el('p', { class: 'verdict' }, 'No answer'),
+      el('p', { class: 'bad' }, wordsOf(error)),
+    );
   } finally {
     if (!signal.aborted) {
       button.removeAttribute('aria-busy');
@@ -95,14 +122,31 @@ async function classify(text: string, onDecision: (decision: Decision) => void):
   }
 }
 
-function showDecision(decision: Decision, timing: string): void {
+function quoted(text: string): HTMLElement {
+  return el('p', { class: 'quiet for' }, text.length > QUOTED ? `“${text.slice(0, QUOTED)}…”` : `“${text}”`);
+}
+
+/** The default threshold is what most candidates have; routes with one of their own are few. */
+function showDefault({ candidates }: Decision): void {
+  const counts = new Map<number, number>();
+  for (const { route, threshold } of candidates)
+    if (threshold !== undefined && !own.has(route)) counts.set(threshold, (counts.get(threshold) ?? 0) + 1);
+  const [most] = [...counts].sort(([, a], [, b]) => b - a);
+  if (most) byId<HTMLInputElement>('threshold').placeholder = `${score(most[0])} (default)`;
+}
+
+/** Routes with a threshold of their own. */
+let own: ReadonlySet<string> = new Set();
+
+function showDecision(text: string, decision: Decision, timing: string): void {
   const { route, candidates, usage, route_metadata: metadata } = decision;
   const [best] = candidates;
   fill(
     byId('result'),
+    quoted(text),
     el('p', { class: 'verdict', 'data-route': route ?? '' }, route ?? 'Sent nowhere'),
     el('p', { class: 'quiet' }, explanationOf(decision)),
-    metadata && el('p', { class: 'quiet' }, 'Metadata: ', el('code', {}, JSON.stringify(metadata))),
+    metadata && chips(metadata),
     usage.truncated_tokens > 0 &&
       el(
         'p',
@@ -110,7 +154,11 @@ function showDecision(decision: Decision, timing: string): void {
         `Only the first ${usage.tokens} tokens were read: ${plural(usage.truncated_tokens, 'token')} at the end were cut.`,
       ),
     el('ul', { class: 'candidates' }, ...candidates.map((each) => candidateRow(each, each === best))),
-    el('p', { class: 'quiet' }, el('span', { class: 'legend' }, thresholdText(candidates))),
+    el(
+      'p',
+      { class: 'quiet' },
+      'The percentage is how sure the routes are that the text belongs there, the line its threshold. Cosine: how alike the text and the nearest utterances are, 1 is the same.',
+    ),
     el('p', { class: 'quiet' }, [plural(usage.tokens, 'token'), ...timesOf(timing)].join(' · ')),
     el(
       'details',
@@ -122,10 +170,10 @@ function showDecision(decision: Decision, timing: string): void {
 }
 
 function explanationOf({ route, score: reached, candidates: [best] }: Decision): string {
-  if (route !== null) return `with a score of ${score(reached)}`;
+  if (route !== null) return `${percent(reached)} sure (score ${score(reached)})`;
   if (!best) return 'There was no candidate.';
-  const needed = best.threshold === undefined ? '' : `, and needs ${score(best.threshold)}`;
-  return `No route reached its threshold. The best one, ${best.route}, has ${score(best.score)}${needed}.`;
+  const needed = best.threshold === undefined ? '' : `, and needs ${percent(best.threshold)}`;
+  return `No route reached its threshold. The best one, ${best.route}, has ${percent(best.score)}${needed}.`;
 }
 
 function candidateRow(candidate: Candidate, isBest: boolean): HTMLElement {
@@ -138,7 +186,7 @@ function candidateRow(candidate: Candidate, isBest: boolean): HTMLElement {
       'div',
       { class: 'candidate-head' },
       el('span', { class: passed ? 'strong' : '' }, route),
-      el('span', {}, score(reached), el('span', { class: 'quiet' }, ` · cosine ${score(similarity)}`)),
+      el('span', {}, percent(reached), el('span', { class: 'quiet' }, ` · cosine ${score(similarity)}`)),
     ),
     el(
       'div',
@@ -149,7 +197,7 @@ function candidateRow(candidate: Candidate, isBest: boolean): HTMLElement {
         '--share': reached,
       },
       el('i'),
-      el('b', { '--at': threshold }),
+      el('b', { '--at': threshold, class: threshold > 0.8 ? 'left' : '' }, el('span', {}, score(threshold))),
     ),
     nearest.length > 0 &&
       el(
@@ -165,11 +213,6 @@ function candidateRow(candidate: Candidate, isBest: boolean): HTMLElement {
         ),
       ),
   );
-}
-
-function thresholdText(candidates: readonly Candidate[]): string {
-  const [first, ...others] = new Set(candidates.map(({ threshold }) => threshold));
-  return first === undefined || others.length > 0 ? 'threshold of each route' : `threshold ${score(first)}`;
 }
 
 /** What `Server-Timing` says, in words. */

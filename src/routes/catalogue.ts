@@ -165,6 +165,16 @@ export class RouteCatalogue {
     });
   }
 
+  /**
+   * Reads a version of the history.
+   * @throws AppError `not_found` where there is no such version, `blob_missing`, `blob_corrupt`
+   */
+  async version(version: number): Promise<RouteSet> {
+    const entry = this.#history.find((each) => each.version === version);
+    if (!entry) throw new AppError('not_found', `there is no version ${version}`);
+    return this.#options.versions.load(entry);
+  }
+
   /** Refuses further changes and aborts the one under way. */
   close(): void {
     this.#stop.abort(

@@ -131,7 +131,12 @@ describe('the client and a daemon', () => {
     expect(removed.digest).toBe(ifMatch);
     const back = await admin.rollbackRoutes({ ifMatch });
     expect(back.digest).toBe(put.digest);
-    expect((await admin.routeVersions()).versions[0]?.action).toBe('rollback');
+    const { versions } = await admin.routeVersions();
+    expect(versions[0]?.action).toBe('rollback');
+    const latest = await admin.routeVersion(versions[0]?.version ?? 0);
+    expect(latest.digest).toBe(versions[0]?.digest);
+    expect(latest.routes.length).toBe(versions[0]?.routes);
+    await expect(admin.routeVersion(999)).rejects.toMatchObject({ code: 'not_found' });
   });
 });
 

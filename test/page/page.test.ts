@@ -131,7 +131,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     await see('#state[data-state="starting"]');
     await see('#notice-title', 'Downloading the model');
     await see('#notice-bar[aria-valuenow]:not([aria-valuenow="0"])');
-    await see('#files li', /onnx.*downloading/s);
+    await see('#files li', /onnx.*being fetched/s);
     await page.fill('#text', 'a pizza');
     await page.keyboard.press('Enter');
     await see('#result', 'No answer');
@@ -171,7 +171,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     await page.fill('#text', 'zxcv qwer '.repeat(120));
     await page.press('#text', 'Enter');
     await see('.verdict[data-route=""]', 'Sent nowhere');
-    expect(await textOf('#result')).toMatch(/No route reached its threshold.*needs 1\.00/s);
+    expect(await textOf('#result')).toMatch(/No route reached its threshold.*needs 100 %/s);
     expect(await textOf('#cut')).toMatch(
       /Only the first 256 tokens were read: \d+ tokens at the end were cut/,
     );
@@ -195,7 +195,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     await page.keyboard.press('Enter');
     expect(await (await asked).headerValue('authorization')).toBe('Bearer a-key-for-callers');
     await see('.verdict[data-route="sleep"]');
-    await page.click('#operator');
+    await page.click('#forget');
     expect(await page.evaluate('sessionStorage.length + localStorage.length')).toBe(0);
   });
 

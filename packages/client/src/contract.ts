@@ -360,6 +360,14 @@ export type RouteChange = {
   }[];
 };
 
+/** The routes of one version */
+export type RouteDocument = {
+  readonly digest: Digest;
+  /** How these routes are scored, whatever `CLASSIFY_METHOD` says */
+  readonly method?: 'auto' | 'head' | 'nearest';
+  readonly routes: readonly Route[];
+};
+
 /** A route; its name is the one in the path */
 export type RouteInput = {
   readonly name?: string;

@@ -9,6 +9,7 @@ import type {
   LintReport,
   Route,
   RouteChange,
+  RouteDocument,
   RouteInput,
   RouteSet,
   RouteSetInput,
@@ -49,6 +50,8 @@ export interface Client {
   /** @param version default: the last one whose routes differ from the served ones */
   rollbackRoutes(options: ChangeOptions & { readonly version?: number }): Promise<RouteChange>;
   routeVersions(options?: CallOptions): Promise<RouteVersions>;
+  /** Returns the routes of one version. */
+  routeVersion(version: number, options?: CallOptions): Promise<RouteDocument>;
   cacheStatus(options?: CallOptions): Promise<CacheStatus>;
   /** Verifies every file and repairs bad ones; needs one of `ADMIN_KEYS`. */
   verifyCache(options?: CallOptions): Promise<VerificationReport>;
@@ -109,6 +112,7 @@ export function createClient(options: ClientOptions): Client {
     rollbackRoutes: ({ version, ...call }) =>
       change('POST', '/routes/rollback', version === undefined ? {} : { version }, call),
     routeVersions: (call) => get('/routes/versions', call),
+    routeVersion: (version, call) => get(`/routes/versions/${version}`, call),
     cacheStatus: (call) => get('/cache/status', call),
     verifyCache: (call) => post('/cache/verify', undefined, call),
     metrics: (call) => send({ ...call, method: 'GET', path: '/metrics' }),

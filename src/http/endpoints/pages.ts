@@ -49,9 +49,17 @@ const VIEWER = `<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>ai-router: HTTP reference</title>
 <link rel="icon" href="data:,">
+<meta name="color-scheme" content="light dark">
 <link rel="stylesheet" href="docs/swagger-ui.css">
+<style>
+body { margin: 0 }
+header { max-width: 1460px; margin: 0 auto; padding: 16px 20px 0; font: 15px/24px system-ui, sans-serif }
+.dark-mode body { background: #1c2022; color: #e4e6e6 }
+.dark-mode header a { color: #90caf9 }
+</style>
 </head>
 <body>
+<header><a href="./">← ai-router</a></header>
 <div id="reference"></div>
 <noscript>This page needs JavaScript; the contract itself is at <a href="openapi.json">openapi.json</a>.</noscript>
 <script src="docs/swagger-ui-bundle.js"></script>
@@ -61,7 +69,11 @@ const VIEWER = `<!doctype html>
 `;
 
 /** Addresses are relative, so that the page works behind a proxy that puts a prefix before it. */
-const VIEWER_START = `SwaggerUIBundle({
+const VIEWER_START = `const dark = matchMedia('(prefers-color-scheme: dark)');
+const followTheme = () => document.documentElement.classList.toggle('dark-mode', dark.matches);
+dark.addEventListener('change', followTheme);
+followTheme();
+SwaggerUIBundle({
   url: 'openapi.json',
   dom_id: '#reference',
   deepLinking: true,

@@ -8,11 +8,13 @@ import {
 import {
   ROUTE_TYPES,
   type RouteChangeBody,
+  type RouteDocumentBody,
   type RouteSetBody,
   type RouteSourceBody,
   type RouteVersionsBody,
   rollbackSchema,
   routeChangeSchema,
+  routeDocumentSchema,
   routeInputSchema,
   routeSchema,
   routeSetInputSchema,
@@ -44,6 +46,8 @@ export interface RoutesPort {
     edit: (set: RouteSet) => RouteSet,
   ): Promise<ChangeReport>;
   rollback(expected: readonly string[], version?: number): Promise<ChangeReport>;
+  /** Reads a version of the history. */
+  version(version: number): Promise<RouteSet>;
 }
 
 /** Checks route sets. */
@@ -157,8 +161,31 @@ function readEndpoints(): Endpoint<RoutePorts>[] {
         } satisfies RouteVersionsBody);
       },
     },
+    {
+      method: 'GET',
+      path: '/routes/versions/{version}',
+      ...CHANGE,
+      id: 'routeVersion',
+      summary: 'The routes of a version, to compare or to keep',
+      params: { path: VERSION },
+      answers: { 200: json('The routes of that version', routeDocumentSchema) },
+      problems: [404],
+      async handle(context, { routes }, { version = '' }) {
+        const set = await routes.version(Number(version));
+        context.set('Cache-Control', 'no-store');
+        sendJson(context, { digest: set.digest, ...routeSetToJson(set) } satisfies RouteDocumentBody);
+      },
+    },
   ];
 }
+
+/** A version by its number, as a path has it. */
+const VERSION = z.object({
+  version: z
+    .string()
+    .regex(/^[1-9]\d{0,8}$/)
+    .meta({ description: 'Its number in the history', example: '1' }),
+});
 
 function changeEndpoints(): Endpoint<RoutePorts>[] {
   const changed = json('What the change came to', routeChangeSchema, { headers: ETAG });
