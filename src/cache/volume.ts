@@ -34,6 +34,12 @@ export async function mountOf(path: string): Promise<Mount | undefined> {
   return findMount(await readFile('/proc/self/mountinfo', 'utf8').catch(() => ''), real);
 }
 
+/** Whether something is mounted at this very path; links are followed. */
+export async function isMountPoint(path: string): Promise<boolean> {
+  const real = await realpath(path).catch(() => path);
+  return (await mountOf(real).catch(() => undefined))?.point === real;
+}
+
 /** The longest entry above `real` in the kernel's table; the last of two is on top. `undefined` where that is `/`. */
 export function findMount(table: string, real: string): Mount | undefined {
   let found: Mount = { point: '/', type: '' };

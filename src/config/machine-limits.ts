@@ -60,9 +60,16 @@ export function machineLimits(
   return { workers, bound, memoryFits, cores, cpuQuota, memoryLimit };
 }
 
-/** Returns what set the number of workers: a limit, or the setting if it differs. */
-export function workerBound({ workers, bound }: MachineLimits, configured: number): WorkerBound | 'setting' {
-  return configured === workers ? bound : 'setting';
+/**
+ * Returns how many of the wanted workers are started, and what set that number. More than the memory limit carries would be
+ * ended by the kernel one after the other.
+ */
+export function fitWorkers(
+  { workers, bound, memoryFits }: MachineLimits,
+  wanted: number,
+): { workers: number; bound: WorkerBound | 'setting' } {
+  if (wanted > memoryFits) return { workers: memoryFits, bound: 'memory_limit' };
+  return { workers: wanted, bound: wanted === workers ? bound : 'setting' };
 }
 
 /** Describes limits in a few words. */

@@ -5,8 +5,9 @@ import { fetchIntoMemory } from '../cache/acquire.js';
 import type { Report } from '../cache/cache-state.js';
 import { loadManifest } from '../cache/manifest.js';
 import { isSchedule } from '../cache/triggers.js';
-import { readConfig } from '../config/config.js';
-import { checkMachine, type MachineLimits, machineLimits, workerBound } from '../config/machine-limits.js';
+import { isMountPoint } from '../cache/volume.js';
+import { type Config, readConfig } from '../config/config.js';
+import { checkMachine, fitWorkers, type MachineLimits, machineLimits } from '../config/machine-limits.js';
 import { PAGE_FOLDER } from '../config/program-files.js';
 import { retiredIn } from '../config/settings.js';
 import { createApp } from '../http/app.js';
@@ -17,6 +18,7 @@ import type { ModelBytes } from '../inference/protocol.js';
 import type { TokenView } from '../inference/token-view.js';
 import { Linter } from '../lint/linter.js';
 import type { ServeRoutes } from '../routes/catalogue.js';
+import { ROUTES_FILE_IS_MOUNT } from '../routes/file.js';
 import { RouteLeader } from '../routes/leader.js';
 import { requireScorable } from '../scoring/head/head-scoring.js';
 import type { Encoder } from '../scoring/scorer.js';
@@ -38,7 +40,7 @@ import { createParts, type Parts, type PartsInput } from './parts.js';
 import { closeSources } from './sources.js';
 
 /** Exit codes of a daemon; an error before it listens (wrong settings) becomes 2. */
-const EXIT = { stopped: 0, failed: 1 } as const;
+const EXIT = { stopped: 0, failed: 1, unusable: 2 } as const;
 
 /** Pauses between attempts to load the model, in milliseconds. */
 const LOAD_RETRY_MS = { min: 1_000, max: 60_000 } as const;
@@ -55,27 +57,33 @@ export async function runDaemon(
   exit: (code: number) => never,
   onSignalReady: (handler: (signal: NodeJS.Signals) => void) => void,
 ): Promise<void> {
-  const config = readConfig(env);
-  if (!isSchedule(config.verifyCron)) {
-    throw new AppError('config_invalid', `VERIFY_CRON is no valid cron expression: "${config.verifyCron}"`);
+  const wanted = readConfig(env);
+  if (!isSchedule(wanted.verifyCron)) {
+    throw new AppError('config_invalid', `VERIFY_CRON is no valid cron expression: "${wanted.verifyCron}"`);
   }
-  const limits = machineLimits(config.variant);
+  const limits = machineLimits(wanted.variant);
   checkMachine(limits);
+  const config: Config = { ...wanted, workers: fitWorkers(limits, wanted.workers).workers };
   const logger = await createLogger(config);
   const { log } = logger;
   logProcessEvents(logger, exit);
   for (const { name, successor } of retiredIn(env))
     log.warn({ setting: name, successor }, 'retired setting ignored');
-  logWorkers(config.workers, limits, log);
+  logWorkers(wanted.workers, limits, log);
   const manifest = await loadManifest(config.manifestFile);
-  const daemon = new Daemon({ config, version, log, manifest });
-  await daemon.checkRoutes();
-
-  let stopping = false;
   const end = (code: number): never => {
     logger.flush();
     return exit(code);
   };
+  const onUnusable = (reason: string): never => {
+    log.fatal({ code: 'config_invalid', reason }, 'native runtime does not load');
+    return end(EXIT.unusable);
+  };
+  const daemon = new Daemon({ config, version, log, manifest, onUnusable });
+  await daemon.checkRoutes();
+  if (await isMountPoint(config.routesFile)) log.warn({ path: config.routesFile }, ROUTES_FILE_IS_MOUNT);
+
+  let stopping = false;
   onSignalReady((signal) => {
     if (stopping) {
       log.warn({ signal }, 'second signal received, exiting');
@@ -98,17 +106,17 @@ export async function runDaemon(
 }
 
 /** Logs the number of workers and what bounds it. */
-function logWorkers(workers: number, limits: MachineLimits, log: Log): void {
-  const { cores, cpuQuota, memoryLimit, memoryFits } = limits;
-  const bound = workerBound(limits, workers);
+function logWorkers(wanted: number, limits: MachineLimits, log: Log): void {
+  const { cores, cpuQuota, memoryLimit } = limits;
+  const { workers, bound } = fitWorkers(limits, wanted);
   log.info(
     { workers, bound, cores, cpu_quota: cpuQuota, memory_limit_bytes: memoryLimit },
     'workers bounded',
   );
-  if (workers > memoryFits) {
+  if (workers < wanted) {
     log.warn(
-      { workers, fit: memoryFits, memory_limit_bytes: memoryLimit },
-      'more workers than the memory limit carries: lower INFERENCE_WORKERS or raise the limit',
+      { wanted, workers, memory_limit_bytes: memoryLimit },
+      'INFERENCE_WORKERS lowered to what the memory limit carries',
     );
   }
 }

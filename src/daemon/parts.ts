@@ -42,6 +42,8 @@ export interface Parts {
 export interface PartsInput extends Pick<Parts, 'config' | 'version' | 'log' | 'manifest'> {
   /** Embeds a route set and lets it serve. */
   readonly serve: ServeRoutes;
+  /** See `PoolSettings`. */
+  readonly onUnusable?: (reason: string) => void;
   /** Default: one for these settings. */
   readonly pool?: WorkerPool | undefined;
 }
@@ -53,7 +55,8 @@ export function createParts({
   log,
   manifest,
   serve,
-  pool = createPool(config, log),
+  onUnusable = () => undefined,
+  pool = createPool(config, log, onUnusable),
 }: PartsInput): Parts {
   const store = new ContentStore(config.cacheDir, config.requireMount);
   const { layout } = store;
@@ -96,8 +99,9 @@ export function createParts({
   };
 }
 
-function createPool(config: Config, log: Log): WorkerPool {
+function createPool(config: Config, log: Log, onUnusable: (reason: string) => void): WorkerPool {
   return new WorkerPool({
+    onUnusable,
     workers: config.workers,
     maxQueue: config.maxQueue,
     // A request that cannot be answered in time is rejected at once.

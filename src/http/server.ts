@@ -9,7 +9,7 @@ import {
 } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { AppError, errnoOf, messageOf } from '../shared/errors.js';
+import { AppError, errnoOf, explainListening } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import type { RequestMetrics } from '../telemetry/ports.js';
 import { problemOf } from './errors.js';
@@ -238,23 +238,6 @@ function bind(server: Server, port: number, host: string): Promise<void> {
       resolve();
     });
   });
-}
-
-/** Says why this process cannot listen there, and what to do. */
-export function explainListening(error: unknown, host: string | undefined): string {
-  const errno = errnoOf(error) ?? '';
-  // Build tools set HOST to the name of a compiler's target.
-  if (errno === 'EADDRNOTAVAIL' || errno === 'ENOTFOUND' || errno.startsWith('EAI_')) {
-    return `HOST="${host ?? '::'}" is no address of this machine; unset it to listen on :: (IPv6 and IPv4), or set an address such as 0.0.0.0 or 127.0.0.1`;
-  }
-  switch (errno) {
-    case 'EADDRINUSE':
-      return 'it is in use; set PORT to another one';
-    case 'EACCES':
-      return 'it is not permitted for this user; set PORT to one above 1023';
-    default:
-      return messageOf(error);
-  }
 }
 
 async function close(server: Server, graceMs: number): Promise<void> {

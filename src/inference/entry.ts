@@ -6,9 +6,6 @@ import { AppError, messageOf } from '../shared/errors.js';
 import { type Answer, Batcher } from './batches.js';
 import { checkCanary } from './canary.js';
 import { CHANNEL_FD, type FromWorker, readFrames, type ToWorker, writeFrame } from './protocol.js';
-import { applyRecipe, parseRecipe } from './recipe.js';
-import { createSession } from './session.js';
-import { createTokenizer } from './tokenizer.js';
 
 // The entry of a child process. A crash in native code ends this process and not the daemon.
 
@@ -32,6 +29,7 @@ channel.on('error', () => process.exit(0));
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
 lowerPriority();
 
+const { applyRecipe, parseRecipe, createSession, createTokenizer } = await loadRuntime();
 let batcher: Batcher | undefined;
 let answer: Answer = newAnswer();
 let running = false;
@@ -44,6 +42,24 @@ readFrames<ToWorker>(channel, (message, bytes) => {
   }
 });
 await send({ kind: 'started' });
+
+/**
+ * Loads what needs the native runtime, whose library may be there and lack another one, or be made for another system.
+ * The bundle keeps the three together, so that each of them loads it.
+ */
+async function loadRuntime() {
+  try {
+    const [recipe, session, tokenizer] = await Promise.all([
+      import('./recipe.js'),
+      import('./session.js'),
+      import('./tokenizer.js'),
+    ]);
+    return { ...recipe, ...session, ...tokenizer };
+  } catch (error) {
+    await send({ kind: 'unusable', message: messageOf(error) });
+    return process.exit(1);
+  }
+}
 
 async function load(message: LoadMessage, bytes: Buffer): Promise<void> {
   const { spec, canary, recipe, sizes } = message;

@@ -25,6 +25,8 @@ export interface PoolSettings extends WorkerSettings {
    * needs shared passes most, and would never fill one within `backlogMs`.
    */
   readonly backlogWork: number;
+  /** The native runtime does not load on this system, so that no worker will ever serve. */
+  readonly onUnusable: (reason: string) => void;
 }
 
 /** The settings that apply where {@link WorkerPool} gets no others. */
@@ -34,6 +36,7 @@ export const POOL_DEFAULTS: Omit<PoolSettings, 'workers'> = {
   maxQueueMs: Number.POSITIVE_INFINITY,
   backlogMs: 32,
   backlogWork: 2 * BATCH_LIMITS.tokens,
+  onUnusable: () => undefined,
   hangTimeoutMs: 30_000,
   loadTimeoutMs: 60_000,
   backoffMinMs: 100,
@@ -224,6 +227,10 @@ export class WorkerPool implements Embedder {
       },
       rejected: (...fault: ConstructorParameters<typeof AppError>) =>
         this.#load?.reject(new AppError(...fault)),
+      unusable: (reason: string) => {
+        // Once a worker has served, the libraries are being replaced: the others go on.
+        if (!this.#proven) this.#settings.onUnusable(reason);
+      },
       loadCrashed: (crash: LoadCrash) => this.#onLoadCrashed(crash),
       answered: (passes: number) => {
         this.#totals.passes += passes;

@@ -35,6 +35,8 @@ export type ToWorker =
 export type FromWorker =
   /** The libraries are loaded. */
   | { readonly kind: 'started' }
+  /** The native runtime does not load on this system; no worker will ever serve here. The process ends. */
+  | { readonly kind: 'unusable'; readonly message: string }
   /** The model is loaded and passed its canary. */
   | { readonly kind: 'loaded'; readonly times: LoadTimes; readonly batches: boolean }
   /** The model is at fault; another worker would say the same. */

@@ -164,6 +164,8 @@ export interface SlotListener {
   ready(): void;
   /** The model is at fault. The process is being ended. */
   rejected(code: ErrorCode, message: string): void;
+  /** The native runtime does not load on this system. The process is ending. */
+  unusable(message: string): void;
   /** The process died before it was ready. Another follows after a backoff. */
   loadCrashed(crash: LoadCrash): void;
   /** Results arrived, whose jobs are settled after this call: the worker should get more first, which idles soon. */
@@ -174,6 +176,25 @@ export interface SlotListener {
   /** These texts were at a process that died, in the order in which they were sent. */
   returned(jobs: readonly Job[]): void;
   restarted(): void;
+}
+
+/** Starts a worker, which loads the native runtime, and ends it. Returns why it does not load, if it does not. */
+export async function probeRuntime(entry: URL, log: Log): Promise<string | undefined> {
+  let worker: WorkerProcess | undefined;
+  try {
+    return await new Promise<string | undefined>((resolve) => {
+      worker = new WorkerProcess(
+        entry,
+        {
+          message: (message) => resolve(message.kind === 'unusable' ? message.message : undefined),
+          exited: (exit) => resolve(`the process that loads it ${describe(exit)}`),
+        },
+        log,
+      );
+    });
+  } finally {
+    await worker?.end();
+  }
 }
 
 /** Keeps one worker process running: kills one that hangs, and starts successors at a bounded rate. */
@@ -294,6 +315,9 @@ export class WorkerSlot {
   #onMessage(message: FromWorker, bytes: Buffer): void {
     if (message.kind === 'embedded') {
       this.#onEmbedded(message.passes, message.results, bytes);
+    } else if (message.kind === 'unusable') {
+      this.#killedBecause = `cannot load the native runtime: ${message.message}`;
+      this.#listener.unusable(message.message);
     } else if (message.kind === 'started') {
       if (this.#state !== 'starting') return;
       this.#warm = true;

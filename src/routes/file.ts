@@ -11,6 +11,10 @@ import type { RouteSet } from './set.js';
 /** A route file is never larger than this (64 MiB). */
 export const MAX_ROUTE_FILE_BYTES = 64 * 2 ** 20;
 
+/** A mount stays on the file that was there first, whatever takes its name outside. */
+export const ROUTES_FILE_IS_MOUNT =
+  'ROUTES_FILE is itself a mount: a new file in its place outside is not seen; mount its folder instead';
+
 /** When a changed file is looked at, in milliseconds. */
 export const ROUTE_FILE_DEFAULTS = {
   /** A file counts as written when nothing has happened to it for this long. */
@@ -148,8 +152,10 @@ export class RouteFile {
         !folders.includes(path) && !names.has(basename(path)) && !basename(path).startsWith('..'),
     });
     this.#watcher.on('all', () => this.#look());
-    this.#watcher.on('error', (error) => {
+    // Of each folder that cannot be watched.
+    this.#watcher.once('error', (error) => {
       this.#options.log.warn({ err: error }, 'route file: watching failed; it is polled instead');
+      this.#watcher?.on('error', noop);
     });
     this.#poll = setInterval(() => this.#look(), this.#options.pollMs ?? ROUTE_FILE_DEFAULTS.pollMs);
     this.#poll.unref();

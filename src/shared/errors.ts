@@ -134,3 +134,20 @@ export function errnoOf(error: unknown): string | undefined {
   if (number === undefined) return error.code;
   return Object.entries(constants.errno).find(([, value]) => value === -Number(number))?.[0] ?? error.code;
 }
+
+/** Says why this process cannot listen there, and what to do. */
+export function explainListening(error: unknown, host: string | undefined): string {
+  const errno = errnoOf(error) ?? '';
+  // Build tools set HOST to the name of a compiler's target.
+  if (errno === 'EADDRNOTAVAIL' || errno === 'ENOTFOUND' || errno.startsWith('EAI_')) {
+    return `HOST="${host ?? '::'}" is no address of this machine; unset it to listen on :: (IPv6 and IPv4), or set an address such as 0.0.0.0 or 127.0.0.1`;
+  }
+  switch (errno) {
+    case 'EADDRINUSE':
+      return 'it is in use; set PORT to another one';
+    case 'EACCES':
+      return 'it is not permitted for this user; set PORT to one above 1023';
+    default:
+      return messageOf(error);
+  }
+}

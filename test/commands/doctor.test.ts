@@ -5,7 +5,6 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { checkNode } from '../../src/commands/doctor/checks.js';
-import { mountOf } from '../../src/commands/doctor/volume.js';
 import { listen } from '../support/listen.js';
 import { Origin } from '../support/origin.js';
 import { suiteEnd } from '../support/suite.js';
@@ -86,6 +85,21 @@ describe('doctor', () => {
       /5 s .*10000 ms/,
       { RAILWAY_DEPLOYMENT_DRAINING_SECONDS: '5' },
     ],
+    [
+      'a delay that does not fit beside the drain',
+      'drain',
+      'fail',
+      /12 s .*SHUTDOWN_DELAY_MS and DRAIN_MS need 15000 ms/,
+      { RAILWAY_DEPLOYMENT_DRAINING_SECONDS: '12', SHUTDOWN_DELAY_MS: '5000' },
+    ],
+    [
+      'a delay and a drain beyond the grace of a pod',
+      'drain',
+      'warn',
+      /30000 ms, and a pod gets 30 s/,
+      { KUBERNETES_SERVICE_HOST: '10.0.0.1', SHUTDOWN_DELAY_MS: '20000' },
+    ],
+    ['no delay in a pod', 'drain', 'warn', /refused/, { KUBERNETES_SERVICE_HOST: '10.0.0.1' }],
     ['no drain of our own', 'drain', 'warn', /DRAIN_MS is 0/, { DRAIN_MS: '0' }],
     ['a start through npm', 'starter', 'warn', /npm run start/, { npm_lifecycle_event: 'start' }],
     [
@@ -197,19 +211,5 @@ describe('checks', () => {
     ['24.1.0', 'ok'],
   ])('Node %s: %s', (version, status) => {
     expect(checkNode(version).status).toBe(status);
-  });
-
-  it('finds the mount of a path in the table of the kernel', async () => {
-    const file = join(await temporaryFolder(), 'mountinfo');
-    await writeFile(
-      file,
-      '21 1 0:19 / / rw - overlay overlay rw\n' +
-        '30 21 8:1 /v /data/mod\\040els rw - ext4 /dev/sda rw\n' +
-        '31 21 0:20 / /data rw - tmpfs tmpfs rw\n',
-    );
-    expect(await mountOf('/data/mod els/blobs', file)).toEqual({ point: '/data/mod els', type: 'ext4' });
-    expect(await mountOf('/data/models', file)).toEqual({ point: '/data', type: 'tmpfs' });
-    expect(await mountOf('/database', file)).toEqual({ point: '/', type: 'overlay' });
-    expect(await mountOf('/data', join(file, 'none'))).toBeUndefined();
   });
 });

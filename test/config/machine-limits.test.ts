@@ -5,8 +5,8 @@ import { checkWorkers } from '../../src/commands/doctor/checks.js';
 import {
   checkMachine,
   checkNativeRuntime,
+  fitWorkers,
   machineLimits,
-  workerBound,
 } from '../../src/config/machine-limits.js';
 import { temporaryFolder } from '../support/volume.js';
 
@@ -78,7 +78,9 @@ describe('the number of workers', () => {
     const [small, large] = [machineLimits('q8', root, 48), machineLimits('fp32', root, 48)];
     expect([small.bound, large.bound]).toEqual(['memory_limit', 'memory_limit']);
     expect(large.workers).toBeLessThan(small.workers);
-    expect(workerBound(small, small.workers + 1)).toBe('setting');
+    expect(fitWorkers(small, 1)).toEqual({ workers: 1, bound: 'setting' });
+    // More would be ended by the kernel one after the other.
+    expect(fitWorkers(small, small.workers + 1)).toEqual({ workers: small.workers, bound: 'memory_limit' });
     expect(checkWorkers(small, small.workers + 1)).toMatchObject({
       status: 'warn',
       fix: expect.stringContaining(`INFERENCE_WORKERS=${small.workers}`),

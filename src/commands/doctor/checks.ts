@@ -1,21 +1,24 @@
 import { readFileSync } from 'node:fs';
 import { createServer, isIP } from 'node:net';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
+import { isMountPoint } from '../../cache/volume.js';
 import type { Config } from '../../config/config.js';
 import {
   checkMachine,
   describeLimits,
+  fitWorkers,
   type MachineLimits,
   machineLimits,
-  workerBound,
 } from '../../config/machine-limits.js';
 import type { ScoringMethod } from '../../config/parsers.js';
 import { PACKAGE_ROOT } from '../../config/program-files.js';
-import { explainListening } from '../../http/server.js';
-import { MAX_ROUTE_FILE_BYTES, readTextFile } from '../../routes/file.js';
+import { POOL_DEFAULTS } from '../../inference/pool.js';
+import { probeRuntime } from '../../inference/worker.js';
+import { MAX_ROUTE_FILE_BYTES, ROUTES_FILE_IS_MOUNT, readTextFile } from '../../routes/file.js';
 import { parseRouteSet } from '../../routes/parse.js';
 import { requireScorable } from '../../scoring/head/head-scoring.js';
-import { errnoOf, messageOf } from '../../shared/errors.js';
+import { errnoOf, explainListening, messageOf } from '../../shared/errors.js';
+import type { Log } from '../../shared/log.js';
 import { count } from '../format.js';
 
 /** What one check found. `warn` works, but not as well as it could, or not always. */
@@ -48,22 +51,39 @@ export function checkProcess(config: Config, env: NodeJS.ProcessEnv, folder = pr
     checkNode(process.versions.node),
     checkWorkers(machineLimits(config.variant), config.workers),
     checkStarter(env),
-    checkDrain(config.drainMs, env, folder),
+    checkDrain(config, env, folder),
   ];
 }
 
 /** Whether the program runs within the limits of the machine or container, with as many workers as are wanted. */
-export function checkWorkers(limits: MachineLimits, workers: number): Finding {
+export function checkWorkers(limits: MachineLimits, wanted: number): Finding {
   const name = 'workers';
   try {
     checkMachine(limits);
   } catch (error) {
     return fault(name, messageOf(error), 'the daemon does not start here');
   }
-  const detail = `${workers}, set by ${workerBound(limits, workers).replace('_', ' ')} (${describeLimits(limits)})`;
-  return workers > limits.memoryFits
-    ? warning(name, detail, `set INFERENCE_WORKERS=${limits.memoryFits}, or raise the memory limit`)
+  const { workers, bound } = fitWorkers(limits, wanted);
+  const instead = workers < wanted ? ` instead of ${wanted}` : '';
+  const detail = `${workers}${instead}, set by ${bound.replace('_', ' ')} (${describeLimits(limits)})`;
+  return workers < wanted
+    ? warning(name, detail, `set INFERENCE_WORKERS=${workers}, or raise the memory limit`)
     : fine(name, detail);
+}
+
+const ignore = (): void => undefined;
+const SILENT: Log = { debug: ignore, info: ignore, warn: ignore, error: ignore };
+
+/** Whether the native library loads, tried in a process of its own. */
+export async function checkRuntime(): Promise<Finding> {
+  const reason = await probeRuntime(POOL_DEFAULTS.workerEntry, SILENT);
+  return reason === undefined
+    ? fine('native runtime', 'loads')
+    : fault(
+        'native runtime',
+        `does not load: ${reason}`,
+        'run "npm ci" on this system, or use an image such as node:24-bookworm-slim',
+      );
 }
 
 /** Whether Node is one that the program supports. */
@@ -127,26 +147,51 @@ function commandOf(pid: number): readonly string[] {
   }
 }
 
-/** Between SIGTERM and SIGKILL Railway waits 0 seconds unless it is told otherwise. */
-function checkDrain(drainMs: number, env: NodeJS.ProcessEnv, folder: string): Finding {
-  const needed = Math.ceil(drainMs / 1_000) + 2;
+/** Seconds that Kubernetes waits between SIGTERM and SIGKILL, unless the pod says otherwise. */
+const KUBERNETES_GRACE_SECONDS = 30;
+
+/** Between SIGTERM and SIGKILL Railway waits 0 seconds unless it is told otherwise, and no platform waits for ever. */
+function checkDrain(
+  { drainMs, shutdownDelayMs }: Pick<Config, 'drainMs' | 'shutdownDelayMs'>,
+  env: NodeJS.ProcessEnv,
+  folder: string,
+): Finding {
+  const neededMs = shutdownDelayMs + drainMs;
+  const needed = Math.ceil(neededMs / 1_000) + 2;
+  const names = shutdownDelayMs > 0 ? 'SHUTDOWN_DELAY_MS and DRAIN_MS need' : 'DRAIN_MS needs';
   const onRailway = Object.keys(env).some((name) => name.startsWith('RAILWAY_'));
   const said = env.RAILWAY_DEPLOYMENT_DRAINING_SECONDS ?? drainingIn(join(folder, 'railway.toml'));
   const fix = `set drainingSeconds = ${needed} in railway.toml, or RAILWAY_DEPLOYMENT_DRAINING_SECONDS=${needed}`;
   if (drainMs === 0) {
     return warning('drain', 'DRAIN_MS is 0: open requests are cut at every deploy', 'set DRAIN_MS=10000');
   }
-  if (said === undefined) {
+  if (env.KUBERNETES_SERVICE_HOST !== undefined) {
+    if (neededMs >= KUBERNETES_GRACE_SECONDS * 1_000) {
+      return warning(
+        'drain',
+        `${names} ${neededMs} ms, and a pod gets ${KUBERNETES_GRACE_SECONDS} s unless it says otherwise`,
+        `set terminationGracePeriodSeconds: ${needed} in the pod`,
+      );
+    }
+    return shutdownDelayMs > 0
+      ? fine('drain', `${neededMs} ms after SIGTERM; a pod gets ${KUBERNETES_GRACE_SECONDS} s`)
+      : warning(
+          'drain',
+          'Kubernetes sends requests for a moment after SIGTERM, and they would be refused',
+          'set SHUTDOWN_DELAY_MS=5000',
+        );
+  }
+  if (said === undefined || (!onRailway && env.RAILWAY_DEPLOYMENT_DRAINING_SECONDS === undefined)) {
     return onRailway
       ? warning('drain', 'the platform waits 0 s after SIGTERM unless it is told otherwise', fix)
-      : fine('drain', `${drainMs} ms after SIGTERM; the platform must wait longer than that`);
+      : fine('drain', `${neededMs} ms after SIGTERM; the platform must wait longer (docker stop: 10 s)`);
   }
   const seconds = Number(said);
   if (!(seconds > 0)) return fault('drain', `the platform waits ${said} s after SIGTERM`, fix);
-  if (seconds * 1_000 < drainMs) {
-    return fault('drain', `the platform waits ${seconds} s after SIGTERM, DRAIN_MS needs ${drainMs} ms`, fix);
+  if (seconds * 1_000 < neededMs) {
+    return fault('drain', `the platform waits ${seconds} s after SIGTERM, ${names} ${neededMs} ms`, fix);
   }
-  return fine('drain', `${drainMs} ms, and the platform waits ${seconds} s`);
+  return fine('drain', `${neededMs} ms, and the platform waits ${seconds} s`);
 }
 
 function drainingIn(file: string): string | undefined {
@@ -166,6 +211,7 @@ export async function checkRoutes(file: string, method: ScoringMethod): Promise<
     const { text } = await readTextFile(file, MAX_ROUTE_FILE_BYTES);
     const set = parseRouteSet(text, { origin: basename(file) });
     requireScorable(set, method);
+    if (await isMountPoint(file)) return warning('routes', ROUTES_FILE_IS_MOUNT, `mount ${dirname(file)}`);
     const { routes, warnings } = set;
     const [first] = warnings;
     if (first) {

@@ -1,7 +1,7 @@
 import { loadManifest } from '../../cache/manifest.js';
 import { CACHE_OPTIONS, type Command, command, SOURCE_OPTIONS, seconds } from '../command.js';
 import { count, table } from '../format.js';
-import { checkNetwork, checkProcess, checkRoutes, type Finding } from './checks.js';
+import { checkNetwork, checkProcess, checkRoutes, checkRuntime, type Finding } from './checks.js';
 import { checkDelivery } from './delivery.js';
 import { checkVolume } from './volume.js';
 
@@ -24,8 +24,9 @@ export const doctor: Command = command({
     strict: { type: 'boolean', help: 'exit with 1 for warnings, too' },
   },
   notes:
-    'Checks: Node, how the process is started, drain time, port and IPv6, the cache folder (mount, writable, room,\n' +
-    'whole), the routes, each source (a small file, with its digest), and whether a download fits the health check.\n' +
+    'Checks: Node, workers, the native runtime, how the process is started, the time it gets to end, port and IPv6, the\n' +
+    'cache folder (mount, writable, room, whole), the routes, each source (a small file, with its digest), and whether a\n' +
+    'download fits the health check.\n' +
     'Nothing is written but one small file that is removed at once. Run it where the daemon runs, in its environment.',
   exitStatus: '0 when nothing is wrong (warnings allowed unless --strict), 1 when something is',
   async run({ config, env, values, signal }) {
@@ -36,6 +37,7 @@ export const doctor: Command = command({
     };
     const findings: Finding[] = [
       ...checkProcess(config, env),
+      await checkRuntime(),
       ...(await checkNetwork(config, env)),
       ...(await checkVolume(config, manifest, env)),
       await checkRoutes(config.routesFile, config.classifyMethod),

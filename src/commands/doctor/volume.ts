@@ -1,14 +1,16 @@
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { asVolumeError, spaceOf, statOf } from '../../cache/disk.js';
 import type { Manifest } from '../../cache/manifest.js';
 import { ContentStore } from '../../cache/store.js';
+import { type Mount, mountOf } from '../../cache/volume.js';
 import type { Config } from '../../config/config.js';
+import { errnoOf } from '../../shared/errors.js';
 import { formatBytes, modelName, pinnedBytes } from '../format.js';
 import { type Finding, fault, fine, warning } from './checks.js';
 
 /** File systems that end with the container or the machine. */
-const FLEETING = new Set(['tmpfs', 'ramfs', 'overlay', 'aufs', 'rootfs']);
+const FLEETING = new Set(['overlay', 'aufs', 'rootfs']);
 /** Beside the files, for notes and state. */
 const RESERVE_BYTES = 1 << 20;
 
@@ -30,7 +32,7 @@ export async function checkVolume(
   }
   return [
     checkMount(config, await mountOf(cacheDir), env.RAILWAY_VOLUME_MOUNT_PATH),
-    await checkWritable(cacheDir, existing),
+    await checkWritable(cacheDir, existing, missing.length === 0, env),
     await checkRoom(existing, missingBytes, pinnedBytes(manifest)),
     missing.length === 0
       ? fine('cache', `whole: ${modelName(manifest)}`)
@@ -55,26 +57,26 @@ function checkMount(
       `set MODEL_CACHE_DIR=${railwayPath}, or unset it`,
     );
   }
-  if (requireMount && mount && mount.point !== cacheDir) {
+  if (process.platform !== 'linux')
+    return warning(name, 'this system does not tell its mounts', 'check by hand that it is a volume');
+  if (requireMount && !mount) {
     return fault(
       name,
       `${cacheDir} is not a mounted volume, and REQUIRE_MOUNT says that it must be one`,
       `attach a volume at ${cacheDir}, or set REQUIRE_MOUNT=false if the folder may end with the container`,
     );
   }
-  if (!mount)
-    return warning(name, 'this system does not tell its mounts', 'check by hand that it is a volume');
-  if (mount.type === 'tmpfs' || mount.type === 'ramfs') {
+  if (mount?.type === 'tmpfs' || mount?.type === 'ramfs') {
     return warning(
       name,
       `${cacheDir} is in memory (${mount.type}): it counts as memory and ends with the container`,
       'mount a volume there',
     );
   }
-  if (mount.point === '/' || FLEETING.has(mount.type)) {
+  if (!mount || FLEETING.has(mount.type)) {
     return warning(
       name,
-      `${cacheDir} is not on a mount of its own (${mount.type} at ${mount.point}): its files end with the container`,
+      `${cacheDir} is not on a mount of its own: its files end with the container`,
       'attach a volume at this path (on Railway: `railway volume add --mount-path ' +
         `${cacheDir}\`), unless the model is baked into the image or fetched at each start on purpose`,
     );
@@ -82,23 +84,35 @@ function checkMount(
   return fine(name, `${cacheDir} is on ${mount.point} (${mount.type})`);
 }
 
-async function checkWritable(cacheDir: string, existing: string): Promise<Finding> {
-  const uid = process.getuid?.() ?? '?';
+async function checkWritable(
+  cacheDir: string,
+  existing: string,
+  whole: boolean,
+  env: NodeJS.ProcessEnv,
+): Promise<Finding> {
+  const uid = process.getuid?.();
   try {
     // Permission bits do not tell everything: a real write does.
     const probe = join(existing, `.doctor-${process.pid}.tmp`);
     await writeFile(probe, 'may be removed', { flag: 'wx' });
     await rm(probe, { force: true });
     const what = existing === cacheDir ? 'takes writes' : 'does not exist yet, and can be made';
-    return fine('writable', `${cacheDir} ${what} (user ${uid})`);
+    return fine('writable', `${cacheDir} ${what} (user ${uid ?? '?'})`);
   } catch (error) {
     const { message } = asVolumeError(error, `cannot write ${cacheDir}`);
-    return fault(
-      'writable',
-      message,
-      'give the folder to this user, or run as root (Railway: RAILWAY_RUN_UID=0)',
-    );
+    // The daemon is ready with such a cache: images with a baked one may have a read-only root.
+    if (whole) return fine('writable', `${cacheDir} is whole and takes no writes; none is needed`);
+    return fault('writable', message, fixOf(errnoOf(error), uid, env));
   }
+}
+
+function fixOf(errno: string | undefined, uid: number | undefined, env: NodeJS.ProcessEnv): string {
+  if (errno === 'EROFS') return 'mount it writable, or set MODEL_CACHE_DIR to a volume';
+  if (uid === 0)
+    return 'not even root may write there: look at the options of the mount, or use another volume';
+  const give = `give the folder to user ${uid ?? '?'} or its group`;
+  const onRailway = Object.keys(env).some((name) => name.startsWith('RAILWAY_'));
+  return onRailway ? `${give}, or set RAILWAY_RUN_UID=0` : give;
 }
 
 async function checkRoom(existing: string, missingBytes: number, allBytes: number): Promise<Finding> {
@@ -128,36 +142,4 @@ async function nearestExisting(path: string): Promise<string> {
     current = dirname(current);
   }
   return current;
-}
-
-/** The mounted file system that a path is on. */
-export interface Mount {
-  /** Where it is mounted. */
-  readonly point: string;
-  /** `ext4`, `overlay`, `tmpfs`, … */
-  readonly type: string;
-}
-
-/** The file system of `path` by the kernel's table; `undefined` where there is no such table. */
-export async function mountOf(path: string, table = '/proc/self/mountinfo'): Promise<Mount | undefined> {
-  let text: string;
-  try {
-    text = await readFile(table, 'utf8');
-  } catch {
-    return undefined;
-  }
-  let found: Mount | undefined;
-  for (const line of text.split('\n')) {
-    const fields = line.split(' ');
-    const point = unescapePath(fields[4] ?? '');
-    const type = fields[fields.indexOf('-') + 1] ?? '';
-    const covers = point === '/' ? path.startsWith('/') : path === point || path.startsWith(`${point}/`);
-    // Of several mounts on one point the last one is what is seen.
-    if (point !== '' && covers && point.length >= (found?.point.length ?? 0)) found = { point, type };
-  }
-  return found;
-}
-
-function unescapePath(path: string): string {
-  return path.replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }
