@@ -57,7 +57,7 @@ export class EndpointTable<Ports> {
   /** By first segment, for errors at unknown paths below it. */
   readonly #dialects = new Map<string, Dialect>(
     // An OpenAI client whose base URL lacks /v1 sends these; it shows no error in another shape.
-    ['', 'chat', 'completions', 'responses', 'moderations'].map((first) => [
+    ['', 'v1', 'chat', 'completions', 'responses', 'moderations'].map((first) => [
       first,
       first === '' ? 'problem' : 'openai',
     ]),

@@ -1,3 +1,4 @@
+import type { SystemOneError } from '../api/decisions.js';
 import type { OpenAiError } from '../api/embeddings.js';
 import type { ProblemBody } from '../api/problem.js';
 import type { TeiError } from '../api/tei.js';
@@ -64,13 +65,13 @@ export function statusOf(code: ErrorCode): number {
 }
 
 /** The shape of an endpoint's errors: RFC 9457, or that of an API whose clients it serves. */
-export type Dialect = 'problem' | 'openai' | 'tei';
+export type Dialect = 'problem' | 'openai' | 'tei' | 'systemone';
 
 /** An error as it is sent. */
 interface ErrorResponse {
   readonly status: number;
   readonly type: string;
-  readonly body: ProblemBody | OpenAiError | TeiError;
+  readonly body: ProblemBody | OpenAiError | TeiError | SystemOneError;
 }
 
 /** Answers an error in the dialect of the endpoint, with `Retry-After` where waiting helps. */
@@ -102,6 +103,7 @@ const RESPONSES: Readonly<Record<Dialect, (error: AppError, problem: ProblemBody
   problem: (_, body) => ({ status: body.status, type: 'application/problem+json', body }),
   openai: openAiResponse,
   tei: teiResponse,
+  systemone: systemOneResponse,
 };
 
 /** Codes for which OpenAI has a name of its own. */
@@ -143,6 +145,31 @@ function teiResponse({ code }: AppError, problem: ProblemBody): ErrorResponse {
   const usual = [problem.status, problem.status >= 500 ? 'Unhealthy' : 'Validation'] as const;
   const [status, type] = TEI_RESPONSES[code] ?? usual;
   return { status, type: JSON_UTF8, body: { error: problem.detail, error_type: type } };
+}
+
+/** Codes of a body that is wrong, all of which are answered alike. */
+const INVALID_BODY: ReadonlySet<ErrorCode> = new Set([
+  'validation_failed',
+  'malformed_json',
+  'unknown_route',
+]);
+
+/** Steps of a path such as `questions["two words"].criteria[2]`. */
+const STEPS = /\["((?:[^"\\]|\\.)*)"\]|\[(\d+)\]|[^.[\]]+/g;
+
+function systemOneResponse({ code, issues }: AppError, { status, detail }: ProblemBody): ErrorResponse {
+  if (INVALID_BODY.has(code)) {
+    const faults = issues.length > 0 ? issues : [{ path: '', message: detail }];
+    const body = faults.map(({ path, message }) => {
+      const steps = [...path.matchAll(STEPS)].map(([step, quoted, index]) =>
+        index === undefined ? (quoted ?? step) : Number(index),
+      );
+      return { loc: ['body', ...steps], msg: message, type: code };
+    });
+    return { status: 422, type: JSON_UTF8, body: { detail: body } };
+  }
+  const errorType = status === 401 || status === 403 ? 'authentication_error' : code;
+  return { status, type: JSON_UTF8, body: { detail: { error_type: errorType, message: detail } } };
 }
 
 function retryAfterSeconds({ retryAfterMs = 0 }: AppError): string {

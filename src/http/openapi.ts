@@ -6,6 +6,7 @@ import type {
   ZodOpenApiRequestBodyObject,
   ZodOpenApiResponseObject,
 } from 'zod-openapi';
+import { systemOneError } from '../api/decisions.js';
 import { type EmbeddingModel, openAiError } from '../api/embeddings.js';
 import type { RequestLimits } from '../api/limits.js';
 import { problemSchema } from '../api/problem.js';
@@ -228,6 +229,7 @@ const ERRORS: Readonly<
   problem: { prefix: '', type: 'application/problem+json', schema: problemSchema },
   openai: { prefix: 'OpenAI', type: 'application/json', schema: openAiError },
   tei: { prefix: 'TEI', type: 'application/json', schema: teiError },
+  systemone: { prefix: 'SystemOne', type: 'application/json', schema: systemOneError },
 };
 
 const problemAnswers = new Map<string, Answer>();

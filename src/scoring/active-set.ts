@@ -117,6 +117,15 @@ export class ActiveSet {
     };
   }
 
+  /** Log-odds of every route's score for a vector; a sure one has more than a number can hold, so it is bounded. */
+  logits(vector: Float32Array): number[] {
+    this.scorer.score(vector, undefined, this.#scores);
+    return Array.from(this.#scores.score, (score) => {
+      const bounded = Math.min(1 - 1e-15, Math.max(1e-15, score));
+      return Math.log(bounded / (1 - bounded));
+    });
+  }
+
   /** Rounded before anything is compared: what the answer shows must explain the answer. */
   #round(route: number): void {
     const { score, similarity } = this.#scores;

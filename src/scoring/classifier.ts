@@ -1,7 +1,7 @@
 import type { ClassifyBody, Decision, Label } from '../api/classify.js';
 import type { Embedding } from '../inference/embedder.js';
 import type { RouteSet } from '../routes/set.js';
-import { throwIfAborted } from '../shared/concurrent.js';
+import { mapConcurrent, throwIfAborted } from '../shared/concurrent.js';
 import { AppError, type FieldIssue } from '../shared/errors.js';
 import { SharedCache } from '../shared/shared-cache.js';
 import { ActiveSet, type ClassifyOptions, type Verdict } from './active-set.js';
@@ -12,7 +12,8 @@ import {
   TEXTS_UNDER_WAY,
   type TextsUsage,
 } from './embed-texts.js';
-import { labelSetOf } from './labels.js';
+import { type LabelSet, labelSetOf } from './labels.js';
+import { optionSetOf, probabilitiesOf, type Question, type QuestionAnswer, sharesOf } from './questions.js';
 import type { CreateScorer, Encoder } from './scorer.js';
 import { NAMED_CENTRE, SimilarityScorer, similarityScoring } from './similarity-scorer.js';
 import { type EmbedRoutesReport, embedRoutes } from './vectors.js';
@@ -162,6 +163,47 @@ export class Classifier {
   }
 
   /**
+   * Answers questions about one text, which is embedded once. No question changes the answer to another. A choice among
+   * served routes only is answered by their scorer, all else by similarity to the options' texts.
+   * @throws as {@link classify}
+   */
+  async ask(
+    text: string,
+    questions: readonly Question[],
+    stop?: Stop,
+  ): Promise<{ readonly answers: readonly QuestionAnswer[]; readonly digest: string } & Answered> {
+    validateText(text, 'text');
+    const active = this.#active;
+    if (!active) throw new AppError('not_ready', 'no route set is loaded yet', { retryable: true });
+    const plans = await mapConcurrent(
+      questions,
+      OPTION_SETS_UNDER_WAY,
+      async (question) => ({
+        question,
+        routes: routesOf(question, active.set),
+        options: routesOf(question, active.set) ? active : await this.#optionSet(question, stop),
+      }),
+      stop?.signal,
+    );
+    let scoreMs = 0;
+    const { results, usage, timing } = await embedTexts(
+      active.encoder.embedder,
+      [text],
+      1,
+      ({ vector }) => {
+        const started = performance.now();
+        const answers = plans.map(({ question, routes, options }) =>
+          routes ? answerOfRoutes(active, vector, routes) : answerOfOptions(options, vector, question),
+        );
+        scoreMs = performance.now() - started;
+        return answers;
+      },
+      stop,
+    );
+    return { answers: results[0] ?? [], digest: active.set.digest, usage, timing: { ...timing, scoreMs } };
+  }
+
+  /**
    * Embeds texts with the model that decides.
    * @param each makes the result of one text, as soon as its vector is there
    * @throws AppError `not_ready`, `aborted`, or what the embedder or `each` throws
@@ -210,10 +252,17 @@ export class Classifier {
     return { decisions: results, usage, timing: { queueMs, tokenizeMs, inferenceMs, scoreMs } };
   }
 
-  async #labelSet(labels: readonly Label[], { client, signal }: Stop = {}): Promise<ActiveSet> {
+  #labelSet(labels: readonly Label[], stop?: Stop): Promise<ActiveSet> {
+    return this.#passingSet(labelSetOf(labels), stop);
+  }
+
+  #optionSet(question: Question, stop?: Stop): Promise<ActiveSet> {
+    return this.#passingSet({ set: optionSetOf(question), named: true }, stop);
+  }
+
+  async #passingSet({ set, named }: LabelSet, { client, signal }: Stop = {}): Promise<ActiveSet> {
     const encoder = this.#encoder;
     if (!encoder) throw new AppError('not_ready', 'no model is loaded yet', { retryable: true });
-    const { set, named } = labelSetOf(labels);
     return this.#labelSets.get(
       `${encoder.model.digest} ${set.digest}`,
       set.utteranceCount,
@@ -229,6 +278,34 @@ export class Classifier {
       signal,
     );
   }
+}
+
+/** Option sets of one request that are embedded at once. */
+const OPTION_SETS_UNDER_WAY = 4;
+
+/** The names of a choice's options where all of them are served routes. */
+function routesOf(question: Question, { indexOf }: RouteSet): readonly string[] | undefined {
+  if (question.type !== 'choice') return undefined;
+  const names = question.options.map(({ name }) => name);
+  return names.every((name) => indexOf.has(name)) ? names : undefined;
+}
+
+function answerOfRoutes(active: ActiveSet, vector: Float32Array, routes: readonly string[]): QuestionAnswer {
+  const verdict = active.judge(vector, active.candidatesOf(routes), { top_k: routes.length });
+  const scores = new Map(verdict.candidates.map(({ route, score }) => [route, score]));
+  return {
+    probabilities: sharesOf(routes.map((route) => scores.get(route) ?? 0)),
+    abstained: verdict.route === null,
+    score: verdict.score,
+    routes: true,
+    metadata: verdict.route_metadata,
+  };
+}
+
+function answerOfOptions(options: ActiveSet, vector: Float32Array, question: Question): QuestionAnswer {
+  const { route, score } = options.judge(vector, undefined, { top_k: 1 });
+  const probabilities = probabilitiesOf(question, options.logits(vector));
+  return { probabilities, abstained: route === null, score, routes: false };
 }
 
 /** Spelled out, with spreads for what few requests ask for: a spread costs microseconds, as much as scoring does. */

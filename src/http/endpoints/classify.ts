@@ -9,6 +9,7 @@ import type { RequestLimits } from '../../api/limits.js';
 import type { RouteSet } from '../../routes/set.js';
 import type { ClassifyOptions } from '../../scoring/active-set.js';
 import type { Answered } from '../../scoring/classifier.js';
+import type { Question, QuestionAnswer } from '../../scoring/questions.js';
 import type { DecisionKind, RequestMetrics } from '../../telemetry/ports.js';
 import { type BodyDeps, readJson } from '../body.js';
 import type { Endpoint } from '../endpoint.js';
@@ -27,6 +28,11 @@ export interface ClassifierPort {
     request: ClassifyOptions,
     call: CallContext,
   ): Promise<{ readonly decisions: readonly Decision[] } & Answered>;
+  ask(
+    text: string,
+    questions: readonly Question[],
+    call: CallContext,
+  ): Promise<{ readonly answers: readonly QuestionAnswer[]; readonly digest: string } & Answered>;
 }
 
 export interface ClassifyPorts extends BodyDeps {

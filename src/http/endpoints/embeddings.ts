@@ -179,7 +179,7 @@ export async function embedTexts<Result>(
 }
 
 /** Returns the first `maxChars` characters (code points) of a text. */
-function cutText(text: string, maxChars: number): string {
+export function cutText(text: string, maxChars: number): string {
   if (text.length <= maxChars) return text;
   let end = 0;
   for (let chars = 0; chars < maxChars && end < text.length; chars += 1) {

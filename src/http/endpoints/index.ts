@@ -9,6 +9,7 @@ import { embeddingEndpoints } from './embeddings.js';
 import { type HealthPorts, healthEndpoints } from './health.js';
 import { type ModelPorts, modelEndpoints } from './models.js';
 import { type PagePorts, pageEndpoints } from './pages.js';
+import { questionEndpoints } from './questions.js';
 import { type RoutePorts, routeEndpoints } from './routes.js';
 import { type TeiPorts, teiEndpoints } from './tei.js';
 
@@ -30,6 +31,7 @@ export function allEndpoints(settings: ContractSettings): Endpoint<Ports>[] {
   return [
     ...classifyEndpoints(settings),
     ...decisionEndpoints(settings),
+    ...questionEndpoints(settings),
     ...embeddingEndpoints(settings),
     ...teiEndpoints(settings),
     ...routeEndpoints(),

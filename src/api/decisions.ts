@@ -1,0 +1,257 @@
+import * as z from 'zod';
+import { count, digest, type JsonValue, jsonObject } from './schema.js';
+
+/** Bounds of a decision call. */
+export const QUESTION_LIMITS = {
+  questions: 400,
+  /** Of one choice. */
+  options: 255,
+  levels: 10,
+  /** Options and levels of all questions together, and the two sides of each yes or no. */
+  together: 2_000,
+  /** Characters of a description or instruction that are read. */
+  chars: 2_000,
+} as const;
+
+/** Text, or a structure whose strings are the text. */
+const content = z.union([z.string(), jsonObject, z.array(z.unknown())], {
+  error: 'must be a string, an object or an array',
+}) as unknown as z.ZodType<JsonValue>;
+const instructions = content.nullish();
+
+const noul = z
+  .object({
+    type: z.literal('noul'),
+    instructions,
+    criteria: z.strictObject({ true: content.nullish(), false: content.nullish() }).nullish(),
+  })
+  .refine(
+    ({ instructions, criteria }) => (instructions ?? criteria?.true ?? criteria?.false ?? '') !== '',
+    'needs instructions, or criteria',
+  );
+
+const choice = z.object({
+  type: z.literal('choice'),
+  instructions,
+  criteria: z.record(z.string().min(1).max(QUESTION_LIMITS.chars), content.nullable()).refine((options) => {
+    const count = Object.keys(options).length;
+    return count >= 2 && count <= QUESTION_LIMITS.options;
+  }, `must have 2 to ${QUESTION_LIMITS.options} options`),
+});
+
+const score = z.object({
+  type: z.literal('score'),
+  instructions,
+  criteria: z
+    .array(content)
+    .min(2, 'must have 2 levels at least')
+    .max(QUESTION_LIMITS.levels, `may have ${QUESTION_LIMITS.levels} levels at most`),
+});
+
+/** `POST /v1/systemone`. Unknown top-level fields are ignored. */
+export const systemOneRequest = z
+  .object({
+    state: content,
+    model: z
+      .string()
+      .max(200)
+      .meta({ description: 'Any name; the one model answers', example: 'jev-latest' }),
+    questions: z
+      .record(z.string().min(1), z.discriminatedUnion('type', [noul, choice, score]))
+      .refine((all) => {
+        const count = Object.keys(all).length;
+        return count >= 1 && count <= QUESTION_LIMITS.questions;
+      }, `must hold 1 to ${QUESTION_LIMITS.questions} questions`),
+  })
+  .meta({ id: 'SystemOneRequest' });
+
+const share = z.number().min(0).max(1);
+const shares = z.record(z.string(), share);
+
+/** The answer to it. Fields of this server alone begin with `x_`. */
+export const systemOneResponse = z
+  .strictObject({
+    model: z.string(),
+    answers: z.record(
+      z.string(),
+      z.discriminatedUnion('type', [
+        z.strictObject({ type: z.literal('noul'), noul: share }),
+        z.strictObject({
+          type: z.literal('choice'),
+          choice: z.string(),
+          probabilities: shares,
+          confidence: share,
+          x_abstained: z
+            .boolean()
+            .meta({ description: 'Whether no option reached its threshold: `choice` is the best of them' }),
+          x_score: share.meta({ description: 'Confidence that the choice is right, as /classify gives it' }),
+          x_routes: z.boolean().meta({ description: 'Whether the options are served routes' }),
+          x_route_metadata: jsonObject.exactOptional(),
+        }),
+        z.strictObject({
+          type: z.literal('score'),
+          score: z.number().min(0),
+          legend: z.record(z.string(), content),
+          probabilities: shares,
+          confidence: share,
+        }),
+      ]),
+    ),
+    usage: z.strictObject({ input_tokens: count, output_tokens: count }),
+    x_truncated_tokens: count,
+    x_model_digest: digest,
+    x_routes_digest: digest,
+  })
+  .meta({ id: 'SystemOneResponse' });
+
+/** An error in the shape of `/v1/systemone`. */
+export const systemOneError = z
+  .strictObject({
+    detail: z.union([
+      z.strictObject({ error_type: z.string(), message: z.string() }),
+      z.array(
+        z.strictObject({
+          loc: z.array(z.union([z.string(), z.int()])),
+          msg: z.string(),
+          type: z.string(),
+        }),
+      ),
+    ]),
+  })
+  .meta({ id: 'SystemOneError' });
+
+const noImages = 'this model reads text only; send no images';
+const cacheBreakpoint = { prompt_cache_breakpoint: z.unknown().optional() };
+const part = z.discriminatedUnion(
+  'type',
+  [
+    z.object({ type: z.enum(['input_text', 'output_text', 'text']), text: z.string(), ...cacheBreakpoint }),
+    z.object({ type: z.literal('input_json') }).catchall(z.unknown()),
+    z.object({ type: z.literal('refusal'), refusal: z.string() }),
+  ],
+  { error: ({ input }) => (isImage(input) ? noImages : 'must be a part with text or JSON') },
+);
+
+function isImage(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && 'type' in value && value.type === 'input_image';
+}
+
+const parts = z.union([z.string(), z.array(part)], {
+  error: ({ input }) =>
+    Array.isArray(input) && input.some(isImage) ? noImages : 'must be a text or a list of parts',
+});
+
+const inputItem = z.union(
+  [
+    z.object({
+      role: z.enum(['user', 'developer', 'system', 'assistant']),
+      content: parts,
+      type: z.literal('message').nullish(),
+    }),
+    z.object({
+      type: z.enum(['function_call', 'function_call_output', 'custom_tool_call', 'custom_tool_call_output']),
+    }),
+  ],
+  { error: ({ input }) => (JSON.stringify(input)?.includes('"input_image"') ? noImages : undefined) },
+);
+
+const name = z.string().max(200).nullish();
+const description = z.string().nullish();
+
+/** `POST /v1/decisions`. */
+export const decisionRequest = z
+  .object({
+    model: z.string().max(200),
+    input: z.union([z.string(), z.array(inputItem).min(1)], {
+      error: ({ input }) =>
+        JSON.stringify(input)?.includes('"input_image"') ? noImages : 'must be a text or a list of messages',
+    }),
+    questions: z
+      .array(
+        z.discriminatedUnion('type', [
+          z.object({ type: z.literal('predicate'), name, instructions: parts }),
+          z.object({
+            type: z.literal('choice'),
+            name,
+            instructions: parts,
+            choices: z
+              .array(
+                z.object({
+                  value: z.union([z.string().min(1).max(QUESTION_LIMITS.chars), z.boolean()]),
+                  description,
+                }),
+              )
+              .min(2)
+              .max(QUESTION_LIMITS.options)
+              .refine(
+                (choices) => new Set(choices.map(({ value }) => value)).size === choices.length,
+                'must be unique',
+              ),
+          }),
+          z.object({
+            type: z.literal('score'),
+            name,
+            instructions: parts,
+            levels: z
+              .array(z.object({ label: z.string().min(1), description }))
+              .min(2)
+              .max(QUESTION_LIMITS.levels),
+          }),
+        ]),
+      )
+      .min(1)
+      .max(QUESTION_LIMITS.questions),
+    prompt_cache_key: z.unknown().optional(),
+    prompt_cache_options: z.unknown().optional(),
+    safety_identifier: z.unknown().optional(),
+  })
+  .meta({ id: 'DecisionRequest' });
+
+const answerName = z.string().nullable();
+
+/** The answer to it. An abstention is a refusal. */
+export const decisionResponse = z
+  .strictObject({
+    model: z.string(),
+    answers: z.array(
+      z.discriminatedUnion('type', [
+        z.strictObject({ type: z.literal('predicate'), name: answerName, probability: share }),
+        z.strictObject({
+          type: z.literal('choice'),
+          name: answerName,
+          choice: z.union([z.string(), z.boolean()]),
+          confidence: share,
+          probabilities: z.array(
+            z.strictObject({ value: z.union([z.string(), z.boolean()]), probability: share }),
+          ),
+        }),
+        z.strictObject({
+          type: z.literal('score'),
+          name: answerName,
+          score: z.number().min(0),
+          confidence: share,
+          probabilities: z.array(z.strictObject({ value: count, label: z.string(), probability: share })),
+        }),
+        z.strictObject({ type: z.literal('refusal'), name: answerName }),
+      ]),
+    ),
+    usage: z.strictObject({
+      input_tokens: count,
+      input_tokens_details: z.strictObject({ cached_tokens: count, cache_write_tokens: count }),
+      output_tokens: count,
+      output_tokens_details: z.strictObject({ reasoning_tokens: count }),
+      total_tokens: count,
+    }),
+  })
+  .meta({ id: 'DecisionResponse' });
+
+/** The body of `POST /v1/systemone`. */
+export type SystemOneRequest = z.output<typeof systemOneRequest>;
+/** The answer to it. */
+export type SystemOneResponse = z.output<typeof systemOneResponse>;
+/** An error of it. */
+export type SystemOneError = z.output<typeof systemOneError>;
+/** The body of `POST /v1/decisions`. */
+export type DecisionRequest = z.output<typeof decisionRequest>;
+/** The answer to it. */
+export type DecisionResponse = z.output<typeof decisionResponse>;

@@ -1,0 +1,77 @@
+import type { JsonValue } from '../api/schema.js';
+
+/*
+ * Rules by which the text of a conversation is found. The last turn of the user decides; what agents wrap around it is
+ * dropped, unless nothing else is left.
+ */
+
+/** One turn. */
+export interface Message {
+  readonly role: string;
+  /** Its text, or parts of it. */
+  readonly content: JsonValue;
+}
+
+/** Elements that agents add to a turn: reminders, results of tools, the files that are open. */
+const WRAPPERS =
+  /<(system-reminder|system_reminder|tool_result|tool-result|function_results|environment_details|environment_context|context|documents?|files?|file_contents?|attached_files?|attachments?|instructions)\b[^>]*>[\s\S]*?<\/\1>/gi;
+
+/** Text of a part: what a person wrote, and no result of a tool. */
+const TOOL_PARTS = new Set([
+  'tool_result',
+  'tool-result',
+  'function_call_output',
+  'image_url',
+  'input_image',
+]);
+
+/** Returns the text of the last turn of the user that says something; undefined where there is none. */
+export function textOfMessages(messages: readonly Message[]): string | undefined {
+  for (const { role, content } of messages.toReversed()) {
+    if (role !== 'user' && role !== 'human') continue;
+    const text = textOfContent(content);
+    if (text === '') continue;
+    const bare = text.replace(WRAPPERS, ' ').trim();
+    return bare === '' ? text : bare;
+  }
+  return undefined;
+}
+
+function textOfContent(content: JsonValue): string {
+  if (typeof content === 'string') return content.trim();
+  if (!Array.isArray(content)) return stringsOf(content).join('\n').trim();
+  return content
+    .flatMap((part: JsonValue) => {
+      if (!isObject(part)) return stringsOf(part);
+      const { type, ...fields } = part;
+      return typeof type === 'string' && TOOL_PARTS.has(type) ? [] : stringsOf(fields);
+    })
+    .join('\n')
+    .trim();
+}
+
+/**
+ * Returns the text of a state: a conversation's, or else its strings in the order in which they stand, one a line. Keys and
+ * numbers are no text.
+ */
+export function textOfState(state: JsonValue): string {
+  if (Array.isArray(state) && state.length > 0 && state.every(isMessage)) {
+    return textOfMessages(state) ?? '';
+  }
+  return stringsOf(state).join('\n');
+}
+
+/** Returns the strings of a JSON value, depth first. */
+export function stringsOf(value: JsonValue): string[] {
+  if (typeof value === 'string') return value.trim() === '' ? [] : [value];
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.values(value).flatMap(stringsOf);
+}
+
+function isObject(value: JsonValue): value is { readonly [key: string]: JsonValue } {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isMessage(value: JsonValue): value is { readonly role: string; readonly content: JsonValue } {
+  return isObject(value) && typeof value.role === 'string' && 'content' in value;
+}
