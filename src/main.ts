@@ -18,11 +18,11 @@ function finish(code: number, text: string): never {
   process.exit(code);
 }
 
-async function serve(): Promise<void> {
+async function serve(env: NodeJS.ProcessEnv = process.env): Promise<void> {
   // Loaded only now, so that a signal during the loading finds its handler.
   const { runDaemon } = await import('./daemon/daemon.js');
   await runDaemon(
-    process.env,
+    env,
     version,
     (code) => process.exit(code),
     (handler) => {
@@ -41,7 +41,9 @@ async function runOther(name: string, args: readonly string[]): Promise<never> {
     stop.abort();
   };
   const { runCommand } = await import('./commands/cli.js');
-  const code = await runCommand(name, args, { env: process.env, signal: stop.signal, version });
+  const code = await runCommand(name, args, {
+    ...{ env: process.env, signal: stop.signal, version, serve },
+  });
   return process.exit(signalCode ?? code);
 }
 

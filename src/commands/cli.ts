@@ -8,11 +8,15 @@ const EXIT = { ok: 0, usage: 2 } as const;
 /** A command: its line in `--help`, and its code, loaded only when it runs. */
 interface Entry {
   readonly summary: string;
-  load(): Promise<Command>;
+  load(context: Pick<CommandContext, 'serve'>): Promise<Command>;
 }
 
-/** Every command besides `serve`, which has a life cycle of its own. */
+/** Every command, in the order of `--help`. */
 const COMMANDS: Readonly<Record<string, Entry>> = {
+  serve: {
+    summary: 'start the daemon; so does ai-router without a command',
+    load: async ({ serve }) => (await import('./serve.js')).serve(serve),
+  },
   pull: {
     summary: 'fill the cache folder with the verified files of the model',
     load: async () => (await import('./pull.js')).pull,
@@ -53,31 +57,34 @@ export async function runCommand(
   args: readonly string[],
   context: Omit<CommandContext, 'summary'>,
 ): Promise<number> {
-  if (name === 'help' || name === 'serve') {
-    return explain(name === 'help' ? (args[0] ?? 'serve') : name, args, context);
-  }
+  if (name === 'help') return explain(args, context);
   const entry = COMMANDS[name];
   if (!entry) return usage(unknownCommand(name));
-  return (await entry.load()).run(args, { ...context, summary: entry.summary });
+  return (await entry.load(context)).run(args, { ...context, summary: entry.summary });
 }
 
-/** `help`, `help <command>` and `serve --help`. */
-async function explain(
-  name: string,
-  args: readonly string[],
-  { version }: Pick<CommandContext, 'version'>,
-): Promise<number> {
-  const unknown = args.find((arg) => arg.startsWith('-') && arg !== '--help' && arg !== '-h');
+/** `help` and `help <command>`. */
+async function explain(args: readonly string[], context: Omit<CommandContext, 'summary'>): Promise<number> {
+  const unknown = args.find((arg) => arg.startsWith('-') && !['--help', '-h', '--json'].includes(arg));
   if (unknown !== undefined) return usage(`unknown option "${unknown}"`);
-  const entry = COMMANDS[name];
-  if (entry) {
-    process.stdout.write((await entry.load()).help(entry.summary));
-    return EXIT.ok;
-  }
-  if (name !== 'serve') return usage(unknownCommand(name));
-  if (args.some((arg) => !arg.startsWith('-') && arg !== name)) return usage('serve takes no operands');
-  process.stdout.write(helpText(version));
+  const [name] = args.filter((arg) => !arg.startsWith('-'));
+  const entry = name === undefined ? undefined : COMMANDS[name];
+  if (name !== undefined && !entry) return usage(unknownCommand(name));
+  const text = entry ? (await entry.load(context)).help(entry.summary) : helpText(context.version);
+  process.stdout.write(
+    args.includes('--json') ? `${JSON.stringify(helpReport(name, text), null, 2)}\n` : text,
+  );
   return EXIT.ok;
+}
+
+function helpReport(name: string | undefined, text: string): object {
+  if (name !== undefined) return { command: name, text };
+  return {
+    commands: Object.entries(COMMANDS).map(([command, { summary }]) => ({ command, summary })),
+    settings: Object.values<Setting<unknown>>(SETTINGS).map((setting) => ({
+      ...{ name: setting.env, help: setting.help, default: defaultTextOf(setting) },
+    })),
+  };
 }
 
 function unknownCommand(name: string): string {
@@ -104,9 +111,9 @@ export function helpText(version: string): string {
   );
   return `ai-router ${version}: classifies text over HTTP with a verified, self-healing model cache
 
-Usage: ai-router [serve]      start the daemon
+Usage:
 ${commands.join('\n')}
-       ai-router help COMMAND, or ai-router COMMAND --help: options and exit codes; all but serve take --json
+       ai-router help COMMAND, or ai-router COMMAND --help: options and exit codes; all take --json
        ai-router --version    print the version
 
 Settings are environment variables; all of them are checked before the daemon listens.

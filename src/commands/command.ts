@@ -1,4 +1,5 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util';
+import { statOf } from '../cache/disk.js';
 import { type Config, readConfig } from '../config/config.js';
 import { AppError, messageOf } from '../shared/errors.js';
 import { Output } from './output.js';
@@ -73,6 +74,8 @@ export interface CommandContext {
   readonly version: string;
   /** The command in one line, as the list of commands has it. */
   readonly summary: string;
+  /** Runs the daemon; resolves when it listens. */
+  readonly serve: (env: NodeJS.ProcessEnv) => Promise<void>;
 }
 
 /** A command, ready to be run. */
@@ -169,6 +172,12 @@ export function command<const O extends OptionSpecs>(spec: CommandSpec<O>): Comm
 /** Wrong usage, which ends a command with {@link EXIT.usage}. */
 export function usageFault(message: string): AppError {
   return new AppError('config_invalid', message);
+}
+
+/** @throws AppError `volume_unavailable` for a cache folder that does not exist, which a command only looks at */
+export async function requireFolder(folder: string): Promise<void> {
+  if (await statOf(folder)) return;
+  throw new AppError('volume_unavailable', `${folder} does not exist; "ai-router pull" makes and fills it`);
 }
 
 /** Reads a flag that is a number of seconds; returns milliseconds. @throws AppError for wrong usage */

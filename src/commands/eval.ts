@@ -2,7 +2,6 @@ import { writeFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { createClassifier } from '../daemon/model.js';
 import { EmbeddingCache } from '../inference/embedding-cache.js';
-import { readTextFile } from '../routes/file.js';
 import type { Encoder } from '../scoring/scorer.js';
 import { AppError, messageOf } from '../shared/errors.js';
 import { CACHE_OPTIONS, type Command, command, SOURCE_OPTIONS, usageFault } from './command.js';
@@ -13,7 +12,7 @@ import { htmlReport } from './evaluation/html-report.js';
 import { daemonJudge, type Judge, type Judgement, judgeAll, localJudge } from './evaluation/judge.js';
 import { parseLabelled, resolveLabels, UNKNOWN_LABELS } from './evaluation/labelled-file.js';
 import { comparisonLines, evaluationLines } from './evaluation/text-report.js';
-import { readRouteSet, withLocalModel } from './local-model.js';
+import { readInput, readRouteSet, withLocalModel } from './local-model.js';
 import { Progress, SILENT } from './progress.js';
 
 /** Further attempts after a daemon is busy or starting. */
@@ -79,7 +78,7 @@ export const evaluate: Command = command({
     if (values.url !== undefined && !/^https?:\/\//i.test(values.url)) {
       throw usageFault('--url must start with http:// or https://');
     }
-    const { text } = await readTextFile(file, MAX_FILE_BYTES);
+    const text = await readInput(file, MAX_FILE_BYTES);
     const examples = parseLabelled(text, {
       origin: basename(file),
       ...(values['text-column'] !== undefined && { textColumn: values['text-column'] }),
@@ -101,10 +100,14 @@ export const evaluate: Command = command({
     ];
     const sets = await Promise.all(files.map(async (name) => ({ name, set: await readRouteSet(name) })));
     // Before the model is loaded: a label that no route has is found at once.
+    const measured = remote
+      ? `${remote.name} is measured`
+      : `${files[0]} is measured, --routes names another file`;
     const { cases, skipped } = resolveLabels(
       examples,
       new Set([...(remote?.routes ?? []), ...sets.flatMap(({ set }) => [...set.indexOf.keys()])]),
       unknown,
+      measured,
     );
     const progress = (title: string): Progress => {
       const bar = new Progress(quiet ? SILENT : process.stderr, 'texts', title);

@@ -1,3 +1,4 @@
+import { stripVTControlCharacters, styleText } from 'node:util';
 import type { Manifest } from '../cache/manifest.js';
 import type { Verdict } from '../cache/store.js';
 
@@ -21,15 +22,37 @@ export function formatDuration(ms: number): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+const TONES = { good: 'green', doubtful: 'yellow', bad: 'red' } as const;
+
+/** Colours a word on a terminal that has colours; NO_COLOR, FORCE_COLOR and TERM are heeded. */
+export function tone(kind: keyof typeof TONES, text: string): string {
+  return process.stdout.isTTY && process.stdout.hasColors() ? styleText(TONES[kind], text) : text;
+}
+
+/** `whole` or `NOT whole`. */
+export function wholeText(whole: boolean): string {
+  return whole ? tone('good', 'whole') : tone('bad', 'NOT whole');
+}
+
 /** Rows of text with their columns aligned; the last column is as long as it likes. */
 export function table(rows: readonly (readonly string[])[]): string[] {
   const widths: number[] = [];
   for (const row of rows) {
-    for (const [index, cell] of row.entries()) widths[index] = Math.max(widths[index] ?? 0, cell.length);
+    for (const [index, cell] of row.entries())
+      widths[index] = Math.max(widths[index] ?? 0, seen(cell).length);
   }
   return rows.map((row) =>
-    row.map((cell, index) => (index === row.length - 1 ? cell : cell.padEnd(widths[index] ?? 0))).join('  '),
+    row.map((cell, index) => (index === row.length - 1 ? cell : padded(cell, widths[index] ?? 0))).join('  '),
   );
+}
+
+function padded(cell: string, width: number): string {
+  return cell + ' '.repeat(Math.max(0, width - seen(cell).length));
+}
+
+/** A cell without its colours. */
+function seen(cell: string): string {
+  return stripVTControlCharacters(cell);
 }
 
 /** `1 file`, `3 files`. */
@@ -59,5 +82,6 @@ export function pinnedBytes({ files }: Pick<Manifest, 'files'>): number {
 
 /** The verdict on a file in words. */
 export function verdictText(verdict: Verdict): string {
-  return verdict.state === 'corrupt' ? `corrupt: ${verdict.reason}` : verdict.state;
+  if (verdict.state === 'corrupt') return `${tone('bad', 'corrupt')}: ${verdict.reason}`;
+  return tone(verdict.state === 'verified' ? 'good' : 'bad', verdict.state);
 }

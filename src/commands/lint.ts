@@ -2,7 +2,7 @@ import type { Finding, LintReport, Severity } from '../api/lint.js';
 import { lintRoutes } from '../lint/lint.js';
 import { embedRoutes } from '../scoring/vectors.js';
 import { CACHE_OPTIONS, type Command, command, type Outcome, SOURCE_OPTIONS, usageFault } from './command.js';
-import { count, table } from './format.js';
+import { count, table, tone } from './format.js';
 import { readRouteSet, withLocalModel } from './local-model.js';
 import { Progress, SILENT } from './progress.js';
 
@@ -90,12 +90,14 @@ function outcomeOf(
   };
 }
 
+const TONE_OF = { error: 'bad', warning: 'doubtful', info: 'good' } as const;
+
 function linesOf(severity: Severity, { findings, counts }: LintReport, all: boolean): string[] {
   const found = findings.filter((finding) => finding.severity === severity);
   const shown = all ? found : found.slice(0, SHOWN);
   const hidden = counts[severity] - shown.length;
   const lines = grouped(shown).flatMap(({ advice, messages }) => [
-    ...messages.map((message) => `${severity}: ${message}`),
+    ...messages.map((message) => `${tone(TONE_OF[severity], severity)}: ${message}`),
     `    ${advice}`,
   ]);
   return hidden > 0 ? [...lines, `… and ${hidden} more (--all shows them, --json has them)`] : lines;

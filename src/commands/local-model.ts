@@ -1,4 +1,6 @@
-import { basename } from 'node:path';
+import { Stats } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { basename, dirname, resolve } from 'node:path';
 import { loadManifest } from '../cache/manifest.js';
 import { ContentStore } from '../cache/store.js';
 import type { Config } from '../config/config.js';
@@ -8,7 +10,7 @@ import { MAX_ROUTE_FILE_BYTES, readTextFile } from '../routes/file.js';
 import { parseRouteSet } from '../routes/parse.js';
 import type { RouteSet } from '../routes/set.js';
 import type { Encoder } from '../scoring/scorer.js';
-import { AppError } from '../shared/errors.js';
+import { AppError, errnoOf } from '../shared/errors.js';
 import { fillCache } from './fill.js';
 import type { Output } from './output.js';
 
@@ -59,11 +61,25 @@ export async function withLocalModel<T>(
 }
 
 /**
+ * Reads a text file that a command was given.
+ * @throws AppError `config_invalid` where there is none, with the folder that was looked in; what `readTextFile` throws
+ */
+export async function readInput(path: string, maxBytes: number): Promise<string> {
+  const found = await stat(path).catch((error: unknown) => error);
+  if (errnoOf(found) === 'ENOENT') {
+    throw new AppError('config_invalid', `${path} does not exist (looked in ${dirname(resolve(path))})`);
+  }
+  if (found instanceof Stats && found.isDirectory())
+    throw new AppError('config_invalid', `${path} is a folder`);
+  return (await readTextFile(path, maxBytes)).text;
+}
+
+/**
  * Reads a routes file.
- * @throws AppError `routes_invalid`
+ * @throws AppError `routes_invalid`, and what {@link readInput} throws
  */
 export async function readRouteSet(path: string): Promise<RouteSet> {
-  const { text } = await readTextFile(path, MAX_ROUTE_FILE_BYTES);
+  const text = await readInput(path, MAX_ROUTE_FILE_BYTES);
   return parseRouteSet(text, { origin: basename(path) });
 }
 

@@ -19,6 +19,11 @@ export class Output {
     for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   }
 
+  /** Whether one JSON object is wanted. */
+  get json(): boolean {
+    return this.#json;
+  }
+
   /** Writes text to stdout as it is. */
   print(text: string): void {
     process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);

@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import type { PinnedFile } from '../cache/manifest.js';
 import { formatBytes, formatDuration } from './format.js';
 
@@ -17,6 +18,8 @@ const LINE_MS = 3_000;
 /** The rate shown is the mean over this time. */
 const RATE_WINDOW_MS = 5_000;
 const BAR_WIDTH = 24;
+/** Room that a bar leaves for the label, in characters. */
+const LABEL_MIN = 16;
 const CLEAR_LINE = '\r\x1b[K';
 
 /** Shows progress: on a terminal a bar on one line, elsewhere a plain line every few seconds. */
@@ -74,16 +77,21 @@ export class Progress {
   #draw(): void {
     this.#sample();
     const share = this.#total === 0 ? 1 : Math.min(1, this.#done / this.#total);
-    const text = `${Math.floor(share * 100)}%  ${this.#numbers()}  ${this.#label}`;
     if (!this.#stream.isTTY) {
-      this.#stream.write(`${text}\n`);
+      this.#stream.write(`${Math.floor(share * 100)}%  ${this.#numbers()}  ${this.#label}\n`);
       return;
     }
-    const filled = Math.floor(share * BAR_WIDTH);
-    const bar = `[${'='.repeat(filled)}${' '.repeat(BAR_WIDTH - filled)}]`;
     // Some terminals report a width of 0.
-    const width = (this.#stream.columns ?? 0) > 0 ? (this.#stream.columns ?? 0) : 80;
-    this.#stream.write(`${CLEAR_LINE}${`${bar} ${text}`.slice(0, width - 1)}`);
+    const width = ((this.#stream.columns ?? 0) > 0 ? (this.#stream.columns ?? 0) : 80) - 1;
+    const numbers = `${Math.floor(share * 100)}%  ${this.#numbers()}`;
+    // Where the line is short, the bar is: the numbers say more. Of a label the end does.
+    const barWidth = Math.min(BAR_WIDTH, Math.max(0, width - numbers.length - 3 - LABEL_MIN));
+    const filled = Math.floor(share * barWidth);
+    const bar = barWidth < 4 ? '' : `[${'='.repeat(filled)}${' '.repeat(barWidth - filled)}] `;
+    const room = width - bar.length - numbers.length - 2;
+    const label =
+      this.#label.length <= room ? this.#label : room < 4 ? '' : `…${this.#label.slice(1 - room)}`;
+    this.#stream.write(`${CLEAR_LINE}${`${bar}${numbers}  ${label}`.slice(0, width)}`);
     this.#drawn = true;
   }
 
@@ -158,6 +166,7 @@ export class DownloadProgress {
   #show({ path, sha256 }: PinnedFile): void {
     const done = [...this.#positions.values()].reduce((sum, bytes) => sum + bytes, 0);
     const source = this.#sources.get(sha256);
-    this.#progress.reached(done, undefined, source === undefined ? path : `${path} from ${source}`);
+    const name = basename(path);
+    this.#progress.reached(done, undefined, source === undefined ? name : `${name} from ${source}`);
   }
 }

@@ -3,7 +3,7 @@ import { type Layout, layoutOf } from '../cache/layout.js';
 import { loadManifest, type Manifest } from '../cache/manifest.js';
 import { planPrune, prune as pruneNow } from '../cache/prune.js';
 import { builtInManifest, VARIANTS } from '../config/program-files.js';
-import { CACHE_OPTIONS, type Command, command } from './command.js';
+import { CACHE_OPTIONS, type Command, command, requireFolder } from './command.js';
 import { count, formatBytes, modelName, modelReport, table } from './format.js';
 
 /** `ai-router prune`: removes what no kept manifest names. */
@@ -29,6 +29,7 @@ export const prune: Command = command({
     'daemon on this folder used. A daemon may run meanwhile. A rollback to a model that was pruned fetches it again.',
   exitStatus: '0 when done (also when there was nothing to do), 1 when the folder cannot be read or written',
   async run({ config, values }) {
+    await requireFolder(config.cacheDir);
     const layout = layoutOf(config.cacheDir);
     const manifests = await keptManifests(
       config.manifestFile,

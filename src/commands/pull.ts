@@ -1,7 +1,15 @@
 import { loadManifest } from '../cache/manifest.js';
 import { CACHE_OPTIONS, type Command, command, type Outcome, SOURCE_OPTIONS } from './command.js';
 import { type Filling, fillCache } from './fill.js';
-import { count, formatBytes, formatDuration, modelName, modelReport, pinnedBytes } from './format.js';
+import {
+  count,
+  formatBytes,
+  formatDuration,
+  modelName,
+  modelReport,
+  pinnedBytes,
+  wholeText,
+} from './format.js';
 import { warmRoutes } from './local-model.js';
 
 /** `ai-router pull`: fills the cache folder. */
@@ -41,7 +49,7 @@ function outcomeOf(
   { report, bytesReceived, bytesResumed, sources }: Filling,
 ): Outcome {
   const text = [
-    `${cacheDir}: ${report.whole ? 'whole' : 'not whole'}: ${modelName(manifest)}, ` +
+    `${cacheDir}: ${wholeText(report.whole)}: ${modelName(manifest)}, ` +
       `${count(manifest.files.length, 'file')}, ${formatBytes(pinnedBytes(manifest))}`,
   ];
   if (report.fetched.length > 0) {

@@ -8,9 +8,27 @@ import { loadManifest } from '../cache/manifest.js';
 import { ownerState } from '../cache/owner.js';
 import { ContentStore } from '../cache/store.js';
 import { AppError } from '../shared/errors.js';
-import { CACHE_OPTIONS, type Command, command, type Outcome, seconds, usageFault } from './command.js';
+import {
+  CACHE_OPTIONS,
+  type Command,
+  command,
+  type Outcome,
+  requireFolder,
+  seconds,
+  usageFault,
+} from './command.js';
 import { connectDaemon, type Daemon } from './daemon-client.js';
-import { count, formatBytes, modelName, modelReport, table, verdictText } from './format.js';
+import {
+  count,
+  formatBytes,
+  formatDuration,
+  modelName,
+  modelReport,
+  table,
+  tone,
+  verdictText,
+  wholeText,
+} from './format.js';
 
 /** Recent events of a daemon that are printed; `--json` has all. */
 const EVENTS_SHOWN = 5;
@@ -38,6 +56,7 @@ export const status: Command = command({
       const url = /^[\w.-]+:\d+/.test(target) ? `; did you mean http://${target}?` : '';
       throw usageFault(`there is no folder ${target}${url}`);
     }
+    await requireFolder(target ?? config.cacheDir);
     return folderStatus(target ?? config.cacheDir, config.manifestFile, signal);
   },
 });
@@ -54,7 +73,7 @@ async function daemonStatus({ name, call }: Daemon, signal: AbortSignal): Promis
     ok: whole,
     report: { url: name, ...status },
     text: [
-      `${name}: ${whole ? 'whole' : 'NOT whole'}: ${modelName({ ...manifest, repo: manifest.id })}`,
+      `${name}: ${wholeText(whole)}: ${modelName({ ...manifest, repo: manifest.id })}`,
       `${volume.path}: ${volumeText(volume)}, ${free} free`,
       ...table(
         files.map(({ path, size, state, bytes, source, reason }) => [
@@ -62,15 +81,26 @@ async function daemonStatus({ name, call }: Daemon, signal: AbortSignal): Promis
           state === 'downloading' || state === 'repairing'
             ? `${formatBytes(bytes)} of ${formatBytes(size)}`
             : formatBytes(size),
-          [state, reason === null ? '' : `: ${reason}`, source === null ? '' : ` (from ${source})`].join(''),
+          [
+            tone(state === 'verified' ? 'good' : 'bad', state),
+            reason === null ? '' : `: ${reason}`,
+            source === null ? '' : ` (from ${source})`,
+          ].join(''),
         ]),
       ),
       verification.running
         ? 'a verification is running'
-        : `next verification: ${verification.next ?? 'not scheduled'}`,
-      ...events
-        .slice(0, EVENTS_SHOWN)
-        .map(({ at, kind, path, message }) => `  ${at} ${kind}: ${path ? `${path}: ` : ''}${message}`),
+        : verification.next === null
+          ? 'next verification: not scheduled'
+          : `next verification: in ${formatDuration(Math.max(0, Date.parse(verification.next) - Date.now()))}`,
+      ...table(
+        events
+          .slice(0, EVENTS_SHOWN)
+          .map(({ at, kind, path, message }) => [
+            `  ${formatDuration(Math.max(0, Date.now() - Date.parse(at)))} ago`,
+            `${kind}: ${path ? `${path}: ` : ''}${message}`,
+          ]),
+      ),
     ],
   };
 }
@@ -131,7 +161,7 @@ async function folderStatus(folder: string, manifestFile: string, signal: AbortS
       })),
     },
     text: [
-      `${root}: ${whole ? 'whole' : 'NOT whole'}: ${modelName(manifest)}`,
+      `${root}: ${wholeText(whole)}: ${modelName(manifest)}`,
       `${volumeText(facts)}, ${free} free`,
       ...table(
         files.map(({ path, size, verdict, source }) => [

@@ -1,8 +1,8 @@
 import { loadManifest } from '../cache/manifest.js';
 import { ContentStore, type Verdict } from '../cache/store.js';
-import { CACHE_OPTIONS, type Command, command, SOURCE_OPTIONS } from './command.js';
+import { CACHE_OPTIONS, type Command, command, requireFolder, SOURCE_OPTIONS } from './command.js';
 import { fillCache } from './fill.js';
-import { formatBytes, modelName, modelReport, table, verdictText } from './format.js';
+import { formatBytes, modelName, modelReport, table, verdictText, wholeText } from './format.js';
 
 /** `ai-router verify`: reads every pinned byte and says whether it is right. */
 export const verify: Command = command({
@@ -20,6 +20,7 @@ export const verify: Command = command({
     const repair = values.repair
       ? await fillCache({ config, manifest, output, signal, quiet: values.quiet ?? false })
       : undefined;
+    if (!repair) await requireFolder(config.cacheDir);
     const store = new ContentStore(config.cacheDir);
     const verdicts: { path: string; size: number; sha256: string; verdict: Verdict }[] = [];
     for (const file of manifest.files) {
@@ -46,7 +47,7 @@ export const verify: Command = command({
       },
       text: [
         ...table(rows),
-        `${config.cacheDir}: ${whole ? 'whole' : 'NOT whole'}: ${modelName(manifest)}`,
+        `${config.cacheDir}: ${wholeText(whole)}: ${modelName(manifest)}`,
         ...(repaired.length > 0 ? [`fetched again: ${repaired.join(', ')}`] : []),
       ],
     };

@@ -182,7 +182,8 @@ export class Daemon {
     } catch (cause) {
       // The reader needs the whole path and the name of the setting.
       const issues = cause instanceof AppError ? cause.issues : [];
-      const message = `ROUTES_FILE ${config.routesFile}: ${messageOf(cause)}`;
+      const reason = messageOf(cause).replace(`${basename(config.routesFile)}: `, '');
+      const message = `ROUTES_FILE ${config.routesFile}: ${reason}`;
       throw new AppError('routes_invalid', message, { cause, issues });
     }
   }

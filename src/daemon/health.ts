@@ -42,16 +42,17 @@ function volumeCheck({ reconciler }: Parts): Check {
 }
 
 function cacheCheck({ reconciler }: Parts): Check {
-  const { state: cache, lastReport } = reconciler;
+  const { state: cache, lastReport, retryAt } = reconciler;
   if (cache.whole) return { ok: true };
   const open = [...cache.files.values()].filter(({ state }) => state !== 'verified');
   const detail = open
     .map(({ path, state, reason }) => `${path}: ${state}${reason ? ` (${reason})` : ''}`)
     .join('; ');
   const error = lastReport?.error;
+  const next = retryAt === undefined ? undefined : `next attempt at ${new Date(retryAt).toISOString()}`;
   return {
     ok: false,
-    detail: error ? `${detail}; ${error.message}` : detail,
+    detail: [detail, error?.message, next].filter((part) => part !== undefined).join('; '),
     ...(error && { code: error.code }),
   };
 }
@@ -77,7 +78,7 @@ function routesCheck({ routeFile, catalogue }: Parts): Check {
   const facts = { ...(served && { digest: served.set.digest }), ...(age !== undefined && { age_s: age }) };
   if (error) return { ok: false, code: error.code, detail: error.message, ...facts };
   if (problem) return { ok: false, code: 'blob_corrupt', detail: problem, ...facts };
-  if (!served) return { ok: false, detail: 'not embedded yet' };
+  if (!served) return { ok: false, code: 'not_ready', detail: 'they are embedded once the model is there' };
   const from = served.version ? `version ${served.version.version} on top of ${file}` : file;
   return { ok: true, detail: `${served.set.routes.length} routes of ${from}`, ...facts };
 }

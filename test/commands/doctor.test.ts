@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { checkNode } from '../../src/commands/doctor/checks.js';
+import { isContainer } from '../../src/commands/doctor/volume.js';
 import { listen } from '../support/listen.js';
 import { Origin } from '../support/origin.js';
 import { suiteEnd } from '../support/suite.js';
@@ -109,13 +110,13 @@ describe('doctor', () => {
       /\/data\/models, but/,
       { RAILWAY_VOLUME_MOUNT_PATH: '/data/models' },
     ],
-    ['a cache on no mount', 'mount', 'warn', /not on a mount|in memory/, {}],
+    ['a cache on no mount', 'mount', 'warn', /not on a mount|in memory/, { container: 'docker' }],
     ['a mount that is missing', 'mount', 'fail', /REQUIRE_MOUNT/, { REQUIRE_MOUNT: 'true' }],
     ['a cache that cannot be made', 'writable', 'fail', /cannot write/, { MODEL_CACHE_DIR: '/proc/none' }],
     ['IPv4 only', 'ipv6', 'warn', /IPv4 only/, { HOST: '127.0.0.1' }],
     ['IPv4 only on Railway', 'ipv6', 'fail', /IPv4 only/, { HOST: '0.0.0.0', RAILWAY_SERVICE_ID: 'x' }],
     ['a HOST of a compiler', 'port', 'fail', /HOST="x86_64-linux-gnu" is no/, { HOST: 'x86_64-linux-gnu' }],
-    ['routes that are missing', 'routes', 'fail', /is missing/, { ROUTES_FILE: '/nowhere/routes.yaml' }],
+    ['routes that are missing', 'routes', 'fail', /does not exist/, { ROUTES_FILE: '/nowhere/routes.yaml' }],
     ['no source', 'sources', 'fail', /no source/, { MODEL_SOURCES: 'hub' }],
   ])('finds %s', async (_, check, status, detail, env) => {
     const { find, code } = await doctor(env);
@@ -212,4 +213,12 @@ describe('checks', () => {
   ])('Node %s: %s', (version, status) => {
     expect(checkNode(version).status).toBe(status);
   });
+});
+
+it('a container is told from a machine of one’s own', () => {
+  expect(isContainer({}, ['/no/mark'])).toBe(false);
+  expect(isContainer({}, ['/'])).toBe(true);
+  expect(isContainer({ container: 'podman' }, [])).toBe(true);
+  expect(isContainer({ RAILWAY_SERVICE_ID: 'x' }, [])).toBe(true);
+  expect(isContainer({ KUBERNETES_SERVICE_HOST: '10.0.0.1' }, [])).toBe(true);
 });

@@ -103,7 +103,7 @@ describe('eval', () => {
     expect(strange).toMatchObject({ code: 2, stderr: expect.stringMatching(/"fod" \(1×; is it "food"\?\)/) });
     for (const [args, message] of [
       [['eval'], /needs an operand: ai-router eval FILE/],
-      [['eval', at('none.csv')], /none\.csv: is missing/],
+      [['eval', at('none.csv')], /none\.csv does not exist \(looked in /],
       [['eval', at('test.csv'), '--url', 'x', '--routes', 'y'], /--url measures/],
       [['eval', at('test.csv'), '--text-column', 'nope'], /no column "nope"/],
     ] as const) {

@@ -31,7 +31,7 @@ describe('progress', () => {
     const bar = written.at(-1) ?? '';
     expect(bar.startsWith(CLEAR)).toBe(true);
     expect(bar.slice(CLEAR.length)).toMatch(
-      /^\[={12} {12}\] 50% {2}5\.0 MB of 10\.0 MB {2}1\.0 MB\/s {2}5\.\d s left {2}onnx\/model\.onnx from hub$/,
+      /^\[={12} {12}\] 50% {2}5\.0 MB of 10\.0 MB {2}1\.0 MB\/s {2}5\.\d s left {2}model\.onnx from hub$/,
     );
     progress.end();
     expect(written.at(-1)).toBe(CLEAR);
@@ -41,7 +41,19 @@ describe('progress', () => {
     const { progress, written } = show(true, 40);
     progress.began(file, 0, 'hub');
     vi.advanceTimersByTime(100);
-    expect((written.at(-1) ?? '').replace(CLEAR, '').length).toBeLessThan(40);
+    const line = (written.at(-1) ?? '').replace(CLEAR, '');
+    expect(line.length).toBeLessThan(40);
+    // The numbers stay; bar and file give way.
+    expect(line).toMatch(/^0% {2}0 bytes of 10\.0 MB {2}0 bytes\/s/);
+    progress.end();
+  });
+
+  it('shows the end of a file name that is too long', () => {
+    const { progress, written } = show(true, 60);
+    progress.began(file, 0, 'hub');
+    progress.received(file, 5_000_000);
+    vi.advanceTimersByTime(1_000);
+    expect(written.at(-1)).toMatch(/50% {2}5\.0 MB of 10\.0 MB .* left {2}….*from hub$/);
     progress.end();
   });
 
@@ -65,7 +77,7 @@ describe('progress', () => {
     expect(written).toEqual([
       'onnx/model.onnx: resumes at 4.0 MB of 10.0 MB\n',
       expect.stringMatching(
-        /^70% {2}7\.0 MB of 10\.0 MB {2}1\.0 MB\/s {2}3\.\d s left {2}onnx\/model\.onnx from hub\n$/,
+        /^70% {2}7\.0 MB of 10\.0 MB {2}1\.0 MB\/s {2}3\.\d s left {2}model\.onnx from hub\n$/,
       ),
     ]);
     progress.end();

@@ -140,9 +140,15 @@ describe('prune', () => {
     expect(await blobs(volume)).toContain('README');
   });
 
-  it('says that nothing was to be done for a folder that is not there', async () => {
-    const { code, stdout } = await run(['prune', '--cache-dir', join(await temporaryFolder(), 'none')]);
-    expect(code).toBe(0);
-    expect(stdout).toMatch(/removed 0 files/);
-  });
+  it.each(['prune', 'verify', 'status'])(
+    '%s fails on a folder that is not there, by its name',
+    async (name) => {
+      const folder = join(await temporaryFolder(), 'none');
+      const { code, stderr } = await run([name, '--cache-dir', folder]);
+      expect(code).toBe(1);
+      expect(stderr).toBe(
+        `ai-router ${name}: ${folder} does not exist; "ai-router pull" makes and fills it\n`,
+      );
+    },
+  );
 });

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -189,6 +190,9 @@ describe('usage', () => {
     [['pull', '--manifest', '/nowhere.json'], /cannot read the manifest/],
     [['bogus'], /there is no command "bogus"/],
     [['serve', '--bogus'], /--bogus/],
+    [['serve', '--port', 'x', '--json'], /PORT must be a whole number/],
+    [['eval', '/nowhere/a.csv'], /\/nowhere\/a\.csv does not exist \(looked in \/nowhere\)/],
+    [['lint', '/tmp'], /\/tmp is a folder/],
   ])('%j ends with 2', async (args, message) => {
     const { code, stderr } = await run(args);
     expect(code).toBe(2);
@@ -201,13 +205,36 @@ describe('usage', () => {
     expect(report).toMatchObject({ command: 'verify', ok: false, error: { code: 'manifest_invalid' } });
   });
 
-  it.each(['pull', 'verify', 'status', 'prune', 'pin', 'doctor'])(
+  it('colours words on a terminal, unless NO_COLOR is set', async () => {
+    const env = { HF_HUB_OFFLINE: '1', TERM: 'xterm-256color', MODEL_CACHE_DIR: await temporaryFolder() };
+    const terminal = (more: object = {}): string =>
+      execFileSync('script', ['-qec', 'node dist/main.js verify || true', '/dev/null'], {
+        ...{ encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] },
+        env: { PATH: process.env.PATH, ...env, ...more },
+      });
+    expect(terminal()).toContain('\u001b[31mNOT whole\u001b[39m');
+    expect(terminal({ NO_COLOR: '1' })).not.toContain('\u001b[');
+    expect((await run(['verify'], env)).stdout).not.toContain('\u001b[');
+  });
+
+  it('lists commands and settings in JSON', async () => {
+    const { code, stdout } = await run(['help', '--json']);
+    expect(code).toBe(0);
+    const { commands, settings } = JSON.parse(stdout) as Record<
+      string,
+      { name?: string; command?: string }[]
+    >;
+    expect(commands?.map(({ command }) => command)).toContain('serve');
+    expect(settings?.map(({ name }) => name)).toContain('MODEL_CACHE_DIR');
+  });
+
+  it.each(['serve', 'pull', 'verify', 'status', 'prune', 'pin', 'doctor', 'lint', 'eval'])(
     '%s --help tells options and exit status',
     async (name) => {
       const { code, stdout } = await run([name, '--help']);
       expect(code).toBe(0);
       expect(stdout).toMatch(/--json/);
-      expect(stdout).toMatch(/Exit status: 0 when .*1 when .*; 2 for wrong usage/s);
+      expect(stdout).toMatch(/Exit status: 0 .*1 .*; 2 for wrong usage/s);
       expect(await run(['help', name])).toMatchObject({ code: 0, stdout });
     },
   );

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { createServer, isIP } from 'node:net';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { isMountPoint } from '../../cache/volume.js';
 import type { Config } from '../../config/config.js';
 import {
@@ -14,12 +14,12 @@ import type { ScoringMethod } from '../../config/parsers.js';
 import { PACKAGE_ROOT } from '../../config/program-files.js';
 import { POOL_DEFAULTS } from '../../inference/pool.js';
 import { probeRuntime } from '../../inference/worker.js';
-import { MAX_ROUTE_FILE_BYTES, ROUTES_FILE_IS_MOUNT, readTextFile } from '../../routes/file.js';
-import { parseRouteSet } from '../../routes/parse.js';
+import { ROUTES_FILE_IS_MOUNT } from '../../routes/file.js';
 import { requireScorable } from '../../scoring/head/head-scoring.js';
 import { errnoOf, explainListening, messageOf } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { count } from '../format.js';
+import { readRouteSet } from '../local-model.js';
 
 /** What one check found. `warn` works, but not as well as it could, or not always. */
 export interface Finding {
@@ -208,8 +208,7 @@ function drainingIn(file: string): string | undefined {
  */
 export async function checkRoutes(file: string, method: ScoringMethod): Promise<Finding> {
   try {
-    const { text } = await readTextFile(file, MAX_ROUTE_FILE_BYTES);
-    const set = parseRouteSet(text, { origin: basename(file) });
+    const set = await readRouteSet(file);
     requireScorable(set, method);
     if (await isMountPoint(file)) return warning('routes', ROUTES_FILE_IS_MOUNT, `mount ${dirname(file)}`);
     const { routes, warnings } = set;

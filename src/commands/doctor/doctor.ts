@@ -1,6 +1,6 @@
 import { loadManifest } from '../../cache/manifest.js';
 import { CACHE_OPTIONS, type Command, command, SOURCE_OPTIONS, seconds } from '../command.js';
-import { count, table } from '../format.js';
+import { count, table, tone } from '../format.js';
 import { checkNetwork, checkProcess, checkRoutes, checkRuntime, type Finding } from './checks.js';
 import { checkDelivery } from './delivery.js';
 import { checkVolume } from './volume.js';
@@ -53,8 +53,12 @@ export const doctor: Command = command({
   },
 });
 
+const TONE_OF = { ok: 'good', warn: 'doubtful', fail: 'bad' } as const;
+
 function lines(findings: readonly Finding[]): string[] {
-  const rows = table(findings.map(({ status, check, detail }) => [status, check, detail]));
+  const rows = table(
+    findings.map(({ status, check, detail }) => [tone(TONE_OF[status], status), check, detail]),
+  );
   return findings.flatMap(({ fix }, index) => [
     rows[index] ?? '',
     ...(fix === undefined ? [] : [`      fix: ${fix}`]),

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { asVolumeError, spaceOf, statOf } from '../../cache/disk.js';
@@ -31,7 +32,7 @@ export async function checkVolume(
     missingBytes += file.size;
   }
   return [
-    checkMount(config, await mountOf(cacheDir), env.RAILWAY_VOLUME_MOUNT_PATH),
+    checkMount(config, await mountOf(cacheDir), env.RAILWAY_VOLUME_MOUNT_PATH, isContainer(env)),
     await checkWritable(cacheDir, existing, missing.length === 0, env),
     await checkRoom(existing, missingBytes, pinnedBytes(manifest)),
     missing.length === 0
@@ -48,6 +49,7 @@ function checkMount(
   { cacheDir, requireMount }: Config,
   mount: Mount | undefined,
   railwayPath: string | undefined,
+  inContainer: boolean,
 ): Finding {
   const name = 'mount';
   if (railwayPath && cacheDir !== railwayPath && !cacheDir.startsWith(`${railwayPath}/`)) {
@@ -73,6 +75,7 @@ function checkMount(
       'mount a volume there',
     );
   }
+  if (!mount && !inContainer) return fine(name, `${cacheDir} is a plain folder of this machine`);
   if (!mount || FLEETING.has(mount.type)) {
     return warning(
       name,
@@ -82,6 +85,15 @@ function checkMount(
     );
   }
   return fine(name, `${cacheDir} is on ${mount.point} (${mount.type})`);
+}
+
+/** Files that container engines put into every container. */
+const CONTAINER_MARKS = ['/.dockerenv', '/run/.containerenv'] as const;
+
+/** Whether this is a container, whose own files end with it, rather than someone's machine. */
+export function isContainer(env: NodeJS.ProcessEnv, marks: readonly string[] = CONTAINER_MARKS): boolean {
+  const isPlatform = Object.keys(env).some((name) => /^(RAILWAY_|KUBERNETES_SERVICE_)/.test(name));
+  return isPlatform || env.container !== undefined || marks.some((path) => existsSync(path));
 }
 
 async function checkWritable(

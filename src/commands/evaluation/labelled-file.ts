@@ -25,6 +25,9 @@ export interface LabelledOptions {
   readonly labelColumn?: string;
 }
 
+const FORMATS =
+  'eval reads CSV or TSV with a header, or JSON lines (.jsonl), with a text and a label in each row';
+
 interface Row {
   readonly line: number;
   readonly fields: Readonly<Record<string, unknown>>;
@@ -37,6 +40,8 @@ interface Row {
  */
 export function parseLabelled(text: string, options: LabelledOptions): Example[] {
   const { origin } = options;
+  const other = /\.(ya?ml|json)$/i.exec(origin);
+  if (other) throw fault(origin, `is ${/^\.json$/i.test(other[0]) ? 'JSON' : 'YAML'}; ${FORMATS}`);
   const rows = /\.(jsonl|ndjson)$/i.test(origin) ? jsonRows(text, origin) : csvRows(text, origin);
   const [first] = rows;
   if (!first) throw fault(origin, 'holds no texts');
@@ -67,7 +72,15 @@ function csvRows(text: string, origin: string): Row[] {
       delimiter: /\.tsv$/i.test(origin) ? '\t' : ',',
     }) as unknown as typeof records;
   } catch (cause) {
-    throw new AppError('config_invalid', `${origin}: ${messageOf(cause)}`, { cause });
+    const { lines, code } = cause as { lines?: number; code?: string };
+    const reason = /COLUMNS|LENGTH/.test(code ?? '')
+      ? 'has more or fewer fields than the header'
+      : code === 'CSV_QUOTE_NOT_CLOSED'
+        ? 'has a quote that is never closed'
+        : /QUOTE/.test(code ?? '')
+          ? 'has a quote in the middle of a field (double it, and put the field into quotes)'
+          : 'is not CSV';
+    throw new AppError('config_invalid', `${origin}:${lines ?? 1}: ${reason}; ${FORMATS}`, { cause });
   }
   const [header, ...rows] = records;
   const names = header?.record.map((name) => name.trim()) ?? [];
@@ -142,6 +155,7 @@ export function resolveLabels(
   examples: readonly Example[],
   names: ReadonlySet<string>,
   unknown: UnknownLabels,
+  measured?: string,
 ): { readonly cases: readonly Case[]; readonly skipped: number } {
   const strangers = new Map<string, number>();
   const cases = examples.flatMap(({ text, label, line }): Case[] => {
@@ -159,7 +173,7 @@ export function resolveLabels(
     const more = strangers.size > listed.length ? ` and ${strangers.size - listed.length} more` : '';
     throw new AppError(
       'config_invalid',
-      `no route has these labels: ${listed.join(', ')}${more}; --unknown-labels oos counts their texts as out of scope, skip leaves them out`,
+      `no route has these labels: ${listed.join(', ')}${more}${measured === undefined ? '' : ` (${measured})`}; --unknown-labels oos counts their texts as out of scope, skip leaves them out`,
     );
   }
   return { cases, skipped: examples.length - cases.length };
