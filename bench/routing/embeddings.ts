@@ -1,10 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeAtomic } from '../../src/cache/disk.js';
-import { fileOf, loadManifest } from '../../src/cache/manifest.js';
+import { loadManifest } from '../../src/cache/manifest.js';
 import { builtInManifest, PACKAGE_ROOT } from '../../src/config/program-files.js';
+import { readModel } from '../../src/daemon/model.js';
 import type { Embedder } from '../../src/inference/embedder.js';
 import { WorkerPool } from '../../src/inference/pool.js';
+import { createTokenizer } from '../../src/inference/tokenizer.js';
 import { createVectorCache } from '../../src/scoring/vector-cache.js';
 import { mapConcurrent } from '../../src/shared/concurrent.js';
 import { AppError } from '../../src/shared/errors.js';
@@ -18,6 +20,7 @@ const silent = { debug() {}, info() {}, warn() {}, error() {} };
 export async function embedAll(texts: readonly string[], folder?: string): Promise<Embedder> {
   const manifest = await loadManifest(builtInManifest('q8'));
   const { dimension } = manifest.embedding;
+  const read = (file: string): Promise<Buffer> => readFile(join(PACKAGE_ROOT, 'model', file));
   const path = folder === undefined ? undefined : join(folder, 'bench-vectors.bin');
   const cache = createVectorCache(
     {
@@ -33,15 +36,7 @@ export async function embedAll(texts: readonly string[], folder?: string): Promi
   if (missing.length > 0) {
     const workerEntry = new URL('../../dist/inference-worker.js', import.meta.url);
     const pool = new WorkerPool({ log: silent, workerEntry });
-    const { embedding: spec, canary } = manifest;
-    const read = (file: string): Promise<Buffer> =>
-      readFile(join(PACKAGE_ROOT, 'model', fileOf(manifest, file).path));
-    const [model, tokenizer, tokenizerConfig] = await Promise.all([
-      read(spec.model),
-      read(spec.tokenizer),
-      read(spec.tokenizer_config),
-    ]);
-    await pool.load({ spec, canary, model, tokenizer, tokenizerConfig });
+    await pool.load(await readModel(manifest, ({ path: file }) => read(file)));
     let done = 0;
     await mapConcurrent(missing, 4, async (text) => {
       vectors.set(text, (await pool.embed(text)).vector);
@@ -51,6 +46,9 @@ export async function embedAll(texts: readonly string[], folder?: string): Promi
     await pool.close();
     await cache.put(vectors);
   }
+  const { embedding } = manifest;
+  const [json, config] = await Promise.all([embedding.tokenizer, embedding.tokenizer_config].map(read));
+  const tokenizer = createTokenizer(json ?? Buffer.of(), config ?? Buffer.of(), embedding);
   return {
     dimension,
     admit() {},
@@ -58,7 +56,8 @@ export async function embedAll(texts: readonly string[], folder?: string): Promi
       const vector = vectors.get(text);
       if (!vector) throw new AppError('internal', `not embedded: ${text}`);
       const timing = { queueMs: 0, tokenizeMs: 0, inferenceMs: 0 };
-      return { vector, tokens: 0, truncatedTokens: 0, timing };
+      const { legibility } = tokenizer.encode(text);
+      return { vector, tokens: 0, truncatedTokens: 0, legibility, timing };
     },
   };
 }

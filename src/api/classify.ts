@@ -68,7 +68,7 @@ const contribution = z
     probability: score.meta({ description: 'The same with similarity taken in' }),
     log_odds: z
       .object({ head: z.number(), similarity: z.number(), bias: z.number() })
-      .meta({ description: 'What adds up to the log-odds of the score' }),
+      .meta({ description: 'What adds up to the log-odds of the score, before `familiarity`' }),
   })
   .meta({ id: 'Contribution', description: 'What a score is made of' });
 
@@ -84,6 +84,10 @@ const candidate = z
       .array(z.object({ utterance: z.string(), similarity }))
       .exactOptional()
       .meta({ description: 'With `explain`: the nearest first' }),
+    familiarity: score.exactOptional().meta({
+      description:
+        'With `explain`: factor of the score, near 0 where the text is like no utterance or is not legible',
+    }),
     contribution: contribution.exactOptional(),
   })
   .meta({ id: 'Candidate', description: 'One route that was considered' });
@@ -119,6 +123,10 @@ const decisionSchema = z
     route: z.string().nullable().meta({ description: '`null`: none reached its threshold' }),
     score: score.meta({ description: 'Of the route; of the best candidate when there is no route' }),
     similarity: similarity.meta({ description: 'Of the same' }),
+    legible: z.literal(false).exactOptional().meta({
+      description:
+        'Only where the model cannot read the text: it is mostly unknown, in a script that the model was not trained on, or in pieces of words. Scores are low then',
+    }),
     candidates: z.array(candidate).meta({
       description:
         'The best by score. The chosen route is not always the first: a better one may have missed a higher threshold of its own',

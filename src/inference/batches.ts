@@ -115,10 +115,17 @@ export class Batcher {
       return;
     }
     const inferenceMs = (performance.now() - start) / batch.length;
-    for (const [index, { id, ids, truncatedTokens, tokenizeMs }] of batch.entries()) {
+    for (const [index, { id, ids, truncatedTokens, legibility, tokenizeMs }] of batch.entries()) {
       const vector = vectors[index];
       if (vector?.every(Number.isFinite)) {
-        answer.results.push({ id, tokens: ids.length, truncatedTokens, tokenizeMs, inferenceMs });
+        answer.results.push({
+          id,
+          tokens: ids.length,
+          truncatedTokens,
+          legibility,
+          tokenizeMs,
+          inferenceMs,
+        });
         answer.vectors.push(vector);
       } else {
         answer.results.push({ id, failure: 'the model gave values that are not finite' });

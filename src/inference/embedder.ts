@@ -1,3 +1,10 @@
+/**
+ * Whether the tokens of a text mean something to the model. `empty`: there are none besides special tokens.
+ * `illegible`: they are mostly unknown or in a script that the model was not trained on, or all punctuation.
+ * `fragmented`: many are pieces of words that the model has no token for, as in another language or in noise.
+ */
+export type Legibility = 'empty' | 'illegible' | 'fragmented' | 'legible';
+
 /** The embedding of one text. */
 export interface Embedding {
   /** The embedding, of the manifest's dimension; length 1 where the manifest says `normalize`. */
@@ -6,6 +13,7 @@ export interface Embedding {
   readonly tokens: number;
   /** Tokens that were cut off because the text is longer than the model's maximum. */
   readonly truncatedTokens: number;
+  readonly legibility: Legibility;
   readonly timing: EmbeddingTiming;
 }
 

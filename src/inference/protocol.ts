@@ -1,6 +1,7 @@
 import type { Readable, Writable } from 'node:stream';
 import type { CanarySpec, EmbeddingSpec } from '../cache/manifest.js';
 import type { ErrorCode } from '../shared/errors.js';
+import type { Legibility } from './embedder.js';
 
 /** A model in memory: the facts of its manifest, and its verified bytes, which must not change while a pool has them. */
 export interface ModelBytes {
@@ -56,6 +57,7 @@ export type WorkerResult =
       readonly id: number;
       readonly tokens: number;
       readonly truncatedTokens: number;
+      readonly legibility: Legibility;
       readonly tokenizeMs: number;
       readonly inferenceMs: number;
     }

@@ -76,12 +76,13 @@ export class Job {
   }
 
   resolve(vector: Float32Array, result: Exclude<WorkerResult, { failure: string }>): void {
-    const { tokens, truncatedTokens, tokenizeMs, inferenceMs } = result;
+    const { tokens, truncatedTokens, legibility, tokenizeMs, inferenceMs } = result;
     const queueMs = Math.max(0, performance.now() - this.#enqueuedAt - tokenizeMs - inferenceMs);
     this.#settle?.resolve({
       vector,
       tokens,
       truncatedTokens,
+      legibility,
       timing: { queueMs, tokenizeMs, inferenceMs },
     });
     this.#settle = undefined;

@@ -1,6 +1,8 @@
 import { PreTrainedTokenizer } from '@xenova/transformers/src/tokenizers.js';
 import type { EmbeddingSpec } from '../cache/manifest.js';
 import { AppError, messageOf } from '../shared/errors.js';
+import type { Legibility } from './embedder.js';
+import { createLegibility } from './legibility.js';
 
 /** The token ids of one text. */
 export interface Encoding {
@@ -8,6 +10,7 @@ export interface Encoding {
   readonly ids: number[];
   /** Tokens that were cut off the end of the text. */
   readonly truncatedTokens: number;
+  readonly legibility: Legibility;
 }
 
 /**
@@ -52,6 +55,8 @@ function build(json: Json, config: Json, maxTokens: number): Tokenizer {
 
   const body = (text: string) => library.encode(text, null, { add_special_tokens: false });
   const [prefix, suffix] = frameOf(library);
+  const { tokens_to_ids: idOf, unk_token_id: unknownId } = library.model;
+  const legibilityOf = createLegibility(idOf, unknownId, continuationOf(json));
   const room = maxTokens - prefix.length - suffix.length;
   if (room < 1) throw new Error(`max_tokens ${maxTokens} leaves no room beside the special tokens`);
 
@@ -62,9 +67,14 @@ function build(json: Json, config: Json, maxTokens: number): Tokenizer {
       const ids = body(text);
       const truncatedTokens = Math.max(0, ids.length - room);
       if (truncatedTokens > 0) ids.length = room;
-      return { ids: [...prefix, ...ids, ...suffix], truncatedTokens };
+      return { ids: [...prefix, ...ids, ...suffix], truncatedTokens, legibility: legibilityOf(ids) };
     },
   };
+}
+
+function continuationOf({ model }: Json): string | undefined {
+  const prefix = isObject(model) ? model.continuing_subword_prefix : undefined;
+  return typeof prefix === 'string' && prefix !== '' ? prefix : undefined;
 }
 
 /** The special tokens that the post-processor puts before and after a text. */

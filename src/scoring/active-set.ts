@@ -1,7 +1,9 @@
 import type { Candidate, ClassifyBody, Decision, RouteMatch } from '../api/classify.js';
+import type { Embedding } from '../inference/embedder.js';
 import { compareText, didYouMean } from '../routes/closest.js';
 import type { JsonObject, RouteSet } from '../routes/set.js';
 import { AppError, type FieldIssue } from '../shared/errors.js';
+import { familiarity } from './familiarity.js';
 import { createRouteScores, type Encoder, type RouteScores, type Scorer } from './scorer.js';
 import type { RouteVectors } from './vectors.js';
 
@@ -76,19 +78,27 @@ export class ActiveSet {
   }
 
   /**
-   * Judges one vector. Candidates are ordered by score, then by similarity, then by name, so that the same
+   * Judges one text. Candidates are ordered by score, then by similarity, then by name, so that the same
    * vector always gives the same order.
    * @param candidates from {@link candidatesOf}; `undefined`: all routes
    */
-  judge(vector: Float32Array, candidates: Uint32Array | undefined, options: ClassifyOptions): Verdict {
+  judge(
+    { vector, legibility }: Pick<Embedding, 'vector' | 'legibility'>,
+    candidates: Uint32Array | undefined,
+    options: ClassifyOptions,
+  ): Verdict {
     const among = candidates ?? this.#all;
     const scores = this.#scores;
     this.scorer.score(vector, candidates, scores);
+    let nearest = -1;
+    for (const route of among) nearest = Math.max(nearest, this.#numberOf(scores.similarity, route));
+    const factor = familiarity(nearest, this.scorer.floor, legibility);
     const topK = options.top_k ?? DEFAULT_TOP_K;
     const top: number[] = [];
     const reached: number[] = [];
     let chosen: number | undefined;
     for (const route of among) {
+      scores.score[route] = factor * this.#numberOf(scores.score, route);
       this.#round(route);
       if (this.#numberOf(scores.score, route) >= this.#thresholdOf(route, options)) {
         if (chosen === undefined || this.#compare(route, chosen) < 0) chosen = route;
@@ -109,6 +119,7 @@ export class ActiveSet {
               ...this.#candidate(route),
               threshold: this.#thresholdOf(route, options),
               ...this.#explanation(route, vector),
+              familiarity: round(factor),
             }
           : this.#candidate(route),
       ),

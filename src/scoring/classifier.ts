@@ -8,10 +8,12 @@ import { ActiveSet, type ClassifyOptions, type Verdict } from './active-set.js';
 import {
   type EmbeddedTexts,
   embedTexts,
+  requireTokens,
   type Stop,
   TEXTS_UNDER_WAY,
   type TextsUsage,
 } from './embed-texts.js';
+import { FAMILIARITY_DEFAULTS } from './familiarity.js';
 import { type LabelSet, labelSetOf } from './labels.js';
 import { optionSetOf, probabilitiesOf, type Question, type QuestionAnswer, sharesOf } from './questions.js';
 import type { CreateScorer, Encoder } from './scorer.js';
@@ -142,7 +144,7 @@ export class Classifier {
    */
   async classify(request: ClassifyBody, stop?: Stop): Promise<{ readonly decision: Decision } & Answered> {
     validateText(request.text, 'text');
-    const { decisions, timing, usage } = await this.#decide([request.text], request, stop);
+    const { decisions, timing, usage } = await this.#decide([request.text], () => 'text', request, stop);
     const [decision] = decisions;
     if (!decision) throw new AppError('internal', 'a classification had no result');
     return { decision, timing, usage };
@@ -158,8 +160,9 @@ export class Classifier {
     options: ClassifyOptions = {},
     stop?: Stop,
   ): Promise<{ readonly decisions: readonly Decision[] } & Answered> {
-    for (const [index, text] of texts.entries()) validateText(text, `texts[${index}]`);
-    return this.#decide(texts, options, stop);
+    const pathOf = (index: number): string => `texts[${index}]`;
+    for (const [index, text] of texts.entries()) validateText(text, pathOf(index));
+    return this.#decide(texts, pathOf, options, stop);
   }
 
   /**
@@ -190,10 +193,11 @@ export class Classifier {
       active.encoder.embedder,
       [text],
       1,
-      ({ vector }) => {
+      (embedding) => {
+        requireTokens(embedding, 'text');
         const started = performance.now();
         const answers = plans.map(({ question, routes, options }) =>
-          routes ? answerOfRoutes(active, vector, routes) : answerOfOptions(options, vector, question),
+          routes ? answerOfRoutes(active, embedding, routes) : answerOfOptions(options, embedding, question),
         );
         scoreMs = performance.now() - started;
         return answers;
@@ -227,6 +231,7 @@ export class Classifier {
 
   async #decide(
     texts: readonly string[],
+    pathOf: (index: number) => string,
     options: ClassifyOptions,
     stop: Stop | undefined,
   ): Promise<{ readonly decisions: readonly Decision[] } & Answered> {
@@ -240,9 +245,10 @@ export class Classifier {
       active.encoder.embedder,
       texts,
       this.#concurrency,
-      (embedding) => {
+      (embedding, index) => {
+        requireTokens(embedding, pathOf(index));
         const started = performance.now();
-        const verdict = active.judge(embedding.vector, candidates, options);
+        const verdict = active.judge(embedding, candidates, options);
         scoreMs += performance.now() - started;
         return decisionOf(active, verdict, embedding);
       },
@@ -271,7 +277,7 @@ export class Classifier {
         const { vectors } = await embedRoutes(set, encoder.embedder, options);
         // Sentences made of one name are too much alike to learn anything from leaving one out.
         const scorer = named
-          ? new SimilarityScorer(vectors, NAMED_CENTRE)
+          ? new SimilarityScorer(vectors, NAMED_CENTRE, FAMILIARITY_DEFAULTS.named)
           : await similarity(set, vectors, { signal: stop });
         return new ActiveSet(encoder, set, vectors, scorer);
       },
@@ -290,8 +296,8 @@ function routesOf(question: Question, { indexOf }: RouteSet): readonly string[] 
   return names.every((name) => indexOf.has(name)) ? names : undefined;
 }
 
-function answerOfRoutes(active: ActiveSet, vector: Float32Array, routes: readonly string[]): QuestionAnswer {
-  const verdict = active.judge(vector, active.candidatesOf(routes), { top_k: routes.length });
+function answerOfRoutes(active: ActiveSet, embedding: Embedding, routes: readonly string[]): QuestionAnswer {
+  const verdict = active.judge(embedding, active.candidatesOf(routes), { top_k: routes.length });
   const scores = new Map(verdict.candidates.map(({ route, score }) => [route, score]));
   return {
     probabilities: sharesOf(routes.map((route) => scores.get(route) ?? 0)),
@@ -302,9 +308,9 @@ function answerOfRoutes(active: ActiveSet, vector: Float32Array, routes: readonl
   };
 }
 
-function answerOfOptions(options: ActiveSet, vector: Float32Array, question: Question): QuestionAnswer {
-  const { route, score } = options.judge(vector, undefined, { top_k: 1 });
-  const probabilities = probabilitiesOf(question, options.logits(vector));
+function answerOfOptions(options: ActiveSet, embedding: Embedding, question: Question): QuestionAnswer {
+  const { route, score } = options.judge(embedding, undefined, { top_k: 1 });
+  const probabilities = probabilitiesOf(question, options.logits(embedding.vector));
   return { probabilities, abstained: route === null, score, routes: false };
 }
 
@@ -321,8 +327,14 @@ function decisionOf({ encoder, set, scorer }: ActiveSet, verdict: Verdict, embed
     routes_digest: set.digest,
     scorer: scorer.identity,
   };
-  if (!routes && !route_metadata) return decision;
-  return { ...decision, ...(routes && { routes }), ...(route_metadata && { route_metadata }) };
+  const legible = embedding.legibility === 'legible';
+  if (!routes && !route_metadata && legible) return decision;
+  return {
+    ...decision,
+    ...(!legible && { legible }),
+    ...(routes && { routes }),
+    ...(route_metadata && { route_metadata }),
+  };
 }
 
 function validateText(text: string, path: string): void {

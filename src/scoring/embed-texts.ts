@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import type { Embedder, Embedding, EmbeddingTiming } from '../inference/embedder.js';
 import { mapConcurrent, throwIfAborted } from '../shared/concurrent.js';
+import { AppError } from '../shared/errors.js';
 
 /**
  * Texts of one request or route set under way at once, by default: enough to fill the passes of a worker on each core,
@@ -33,6 +34,17 @@ export interface EmbeddedTexts<Result> {
   readonly usage: TextsUsage;
   /** The longest wait, and the sums of the work. */
   readonly timing: EmbeddingTiming;
+}
+
+/**
+ * Refuses a text that has no tokens, such as a zero-width space: its vector is that of the special tokens.
+ * @param path where the text is in the request
+ * @throws AppError `validation_failed`
+ */
+export function requireTokens({ legibility }: Embedding, path: string): void {
+  if (legibility !== 'empty') return;
+  const message = 'holds no characters that the model can read';
+  throw new AppError('validation_failed', `${path}: ${message}`, { issues: [{ path, message }] });
 }
 
 /**

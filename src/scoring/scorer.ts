@@ -1,6 +1,7 @@
 import type { Contribution, ModelIdentity, ScorerIdentity } from '../api/classify.js';
 import type { Embedder } from '../inference/embedder.js';
 import type { RouteSet } from '../routes/set.js';
+import type { Floor } from './familiarity.js';
 import type { HeadCache } from './head/head-cache.js';
 import type { VectorCache } from './vector-cache.js';
 import type { RouteVectors } from './vectors.js';
@@ -41,6 +42,8 @@ export interface Scorer {
   readonly identity: ScorerIdentity;
   /** Lowest score with which a route is chosen where nobody says otherwise. */
   readonly defaultThreshold: number;
+  /** Below which cosine a text is like no utterance of the set. */
+  readonly floor: Floor;
   /**
    * Scores the candidates. Allocates nothing and does not await. The same vector and candidates give the
    * same numbers. Within one call, `score` orders the candidates; scores of different candidate lists

@@ -1,6 +1,7 @@
 import { compareText } from '../routes/closest.js';
 import type { RouteSet } from '../routes/set.js';
 import { Slices } from '../shared/concurrent.js';
+import { FAMILIARITY_DEFAULTS, type Floor, fitFloor } from './familiarity.js';
 import type { CreateScorer, RouteScores, Scorer, ScorerIdentity } from './scorer.js';
 import { multiplyRoutes, type RouteVectors } from './vectors.js';
 
@@ -49,16 +50,22 @@ export const NAMED_CENTRE = -0.1;
  * fitted to the set: leaving out one utterance at a time, 95 % of them must reach the threshold.
  */
 export class SimilarityScorer implements Scorer {
-  readonly identity: ScorerIdentity = { method: 'nearest', version: 1 };
+  readonly identity: ScorerIdentity = { method: 'nearest', version: 2 };
   readonly defaultThreshold = SIMILARITY_DEFAULTS.threshold;
   readonly #vectors: RouteVectors;
   readonly #all: Uint32Array;
+  readonly floor: Floor;
   readonly #centre: number;
 
-  constructor(vectors: RouteVectors, centre: number = SIMILARITY_DEFAULTS.centre) {
+  constructor(
+    vectors: RouteVectors,
+    centre: number = SIMILARITY_DEFAULTS.centre,
+    floor: Floor = FAMILIARITY_DEFAULTS.floor,
+  ) {
     this.#vectors = vectors;
     this.#all = Uint32Array.from({ length: vectors.offsets.length - 1 }, (_, index) => index);
     this.#centre = centre;
+    this.floor = floor;
   }
 
   score(vector: Float32Array, candidates: Uint32Array | undefined, out: RouteScores): void {
@@ -83,8 +90,8 @@ export function similarityScoring(prior: number = SIMILARITY_DEFAULTS.centre) {
     vectors: RouteVectors,
     { signal }: { readonly signal?: AbortSignal },
   ): Promise<Scorer> => {
-    const left = await leaveOneOutEvidence(set, vectors, signal);
-    return new SimilarityScorer(vectors, centreOf(left, prior));
+    const { evidence, cosines } = await leaveOneOut(set, vectors, signal);
+    return new SimilarityScorer(vectors, centreOf(evidence, prior), fitFloor(cosines));
   };
   return create satisfies CreateScorer;
 }
@@ -98,12 +105,12 @@ function centreOf(evidence: Float64Array, prior: number): number {
   return (evidence.length * fitted + centreWeight * prior) / (evidence.length + centreWeight);
 }
 
-/** The best route's evidence for utterances of the set, each compared with all the others. */
-async function leaveOneOutEvidence(
+/** The best route's evidence and the best cosine of utterances of the set, each compared with all the others. */
+async function leaveOneOut(
   set: RouteSet,
   vectors: RouteVectors,
   signal: AbortSignal | undefined,
-): Promise<Float64Array> {
+): Promise<{ readonly evidence: Float64Array; readonly cosines: Float64Array }> {
   const { matrix, offsets } = vectors;
   const rows: { readonly row: number; readonly key: string }[] = [];
   for (const [route, { name, utterances }] of set.routes.entries()) {
@@ -117,6 +124,7 @@ async function leaveOneOutEvidence(
   rows.sort((a, b) => compareText(a.key, b.key));
   const size = Math.min(rows.length, SIMILARITY_DEFAULTS.leaveOneOutSample);
   const best = new Float64Array(size);
+  const cosines = new Float64Array(size);
   const all = Uint32Array.from({ length: set.routes.length }, (_, index) => index);
   const similarity = new Float64Array(set.routes.length);
   const evidence = new Float64Array(set.routes.length);
@@ -129,9 +137,10 @@ async function leaveOneOutEvidence(
     for (const route of all) evidence[route] = evidenceOf(vectors, route, similarity, row);
     subtractRunnersUp(all, evidence);
     best[index] = highestOf(all, evidence);
+    cosines[index] = highestOf(all, similarity);
     if (slices.over) await slices.giveWay();
   }
-  return best;
+  return { evidence: best, cosines };
 }
 
 /**

@@ -104,6 +104,7 @@ describe("OpenAI's own client", () => {
     ['arrays of token ids', { input: [[1, 2], [3]] }, 400, { param: 'input' }, /token ids/],
     ['mixed input', { input: ['a', 7] }, 400, { param: 'input' }, /item 1 is of type number/],
     ['an empty text', { input: ['a', ''] }, 400, { param: 'input[1]' }, /must not be empty/],
+    ['no tokens', { input: ['a', '\u200b'] }, 400, { param: 'input[1]' }, /holds no characters/],
     ['no text', { input: [] }, 400, { param: 'input' }, /at least one/],
     ['too many texts', { input: Array(2_049).fill('a') }, 400, { param: 'input' }, /2048 texts at most/],
     ['other dimensions', { input: 'a', dimensions: 256 }, 400, { param: 'dimensions' }, /384/],

@@ -39,6 +39,14 @@ describe('a request that is wrong gets a problem document', () => {
     ['no text', '/classify', {}, 422, 'validation_failed', /^text: must be a string/],
     ['a number for a text', '/classify', { text: 7 }, 422, 'validation_failed', /^text: must be a string/],
     ['an empty text', '/classify', { text: '' }, 422, 'validation_failed', /^text: must not be empty/],
+    [
+      'a text without tokens',
+      '/classify',
+      { text: '\u200b' },
+      422,
+      'validation_failed',
+      /^text: holds no characters/,
+    ],
     ['a blank text', '/classify', { text: ' \n\t' }, 422, 'validation_failed', /^text: must not be empty/],
     [
       'a text that is too long',

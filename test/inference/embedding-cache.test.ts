@@ -14,7 +14,13 @@ function counting(): Embedder & { asked: string[] } {
       asked.push(text);
       if (text === 'bad') throw new Error('no');
       const timing = { queueMs: 1, tokenizeMs: 1, inferenceMs: 1 };
-      return { vector: Float32Array.of(text.length, 1), tokens: text.length, truncatedTokens: 0, timing };
+      return {
+        vector: Float32Array.of(text.length, 1),
+        tokens: text.length,
+        truncatedTokens: 0,
+        legibility: 'legible',
+        timing,
+      };
     },
   };
 }

@@ -1,5 +1,6 @@
 import { PreTrainedTokenizer } from '@xenova/transformers/src/tokenizers.js';
 import { describe, expect, it } from 'vitest';
+import { createLegibility } from '../../src/inference/legibility.js';
 import { createTokenizer, createWordPiece } from '../../src/inference/tokenizer.js';
 import { bundledModel, goldenCases } from '../support/model.js';
 
@@ -46,6 +47,38 @@ describe('truncation', () => {
 
   it('pads nothing', () => {
     expect(tokenizer.encode('').ids).toEqual([CLS, SEP]);
+  });
+});
+
+describe('legibility', () => {
+  it.each([
+    ['my card was charged twice', 'legible'],
+    ['12 34', 'legible'],
+    ['translate 你好 to English', 'legible'],
+    ['translate 我想预订一个明天晚上七点的桌子 into English', 'legible'],
+    ['translate "Wie komme ich zum Bahnhof" into English', 'legible'],
+    ['اكتب لي قصيدة', 'illegible'],
+    ['请帮我预订明天晚上的桌子', 'illegible'],
+    ['Не могли бы вы подсказать, где здесь метро?', 'illegible'],
+    ['???', 'illegible'],
+    ['🎉🎉', 'illegible'],
+    ['a'.repeat(101), 'illegible'],
+    ['asdfghjkl', 'fragmented'],
+    ['Czy możesz mi polecić dobrą książkę?', 'fragmented'],
+    ['', 'empty'],
+    ['\u200b', 'empty'],
+    ['\u0301\ufeff', 'empty'],
+  ])('%j is %s', (text, expected) => {
+    expect(tokenizer.encode(text).legibility).toBe(expected);
+  });
+
+  it('calls a script legible that the vocabulary has words of', () => {
+    const letters = [...'абвгдежзиклмнопр'];
+    const words = letters.flatMap((a) => letters.map((b) => `${a}${b}`));
+    const vocabulary = new Map(['[UNK]', ...words].map((token, id) => [token, id]));
+    expect(createLegibility(vocabulary, 0, '##')([1, 2, 3])).toBe('legible');
+    const few = new Map(['[UNK]', ...words.slice(0, 20)].map((token, id) => [token, id]));
+    expect(createLegibility(few, 0, '##')([1, 2, 3])).toBe('illegible');
   });
 });
 

@@ -36,25 +36,13 @@ it('a volume of version 0.1 boots, serves its route version and can be rolled ba
   expect(await readdir(join(volume, 'quarantine'))).toEqual(await readdir(join(FIXTURE, 'quarantine')));
 });
 
-it('the heads of version 0.1 can be read', async () => {
+it('the file of heads of version 0.1 can be read; its heads have another version and are trained anew', async () => {
   const folder = join(FIXTURE, 'vectors');
   const [name] = (await readdir(folder)).filter((file) => file.endsWith('.heads.bin'));
   const decoded = decodeHeads(await readFile(join(folder, name ?? '')));
   if (!decoded.ok) throw new Error(decoded.fault);
-  const shapes = [...decoded.table.values()].map((head) => {
-    const { routes, dimension } = [3, 2]
-      .map((count) => {
-        try {
-          return decodeHead(head, { routes: count, dimension: 384 });
-        } catch {
-          return undefined;
-        }
-      })
-      .find((found) => found !== undefined) ?? { routes: 0, dimension: 0 };
-    return [routes, dimension];
-  });
-  expect(shapes).toEqual([
-    [3, 384],
-    [2, 384],
-  ]);
+  expect(decoded.table.size).toBe(2);
+  for (const head of decoded.table.values()) {
+    expect(() => decodeHead(head, { routes: 3, dimension: 384 })).toThrow();
+  }
 });

@@ -35,6 +35,8 @@ const fixed =
   async (): Promise<Scorer> => ({
     identity: { method: 'nearest', version: 1 },
     defaultThreshold,
+    // Scores are as the test says, however little alike the vectors are.
+    floor: { at: -10, width: 0.02 },
     score(_vector, candidates, out) {
       for (const route of candidates ?? scores.keys()) {
         out.score[route] = scores[route] ?? 0;
@@ -67,7 +69,7 @@ describe('a classification', () => {
       usage: { tokens: 7, truncated_tokens: 0 },
       model: MODEL,
       routes_digest: SET.digest,
-      scorer: { method: 'nearest', version: 1 },
+      scorer: { method: 'nearest', version: 2 },
       route_metadata: { queue: 'finance' },
     });
     expect(decision.score).toBeGreaterThan(0.5);
@@ -115,6 +117,38 @@ describe('a classification', () => {
     expect(await route([0.8, 0.1, 0.2], undefined, 0)).toBe('plain');
     expect(await route([0.8, 0.9, 0.2], 1)).toBeNull();
     expect(await route([1, 0.9, 0.2], 1)).toBe('strict');
+  });
+
+  it('never scores a text high that is like no utterance or that the model cannot read', async () => {
+    const { classifier, embedder } = await ready();
+    const scores = async (text: string, options = {}): Promise<number> =>
+      (await classifier.classify({ text, ...options })).decision.score;
+    const own = await scores('my card was charged twice');
+    expect(own).toBeGreaterThan(0.5);
+    expect(await scores('zebras graze quietly')).toBeLessThan(0.1);
+    expect(await scores('zebras graze quietly', { labels: ['weather', 'billing'] })).toBeLessThan(0.3);
+    embedder.legibilityOf = () => 'fragmented';
+    // Word for word an utterance.
+    expect(await scores('my card was charged twice')).toBeGreaterThan(0.9 * own);
+    expect(await scores('will it')).toBeLessThan(own);
+    embedder.legibilityOf = () => 'illegible';
+    const { decision } = await classifier.classify({ text: 'my card was charged twice', explain: true });
+    expect(decision).toMatchObject({ route: null, legible: false });
+    expect(decision.score).toBeLessThanOrEqual(0.05);
+    expect(decision.candidates[0]?.familiarity).toBe(0.05);
+  });
+
+  it('refuses a text without tokens, with its place', async () => {
+    const { classifier, embedder } = await ready();
+    embedder.legibilityOf = (text) => (text === '\u200b' ? 'empty' : 'legible');
+    await expect(classifier.classify({ text: '\u200b' })).rejects.toMatchObject({
+      code: 'validation_failed',
+      issues: [{ path: 'text', message: 'holds no characters that the model can read' }],
+    });
+    await expect(classifier.classifyBatch(['will it rain', '\u200b'])).rejects.toMatchObject({
+      code: 'validation_failed',
+      issues: [{ path: 'texts[1]' }],
+    });
   });
 
   it('orders equal scores by name, whatever the order in the file', async () => {

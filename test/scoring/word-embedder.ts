@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ModelIdentity } from '../../src/api/classify.js';
-import type { Embedder, Embedding, EmbedOptions } from '../../src/inference/embedder.js';
+import type { Embedder, Embedding, EmbedOptions, Legibility } from '../../src/inference/embedder.js';
 import { AppError } from '../../src/shared/errors.js';
 
 /** A model identity for answers that are not about the model. */
@@ -23,6 +23,7 @@ export class WordEmbedder implements Embedder {
   readonly clients = new Set<string | undefined>();
   /** Called before each answer; may wait or throw. */
   before: ((text: string, signal: AbortSignal | undefined) => Promise<void> | void) | undefined;
+  legibilityOf: (text: string) => Legibility = () => 'legible';
   readonly #words = new Map<string, Float32Array>();
   underway = 0;
   mostUnderway = 0;
@@ -43,7 +44,13 @@ export class WordEmbedder implements Embedder {
       if (signal?.aborted) throw new AppError('aborted', 'aborted');
       const words = text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [''];
       const timing = { queueMs: 1, tokenizeMs: 2, inferenceMs: 3 };
-      return { vector: this.#sum(words), tokens: words.length + 2, truncatedTokens: 0, timing };
+      return {
+        vector: this.#sum(words),
+        tokens: words.length + 2,
+        truncatedTokens: 0,
+        legibility: this.legibilityOf(text),
+        timing,
+      };
     } finally {
       this.underway -= 1;
     }

@@ -92,6 +92,8 @@ export type Candidate = {
     readonly utterance: string;
     readonly similarity: number;
   }[];
+  /** With `explain`: factor of the score, near 0 where the text is like no utterance or is not legible */
+  readonly familiarity?: number;
   readonly contribution?: Contribution;
 };
 
@@ -152,7 +154,7 @@ export type Contribution = {
   readonly head_probability: number;
   /** The same with similarity taken in */
   readonly probability: number;
-  /** What adds up to the log-odds of the score */
+  /** What adds up to the log-odds of the score, before `familiarity` */
   readonly log_odds: {
     readonly head: number;
     readonly similarity: number;
@@ -168,6 +170,8 @@ export type Decision = {
   readonly score: number;
   /** Of the same */
   readonly similarity: number;
+  /** Only where the model cannot read the text: it is mostly unknown, in a script that the model was not trained on, or in pieces of words. Scores are low then */
+  readonly legible?: false;
   /** The best by score. The chosen route is not always the first: a better one may have missed a higher threshold of its own */
   readonly candidates: readonly Candidate[];
   /** With `multi` */

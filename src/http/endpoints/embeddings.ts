@@ -11,7 +11,7 @@ import {
 } from '../../api/embeddings.js';
 import type { RequestLimits } from '../../api/limits.js';
 import type { Embedding } from '../../inference/embedder.js';
-import type { EmbeddedTexts } from '../../scoring/embed-texts.js';
+import { type EmbeddedTexts, requireTokens } from '../../scoring/embed-texts.js';
 import { AppError } from '../../shared/errors.js';
 import type { RequestMetrics } from '../../telemetry/ports.js';
 import { type BodyDeps, readJson } from '../body.js';
@@ -80,6 +80,7 @@ export function embeddingEndpoints(settings: ContractSettings): Endpoint<Embeddi
         ({ vector }, index) =>
           `${index > 0 ? ',' : ''}{"object":"embedding","index":${index},"embedding":${encode(vector)}}`,
         request.encoding_format === 'base64' ? 'base64' : 'numbers',
+        pathOf('input', request.input),
       );
       const counts = {
         prompt_tokens: usage.tokens,
@@ -140,6 +141,11 @@ export function embeddingEndpoints(settings: ContractSettings): Endpoint<Embeddi
   ];
 }
 
+/** The path of each text in a request that holds one or several. */
+export function pathOf(field: string, texts: string | readonly unknown[]): (index: number) => string {
+  return (index) => (typeof texts === 'string' ? field : `${field}[${index}]`);
+}
+
 /**
  * Embeds the texts of one request. Each vector is written as JSON as it comes: hundreds at once would hold up others. Of a
  * text longer than MAX_TEXT_CHARS the rest is dropped unread, and counts as one token more that was cut.
@@ -150,6 +156,7 @@ export async function embedTexts<Result>(
   texts: readonly string[],
   write: (embedding: Embedding, index: number) => Result,
   format: VectorFormat,
+  pathOf: (index: number) => string,
 ): Promise<EmbeddedTexts<Result>> {
   const { model } = embeddings;
   reserveVectors(context, bytes, texts.length, model.dimension, format);
@@ -158,6 +165,7 @@ export async function embedTexts<Result>(
   const cut = texts.filter((_, index) => isCut(index)).length;
   let cutOnly = 0;
   const each = (embedding: Embedding, index: number): Result => {
+    requireTokens(embedding, pathOf(index));
     if (!isCut(index)) return write(embedding, index);
     if (embedding.truncatedTokens === 0) cutOnly += 1;
     return write({ ...embedding, truncatedTokens: embedding.truncatedTokens + 1 }, index);

@@ -23,7 +23,7 @@ import { reserveAnswer, reserveTokens } from '../gates.js';
 import { type ContractSettings, json, jsonBody } from '../openapi.js';
 import { noteTimings, type RequestContext, sendJson, sendJsonParts, withDeadline } from '../request.js';
 import type { ClassifyPorts } from './classify.js';
-import { type EmbeddingPorts, embedTexts, vectorJson } from './embeddings.js';
+import { type EmbeddingPorts, embedTexts, pathOf, vectorJson } from './embeddings.js';
 
 export interface TeiPorts extends EmbeddingPorts, Pick<ClassifyPorts, 'classifier'> {
   /** Made when it is asked for; rejects with `not_ready` where there is no model yet. */
@@ -64,6 +64,7 @@ export function teiEndpoints(settings: ContractSettings): Endpoint<TeiPorts>[] {
           return (index > 0 ? ',' : '') + vectorJson(scale ? toUnitLength(vector) : vector);
         },
         'numbers',
+        pathOf('inputs', inputs),
       );
       context.set('X-Compute-Tokens', String(usage.tokens));
       context.set('X-Truncated-Tokens', String(usage.truncatedTokens));
@@ -173,6 +174,7 @@ function textEndpoints(settings: ContractSettings): Endpoint<TeiPorts>[] {
           texts,
           ({ vector }) => toUnitLength(vector),
           'numbers',
+          (index) => (index === 0 ? 'inputs.source_sentence' : `inputs.sentences[${index - 1}]`),
         );
         const [source = new Float32Array(), ...others] = results;
         sendJson(

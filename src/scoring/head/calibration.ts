@@ -1,3 +1,4 @@
+import { type Floor, familiarity, fitFloor } from '../familiarity.js';
 import { estimate, type Prior } from './minimize.js';
 
 /**
@@ -23,6 +24,8 @@ export const HEAD_DEFAULTS = {
   threshold: 0.25,
   /** … and as how many out-of-fold texts it counts beside the set's own. */
   thresholdWeight: 20,
+  /** No set's default threshold is lower. */
+  leastThreshold: 0.2,
 } as const;
 
 /** What a head that has not seen some texts says of them. */
@@ -135,6 +138,7 @@ export interface Confidence {
   readonly mostLogOdds: number;
   /** Lowest score with which a route is chosen where nobody says otherwise. */
   readonly threshold: number;
+  readonly floor: Floor;
 }
 
 /** Measured on Banking77 with 5 and 10 utterances a route, and on the default route set; wide. */
@@ -181,10 +185,12 @@ export function fitConfidence(own: OutOfFold, background: OutOfFold, blend: Blen
   }
   const calibration = calibrate(evidence, PRIOR);
 
-  const scores = ownBest.map(({ logOdds, similarity }) =>
-    scoreOf(calibration, Math.min(logOdds, mostLogOdds), similarity),
+  const floor = fitFloor(Float64Array.from(ownBest, ({ similarity }) => similarity));
+  const scores = ownBest.map(
+    ({ logOdds, similarity }) =>
+      familiarity(similarity, floor) * scoreOf(calibration, Math.min(logOdds, mostLogOdds), similarity),
   );
-  return { calibration, mostLogOdds, threshold: thresholdOf(scores, own.labels) };
+  return { calibration, mostLogOdds, floor, threshold: thresholdOf(scores, own.labels) };
 }
 
 /**
@@ -193,7 +199,7 @@ export function fitConfidence(own: OutOfFold, background: OutOfFold, blend: Blen
  * say where small ones, which score lower, are cut off.
  */
 function thresholdOf(scores: readonly number[], labels: Int32Array): number {
-  const { threshold, thresholdWeight, keepInScope } = HEAD_DEFAULTS;
+  const { threshold, leastThreshold, thresholdWeight, keepInScope } = HEAD_DEFAULTS;
   const counts = new Map<number, number>();
   for (const label of labels) counts.set(label, (counts.get(label) ?? 0) + 1);
   const weighted = scores
@@ -207,7 +213,7 @@ function thresholdOf(scores: readonly number[], labels: Int32Array): number {
   const mixed =
     (scores.length * (lowest?.score ?? threshold) + thresholdWeight * threshold) /
     (scores.length + thresholdWeight);
-  return Math.floor(mixed * 1_000) / 1_000;
+  return Math.max(leastThreshold, Math.floor(mixed * 1_000) / 1_000);
 }
 
 function bestOf(texts: OutOfFold, blend: Blend): Best[] {

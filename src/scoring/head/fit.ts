@@ -12,7 +12,7 @@ import { SoftmaxRegression } from './regression.js';
 import { TrainingRows } from './training-rows.js';
 
 /** To be raised with anything that changes a head or its scores: the algorithm, a constant, the background. */
-export const HEAD_VERSION = 2;
+export const HEAD_VERSION = 3;
 
 /** What a head is trained from. All vectors have length 1; rows follow each other without gaps. */
 export interface HeadProblem {

@@ -96,6 +96,7 @@ const numbersSchema = z.strictObject({
     bias: z.number(),
   }),
   mostLogOdds: z.number(),
+  floor: z.strictObject({ at: z.number(), width: z.number().positive() }),
   threshold: z.number().min(0).max(1),
 });
 

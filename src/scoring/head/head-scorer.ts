@@ -1,3 +1,4 @@
+import type { Floor } from '../familiarity.js';
 import { RowMatrix } from '../row-matrix.js';
 import type { Contribution, RouteScores, Scorer, ScorerIdentity } from '../scorer.js';
 import { multiplyRoutes, type RouteVectors } from '../vectors.js';
@@ -20,6 +21,7 @@ const MOST_LOG_ODDS = 30;
 export class HeadScorer implements Scorer {
   readonly identity: ScorerIdentity;
   readonly defaultThreshold: number;
+  readonly floor: Floor;
   readonly #head: Head;
   readonly #vectors: RouteVectors;
   /** routes × (dimension + 1), in the order of the set. */
@@ -41,6 +43,7 @@ export class HeadScorer implements Scorer {
     const { routes, dimension } = head;
     this.identity = { method: 'head', version: HEAD_VERSION, digest };
     this.defaultThreshold = head.threshold;
+    this.floor = head.floor;
     this.#head = head;
     this.#vectors = vectors;
     this.#weights = new RowMatrix(routes, dimension);

@@ -85,7 +85,7 @@ describe('a set with a head', () => {
     expect(decision.route).toBe('weather');
     expect(decision.scorer).toEqual({
       method: 'head',
-      version: 2,
+      version: 3,
       digest: expect.stringMatching(/^sha256:[0-9a-f]{64}$/),
     });
     for (const { score, contribution } of decision.candidates) {
@@ -146,7 +146,7 @@ describe('a set with a head', () => {
     const { classifier: other, report } = await load(SET, { method: 'nearest' });
     expect((await other.classify({ text: 'rain' })).decision.scorer).toEqual({
       method: 'nearest',
-      version: 1,
+      version: 2,
     });
     expect(report).toMatchObject({ method: 'nearest', trained: false });
   });
