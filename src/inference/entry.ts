@@ -35,7 +35,7 @@ let answer: Answer = newAnswer();
 let running = false;
 
 readFrames<ToWorker>(channel, (message, bytes) => {
-  if (message.kind === 'load') void load(message, bytes);
+  if (message.kind === 'load') void load(message, bytes).then(collectGarbage);
   else {
     batcher?.push(message.texts, answer);
     if (!running) void run();
@@ -82,9 +82,11 @@ async function load(message: LoadMessage, bytes: Buffer): Promise<void> {
   } catch (error) {
     const code = error instanceof AppError ? error.code : 'model_unloadable';
     await send({ kind: 'rejected', code, message: messageOf(error) });
-    return;
   }
-  // The received bytes and the parsed JSON are garbage by now, a quarter of this process's memory.
+}
+
+/** The model's bytes and the parsed JSON are garbage once `load` has ended, and half of this process's memory. */
+async function collectGarbage(): Promise<void> {
   await nextTurn();
   globalThis.gc?.();
 }

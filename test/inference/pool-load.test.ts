@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { WorkerPool } from '../../src/inference/pool.js';
 import { bundledModel } from '../support/model.js';
+import { memoryOf } from '../support/processes.js';
 import { garbage, usePools } from './pools.js';
 import { isAlive, pidsOf } from './processes.js';
 
@@ -73,6 +74,16 @@ it('each worker says whether texts share its passes', async () => {
   const dynamic = { ...bundledModel, canary: { ...canary, min_cosine: 0.9 }, recipe: undefined };
   expect(batchesOf(await serving({ workers: 1 }, dynamic))).toEqual([false]);
 });
+
+it.skipIf(process.platform !== 'linux')(
+  'a worker keeps neither the received file nor the derived graph',
+  async () => {
+    const pool = await serving({ workers: 1 });
+    const [{ pid } = { pid: null }] = pool.status().workers;
+    // 56 MB without, 102 with them.
+    await expect.poll(() => memoryOf([pid ?? 0])).toBeLessThan(80);
+  },
+);
 
 describe('q8 with fixed scales', () => {
   it('shares passes among waiting texts, and each vector is what the text has alone, to the bit', async () => {
