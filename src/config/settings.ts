@@ -56,6 +56,14 @@ function setting<T>(of: Setting<T>): Setting<T> {
   return of;
 }
 
+/** A text that has no default. */
+function optional(env: string, help: string, more: Partial<Setting<string | undefined>> = {}) {
+  return setting<string | undefined>({
+    ...{ env, help, defaultText: 'none', fallback: () => undefined, parse: (text: string) => text },
+    ...more,
+  });
+}
+
 /** Every setting, in the order of `--help`. Times are milliseconds where the name ends in `_MS`. */
 export const SETTINGS = {
   port: setting({
@@ -64,13 +72,7 @@ export const SETTINGS = {
     fallback: () => 3000,
     parse: integer(0, 65_535),
   }),
-  host: setting<string | undefined>({
-    env: 'HOST',
-    help: 'address to listen on',
-    defaultText: '`::` (IPv6 and IPv4)',
-    fallback: () => undefined,
-    parse: (text) => text,
-  }),
+  host: optional('HOST', 'address to listen on', { defaultText: '`::` (IPv6 and IPv4)' }),
   cacheDir: setting({
     env: 'MODEL_CACHE_DIR',
     help: 'the volume that keeps the verified model',
@@ -125,13 +127,8 @@ export const SETTINGS = {
     fallback: () => [],
     parse: (text) => list(text).map(httpUrl),
   }),
-  mirrorToken: setting<string | undefined>({
-    env: 'MODEL_MIRROR_TOKEN',
-    help: 'Bearer token for mirrors whose URL has no user and password',
-    defaultText: 'none',
+  mirrorToken: optional('MODEL_MIRROR_TOKEN', 'Bearer token for mirrors whose URL has no user and password', {
     secret: true,
-    fallback: () => undefined,
-    parse: (text) => text,
   }),
   hubEndpoint: setting({
     env: 'HF_ENDPOINT',
@@ -139,14 +136,7 @@ export const SETTINGS = {
     fallback: () => 'https://huggingface.co',
     parse: httpUrl,
   }),
-  hubToken: setting<string | undefined>({
-    env: 'HF_TOKEN',
-    help: 'token for the hub; sent to its own host only',
-    defaultText: 'none',
-    secret: true,
-    fallback: () => undefined,
-    parse: (text) => text,
-  }),
+  hubToken: optional('HF_TOKEN', 'token for the hub; sent to its own host only', { secret: true }),
   hubOffline: setting({
     env: 'HF_HUB_OFFLINE',
     help: 'never ask the hub',
@@ -167,14 +157,11 @@ export const SETTINGS = {
     fallback: () => undefined,
     parse: httpUrl,
   }),
-  routesUrlToken: setting<string | undefined>({
-    env: 'ROUTES_URL_TOKEN',
-    help: 'Bearer token for `ROUTES_URL`, such as one of the API_KEYS of that daemon',
-    defaultText: 'none',
-    secret: true,
-    fallback: () => undefined,
-    parse: (text) => text,
-  }),
+  routesUrlToken: optional(
+    'ROUTES_URL_TOKEN',
+    'Bearer token for `ROUTES_URL`, such as one of the API_KEYS of that daemon',
+    { secret: true },
+  ),
   routesPollMs: setting({
     env: 'ROUTES_POLL_MS',
     help: 'mean time between two requests to `ROUTES_URL`; each wait is half to one and a half times this',
@@ -312,6 +299,14 @@ export const SETTINGS = {
     fallback: () => [],
     parse: keys,
   }),
+  apiKeysFile: optional(
+    'API_KEYS_FILE',
+    'file with further `API_KEYS`, one a line, as secrets are mounted; read again when it changes',
+    { parse: (text) => resolve(text) },
+  ),
+  adminKeysFile: optional('ADMIN_KEYS_FILE', 'the same with `ADMIN_KEYS`', {
+    parse: (text) => resolve(text),
+  }),
   rateLimit: setting<RateLimit | undefined>({
     env: 'RATE_LIMIT',
     help: 'maximum rate of one key, or of one address without a key, such as `600/minute`; further requests get 429',
@@ -339,7 +334,7 @@ export const SETTINGS = {
     defaultText:
       "any with API_KEYS; else names without a dot, `.local`, `.internal`, `.svc`, and Railway's domains",
     fallback: (env) => {
-      if (env.API_KEYS) return ['*'];
+      if (env.API_KEYS || env.API_KEYS_FILE) return ['*'];
       return [
         ...PRIVATE_HOSTS,
         ...(env.RAILWAY_PUBLIC_DOMAIN ? [env.RAILWAY_PUBLIC_DOMAIN.toLowerCase()] : []),
@@ -366,40 +361,28 @@ export const SETTINGS = {
     parse: oneOf('auto', 'json', 'pretty'),
   }),
   // Platforms set these for all their programs: none of them ends the start. `planTracing` says what is not supported.
-  otelEndpoint: setting<string | undefined>({
-    env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
-    help: 'OpenTelemetry collector (OTLP over HTTP, usually port 4318) that receives spans of requests',
-    defaultText: 'none',
-    fallback: () => undefined,
-    parse: (text) => text,
-  }),
-  otelTracesEndpoint: setting<string | undefined>({
-    env: 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
-    help: 'the same for spans alone, with its path',
-    defaultText: 'none',
-    fallback: () => undefined,
-    parse: (text) => text,
-  }),
+  otelEndpoint: optional(
+    'OTEL_EXPORTER_OTLP_ENDPOINT',
+    'OpenTelemetry collector (OTLP over HTTP, usually port 4318) that receives spans of requests',
+  ),
+  otelTracesEndpoint: optional(
+    'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
+    'the same for spans alone, with its path',
+  ),
   otelProtocol: setting({
     env: 'OTEL_EXPORTER_OTLP_PROTOCOL',
     help: '`http/json`; `http/protobuf` is accepted and sent as JSON, which collectors take as well; with `grpc` no spans are sent, and a warning says so',
     fallback: () => 'http/json',
     parse: (text) => text,
   }),
-  otelTracesProtocol: setting<string | undefined>({
-    env: 'OTEL_EXPORTER_OTLP_TRACES_PROTOCOL',
-    help: 'the same for spans alone',
+  otelTracesProtocol: optional('OTEL_EXPORTER_OTLP_TRACES_PROTOCOL', 'the same for spans alone', {
     defaultText: '`OTEL_EXPORTER_OTLP_PROTOCOL`',
-    fallback: () => undefined,
-    parse: (text) => text,
   }),
-  tracesExporter: setting<string | undefined>({
-    env: 'OTEL_TRACES_EXPORTER',
-    help: '`otlp` sends spans, `none` sends none; others are not supported, which a warning says',
-    defaultText: '`otlp` where an endpoint is set, else `none`',
-    fallback: () => undefined,
-    parse: (text) => text,
-  }),
+  tracesExporter: optional(
+    'OTEL_TRACES_EXPORTER',
+    '`otlp` sends spans, `none` sends none; others are not supported, which a warning says',
+    { defaultText: '`otlp` where an endpoint is set, else `none`' },
+  ),
   otelServiceName: setting({
     env: 'OTEL_SERVICE_NAME',
     help: 'the name that spans carry; the other standard `OTEL_` variables of exporter, batches, sampler and resource hold too',

@@ -224,6 +224,7 @@ export class Daemon {
     const until = performance.now() + config.drainMs;
     const left = (): number => Math.max(0, until - performance.now());
     this.#stop.abort();
+    this.#parts.keys.close();
     catalogue.close();
     await Promise.all([
       // A pool without a ready worker has nothing to finish; the boot and the routes wait for it.
@@ -255,10 +256,22 @@ export class Daemon {
   }
 
   #createApp(metrics: Metrics): ReturnType<typeof createApp> {
-    const { config, version, log, manifest, blobs, classifier, catalogue, routeFile, pool, reconciler } =
-      this.#parts;
+    const {
+      config,
+      version,
+      log,
+      manifest,
+      blobs,
+      keys,
+      classifier,
+      catalogue,
+      routeFile,
+      pool,
+      reconciler,
+    } = this.#parts;
     return createApp({
       ...config,
+      keys: () => keys.current,
       limits: config,
       contract: contractSettings(config, manifest, version),
       version,

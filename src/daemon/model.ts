@@ -25,7 +25,8 @@ export function embeddingModelOf({ repo, revision, variant, digest, embedding }:
 
 /** The settings and the model that the API description names. */
 export function contractSettings(config: Config, manifest: Manifest, version: string): ContractSettings {
-  return { ...config, version, model: embeddingModelOf(manifest), keyRequired: config.apiKeys.length > 0 };
+  const keyRequired = config.apiKeys.length > 0 || config.apiKeysFile !== undefined;
+  return { ...config, version, model: embeddingModelOf(manifest), keyRequired };
 }
 
 /** The pinned files that make a model; the others of a manifest only describe it. */

@@ -13,6 +13,7 @@ import type { RouteSet } from '../routes/set.js';
 import { RouteVersions } from '../routes/versions.js';
 import type { Classifier } from '../scoring/classifier.js';
 import type { Log } from '../shared/log.js';
+import { KeyRing } from './keys.js';
 import { createClassifier, modelFiles } from './model.js';
 import { createSources, type OwnedSource } from './sources.js';
 
@@ -32,6 +33,7 @@ export interface Parts {
   readonly reconciler: Reconciler;
   readonly triggers: Triggers;
   readonly blobs: BlobOpener;
+  readonly keys: KeyRing;
   readonly pool: WorkerPool;
   readonly classifier: Classifier;
   readonly catalogue: RouteCatalogue;
@@ -86,6 +88,7 @@ export function createParts({
     reconciler,
     triggers: new Triggers({ manifest, layout, reconciler, cron: config.verifyCron, log }),
     blobs: new BlobOpener(layout),
+    keys: new KeyRing(config, log),
     pool,
     classifier: createClassifier({
       method: config.classifyMethod,

@@ -25,7 +25,9 @@ export interface QueuePort {
 }
 
 /** Everything that the application is given. */
-export interface AppDeps extends Omit<Ports, 'bytes'>, Omit<RecordDeps, 'metrics'>, Keys {
+export interface AppDeps extends Omit<Ports, 'bytes'>, Omit<RecordDeps, 'metrics'> {
+  /** Asked at each request. */
+  readonly keys: () => Keys;
   readonly queue: QueuePort;
   readonly contract: ContractSettings;
   readonly limits: RequestLimits;
@@ -48,7 +50,7 @@ export function createApp(deps: AppDeps): RequestListener {
     ...deps,
     bytes: new ByteBudget(Math.max(deps.limits.maxBodyBytes, MAX_VECTOR_BYTES)),
   };
-  const authenticator = new Authenticator(deps);
+  const authenticator = new Authenticator(deps.keys);
   const meter = deps.rateLimit && createMeter(deps.rateLimit);
   const matches = new WeakMap<RequestContext, Match<Ports>>();
 

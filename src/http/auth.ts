@@ -26,11 +26,22 @@ interface KnownKey {
 
 /** Decides who may call an endpoint. */
 export class Authenticator {
-  readonly #keyed: boolean;
-  readonly #closed: boolean;
-  readonly #keys: readonly KnownKey[];
+  readonly #source: () => Keys;
+  #read: Keys | undefined;
+  #keyed = false;
+  #closed = true;
+  #keys: readonly KnownKey[] = [];
 
-  constructor({ apiKeys, adminKeys }: Keys) {
+  /** @param source gives another object after each change of the keys */
+  constructor(source: () => Keys) {
+    this.#source = source;
+  }
+
+  #refresh(): void {
+    const keys = this.#source();
+    if (keys === this.#read) return;
+    this.#read = keys;
+    const { apiKeys, adminKeys } = keys;
     this.#keyed = apiKeys.length > 0;
     this.#closed = adminKeys.length === 0;
     const known = (admin: boolean) => (key: string) => ({
@@ -43,6 +54,7 @@ export class Authenticator {
 
   /** Finds out who calls: a known key, or without one the network of the address. */
   identify(context: RequestContext): Caller {
+    this.#refresh();
     const found = this.#find(context.get('authorization'));
     return { client: found?.key ?? networkOf(context.ip), key: found?.key, admin: found?.admin ?? false };
   }

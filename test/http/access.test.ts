@@ -1,12 +1,15 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { mkdir, rename, symlink, writeFile } from 'node:fs/promises';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { ProblemBody } from '../../src/api/problem.js';
 import { readConfig } from '../../src/config/config.js';
 import { networkOf, requireHost } from '../../src/http/auth.js';
 import { run } from '../commands/program.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { eventually } from '../support/eventually.js';
 import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
 
@@ -144,6 +147,60 @@ describe('keys', () => {
     const log = JSON.stringify(daemon.lines);
     expect(log).toContain('"path":"/metrics"');
     for (const key of [...Object.values(KEYS), ADMIN]) expect(log).not.toContain(key);
+  });
+});
+
+describe('files of keys', () => {
+  it('are read again when a mounted secret is swapped, and a bad one changes nothing', async () => {
+    const folder = await temporaryFolder();
+    // As Kubernetes mounts a secret: the file leads through a link to a folder, which is replaced.
+    const publish = async (version: string, api: string, admin: string): Promise<void> => {
+      await mkdir(join(folder, version));
+      await writeFile(join(folder, version, 'api'), api);
+      await writeFile(join(folder, version, 'admin'), admin);
+      await symlink(version, join(folder, `..${version}`));
+      await rename(join(folder, `..${version}`), join(folder, '..data'));
+    };
+    await publish('1', `# of the team\n${KEYS.plain}\n`, ADMIN);
+    for (const name of ['api', 'admin']) await symlink(`..data/${name}`, join(folder, name));
+    const served = await startDaemon({
+      MODEL_CACHE_DIR: join(folder, 'cache'),
+      HF_HUB_OFFLINE: '1',
+      API_KEYS: KEYS.hashed,
+      API_KEYS_FILE: join(folder, 'api'),
+      ADMIN_KEYS_FILE: join(folder, 'admin'),
+    });
+    const status = async (key: string, path = '/metrics', method = 'GET') =>
+      (await fetch(served.url + path, { method, headers: { authorization: `Bearer ${key}` } })).status;
+    const said = (text: string) => served.lines.filter(({ msg }) => msg.includes(text)).length;
+    expect([await status(KEYS.plain), await status(KEYS.spare), await status('')]).toEqual([200, 401, 401]);
+    expect(await status(ADMIN, '/cache/verify', 'POST')).toBe(200);
+
+    await publish('2', '\n', 'an-admin-key-of-good-length-2');
+    await eventually(() => expect(said('key file refused')).toBe(1));
+    expect([await status(KEYS.plain), await status('')]).toEqual([200, 401]);
+
+    await publish('3', `${KEYS.spare}\r\n`, 'an-admin-key-of-good-length-3');
+    await eventually(async () => expect(await status(KEYS.spare)).toBe(200));
+    expect([await status(KEYS.plain), await status(KEYS.hashed)]).toEqual([401, 200]);
+    expect(await status(ADMIN, '/cache/verify', 'POST')).toBe(401);
+    expect(await status('an-admin-key-of-good-length-3', '/cache/verify', 'POST')).toBe(200);
+    for (const key of [...Object.values(KEYS), ADMIN])
+      expect(JSON.stringify(served.lines)).not.toContain(key);
+  });
+
+  it.each([
+    ['no file', undefined, /API_KEYS_FILE: .*api is missing/],
+    ['no key', '# none yet\n\n', /holds no key/],
+    ['a short key', `${KEYS.plain}\nshort\n`, /at least 16 characters/],
+  ])('end the start with %s', async (_, text, message) => {
+    const path = join(await temporaryFolder(), 'api');
+    if (text !== undefined) await writeFile(path, text);
+    const { code, stderr } = await run(['serve'], { API_KEYS_FILE: path, PORT: '0' });
+    expect(code).toBe(2);
+    expect(stderr).toMatch(message);
+    const doctor = await run(['doctor'], { API_KEYS_FILE: path, PORT: '0' });
+    expect(doctor.stdout).toMatch(new RegExp(`fail +keys +.*${message.source}`));
   });
 });
 

@@ -12,6 +12,7 @@ import {
 } from '../../config/machine-limits.js';
 import type { ScoringMethod } from '../../config/parsers.js';
 import { PACKAGE_ROOT } from '../../config/program-files.js';
+import { readKeys } from '../../daemon/keys.js';
 import { POOL_DEFAULTS } from '../../inference/pool.js';
 import { probeRuntime } from '../../inference/worker.js';
 import { ROUTES_FILE_IS_MOUNT } from '../../routes/file.js';
@@ -52,7 +53,19 @@ export function checkProcess(config: Config, env: NodeJS.ProcessEnv, folder = pr
     checkWorkers(machineLimits(config.variant), config.workers),
     checkStarter(env),
     checkDrain(config, env, folder),
+    ...checkKeys(config),
   ];
+}
+
+/** Whether the files of keys can be read. */
+function checkKeys(config: Config): Finding[] {
+  if (config.apiKeysFile === undefined && config.adminKeysFile === undefined) return [];
+  try {
+    const { apiKeys, adminKeys } = readKeys(config);
+    return [fine('keys', `${count(apiKeys.length, 'key')}, ${count(adminKeys.length, 'admin key')}`)];
+  } catch (error) {
+    return [fault('keys', messageOf(error), 'mend the file, or mount the secret there')];
+  }
 }
 
 /** Whether the program runs within the limits of the machine or container, with as many workers as are wanted. */
