@@ -153,9 +153,7 @@ function describe(settings: ContractSettings): string {
   return `Send \`POST /classify\` with \`{"text": "my card was charged twice"}\`: the answer names the \`route\`, or \`null\`
 where none reaches its threshold, with its \`score\` and the best candidates:
 
-\`\`\`sh
-curl -d '{"text": "my card was charged twice"}' -H 'content-type: application/json' http://localhost:3000/classify
-\`\`\`
+    curl -d '{"text": "my card was charged twice"}' -H 'content-type: application/json' http://localhost:3000/classify
 
 Errors are problem documents (RFC 9457) that name every wrong field. A known path with another method answers 405
 with \`Allow\`, a request that arrives too slowly 408, too large a head 431, an unknown \`Expect\` 417.

@@ -177,11 +177,9 @@ function troubleOf({ files, verification: { last } }: CacheStatus): string {
 
 /** The cause of a failed fetch without its path and address. */
 function causeOf({ source, message }: VerificationReport['failures'][number]): string {
-  const [, away] = /ENOTFOUND (\S+)/.exec(message) ?? [];
-  if (away) return `${source}: ${away} is not found from here`;
-  const [, closed] = /ECONNREFUSED (\S+)/.exec(message) ?? [];
-  if (closed) return `${source}: ${closed} refuses connections`;
-  return `${source}: ${message.split(': ').at(-1)}`;
+  const cause = message.replace(/^.* from https?:\S+: /, '');
+  const [, host = '', rest] = /^(\S+): (.*)$/.exec(cause) ?? [];
+  return rest && source.includes(host) ? `${source} ${rest}` : `${source}: ${cause}`;
 }
 
 function progressText({ done, total, unit }: NonNullable<Health['progress']>): string {
@@ -307,8 +305,14 @@ function fileRow(file: CacheFile): HTMLElement {
       { class: 'quiet num' },
       coming ? `${bytes(file.bytes)} so far` : [since, file.source].filter(Boolean).join(' · '),
     ),
-    file.reason !== null && el('span', { class: 'quiet reason' }, file.reason),
+    file.reason !== null &&
+      el('span', { class: 'quiet reason', title: file.reason }, shortDigests(file.reason)),
   );
+}
+
+/** Digests are compared by their beginning; the whole text is the title. */
+function shortDigests(text: string): string {
+  return text.replace(/\b([0-9a-f]{12})[0-9a-f]{52}\b/g, '$1…');
 }
 
 function shareOf({ state, bytes: done, size }: CacheFile): number {
@@ -405,7 +409,7 @@ function eventRow({ at, kind, path, message }: CacheStatus['events'][number]): H
     {},
     el('time', { datetime: at, title: at }, clock(at)),
     el('span', { class: 'kind', 'data-tone': TONES[kind] }, kind.replace('_', ' ')),
-    el('span', {}, path ? `${path}: ${message}` : message),
+    el('span', { title: message }, shortDigests(path ? `${path}: ${message}` : message)),
   );
 }
 

@@ -91,15 +91,15 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
   const complaints: string[] = [];
   let transferred = 0;
 
-  const watch = (watched: Page): void => {
+  const watch = (watched: Page, origin = daemon.url): void => {
     watched.on('pageerror', (error) => complaints.push(error.message));
     watched.on('console', (message) => {
       // A status that a test provokes is no fault of the page.
-      const provoked = /Failed to load resource: the server responded with a status of (401|412|422|503)/;
+      const provoked = /Failed to load resource: the server responded with a status of (401|403|412|422|503)/;
       if (message.type() === 'error' && !provoked.test(message.text())) complaints.push(message.text());
     });
     watched.on('request', (request) => {
-      if (!request.url().startsWith(`${daemon.url}/`)) complaints.push(`asked ${request.url()}`);
+      if (!request.url().startsWith(`${origin}/`)) complaints.push(`asked ${request.url()}`);
     });
   };
   const textOf = (selector: string): Promise<string> =>
@@ -107,6 +107,11 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
       .locator(selector)
       .textContent()
       .then((text) => text ?? '');
+  const focused = (): Promise<unknown> => page.evaluate('document.activeElement.id');
+  const inView = (selector: string): Promise<unknown> =>
+    page.evaluate(
+      `(({ top, bottom }) => top >= 0 && bottom <= innerHeight)(document.querySelector('${selector}').getBoundingClientRect())`,
+    );
   const see = (selector: string, hasText?: string | RegExp): Promise<void> =>
     page
       .locator(selector, hasText === undefined ? {} : { hasText })
@@ -171,6 +176,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     await page.fill('#text', 'zxcv qwer '.repeat(120));
     await page.press('#text', 'Enter');
     await see('.verdict[data-route=""]', 'Sent nowhere');
+    expect(await textOf('#result')).toContain('“zxcv qwer');
     expect(await textOf('#result')).toMatch(/No route reached its threshold.*needs 100 %/s);
     expect(await textOf('#cut')).toMatch(
       /Only the first 256 tokens were read: \d+ tokens at the end were cut/,
@@ -214,8 +220,25 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     await see('#lint-summary', /this route/);
     await page.press('#edit-utterances', 'Control+End');
     await page.keyboard.type('\ngood night');
-    await see('#lint-findings [data-tone="bad"]', /good night/);
+    await see(
+      '#lint-findings li:first-child[data-tone="bad"]',
+      /new error: “good night” is also .* of sleep/,
+    );
+    // Save stays in sight, and asks.
+    expect(await inView('#edit-save')).toBe(true);
+    await page.click('#edit-save');
+    await see('#editor-said', /contradicts itself: 1 error/);
+    expect(await textOf('#edit-save')).toBe('Save anyway');
+    await page.press('#edit-utterances', 'Control+End');
     await page.keyboard.type(' pizza delivery');
+    expect(await textOf('#edit-save')).toBe('Save');
+    const metadata = await page.inputValue('#edit-metadata');
+    await page.fill('#edit-metadata', '[1]');
+    await page.click('#edit-save');
+    await see('#edit-metadata[aria-invalid="true"]');
+    await see('#edit-metadata-fault', /must be a JSON object/);
+    expect(await focused()).toBe('edit-metadata');
+    await page.fill('#edit-metadata', metadata);
     // Meanwhile somebody else adds a route.
     const { etag } = Object.fromEntries((await daemon.get('/routes')).headers);
     const added = await fetch(`${daemon.url}/routes/drink`, {
@@ -228,6 +251,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     await see('#editor-said', /Another client changed the routes.*Your text is kept/);
     await page.click('#edit-save');
     await see('#routes-said', 'food is saved and serves.');
+    expect(await page.evaluate('document.activeElement.getAttribute("aria-label")')).toBe('Edit food');
     const { body } = await daemon.get<{ utterances: string[]; metadata: object }>('/routes/food');
     expect(body.utterances).toContain('good night pizza delivery');
     expect(body.metadata).toEqual({ model: 'small' });
@@ -241,10 +265,55 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
 
   it('goes back to an earlier version', async () => {
     await page.click('#routes-history');
+    await page.click('#history-list > li:first-child summary');
+    await see('.changes', /food: 1 utterance added: “good night pizza delivery”/);
     await page.click('button[aria-label="Go back to version 1"]');
     await see('#history-said', 'Version 1 serves again.');
+    // Also where the source is the file again.
+    await see('#history-list > li:first-child .tag', 'served');
+    expect(await page.locator('.versions .tag', { hasText: /^served$/ }).count()).toBe(1);
     await page.click('#history-close');
     await see('#serving-facts', '2 routes, 6 utterances');
+  });
+
+  it('marks a threshold out of range, and moves the focus there', async () => {
+    await page.fill('#threshold', '7');
+    await page.press('#text', 'Enter');
+    await see('#threshold[aria-invalid="true"]');
+    expect(await textOf('#result')).toBe('');
+    expect(await focused()).toBe('threshold');
+    await page.fill('#threshold', '');
+  });
+
+  it('says that a key is wanted in place of empty cards, and what an operator lacks', async () => {
+    const keyed = await startDaemon(
+      {
+        MODEL_CACHE_DIR: await temporaryFolder(atEnd),
+        API_KEYS: 'a-key-for-callers-of-length',
+        INFERENCE_WORKERS: '1',
+      },
+      { atEnd },
+    );
+    const other = await browser.newPage({ viewport: { width: 390, height: 844 } });
+    other.setDefaultTimeout(50_000);
+    watch(other, keyed.url);
+    await other.goto(`${keyed.url}/`);
+    await other.locator('#locked').waitFor();
+    expect(await other.locator('main section:visible h2').allTextContents()).toEqual([
+      'This daemon wants a key',
+    ]);
+    await other.focus('#unlock');
+    await other.keyboard.press('Enter');
+    await other.keyboard.type('a-key-for-callers-of-length');
+    await other.keyboard.press('Enter');
+    await other.locator('#serving-facts', { hasText: '16 routes' }).waitFor();
+    expect(await other.evaluate('document.activeElement.id')).toBe('text');
+    // Folded on a phone, whose width nothing exceeds.
+    expect(await other.locator('#routes-fold').getAttribute('open')).toBeNull();
+    expect(await other.evaluate('document.documentElement.scrollWidth')).toBe(390);
+    await other.click('#routes-edit');
+    await other.locator('#routes-said', { hasText: 'This daemon has no ADMIN_KEYS' }).waitFor();
+    await other.close();
   });
 
   it('is accessible in both themes, and fits a narrow screen', async () => {
