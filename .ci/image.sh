@@ -111,6 +111,12 @@ start -v "$(volume):/mnt/railway" -e RAILWAY_VOLUME_MOUNT_PATH=/mnt/railway -e R
 serves ready 'on the volume that RAILWAY_VOLUME_MOUNT_PATH names'
 start -v "$(volume):/data" -e MODEL_CACHE_DIR=/data/models "$plain"
 serves ready 'in a new folder below a mount of root'
+start -v "$(volume):/srv" -e MODEL_CACHE_DIR=/srv/models -e REQUIRE_MOUNT=true "$plain"
+serves ready 'in /srv/models below a mount, which counts as one'
+links=$(volume)
+ln -s /mnt/disk "$links/models"
+start -v "$(volume):/mnt/disk" -v "$links:/links" -e MODEL_CACHE_DIR=/links/models -e REQUIRE_MOUNT=true "$plain"
+serves ready 'through a link to a mount of root'
 start --user 123456:0 "$plain"
 serves ready 'as any user of group 0, without a volume'
 start --user 123456:0 "$baked"
@@ -126,6 +132,9 @@ start --memory 512m --memory-swap 512m --cpus 0.5 "$plain"
 run logs "$name" | grep -q '"workers":1,"bound":"cpu_quota"' || sleep 3
 run logs "$name" | grep -q '"workers":1,"bound":"cpu_quota"' || fail 'the CPU quota does not bound the workers'
 serves ready 'with one worker under 0.5 CPU and 512 MB'
+start --memory 512m --memory-swap 512m -e INFERENCE_WORKERS=16 "$plain"
+serves ready 'with 512 MB, when 16 workers are wanted'
+run logs "$name" | grep -q '"wanted":16.*INFERENCE_WORKERS lowered' || fail 'more workers than the memory carries'
 start --memory 256m --memory-swap 256m "$plain"
 serves ready 'with one worker under 256 MB'
 prints 2 'memory limit is 192 MiB, and one worker needs' 'too little memory ends the start with the minimum' \
@@ -150,4 +159,8 @@ prints 0 'ai-router' 'ai-router is on PATH' "$plain" ai-router --help
 prints 0 'routes' 'ai-router lint reads the routes of the image' "$plain" ai-router lint routes/default.yaml
 prints 0 '^v[0-9]+' 'a program on PATH runs as it is' "$plain" node --version
 prints 0 'drain' 'doctor finds no fault on a volume' -v "$(volume):/data/models" "$plain" doctor
+prints 1 'fix: mount it writable' 'doctor advises a writable mount on a read-only root' \
+  --read-only --user 123456:0 "$plain" doctor
+prints 0 'is whole and takes no writes' 'doctor finds a baked cache whole on a read-only root' \
+  --read-only --user 123456:0 "$baked" doctor
 prints 0 '^{"a":1}$' 'stdin reaches a command' -i "$plain" node -e 'process.stdin.pipe(process.stdout)' <<< '{"a":1}'

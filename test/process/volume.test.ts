@@ -177,9 +177,9 @@ describe.skipIf(!has('root') || !has('mounts'))('below a mount (needs root and m
 });
 
 describe.skipIf(!has('strace'))('a volume that refuses chmod (needs strace)', () => {
-  it('publishes, and warns once', async () => {
+  it.each(['EPERM', 'EOPNOTSUPP'])('with %s publishes, and warns once', async (errno) => {
     const volume = await temporaryFolder();
-    const inject = ['-e', 'trace=chmod,fchmod,fchmodat', '-e', 'inject=chmod,fchmod,fchmodat:error=EPERM'];
+    const inject = ['-e', 'trace=chmod,fchmod,fchmodat', '-e', `inject=chmod,fchmod,fchmodat:error=${errno}`];
     const daemon = await startDaemon(
       { MODEL_CACHE_DIR: volume, ...OFFLINE },
       { command: ['strace', '-f', '-qq', '-o', '/dev/null', ...inject, process.execPath, ...PROGRAM] },

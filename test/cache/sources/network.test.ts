@@ -79,12 +79,16 @@ describe('a proxy', () => {
     });
   });
 
-  it('is not asked for mirrors in NO_PROXY', async () => {
+  it.each([
+    ['HTTP_PROXY', 'NO_PROXY'],
+    ['http_proxy', 'no_proxy'],
+  ])('named by %s is asked, and not for mirrors in %s', async (named, excluded) => {
     const [server, between] = [await origin(), await proxy()];
-    const env = { http_proxy: between.url, NO_PROXY: '127.0.0.0/8' };
-    await fetchOne(mirror(server.url, { env }), file);
-    expect(between.log).toEqual([]);
-    expect(server.requests).toHaveLength(1);
+    await fetchOne(mirror(server.url, { env: { [named]: between.url } }), file);
+    expect(between.log).toHaveLength(1);
+    await fetchOne(mirror(server.url, { env: { [named]: between.url, [excluded]: '127.0.0.0/8' } }), file);
+    expect(between.log).toHaveLength(1);
+    expect(server.requests).toHaveLength(2);
   });
 
   it('that wants a password is named, and the setting', async () => {
