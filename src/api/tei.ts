@@ -95,10 +95,13 @@ const ids = z
   )
   .max(20_000);
 
-/** `POST /decode`. Ids that the vocabulary does not have are skipped. */
+/**
+ * `POST /decode`. Ids that the vocabulary does not have are skipped. Without a bound on the lists, each of 100,000 ids was
+ * first a list that is none, which took the thread that answers 140 ms.
+ */
 export const decodeRequest = z
   .strictObject({
-    ids: z.union([ids, z.array(ids).min(1)]),
+    ids: z.union([ids, z.array(ids).min(1).max(1_000)]),
     skip_special_tokens: z.boolean().nullish().meta({ description: 'Default: true' }),
   })
   .meta({ id: 'DecodeRequest' });

@@ -24,21 +24,22 @@ export class Output {
     return this.#json;
   }
 
-  /** Writes text to stdout as it is. */
+  /** Writes text to stdout. */
   print(text: string): void {
-    process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+    const shown = withoutControls(text);
+    process.stdout.write(shown.endsWith('\n') ? shown : `${shown}\n`);
   }
 
   /** Tells people something on the way. */
   note(text: string): void {
     this.beforeNote();
-    process.stderr.write(`${text}\n`);
+    process.stderr.write(`${withoutControls(text)}\n`);
   }
 
   /** Prints what a command found or did. */
   outcome({ ok, report, text }: Outcome): void {
     if (this.#json) this.#printJson({ ok, ...report });
-    else if (text.length > 0) this.print(text.join('\n'));
+    else if (text.length > 0) this.print(text.map((line) => withoutControls(line, '\n')).join('\n'));
   }
 
   /** Prints why a command could not be carried out. What nobody foresaw comes with its stack. */
@@ -68,4 +69,18 @@ export class Output {
   #printJson(fields: object): void {
     this.print(JSON.stringify({ command: this.#command, ...fields }, null, 2));
   }
+}
+
+/**
+ * Control characters as `\u001b`, but for line feeds and the colours of this program: utterances, names on a volume and words of
+ * other servers could clear the screen of whoever reads them, or fake a line. As JSON, the text stays what it was.
+ * @param further characters that are escaped as well
+ */
+function withoutControls(text: string, further = ''): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  return text.replace(/\u001b\[(?:[12]|22|3[0-79])m|[\u0000-\u001f\u007f-\u009f]/g, (found) =>
+    found.length > 1 || (found === '\n' && further === '')
+      ? found
+      : `\\u${found.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }

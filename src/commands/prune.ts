@@ -64,8 +64,7 @@ export const prune: Command = command({
           ? [`keeps ${count(onlyNoted.length, 'blob')} that the last daemon used (--ignore-notes drops them)`]
           : []),
         ...table(removed.map((entry) => [entry.kind, entry.name, formatBytes(entry.bytes)])),
-        // A name on the volume may be anything, and control a terminal.
-        ...plan.strangers.map((name) => `${JSON.stringify(name).slice(1, -1)}: not ours, left alone`),
+        ...plan.strangers.map((name) => `${name}: not ours, left alone`),
         `${dryRun ? 'would remove' : 'removed'} ${count(removed.length, 'file')}, ${formatBytes(bytes)}`,
       ],
     };

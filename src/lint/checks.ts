@@ -1,5 +1,6 @@
 import type { Finding } from '../api/lint.js';
 import type { RouteSet } from '../routes/set.js';
+import type { Slices } from '../shared/concurrent.js';
 import type { Closeness, Compared, Comparison } from './comparison.js';
 
 /** An utterance and the route that it stands in. */
@@ -171,13 +172,17 @@ export function confusionsOf(names: readonly string[], compared: readonly Compar
     .sort((a, b) => b.count - a.count);
 }
 
-/** Pairs of routes that take each other's utterances, or whose utterances are as near to the other's as to their own. */
-export function findOverlaps(
+/**
+ * Pairs of routes that take each other's utterances, or whose utterances are as near to the other's as to their own.
+ * @throws AppError `aborted`
+ */
+export async function findOverlaps(
   names: readonly string[],
   examined: readonly number[],
   confusions: readonly Confusion[],
   closeness: Closeness,
-): Finding[] {
+  slices: Slices,
+): Promise<Finding[]> {
   const indexOf = new Map(names.map((name, index) => [name, index]));
   const counts = new Map<number, number>();
   const pairOf = (a: number, b: number): number => Math.min(a, b) * names.length + Math.max(a, b);
@@ -198,6 +203,7 @@ export function findOverlaps(
       overlaps.push({ a, b, count, share, near });
       if (overlaps.length > 8 * MAX_OVERLAPS) overlaps = strongest();
     }
+    if (slices.over) await slices.giveWay();
   }
   return strongest().map((overlap) => findingOf(overlap, names, examined));
 }

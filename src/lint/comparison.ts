@@ -149,8 +149,15 @@ export interface Closeness {
   between(a: number, b: number): number;
 }
 
-/** Measures the closeness of all routes. */
-export function closenessOf(set: RouteSet, { matrix, offsets }: RouteVectors): Closeness {
+/**
+ * Measures the closeness of all routes, giving way to other work now and then.
+ * @throws AppError `aborted`
+ */
+export async function closenessOf(
+  set: RouteSet,
+  { matrix, offsets }: RouteVectors,
+  slices: Slices,
+): Promise<Closeness> {
   const count = set.routes.length;
   const centroids = new RowMatrix(count, matrix.dimension, { shortLived: true });
   const within = new Float64Array(count);
@@ -166,12 +173,14 @@ export function closenessOf(set: RouteSet, { matrix, offsets }: RouteVectors): C
     const squared = centroid.reduce((sum, value) => sum + value * value, 0);
     // The square of the mean counts each utterance with itself, too.
     within[route] = size < 2 ? 1 : (size * size * squared - size) / (size * (size - 1));
+    if (slices.over) await slices.giveWay();
   }
   const products = new Float32Array(count * count);
   for (let route = 0; route < count; route += 1) {
     centroids.load(centroids.row(route));
     centroids.multiply(0, count);
     products.set(centroids.products, route * count);
+    if (slices.over) await slices.giveWay();
   }
   return {
     within,

@@ -2,6 +2,7 @@ import { type Finding, type LintReport, SEVERITIES, type Severity } from '../api
 import type { RouteSet } from '../routes/set.js';
 import { requireScorable } from '../scoring/head/head-scoring.js';
 import type { RouteVectors } from '../scoring/vectors.js';
+import { Slices } from '../shared/concurrent.js';
 import { confusionsOf, findDuplicates, findOverlaps, findSizes, findStrays, type Place } from './checks.js';
 import { COMPARISON_DEFAULTS, type Compared, closenessOf, compareUtterances } from './comparison.js';
 
@@ -33,7 +34,8 @@ export async function lintRoutes(
   const places = set.routes.flatMap(({ name, utterances }): Place[] =>
     utterances.map((utterance) => ({ route: name, utterance })),
   );
-  const closeness = closenessOf(set, vectors);
+  const slices = new Slices(signal);
+  const closeness = await closenessOf(set, vectors, slices);
   const tallies = tally(names.length, compared);
   const examined = tallies.reduce((sum, each) => sum + each.examined, 0);
   const recovered = tallies.reduce((sum, each) => sum + each.recovered, 0);
@@ -42,12 +44,13 @@ export async function lintRoutes(
   const findings = [
     ...findSizes(set, accuracy),
     ...findDuplicates(set, places, comparison),
-    ...findOverlaps(
+    ...(await findOverlaps(
       names,
       tallies.map((each) => each.examined),
       confusions,
       closeness,
-    ),
+      slices,
+    )),
     ...findStrays(names, places, compared),
   ].sort((a, b) => SEVERITIES.indexOf(a.severity) - SEVERITIES.indexOf(b.severity));
   const count = (severity: Severity): number =>

@@ -8,6 +8,8 @@ import { createRouteSet, type Route, type RouteSet, type RouteWarning, routeSetT
 
 /** A message lists at most this many faults; `issues` holds those. */
 const MAX_FAULTS_SHOWN = 50;
+/** Longest message of one fault: a parser may quote a whole text, which of 50 faults made 8 MB of an answer. */
+const MAX_FAULT_CHARS = 500;
 
 /** Options of {@link parseRouteSet}. */
 export interface ParseRouteSetOptions {
@@ -98,7 +100,11 @@ function readRoutes(
 }
 
 function place(source: SourceText, { offset, path, message }: RouteFinding): RouteWarning {
-  return { path, message, ...source.positionOf(offset) };
+  return { path: clip(path), message: clip(message), ...source.positionOf(offset) };
+}
+
+function clip(text: string): string {
+  return text.length <= MAX_FAULT_CHARS ? text : `${text.slice(0, MAX_FAULT_CHARS - 1)}…`;
 }
 
 function invalid(origin: string, source: SourceText, faults: readonly RouteFinding[]): AppError {

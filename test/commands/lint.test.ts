@@ -29,6 +29,30 @@ describe('lint', () => {
     expect(stdout).toMatch(/2 routes, 6 utterances: 1 error/);
   });
 
+  it('lets no utterance control the terminal or fake a line', { timeout: 120_000 }, async () => {
+    const file = join(folder, 'escapes.json');
+    const hostile = 'clear\u001b[2J\nerror: faked\u009b31m';
+    const utterances = [hostile, 'two', 'three'];
+    await writeFile(
+      file,
+      JSON.stringify({
+        routes: [
+          { name: 'a', utterances },
+          { name: 'b', utterances: [hostile, 'x', 'y'] },
+        ],
+      }),
+    );
+    const { code, stdout } = await run(['lint', file], env);
+    expect(code).toBe(1);
+    expect(stdout).toContain('error: "clear\\u001b[2J\\u000aerror: faked\\u009b31m" stands in "a" and "b"');
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must be missing
+    expect(stdout).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
+    const { report, stdout: json } = await runJson<LintReport>(['lint', file], env);
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must be missing
+    expect(json).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
+    expect(report.findings[0]?.utterances[0]?.utterance).toBe(hostile);
+  });
+
   it('fails on what it is told to fail on', async () => {
     expect((await run(['lint', join(folder, 'bad.yaml'), '--fail-on', 'never', '--quiet'], env)).code).toBe(
       0,

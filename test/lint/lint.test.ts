@@ -1,10 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import type { LintReport } from '../../src/api/lint.js';
+import { findOverlaps } from '../../src/lint/checks.js';
+import { closenessOf } from '../../src/lint/comparison.js';
 import { lintRoutes } from '../../src/lint/lint.js';
 import { Linter } from '../../src/lint/linter.js';
 import { parseRouteSet } from '../../src/routes/parse.js';
 import { Classifier } from '../../src/scoring/classifier.js';
 import { embedRoutes } from '../../src/scoring/vectors.js';
+import { Slices } from '../../src/shared/concurrent.js';
 import { MODEL, WordEmbedder } from '../scoring/word-embedder.js';
 
 async function lint(routes: Record<string, readonly string[]>): Promise<LintReport> {
@@ -26,6 +29,24 @@ describe('lint', () => {
     expect(report.findings).toEqual([]);
     expect(report).toMatchObject({ accuracy: 1, examined: 12, confusions: [], findings_hidden: 0 });
     expect(report.by_route[0]).toMatchObject({ name: 'red', utterances: 6, examined: 6, recovered: 6 });
+  });
+
+  it('gives way to other work while it compares very many routes', async () => {
+    const names = Array.from({ length: 2_000 }, (_, index) => `route ${index}`);
+    const list = names.map((name, index) => ({ name, utterances: [`red word${index}`] }));
+    const set = parseRouteSet(JSON.stringify({ routes: list }), { origin: 'test.json' });
+    const { vectors } = await embedRoutes(set, new WordEmbedder());
+    const slices = new Slices();
+    let turns = 0;
+    slices.giveWay = () => {
+      turns += 1;
+      return Slices.prototype.giveWay.call(slices);
+    };
+    const closeness = await closenessOf(set, vectors, slices);
+    const measured = turns;
+    await findOverlaps(names, [], [], closeness, slices);
+    expect(measured).toBeGreaterThan(0);
+    expect(turns).toBeGreaterThan(measured);
   });
 
   it('tells the strongest of very many overlaps only', async () => {

@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFile, readdir, readFile, writeFile } from 'node:fs/promises';
+import { copyFile, cp, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
@@ -14,8 +14,12 @@ import { temporaryFolder } from '../support/volume.js';
 const OFFLINE = { HF_HUB_OFFLINE: '1' };
 
 /** Runs the program to its end. */
-async function run(args: readonly string[], env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, args, { env: { PATH: process.env.PATH, ...env } });
+function run(args: readonly string[], env: Record<string, string> = {}) {
+  return runCommand(process.execPath, args, env);
+}
+
+async function runCommand(command: string, args: readonly string[], env: Record<string, string>) {
+  const child = spawn(command, args, { env: { PATH: process.env.PATH, ...env } });
   onTestFinished(() => void child.kill('SIGKILL'));
   let stdout = '';
   let stderr = '';
@@ -220,16 +224,48 @@ describe('SIGTERM', () => {
     await slow;
   });
 
-  it('reaches the daemon through npm start', async () => {
+  it('builds and starts a clean clone with npm start, which it reaches', { timeout: 120_000 }, async () => {
+    const clone = await temporaryFolder();
+    const needed = [
+      'package.json',
+      '.npmrc',
+      'scripts',
+      'src',
+      'packages',
+      'model',
+      'routes',
+      'tsconfig.json',
+    ];
+    const isBuilt = /(?:^|\/)dist(?:\/|$)/;
+    for (const name of needed) {
+      await cp(name, join(clone, name), { recursive: true, filter: (path) => !isBuilt.test(path) });
+    }
+    await symlink(resolve('node_modules'), join(clone, 'node_modules'));
     const daemon = await startDaemon(
-      { MODEL_CACHE_DIR: await temporaryFolder(), ...OFFLINE, npm_config_loglevel: 'silent' },
-      { command: ['npm', 'run', '--silent', '--ignore-scripts', 'start'] },
+      { MODEL_CACHE_DIR: await temporaryFolder(), ...OFFLINE },
+      { command: ['npm', '--silent', 'start'], cwd: clone },
     );
     await daemon.ready();
+    expect(await readdir(join(clone, 'dist'))).toContain('main.js');
     const pid = daemon.lines.find(({ msg }) => msg === 'listening')?.pid;
     await daemon.stop();
     await eventually(() => expect(lives(Number(pid))).toBe(false));
     expect(daemon.lines.at(-1)?.msg).toBe('stopped');
+  });
+
+  it('runs no script of a package when packages are installed', async () => {
+    const { stdout } = await runCommand('npm', ['config', 'get', 'ignore-scripts'], {});
+    expect(stdout.trim()).toBe('true');
+    const { scripts } = JSON.parse(await readFile('package.json', 'utf8')) as {
+      scripts: Readonly<Record<string, string>>;
+    };
+    // npm skips these with it, so that what they would do is never done.
+    const skipped = Object.keys(scripts).filter(
+      (name) => scripts[name.replace(/^(?:pre|post)/, '')] && /^(?:pre|post)/.test(name),
+    );
+    expect(skipped).toEqual([]);
+    expect(Object.keys(scripts)).not.toContain('prepack');
+    expect(Object.keys(scripts)).not.toContain('prepare');
   });
 });
 

@@ -323,6 +323,13 @@ describe('a broken route set', () => {
     ]);
   });
 
+  it('names faults briefly, however much of the text the parser quotes', () => {
+    const error = faultOf(': - ? ! & * | > % @'.repeat(20_000));
+    expect(error.issues.length).toBeGreaterThan(3);
+    for (const { message } of error.issues) expect(message.length).toBeLessThanOrEqual(500);
+    expect(error.message.length).toBeLessThan(50 * 600);
+  });
+
   // What made it work for ever would outlast this limit by far, on however fast a machine.
   it('cannot make the reader work for ever', { timeout: 180_000 }, () => {
     const bomb = [

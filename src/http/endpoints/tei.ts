@@ -128,10 +128,7 @@ function textEndpoints(settings: ContractSettings): Endpoint<TeiPorts>[] {
           ports.bytes,
           texts.reduce((sum, { length }) => sum + length + 2, 0),
         );
-        sendJson(
-          context,
-          texts.map((text) => view.encode(text, addSpecialTokens !== false)),
-        );
+        sendEach(context, texts, (text) => view.encode(text, addSpecialTokens !== false));
       },
     },
     {
@@ -147,10 +144,7 @@ function textEndpoints(settings: ContractSettings): Endpoint<TeiPorts>[] {
         const { ids, skip_special_tokens: skip } = await readJson(context, decodeRequest, ports);
         const lists = isNested(ids) ? ids : [ids];
         const view = await ports.tokenView();
-        sendJson(
-          context,
-          lists.map((list) => view.decode(list, skip !== false)),
-        );
+        sendEach(context, lists, (list) => view.decode(list, skip !== false));
       },
     },
     {
@@ -212,6 +206,14 @@ function textEndpoints(settings: ContractSettings): Endpoint<TeiPorts>[] {
       },
     },
   ];
+}
+
+/** Answers a list that is made one by one, and gives way in between. */
+function sendEach<T>(context: RequestContext, list: readonly T[], partOf: (item: T) => unknown): void {
+  function* parts(): Generator<string> {
+    for (const [index, item] of list.entries()) yield (index > 0 ? ',' : '') + JSON.stringify(partOf(item));
+  }
+  sendJsonParts(context, '[', parts(), ']');
 }
 
 function isNested(
