@@ -19,12 +19,14 @@ import {
 } from './routing/banking77.js';
 import { embedAll } from './routing/embeddings.js';
 import { accuracyOverHttp } from './routing/over-http.js';
+import { type ProbedSet, probe, probedSets, probeTexts } from './routing/probes.js';
 import {
   ask,
   inScope,
   METHODS,
   make,
   outOfScope,
+  PROBED_METHODS,
   scoringTime,
   several,
   TEMPLATES,
@@ -73,9 +75,38 @@ report('machine', {
   seeds: SEEDS.join(','),
 });
 
-if (!args.includes('--http-only')) await inProcess();
+if (!args.includes('--http-only')) {
+  await probes();
+  await inProcess();
+}
 if (!args.includes('--no-http')) await overHttp();
 if (json) process.stdout.write(`${JSON.stringify(results, undefined, 2)}\n`);
+
+/** Texts that no route should take, by sets from two utterances to all of Banking77. */
+async function probes(): Promise<void> {
+  const banking = [5, 10, undefined].map(
+    (size): ProbedSet => ({
+      name: `Banking77 × ${size ?? 'all'}`,
+      utterances: drawUtterances(data, size, 1),
+      inScope: data.test,
+      except: ['quoting'],
+    }),
+  );
+  const sets = [...(await probedSets()), ...banking];
+  const embedder = await embedAll([...probeTexts(sets), ...BACKGROUND], vectorsAt);
+  for (const set of sets) {
+    for (const [method, create] of Object.entries(PROBED_METHODS)) {
+      for (const half of ['tuning', 'held out'] as const) {
+        report('sent anywhere', {
+          set: set.name,
+          method,
+          half,
+          ...(await probe(set, create, half, embedder)),
+        });
+      }
+    }
+  }
+}
 
 /** Every method side by side, given embeddings. */
 async function inProcess(): Promise<void> {

@@ -21,6 +21,12 @@ export const METHODS = {
   head: headScoring({ method: 'head', workerEntry: new URL('../../dist/head-worker.js', import.meta.url) }),
 } as const satisfies Record<string, CreateScorer>;
 
+/** The same for sets of any size. */
+export const PROBED_METHODS = {
+  nearest: METHODS.nearest,
+  auto: headScoring({ workerEntry: new URL('../../dist/head-worker.js', import.meta.url) }),
+} as const satisfies Record<string, CreateScorer>;
+
 /** A set of the routes with these utterances. */
 function setOf(utterances: ReadonlyMap<string, readonly string[]>): RouteSet {
   return createRouteSet(

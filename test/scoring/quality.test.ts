@@ -11,6 +11,7 @@ import { BACKGROUND, decodeBackground } from '../../src/scoring/head/background.
 import { headScoring } from '../../src/scoring/head/head-scoring.js';
 import { bundledModel, cosine, headWorker, workerEntry } from '../support/model.js';
 import { IN_SCOPE, IN_SCOPE_UNSEEN, OUT_OF_SCOPE } from './held-out.js';
+import { HELD_OUT, SMALL_SETS } from './probes.js';
 
 const model: ModelIdentity = { id: 'bundled', revision: 'pinned', variant: 'q8', digest: 'sha256:pinned' };
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
@@ -24,6 +25,19 @@ function routesFile(name: string): RouteSet {
 async function shipped(variant: Variant): Promise<Float32Array | undefined> {
   const { digest, embedding } = await loadManifest(builtInManifest(variant));
   return decodeBackground(readFileSync(backgroundFile(variant)), digest, embedding.dimension);
+}
+
+/** Share of texts that were sent anywhere, and where. */
+async function taken(
+  classifier: Classifier,
+  texts: readonly string[],
+): Promise<{ share: number; list: string }> {
+  const { decisions } = await classifier.classifyBatch(texts);
+  const sent = texts.flatMap((text, index) => {
+    const { route = null, score } = decisions[index] ?? {};
+    return route === null ? [] : [`${text} → ${route} ${score}`];
+  });
+  return { share: sent.length / texts.length, list: sent.join('\n') };
 }
 
 describe.each(['nearest', 'head'] as const)('the default route set on the real model, by %s', (method) => {
@@ -94,12 +108,19 @@ describe.each(['nearest', 'head'] as const)('the default route set on the real m
   });
 
   it('abstains from most texts that no route is for', async () => {
-    const { decisions } = await classifier.classifyBatch(OUT_OF_SCOPE);
-    const taken = OUT_OF_SCOPE.flatMap((text, index) => {
-      const { route = null, score } = decisions[index] ?? {};
-      return route === null ? [] : [`${text} → ${route} ${score}`];
-    });
-    expect(taken.length / OUT_OF_SCOPE.length, taken.join('\n')).toBeLessThanOrEqual(0.45);
+    const { share, list } = await taken(classifier, OUT_OF_SCOPE);
+    expect(share, list).toBeLessThanOrEqual(method === 'head' ? 0.2 : 0.4);
+  });
+
+  it('abstains from noise and from other languages, and reads a request that quotes one', async () => {
+    for (const kind of ['symbols', 'keyboard'] as const) {
+      const { share, list } = await taken(classifier, HELD_OUT[kind]);
+      expect(share, list).toBe(0);
+    }
+    const { share, list } = await taken(classifier, HELD_OUT.languages);
+    expect(share, list).toBeLessThanOrEqual(0.1);
+    const quoting = await routed(HELD_OUT.quoting.map((text) => [text, 'translation'] as const));
+    expect(quoting.share, quoting.missed.join('\n')).toBeGreaterThanOrEqual(0.75);
   });
 
   it('gives a text in a batch exactly what it gets alone', async () => {
@@ -122,4 +143,35 @@ describe.each(['nearest', 'head'] as const)('the default route set on the real m
     expect(await at('parliament passed the new bill')).toBe('politics');
     expect(await at('they scored in the last minute of the match')).toBe('sports');
   });
+});
+
+describe.each(Object.entries(SMALL_SETS))('a set of %s utterances', (_, utterances) => {
+  it.each(['auto', 'nearest'] as const)(
+    'is not confident about what is like none of them, by %s',
+    async (method) => {
+      const pool = new WorkerPool({ log: silent, workerEntry, workers: 2 });
+      await pool.load(bundledModel);
+      const classifier = new Classifier({
+        encoder: { embedder: pool, model, background: async () => shipped('q8') },
+        createScorer: headScoring({ method, workerEntry: headWorker }),
+      });
+      try {
+        const routes = Object.entries(utterances).map(([name, texts]) => ({ name, utterances: texts }));
+        await classifier.load(parseRouteSet(JSON.stringify({ routes }), { origin: 'small.json' }));
+        const { quoting: _quoting, ...kinds } = HELD_OUT;
+        const { share, list } = await taken(classifier, Object.values(kinds).flat());
+        expect(share, list).toBeLessThanOrEqual(0.05);
+        const { decision } = await classifier.classify({ text: 'zebra quantum flux' });
+        expect(decision.route).toBeNull();
+        expect(decision.score).toBeLessThan(0.1);
+        const own = routes.flatMap(({ name, utterances: [text = ''] }) => [[text, name] as const]);
+        for (const [text, name] of own) {
+          expect((await classifier.classify({ text })).decision.route).toBe(name);
+        }
+      } finally {
+        classifier.close();
+        await pool.close(0);
+      }
+    },
+  );
 });
