@@ -8,7 +8,13 @@ import { messageOf } from '../shared/errors.js';
  * whoever walks one without bounds of its own may visit a shared value many times.
  */
 export type Located =
-  | { readonly kind: 'scalar'; readonly value: string | number | boolean | null; readonly offset: number }
+  | {
+      readonly kind: 'scalar';
+      readonly value: string | number | boolean | null;
+      readonly offset: number;
+      /** Text without quotes, behind which YAML sees a comment on the same line. */
+      readonly beforeComment?: boolean;
+    }
   | { readonly kind: 'list'; readonly items: readonly Located[]; readonly offset: number }
   | { readonly kind: 'map'; readonly entries: readonly LocatedEntry[]; readonly offset: number };
 
@@ -63,6 +69,15 @@ export function repeatedKeys(entries: readonly LocatedEntry[]): SyntaxFault[] {
 
 /** A file uses at most this many aliases (`*name`). */
 const MAX_ALIASES = 1000;
+/** Faults of text that begins or goes on with a sign of YAML, such as `@here` or `[a] b`. */
+const QUOTABLE: ReadonlySet<string> = new Set([
+  'BAD_SCALAR_START',
+  'UNEXPECTED_TOKEN',
+  'BLOCK_AS_IMPLICIT_KEY',
+  'MISSING_CHAR',
+  'MULTILINE_IMPLICIT_KEY',
+]);
+const QUOTE_IT = '; if this is a text, quote it';
 const TOO_DEEP = 'nested far too deeply';
 
 /**
@@ -80,10 +95,11 @@ export function parseLocatedYaml(text: string): LocatedResult {
   }
   const faults: SyntaxFault[] = [...document.errors, ...document.warnings].map(({ code, pos, message }) => ({
     offset: pos[0],
-    message: code === 'RESOURCE_EXHAUSTION' ? TOO_DEEP : `not YAML: ${message}`,
+    message:
+      code === 'RESOURCE_EXHAUSTION' ? TOO_DEEP : `not YAML: ${message}${QUOTABLE.has(code) ? QUOTE_IT : ''}`,
   }));
   if (faults.length > 0) return { ok: false, faults };
-  const converter = new Converter();
+  const converter = new Converter(text);
   const root = converter.convert(document.contents, 0, 0);
   return converter.faults.length === 0 ? { ok: true, root } : { ok: false, faults: converter.faults };
 }
@@ -111,6 +127,11 @@ class Converter {
   readonly #done = new Map<Node, Located>();
   readonly #open = new Set<Node>();
   #aliases = 0;
+  readonly #text: string;
+
+  constructor(text: string) {
+    this.#text = text;
+  }
 
   /** @param fallback the offset of a value that is not there, such as that of a key with nothing after it */
   convert(node: unknown, fallback: number, depth: number): Located {
@@ -134,9 +155,17 @@ class Converter {
     const value = isScalar(node) ? node.value : node;
     if (value === null || value === undefined) return { kind: 'scalar', value: null, offset };
     if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') {
-      return { kind: 'scalar', value, offset };
+      const beforeComment = isScalar(node) && node.type === 'PLAIN' && this.#isBeforeComment(node.range?.[1]);
+      return { kind: 'scalar', value, offset, ...(beforeComment && { beforeComment }) };
     }
     return this.#fault(offset, 'only text, numbers, true, false and null can stand here');
+  }
+
+  #isBeforeComment(end: number | undefined): boolean {
+    if (end === undefined) return false;
+    let at = end;
+    while (this.#text[at] === ' ' || this.#text[at] === '\t') at += 1;
+    return this.#text[at] === '#';
   }
 
   #map(items: readonly { key: unknown; value: unknown }[], offset: number, depth: number): Located {

@@ -13,18 +13,42 @@ const FOREIGN_SET_FIELDS = new Set([
   'encoder',
   'router_type',
   'index',
-  'confidence_threshold',
+  // Version 1.
+  'sparse_encoder',
+  'alpha',
+  'top_k',
+  'aggregation',
+  'calibrator',
+  'refresh_interval',
+  'model',
+  'instructions',
+  'routers',
+  'weights',
 ]);
+/** Files of its version 1 that hold no utterances, by their `router_type`. */
+const FOREIGN_TYPES: Readonly<Record<string, string>> = {
+  indexed: 'a semantic-router file whose routes are in its index, and not here',
+  decision:
+    'a decision router of semantic-router, whose routes have descriptions and no utterances: add some',
+  chain: 'a chain of semantic-router: save its indexed router alone',
+  merge: 'a merge of semantic-router: save its indexed router alone',
+};
 /** Written by `GET /routes`, whose answer is a routes file, too. */
 const SERVED_SET_FIELDS = new Set(['digest', 'source', 'problem', 'utterances']);
-/** semantic-router's function calling, which has no counterpart here, and version 1's own threshold. */
+/** semantic-router's function calling, which has no counterpart here. */
 const FOREIGN_ROUTE_FIELDS = new Set([
   'function_schema',
   'function_schemas',
   'openai_function_schema',
   'llm',
-  'confidence_threshold',
 ]);
+/** The name of `score_threshold` in version 1 of semantic-router, of a route and of all of them. */
+const FOREIGN_THRESHOLD = 'confidence_threshold';
+
+/** Keys for people and editors. */
+function isNote(key: string): boolean {
+  return key === '$schema' || key === '_comment' || key.startsWith('x-');
+}
 
 /**
  * Reads routes from a located value, collecting every fault instead of stopping at the first. What it
@@ -42,6 +66,8 @@ export class RouteReader {
   #utterances = 0;
   #foreignEncoder: string | undefined;
   #warnedOfScale = false;
+  #foreignType: string | undefined;
+  #defaultThreshold: number | undefined;
 
   read(root: Located): Route[] {
     const list = root.kind === 'map' ? this.#routesField(root.entries, root.offset) : root;
@@ -73,11 +99,16 @@ export class RouteReader {
     let routes: Located | undefined;
     for (const { key, keyOffset, value } of entries) {
       if (key === 'routes') routes = value;
+      else if (isNote(key)) continue;
+      else if (key === FOREIGN_THRESHOLD) this.#defaultThreshold = this.#threshold(value, key);
       else if (key === 'method' || SERVED_SET_FIELDS.has(key)) continue;
       else if (FOREIGN_SET_FIELDS.has(key)) this.#foreign(key, value);
       else this.#unknown(keyOffset, '', key, SET_FIELDS);
     }
-    if (routes === undefined) this.faults.push({ offset, path: 'routes', message: 'is missing' });
+    if (routes === undefined) {
+      const type = this.#foreignType === undefined ? '' : `; this is ${this.#foreignType}`;
+      this.faults.push({ offset, path: 'routes', message: `is missing${type}` });
+    }
     return routes;
   }
 
@@ -93,6 +124,8 @@ export class RouteReader {
   }
 
   #foreign(key: string, value: Located): void {
+    if (key === 'router_type' && value.kind === 'scalar')
+      this.#foreignType = FOREIGN_TYPES[String(value.value)];
     if (!key.startsWith('encoder')) return;
     const named = value.kind === 'scalar' && typeof value.value === 'string' ? value.value : undefined;
     this.#foreignEncoder = named ?? this.#foreignEncoder ?? 'another encoder';
@@ -105,7 +138,10 @@ export class RouteReader {
     }
     const fields = new Map<string, Located>();
     for (const { key, keyOffset, value } of item.entries) {
+      if (isNote(key)) continue;
       if (ROUTE_FIELDS.includes(key)) fields.set(key, value);
+      else if (key === FOREIGN_THRESHOLD)
+        fields.set('score_threshold', fields.get('score_threshold') ?? value);
       else if (!FOREIGN_ROUTE_FIELDS.has(key)) this.#unknown(keyOffset, path, key, ROUTE_FIELDS);
       else if (!isNull(value)) this.#ignored(keyOffset, `${path}.${key}`);
     }
@@ -115,7 +151,8 @@ export class RouteReader {
     const utterances = list
       ? this.#utteranceList(list, `${path}.utterances`, name ?? path)
       : this.#missing(item, `${path}.utterances`);
-    const scoreThreshold = this.#threshold(fields.get('score_threshold'), `${path}.score_threshold`);
+    const scoreThreshold =
+      this.#threshold(fields.get('score_threshold'), `${path}.score_threshold`) ?? this.#defaultThreshold;
     const description = this.#description(fields.get('description'), `${path}.description`);
     const metadata = this.#metadata(fields.get('metadata'), `${path}.metadata`);
     if (name === undefined || utterances === undefined) return undefined;
@@ -141,7 +178,8 @@ export class RouteReader {
       return undefined;
     }
     if (value.items.length === 0) {
-      this.#fault(value, path, 'must hold at least one utterance');
+      const type = this.#foreignType === undefined ? '' : `; this is ${this.#foreignType}`;
+      this.#fault(value, path, `must hold at least one utterance${type}`);
       return undefined;
     }
     const before = this.#utterances;
@@ -158,6 +196,13 @@ export class RouteReader {
       const at = `${path}[${index}]`;
       const text = this.#text(item, at, ROUTE_LIMITS.utteranceChars);
       if (text === undefined) continue;
+      if (item.kind === 'scalar' && item.beforeComment) {
+        this.#warn(
+          item,
+          at,
+          `"${clip(text)}" ends at " #", where YAML begins a comment; quote it if more belongs to it`,
+        );
+      }
       if (texts.has(text)) {
         this.#warn(item, at, `"${clip(text)}" stands twice in this route; the second is dropped`);
         continue;
@@ -207,7 +252,7 @@ export class RouteReader {
 
   #text(value: Located, path: string, limit: number): string | undefined {
     if (value.kind !== 'scalar' || typeof value.value !== 'string') {
-      const advice = value.kind === 'scalar' && value.value !== null ? '; put it in quotes' : '';
+      const advice = value.kind !== 'scalar' || value.value !== null ? '; if it is a text, quote it' : '';
       this.#fault(value, path, `must be text, not ${describeKind(value)}${advice}`);
       return undefined;
     }

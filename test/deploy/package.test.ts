@@ -34,7 +34,7 @@ describe('npm pack, installed with --omit=dev in an empty folder', () => {
 
   it('`npx ai-router serve` classifies', async () => {
     const daemon = await startDaemon(
-      { MODEL_CACHE_DIR: await temporaryFolder(atEnd), HF_HUB_OFFLINE: '1', PATH: process.env.PATH },
+      { MODEL_CACHE_DIR: await temporaryFolder(atEnd), HF_HUB_OFFLINE: '1' },
       { cwd: folder, command: [bin, 'serve'], atEnd },
     );
     await daemon.ready(60_000);

@@ -128,6 +128,87 @@ describe('a route set', () => {
     ]);
   });
 
+  // As IndexedRouter.to_json of semantic-router 1.1.1 writes it.
+  const indexed = {
+    router_type: 'indexed',
+    encoder: { type: 'openai', name: 'text-embedding-3-small' },
+    sparse_encoder: null,
+    alpha: 0.7,
+    top_k: 5,
+    aggregation: 'mean',
+    index: { type: 'local' },
+    confidence_threshold: 0.4,
+    calibrator: { method: 'platt', params: { a: [1], b: [0] } },
+    refresh_interval: null,
+    routes: [
+      { name: 'a', utterances: ['hello'], description: null, confidence_threshold: null, metadata: {} },
+      { name: 'b', utterances: ['bye'], description: null, confidence_threshold: 0.6, metadata: {} },
+    ],
+  };
+
+  it("is read from version 1's files, whose confidence_threshold is a score_threshold", () => {
+    const set = parse(JSON.stringify(indexed), 'router.json');
+    expect(set.routes.map(({ name, scoreThreshold }) => [name, scoreThreshold])).toEqual([
+      ['a', 0.4],
+      ['b', 0.6],
+    ]);
+  });
+
+  it.each<[object, RegExp]>([
+    [{ ...indexed, routes: undefined }, /routes: is missing; this is .*in its index/],
+    [{ router_type: 'chain', confidence_threshold: null, calibrator: null, routers: [] }, /is a chain/],
+    [{ router_type: 'merge', weights: null, routers: [] }, /is a merge/],
+    [
+      {
+        router_type: 'decision',
+        model: { type: 'typesafe', name: 'jev-latest' },
+        instructions: 'Which route?',
+        routes: [{ name: 'a', description: 'greetings', utterances: [] }],
+      },
+      /is a decision router.*add some/,
+    ],
+  ])('says what a file of semantic-router without routes is: %o', (file, message) => {
+    expect(() => parse(JSON.stringify(file), 'router.json')).toThrow(message);
+  });
+
+  it('ignores keys for people and editors', () => {
+    const yaml = `$schema: https://example.org/routes.json
+x-defaults: &all {k: 1}
+_comment: of ours
+routes:
+  - name: a
+    x-owner: team
+    _comment: hm
+    utterances: [hello]
+    metadata: *all
+`;
+    const set = parse(yaml);
+    expect([set.warnings, set.routes[0]?.metadata]).toEqual([[], { __proto__: null, k: 1 }]);
+  });
+
+  it('warns where YAML cuts an utterance at " #"', () => {
+    const yaml = `routes:
+  - name: a
+    utterances:
+      - fix bug #123
+      - "fix bug #124"
+      - fix issue#125
+`;
+    const { warnings, routes } = parse(yaml);
+    expect(routes[0]?.utterances).toEqual(['fix bug', 'fix bug #124', 'fix issue#125']);
+    expect(warnings).toMatchObject([{ path: 'routes[0].utterances[0]', line: 4 }]);
+    expect(warnings[0]?.message).toMatch(/quote it/);
+  });
+
+  it.each(['- Note: call me', '- [a] b', '- @here', '- `x` y', '- 42'])('says "quote it" of %s', (item) => {
+    const yaml = `routes:
+  - name: a
+    utterances:
+      ${item}
+`;
+    expect(() => parse(yaml)).toThrow(/quote it/);
+  });
+
   it('drops an utterance that stands twice in a route and names one that stands in two', () => {
     const set = parse(`routes:
   - name: a
@@ -195,7 +276,7 @@ describe('a broken route set', () => {
       'a number as name',
       'routes:\n  - name: 42\n    utterances: [x]\n',
       '2:11',
-      'not the number 42; put it in quotes',
+      'not the number 42; if it is a text, quote it',
     ],
     ['an empty name', 'routes:\n  - name: " "\n    utterances: [x]\n', '2:11', 'must not be empty'],
     [
@@ -234,7 +315,7 @@ describe('a broken route set', () => {
       'a yes that is true',
       'routes:\n  - name: a\n    utterances: [true]\n',
       '3:18',
-      'not the boolean true; put it in quotes',
+      'not the boolean true; if it is a text, quote it',
     ],
     [
       'a long utterance',

@@ -1,5 +1,6 @@
 import { parse } from 'csv-parse/sync';
 import { closestNames } from '../../routes/closest.js';
+import { parseLocatedJson } from '../../routes/located.js';
 import { AppError, messageOf } from '../../shared/errors.js';
 
 /** A text and the route that it should take. */
@@ -26,7 +27,7 @@ export interface LabelledOptions {
 }
 
 const FORMATS =
-  'eval reads CSV or TSV with a header, or JSON lines (.jsonl), with a text and a label in each row';
+  'eval reads CSV or TSV with a header, JSON lines, or a JSON array, with a text and a label in each row';
 
 interface Row {
   readonly line: number;
@@ -34,15 +35,14 @@ interface Row {
 }
 
 /**
- * Reads labelled texts: `.jsonl` and `.ndjson` with an object in each line, `.tsv`, or else CSV as RFC 4180 has it,
- * with a header.
+ * Reads labelled texts: `.jsonl`, `.ndjson` and `.json` with an object in each line or one array of objects, or else CSV as
+ * RFC 4180 has it, with a header and `,`, `;` or tabs between the columns.
  * @throws AppError `config_invalid`, naming the line
  */
 export function parseLabelled(text: string, options: LabelledOptions): Example[] {
   const { origin } = options;
-  const other = /\.(ya?ml|json)$/i.exec(origin);
-  if (other) throw fault(origin, `is ${/^\.json$/i.test(other[0]) ? 'JSON' : 'YAML'}; ${FORMATS}`);
-  const rows = /\.(jsonl|ndjson)$/i.test(origin) ? jsonRows(text, origin) : csvRows(text, origin);
+  if (/\.ya?ml$/i.test(origin)) throw fault(origin, `is YAML; ${FORMATS}`);
+  const rows = /\.(json|jsonl|ndjson)$/i.test(origin) ? jsonRows(text, origin) : csvRows(text, origin);
   const [first] = rows;
   if (!first) throw fault(origin, 'holds no texts');
   const names = Object.keys(first.fields);
@@ -69,7 +69,7 @@ function csvRows(text: string, origin: string): Row[] {
       bom: true,
       info: true,
       skip_empty_lines: true,
-      delimiter: /\.tsv$/i.test(origin) ? '\t' : ',',
+      delimiter: delimiterOf(text),
     }) as unknown as typeof records;
   } catch (cause) {
     const { lines, code } = cause as { lines?: number; code?: string };
@@ -90,8 +90,45 @@ function csvRows(text: string, origin: string): Row[] {
   }));
 }
 
+/** The sign between columns: the one that the header has most of, outside of quotes. */
+function delimiterOf(text: string): string {
+  const [header = ''] = text
+    .trimStart()
+    .replace(/"[^"]*"/g, '')
+    .split(/\r?\n|\r/, 1);
+  const count = (sign: string): number => header.split(sign).length;
+  return [',', ';', '\t'].reduce((best, sign) => (count(sign) > count(best) ? sign : best));
+}
+
 function jsonRows(text: string, origin: string): Row[] {
-  const lines = text.replace(/^\uFEFF/, '').split('\n');
+  const json = text.replace(/^\uFEFF/, '');
+  return json.trimStart().startsWith('[') ? arrayRows(json, origin) : lineRows(json, origin);
+}
+
+function arrayRows(json: string, origin: string): Row[] {
+  const located = parseLocatedJson(json);
+  if (!located.ok) {
+    const [{ offset, message } = { offset: 0, message: 'not JSON' }] = located.faults;
+    throw fault(`${origin}:${lineAt(json, offset)}`, message);
+  }
+  const values = JSON.parse(json) as readonly unknown[];
+  const items = located.root.kind === 'list' ? located.root.items : [];
+  return items.map(({ offset }, index) => rowOf(values[index], lineAt(json, offset), origin));
+}
+
+function lineAt(text: string, offset: number): number {
+  return text.slice(0, offset).split('\n').length;
+}
+
+function rowOf(value: unknown, line: number, origin: string): Row {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw fault(`${origin}:${line}`, 'must be an object');
+  }
+  return { line, fields: { ...value } };
+}
+
+function lineRows(json: string, origin: string): Row[] {
+  const lines = json.split('\n');
   return lines.flatMap((content, index): Row[] => {
     if (content.trim() === '') return [];
     const line = index + 1;
@@ -101,10 +138,7 @@ function jsonRows(text: string, origin: string): Row[] {
     } catch (cause) {
       throw new AppError('config_invalid', `${origin}:${line}: not JSON: ${messageOf(cause)}`, { cause });
     }
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      throw fault(`${origin}:${line}`, 'must be an object');
-    }
-    return [{ line, fields: { ...value } }];
+    return [rowOf(value, line, origin)];
   });
 }
 

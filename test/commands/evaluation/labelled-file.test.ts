@@ -17,6 +17,8 @@ describe('a labelled file', () => {
     ['query,intent', 'a.csv', ','],
     ['utterance\troute', 'a.tsv', '\t'],
     ['sentence,label', 'a.txt', ','],
+    ['text;route', 'a.csv', ';'],
+    ['text\troute', 'a.csv', '\t'],
   ])('with the columns %s is understood', (header, origin, by) => {
     expect(pairs(`${header}\nhi${by}x\n`, origin)).toEqual([['hi', 'x']]);
   });
@@ -28,6 +30,26 @@ describe('a labelled file', () => {
       ['ho', null],
       ['hu', null],
     ]);
+  });
+
+  it('is JSON lines or an array under .json', () => {
+    const lines = '\uFEFF{"text": "hi", "label": "x"}\r\n{"text": "ho", "label": null}\r\n';
+    const array = '[\n  {"text": "hi", "label": "x"},\n  {"text": "ho", "label": null}\n]';
+    for (const text of [lines, array, `\uFEFF${array}`]) {
+      expect(pairs(text, 'a.json')).toEqual([
+        ['hi', 'x'],
+        ['ho', null],
+      ]);
+    }
+    expect(parseLabelled(array, { origin: 'a.json' }).map(({ line }) => line)).toEqual([2, 3]);
+    expect(() => parseLabelled('[\n{"text": "hi"},\n7]', { origin: 'a.json' })).toThrow(
+      /a\.json:3: must be an object/,
+    );
+    expect(() => parseLabelled('[{"text": "hi"},', { origin: 'a.json' })).toThrow(/a\.json:1: not JSON/);
+  });
+
+  it('has quoted line breaks between semicolons', () => {
+    expect(pairs('text;label\r\n"a\r\nb; c";x\r\n', 'a.csv')).toEqual([['a\r\nb; c', 'x']]);
   });
 
   it('has the columns that are named', () => {
@@ -44,10 +66,11 @@ describe('a labelled file', () => {
     ['text,label\na,b,c\n', 'a.csv', /a\.csv:2: has more or fewer fields than the header/],
     ['text,label\nx,y\n ,y\n', 'a.csv', /a\.csv:3: "text" must be a text/],
     ['routes:\n', 'a.yaml', /a\.yaml: is YAML; eval reads CSV/],
-    ['{}', 'a.json', /a\.json: is JSON; eval reads CSV/],
+    ['{}', 'a.json', /which column is the text/],
     ['{"text": "a", "label": 7}', 'a.jsonl', /a\.jsonl:1: "label" must be a route's name/],
     ['{"text": "a", "label": "b"}\n{', 'a.jsonl', /a\.jsonl:2: not JSON/],
-    ['[]', 'a.jsonl', /a\.jsonl:1: must be an object/],
+    ['[]', 'a.jsonl', /holds no texts/],
+    ['7', 'a.jsonl', /a\.jsonl:1: must be an object/],
   ])('%j is refused with its place', (text, origin, message) => {
     expect(() => parseLabelled(text, { origin })).toThrow(message);
   });
