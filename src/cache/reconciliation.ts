@@ -167,8 +167,11 @@ async function fetchWanted(parts: ReconciliationParts, wanted: readonly PinnedFi
       state.counters.downloads += 1;
       committed.add(file.sha256);
       setProblem(parts, undefined);
-      for (const status of statusesOf(file)) status.source = source;
-      log.info({ path: file.path, source, bytes: file.size }, 'blob fetched');
+      const statuses = statusesOf(file);
+      for (const status of statuses) status.source = source;
+      const isRepair = statuses.some(({ corrupt }) => corrupt);
+      const message = isRepair ? 'corrupt blob replaced' : 'blob fetched';
+      log.info({ path: file.path, source, bytes: file.size }, message);
     },
     failed: (failure: SourceFailure) => {
       failures.push(failure);

@@ -79,7 +79,7 @@ const INFO = 30;
 export function terminalText(line: Line): string {
   const message = String(line.msg);
   if (message === 'ready' && line.url !== undefined) {
-    return `ready on ${line.url} in ${spanText(Number(line.boot_ms))}, ${line.routes} routes`;
+    return `ready on ${line.url} in ${(Number(line.boot_ms) / 1_000).toFixed(1)} s, ${line.routes} routes`;
   }
   if (message === 'request') {
     const text = `${line.method} ${line.path} ${line.status} ${spanText(Number(line.duration_ms))}`;
@@ -116,13 +116,13 @@ function valueText(name: string, value: unknown): string {
     return String(Number(value.toPrecision(4)));
   }
   const text = typeof value === 'string' ? value : JSON.stringify(value);
-  const short = text.replace(/^((?:sha256:)?[0-9a-f]{12})[0-9a-f]{20,}$/, '$1…');
+  const short = text.replace(/\b([0-9a-f]{12})[0-9a-f]{20,}/g, '$1…');
   return short.includes(' ') ? `"${short}"` : short;
 }
 
-/** `4.2 ms`, `0.4 s`, `12 s`. */
+/** `4.2 ms`, `412 ms`, `1.5 s`, `12 s`. */
 function spanText(ms: number): string {
-  if (ms < 100) return `${ms.toFixed(1)} ms`;
+  if (ms < 1_000) return `${ms < 100 ? ms.toFixed(1) : Math.round(ms)} ms`;
   return ms < 10_000 ? `${(ms / 1_000).toFixed(1)} s` : `${Math.round(ms / 1_000)} s`;
 }
 
