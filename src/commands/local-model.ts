@@ -4,6 +4,7 @@ import { basename, dirname, resolve } from 'node:path';
 import { loadManifest } from '../cache/manifest.js';
 import { ContentStore } from '../cache/store.js';
 import type { Config } from '../config/config.js';
+import { fitWorkers, machineLimits } from '../config/machine-limits.js';
 import { createClassifier, readModel, routeCaches } from '../daemon/model.js';
 import { WorkerPool } from '../inference/pool.js';
 import { MAX_ROUTE_FILE_BYTES, readTextFile } from '../routes/file.js';
@@ -43,7 +44,8 @@ export async function withLocalModel<T>(
     throw new AppError('sources_exhausted', `${config.cacheDir} does not hold the whole model: ${why}`);
   }
   const store = new ContentStore(config.cacheDir);
-  const pool = new WorkerPool({ workers: config.workers, maxQueue: MAX_QUEUE, log: output.log() });
+  const { workers } = fitWorkers(machineLimits(config.variant), config.workers);
+  const pool = new WorkerPool({ workers, maxQueue: MAX_QUEUE, log: output.log() });
   const stop = (): void => void pool.close(0);
   signal.addEventListener('abort', stop, { once: true });
   try {
