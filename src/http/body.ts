@@ -108,7 +108,10 @@ async function readBytes(context: RequestContext, { limits, bytes }: BodyDeps): 
         resolve(pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces, size)),
       );
       req.once('error', (cause) => reject(incomplete(cause)));
-      req.once('close', () => reject(incomplete('the connection was closed')));
+      // A request closes after its answer, too; making an error for it takes 4 % of this process's time.
+      req.once('close', () => {
+        if (!req.readableEnded) reject(incomplete('the connection was closed'));
+      });
     });
   } catch (error) {
     // The rest is read and dropped: closing before it has come resets the connection, and the client never sees the

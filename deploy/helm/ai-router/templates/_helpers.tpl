@@ -49,7 +49,6 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- $v := .root.Values -}}
 {{- $name := include "ai-router.name" .root -}}
 {{- $files := and (or $v.routes.file $v.routes.existingConfigMap) (or (eq $v.routes.mode "configMap") (and .leader (eq $v.routes.mode "leader"))) -}}
-{{- $editable := and $v.routes.editable (or .leader (ne $v.routes.mode "leader")) -}}
 serviceAccountName: {{ $name }}
 automountServiceAccountToken: false
 enableServiceLinks: false
@@ -117,7 +116,7 @@ containers:
         value: {{ concat (list "." ".local" ".internal" ".svc") (ternary (list $v.ingress.host) list $v.ingress.enabled) (ternary $v.httpRoute.hostnames list $v.httpRoute.enabled) | join "," | quote }}
       {{- end }}
       {{- if $v.existingSecret }}
-      {{- range concat (list "API_KEYS" "ROUTES_URL_TOKEN" "MODEL_MIRROR_TOKEN" "HF_TOKEN") (ternary (list "ADMIN_KEYS") list $editable) }}
+      {{- range concat (list "API_KEYS" "ROUTES_URL_TOKEN" "MODEL_MIRROR_TOKEN" "HF_TOKEN") (ternary (list "ADMIN_KEYS") list $v.routes.editable) }}
       - name: {{ . }}
         valueFrom: { secretKeyRef: { name: {{ $v.existingSecret }}, key: {{ . }}, optional: {{ ne . "ADMIN_KEYS" }} } }
       {{- end }}
