@@ -1,5 +1,5 @@
 /**
- * What one replica of a fleet costs: `npm run bench:fleet [-- --rounds N]`. CPU time of all its processes per text, by batch
+ * Costs of one replica of a fleet: `npm run bench:fleet [-- --rounds N]`. CPU time of all its processes per text, by batch
  * and length, from which requests per second and core follow whatever else the machine does; memory; and the boot of a
  * replica whose model comes from a feeder.
  */

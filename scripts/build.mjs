@@ -8,7 +8,7 @@ import { build } from 'esbuild';
 import initWabt from 'wabt';
 
 /**
- * What packages import and this program never calls. The browser's runtime and the images of the tokenizers'
+ * Modules that packages import and this program never calls. The browser's runtime and the images of the tokenizers'
  * package alone take 80 ms to load, in every worker; bodies are read as bytes, so that no table of old
  * encodings is needed.
  */
@@ -26,9 +26,9 @@ const withoutUnused = {
 };
 
 /**
- * What packages carry for others and every boot would read: zod's messages in fifty languages, of which a schema takes
- * English by itself, and the media types that have no file name's ending and no charset, which are never looked up.
- * A third of what the daemon would compile.
+ * Contents of packages that this program never uses and every boot would read: zod's messages in fifty
+ * languages, of which a schema takes English by itself, and the media types that have no file name's ending and no
+ * charset, which are never looked up. A third of what the daemon would compile.
  */
 const withoutUnread = {
   name: 'without-unread',

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 
 const EXIT = { ok: 0, failed: 1, usage: 2 } as const;
 
-/** What a signal does; until there is a daemon to shut down, there is nothing to wait for. */
+/** Handler of a signal; until there is a daemon to shut down, there is nothing to wait for. */
 let onSignal = (_signal: NodeJS.Signals): void => process.exit(EXIT.ok);
 process.on('SIGTERM', (signal) => onSignal(signal)).on('SIGINT', (signal) => onSignal(signal));
 

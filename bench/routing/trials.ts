@@ -75,7 +75,7 @@ export async function make(
   return { set, scorer, vectors, wallMs, cpuMs: (user + system) / 1_000 };
 }
 
-/** What a scorer says to each text. */
+/** Decisions of a scorer, one for each text. */
 export async function ask(
   { set, scorer }: Made,
   embedder: Embedder,
@@ -120,7 +120,7 @@ export function inScope(answers: readonly Answer[], test: readonly Labelled[]) {
   };
 }
 
-/** What the default threshold does where the routes of some texts were left out of the set. */
+/** Effect of the default threshold on texts whose routes were left out of the set. */
 export function outOfScope(
   { scorer: { defaultThreshold } }: Made,
   inside: readonly Answer[],
@@ -159,7 +159,7 @@ export async function scoringTime(
   return median(times);
 }
 
-/** What `multi` returns for texts with one intent and with two. */
+/** Results of `multi` for texts with one intent and with two. */
 export function several(
   one: readonly Answer[],
   two: readonly Answer[],

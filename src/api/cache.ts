@@ -44,7 +44,7 @@ export const verificationReportSchema = z
     ),
     error: problem.nullable(),
   })
-  .meta({ id: 'VerificationReport', description: 'What one verification found and did' });
+  .meta({ id: 'VerificationReport', description: 'Findings and repairs of one verification' });
 
 const fileSchema = z
   .object({

@@ -68,9 +68,9 @@ const contribution = z
     probability: score.meta({ description: 'The same with similarity taken in' }),
     log_odds: z
       .object({ head: z.number(), similarity: z.number(), bias: z.number() })
-      .meta({ description: 'What adds up to the log-odds of the score, before `familiarity`' }),
+      .meta({ description: 'Terms of the log-odds of the score, before `familiarity`' }),
   })
-  .meta({ id: 'Contribution', description: 'What a score is made of' });
+  .meta({ id: 'Contribution', description: 'Parts of a score' });
 
 const candidate = z
   .object({
@@ -102,7 +102,10 @@ const scorer = z
     version: z.int().min(1),
     digest: digest.exactOptional(),
   })
-  .meta({ id: 'Scorer', description: 'What scored: the same one on the same routes gives the same scores' });
+  .meta({
+    id: 'Scorer',
+    description: 'Identity of the scorer: the same one on the same routes gives the same scores',
+  });
 
 const usage = z
   .object({
@@ -156,18 +159,18 @@ export type Decisions = Shape<typeof decisionsSchema>;
 
 /** One route that was considered. */
 export type Candidate = Shape<typeof candidate>;
-/** What a score is made of. */
+/** Parts of a score. */
 export type Contribution = Shape<typeof contribution>;
 /** One of several routes that reached their thresholds. */
 export type RouteMatch = Shape<typeof routeMatch>;
 /** Which model gave an answer. */
 export type ModelIdentity = Shape<typeof model>;
-/** What scored. */
+/** Identity of the scorer. */
 export type ScorerIdentity = Shape<typeof scorer>;
 /** A class that a request brings along: its name alone, or with example texts or a description of it. */
 export type Label = NonNullable<ClassifyBody['labels']>[number];
 
-/** What a request for one text may hold. */
+/** Body of a request for one text. */
 export type ClassifyBody = Shape<ReturnType<typeof classifySchemas>['single']>;
-/** What a request for several may hold. */
+/** Body of a request for several texts. */
 export type ClassifyBatchBody = Shape<ReturnType<typeof classifySchemas>['batch']>;

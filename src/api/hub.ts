@@ -35,7 +35,7 @@ export const hubTreeSchema = z
   )
   .meta({ id: 'HubTree', description: "A folder in the hub's words" });
 
-/** What the hub says of a model. */
+/** The hub's description of a model. */
 export type HubModel = z.output<typeof hubModelSchema>;
-/** What the hub lists of a folder. */
+/** The hub's listing of a folder. */
 export type HubTree = z.output<typeof hubTreeSchema>;

@@ -1,4 +1,4 @@
-/** Bounds of a request, from the settings. The contract names them, and so does the error of whoever crosses one. */
+/** Bounds of a request, from the settings. The contract names them, and so does the error of a request beyond one. */
 export interface RequestLimits {
   /** Longest text, in characters (code points). */
   readonly maxTextChars: number;

@@ -62,7 +62,7 @@ const reportShape = {
 
 export const lintReportSchema = z
   .object(reportShape)
-  .meta({ id: 'LintReport', description: 'What could be better about a route set' });
+  .meta({ id: 'LintReport', description: 'Possible improvements of a route set' });
 
 export const draftReportSchema = z
   .object({ ...reportShape, warnings: warningsSchema })
@@ -70,7 +70,7 @@ export const draftReportSchema = z
 
 /** One thing about a route set that could be better, with what to do about it. */
 export type Finding = Shape<typeof findingSchema>;
-/** What could be better about a route set. */
+/** Possible improvements of a route set. */
 export type LintReport = Shape<typeof lintReportSchema>;
 /** The same of a set that was sent, with the remarks of its reader. */
 export type DraftLintReport = Shape<typeof draftReportSchema>;

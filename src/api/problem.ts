@@ -11,16 +11,16 @@ const fieldIssue = z
   })
   .meta({ id: 'FieldIssue' });
 
-/** What every error answers: an RFC 9457 document. */
+/** Body of every error response: an RFC 9457 document. */
 export const problemSchema = z
   .object({
     type: z.literal('about:blank'),
     title: z.string(),
     status: z.int().min(400).max(599),
-    detail: z.string().meta({ description: 'What went wrong here, and what to do about it' }),
+    detail: z.string().meta({ description: 'The fault, and what to do about it' }),
     instance: z.string().meta({ description: 'The request id, as in `X-Request-Id` and the log' }),
     code: errorCode,
-    gate: z.enum(GATES).exactOptional().meta({ description: 'What was busy, where something was' }),
+    gate: z.enum(GATES).exactOptional().meta({ description: 'The limit that was reached, if any' }),
     errors: z.array(fieldIssue).exactOptional().meta({ description: 'Every wrong field at once' }),
   })
   .meta({ id: 'Problem', description: 'A problem document (RFC 9457)' });

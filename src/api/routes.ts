@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { ROUTE_LIMITS } from './route-limits.js';
 import { count, digest, jsonObject, type Shape, textOf, timestamp } from './schema.js';
 
-/** What may be done to the routes. `file`: the routes file was taken up, at first or after an edit. */
+/** Actions that change the routes. `file`: the routes file was taken up, at first or after an edit. */
 export const ROUTE_ACTIONS = ['file', 'replace', 'put', 'delete', 'rollback'] as const;
 
 /** Media types in which routes may be sent. */
@@ -95,7 +95,7 @@ export const routeSetSchema = z
   .object({
     digest,
     source: sourceSchema,
-    problem: z.string().nullable().meta({ description: 'What is wrong with the versions on the volume' }),
+    problem: z.string().nullable().meta({ description: 'Fault of the versions on the volume' }),
     utterances: count,
     method: scoringMethod.exactOptional(),
     routes: z.array(routeSchema),
@@ -114,7 +114,7 @@ export const routeChangeSchema = z
     utterances: count,
     warnings: warningsSchema,
   })
-  .meta({ id: 'RouteChange', description: 'What a change came to' });
+  .meta({ id: 'RouteChange', description: 'Result of a change' });
 
 /** One entry of the history of a route set, as it is kept on the volume, too. */
 export const versionSchema = z
@@ -169,7 +169,7 @@ export type RouteBody = Shape<typeof routeSchema>;
 export type RouteSetBody = Shape<typeof routeSetSchema>;
 /** Where the routes come from. */
 export type RouteSourceBody = Shape<typeof sourceSchema>;
-/** What a change of the routes answers. */
+/** Response to a change of the routes. */
 export type RouteChangeBody = Shape<typeof routeChangeSchema>;
 /** One entry of the history. */
 export type RouteVersionBody = Shape<typeof versionSchema>;

@@ -9,7 +9,7 @@ export interface JsonObject {
   readonly [key: string]: JsonValue;
 }
 
-/** What a schema describes, as the program holds it: nobody changes an answer once it is made. */
+/** Read-only value of a schema: an answer does not change once it is made. */
 export type Shape<S extends z.ZodType> = Frozen<z.output<S>>;
 
 type Frozen<T> = T extends string | number | boolean | null | undefined

@@ -3,7 +3,7 @@ import { type EmbeddingModel, FOREIGN_FIELDS, ignored, maxInputs, textInput } fr
 import type { RequestLimits } from './limits.js';
 import { count, textOf } from './schema.js';
 
-/** What an error may be called. */
+/** Names of errors. */
 export const TEI_ERROR_TYPES = ['Unhealthy', 'Backend', 'Overloaded', 'Validation', 'Tokenizer'] as const;
 
 /** An error in the shape of Text Embeddings Inference. */

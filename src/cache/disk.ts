@@ -9,8 +9,8 @@ import { OWNER } from './owner.js';
 const CHUNK_BYTES = 1 << 20;
 
 /**
- * What a file looked like when its bytes were hashed. An equal fingerprint later means "not written since by
- * anybody honest"; it spares a look at our own changes, and never takes the place of a digest.
+ * State of a file when its bytes were hashed. An equal fingerprint later means "not written since by
+ * an honest process"; it spares a look at our own changes, and never takes the place of a digest.
  */
 export type Fingerprint = string;
 

@@ -211,7 +211,7 @@ async function adopt(
   let taken = false;
   for (const candidate of abandoned) {
     try {
-      // What is left after the first is of no use to anybody.
+      // One candidate is enough; the others have no use.
       if (taken) await remove(candidate.path);
       else await rename(candidate.path, path);
       taken = true;

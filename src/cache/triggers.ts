@@ -116,7 +116,7 @@ export class Triggers {
       ignored: (path) => this.#isIgnored(path),
     })
       .on('all', () => this.#onEvent())
-      // What changed between the last verification and this moment gave no event.
+      // Changes between the last verification and this moment gave no event.
       .on('ready', () => this.#onEvent())
       // The library takes a change of mode for a mere read, and drops what follows within 5 ms: a chmod and a
       // write in one breath would go unseen.
@@ -183,7 +183,7 @@ export class Triggers {
     if (moved) return this.#request('change');
     for (const file of manifest.files) {
       if (await reconciler.isAsVerified(file)) continue;
-      // What lacks still lacks: the reconciler tries that by itself.
+      // A file that was missing and still is: the reconciler retries it by itself.
       const lacks = reconciler.state.file(file).state !== 'verified';
       if (lacks && (await statOf(blobPath(layout, file.sha256)).catch(() => undefined)) === undefined)
         continue;

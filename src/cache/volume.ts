@@ -77,7 +77,7 @@ async function looksResolved(layout: Layout, code: ErrorCode, bytes: number): Pr
         return true;
     }
   } catch (error) {
-    // What is not there can be made.
+    // A missing folder can be made.
     return errnoOf(error) === 'ENOENT';
   }
 }

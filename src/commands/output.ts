@@ -42,7 +42,7 @@ export class Output {
     else if (text.length > 0) this.print(text.map((line) => withoutControls(line, '\n')).join('\n'));
   }
 
-  /** Prints why a command could not be carried out. What nobody foresaw comes with its stack. */
+  /** Prints why a command could not be carried out. An unexpected error comes with its stack. */
   failure(error: unknown): void {
     const known = error instanceof AppError;
     if (this.#json) {
@@ -73,7 +73,7 @@ export class Output {
 
 /**
  * Control characters as `\u001b`, but for line feeds and the colours of this program: utterances, names on a volume and words of
- * other servers could clear the screen of whoever reads them, or fake a line. As JSON, the text stays what it was.
+ * other servers could clear the screen of a reader, or fake a line. As JSON, the text stays what it was.
  * @param further characters that are escaped as well
  */
 function withoutControls(text: string, further = ''): string {

@@ -25,7 +25,7 @@ export const pull: Command = command({
     quiet: { type: 'boolean', help: 'no progress on stderr' },
   },
   notes:
-    'What is there already is verified and not fetched again; an interrupted pull resumes where it stopped.\n' +
+    'Existing files are verified and not fetched again; an interrupted pull resumes where it stopped.\n' +
     'Progress goes to stderr: a bar on a terminal, plain lines elsewhere. A daemon may run on the same folder.',
   exitStatus: '0 when every pinned file is there and verified, 1 when not',
   async run({ config, output, signal, values }) {

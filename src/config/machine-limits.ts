@@ -28,7 +28,7 @@ const LEAST_MEMORY = 224 * MIB;
 /** Name of what sets the number of workers. */
 export type WorkerBound = 'cores' | 'cpu_quota' | 'memory_limit';
 
-/** What this process may use. */
+/** Limits of this process. */
 export interface MachineLimits {
   /** Inference workers that fit, at least 1. */
   readonly workers: number;

@@ -17,7 +17,7 @@ export type SourcesConfig = Pick<
   'sources' | 'bundledDir' | 'mirrors' | 'mirrorToken' | 'hubEndpoint' | 'hubToken' | 'hubOffline'
 >;
 
-/** What the makers of sources may add. */
+/** Options of {@link createSources}. */
 export interface SourcesOptions {
   /** Told about each retry. */
   readonly onEvent?: (event: SourceEvent) => void;

@@ -80,7 +80,7 @@ export function createApp(deps: AppDeps): RequestListener {
     if (!(endpoint?.access === 'open' && endpoint.quiet)) requireHost(context.get('host'), deps.allowedHosts);
     const caller = authenticator.identify(context);
     context.state.client = caller.client;
-    // What matches no endpoint is closed: strangers do not learn what is there.
+    // A path without an endpoint needs a key as well, so that strangers do not learn which paths exist.
     const access = endpoint?.access ?? 'key';
     if (access !== 'open' && meter) await meter(context, caller.client);
     authenticator.require(access, caller, context);

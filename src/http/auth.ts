@@ -123,7 +123,7 @@ export function requireHost(header: string, allowed: readonly string[]): void {
 export function trustProxy(app: Koa<RequestState>, trusted: TrustedProxy): void {
   if (trusted.kind === 'none') return;
   app.proxy = true;
-  // What stands further to the left was written by the client, who may write anything.
+  // Entries further to the left were written by the client, who may write anything.
   app.maxIpsCount = trusted.kind === 'forwarded' ? trusted.proxies : 1;
   if (trusted.kind === 'real-ip') app.proxyIpHeader = 'X-Real-IP';
 }

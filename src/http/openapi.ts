@@ -35,7 +35,7 @@ const TAGS = [
     name: 'Embeddings',
     description: "Vectors, in the words of OpenAI's API and of Text Embeddings Inference",
   },
-  { name: 'Routes', description: 'What texts are told apart by, and changing it while serving' },
+  { name: 'Routes', description: 'The route set: read, change, lint and roll back while serving' },
   { name: 'Health', description: 'For platforms, monitors and people' },
   { name: 'Cache', description: 'The verified model on its volume' },
   { name: 'Model files', description: 'One download feeds a fleet' },

@@ -127,7 +127,7 @@ function createBoundedServer(answer: RequestListener, limits: ConnectionLimits, 
     }
     responses.add(response);
     response.once('close', () => responses.delete(response));
-    // What is written after the connection has ended goes nowhere.
+    // Writes after the connection has ended are ignored.
     response.on('error', () => undefined);
     answer(request, response);
   };

@@ -34,7 +34,7 @@ export class StaticFiles {
   /** @returns `undefined` when there is no such file in the folder itself, or it is of no known type */
   async file(name: string): Promise<PageFile | undefined> {
     const type = TYPES[extname(name)];
-    // Plain names only: nothing leads out of the folder, and nobody fills the memory with names.
+    // Plain names only: nothing leads out of the folder, and no client fills the memory with names.
     if (type === undefined || !/^[a-z-]+\.[a-z]+$/.test(name)) return undefined;
     const known = this.#files.get(name);
     if (known !== undefined) return known;

@@ -37,7 +37,7 @@ interface Range {
   readonly high: number;
 }
 
-/** What was seen of a tensor: its extremes, and some values of each text. */
+/** Sample of a tensor: its extremes, and some values of each text. */
 interface Sample {
   low: number;
   high: number;

@@ -46,7 +46,7 @@ interface Piece {
 
 const WHITE_SPACE = /^\s$/u;
 const PUNCTUATION = /^[\p{P}\u0021-\u002F\u003A-\u0040\u005B-\u0060\u007B-\u007E]$/u;
-/** What the reference's decoder joins to the word before. */
+/** Tokens that the reference's decoder joins to the word before. */
 const JOINED = /^ (?=([.?!,]|n't$|'m$|'s$|'ve$|'re$))/;
 
 /** Makes a view of the bytes of a verified `tokenizer.json`. */

@@ -129,7 +129,7 @@ function plain(text: string): string {
     .toLowerCase()
     .replace(/[^\p{L}\p{M}\p{N}]+/gu, ' ')
     .trim();
-  // What consists of signs alone ("?", "😀") is told apart by them.
+  // Texts of signs alone ("?", "😀") are distinguished by them.
   return letters === '' ? text : letters;
 }
 

@@ -4,7 +4,7 @@ import { SIMILARITY_DEFAULTS } from '../scoring/similarity-scorer.js';
 import type { RouteVectors } from '../scoring/vectors.js';
 import { Slices } from '../shared/concurrent.js';
 
-/** What is compared, at most and from which cosine on. */
+/** Bounds of a comparison. */
 export const COMPARISON_DEFAULTS = {
   /** Utterances that are compared with all the others; of a larger set an even sample. */
   examined: 4_000,

@@ -16,7 +16,7 @@ export const DRAFT_LIMITS = {
   concurrent: 2,
 } as const;
 
-/** What came of a set that somebody sent. */
+/** Report on a set from a request. */
 export interface LintedDraft {
   readonly report: LintReport;
   readonly warnings: readonly RouteWarning[];

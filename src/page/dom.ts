@@ -1,6 +1,6 @@
 import type { JsonObject } from '../../packages/client/src/index.js';
 
-/** What may stand in an element; text stays text. */
+/** Content of an element; text stays text. */
 export type Child = Node | string | number | false | null | undefined;
 
 /** Attributes of an element (`false` and `undefined` leave one out), custom properties, and what a click does. */
@@ -49,7 +49,7 @@ export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Makes a renderer that does nothing while its input stays the same, so that polling disturbs nobody's focus. */
+/** Makes a renderer that does nothing while its input stays the same, so that polling does not disturb the focus. */
 export function whenChanged<T>(render: (value: T) => void): (value: T) => void {
   let last: string | undefined;
   return (value) => {
@@ -116,7 +116,7 @@ export function poll(work: () => Promise<number>): () => void {
     running = true;
     window.clearTimeout(timer);
     let waitMs = 0;
-    // What was wanted during a run may be news that it came too early for.
+    // A request during a run may concern news that the run came too early for.
     while (isWanted) {
       isWanted = false;
       waitMs = await work().catch(() => 2_000);

@@ -113,7 +113,7 @@ function fieldsOf() {
   };
 }
 
-/** What is different between two states of a route, in words; at most three utterances of each kind are quoted. */
+/** Describes the differences between two states of a route; at most three utterances of each kind are quoted. */
 export function changesOf(before: Route | undefined, now: Route): string {
   const old = new Set(before?.utterances);
   const current = new Set(now.utterances);

@@ -20,7 +20,7 @@ import {
   withRoute,
 } from './draft.js';
 
-/** What is being edited. */
+/** State of one edit. */
 interface Session {
   /** The set that the edit is made from. */
   set: RouteSet;
@@ -30,7 +30,7 @@ interface Session {
   untouched: string;
   /** Whether a click more is needed before something is thrown away. */
   warned: 'discard' | 'delete' | 'contradiction' | undefined;
-  /** What was found before anything was typed. */
+  /** Findings before anything was typed. */
   before: ReadonlySet<string> | undefined;
   /** The last findings, and the fields that they are about. */
   reviewed: { readonly fields: string; readonly report: DraftLintReport } | undefined;
@@ -298,7 +298,7 @@ async function reviewNow(): Promise<void> {
   }
 }
 
-/** What a finding is about, whatever its figures are. */
+/** Returns a key for the subject of a finding, regardless of its figures. */
 function keyOf({ kind, routes, utterances }: Finding): string {
   return JSON.stringify([kind, [...routes].sort(), utterances.map(({ utterance }) => utterance).sort()]);
 }

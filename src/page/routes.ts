@@ -129,7 +129,7 @@ function routeRow(route: Route, operator: boolean): HTMLElement {
     {},
     el('summary', {}, [description, plural(utterances.length, 'utterance')].filter(Boolean).join(' · ')),
   );
-  // Thousands of utterances are made into elements only when somebody looks.
+  // Thousands of utterances are made into elements only when the list is opened.
   more.addEventListener(
     'toggle',
     () => more.append(el('ul', {}, ...utterances.map((utterance) => el('li', {}, utterance)))),

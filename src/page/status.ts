@@ -40,7 +40,7 @@ const PHASES: Readonly<Record<string, string>> = {
   warming: 'Embedding the routes’ utterances',
 };
 
-/** What is going on that keeps the daemon from simply being ready, for the box above everything else. */
+/** Describes the work that keeps the daemon from being ready, for the box above everything else. */
 interface Notice {
   readonly tone: string;
   readonly title: string;
@@ -108,7 +108,7 @@ const showNotice = whenChanged((notice: Notice | undefined) => {
   );
 });
 
-/** What keeps texts from being answered; `undefined` where nothing does. */
+/** Returns the reason why texts are not answered; `undefined` where they are. */
 export function waitingFor(state: State): string | undefined {
   if (state === 'unreachable') return 'the daemon does not answer';
   if (state.status === 'ready' || state.status === 'degraded') return undefined;
@@ -348,7 +348,7 @@ function lastText(last: VerificationReport | null, now: number): string {
   return `Last verified ${ago} ago (${last.reason}, ${milliseconds(last.duration_ms)}): ${outcomeOf(last)}`;
 }
 
-/** What a verification came to, as people say it. */
+/** Describes the result of a verification in words. */
 function outcomeOf(report: VerificationReport): string {
   const { whole, corrupt, missing, fetched, error } = report;
   if (whole && fetched.length === 0) return 'whole';

@@ -215,7 +215,7 @@ function candidateRow(candidate: Candidate, isBest: boolean): HTMLElement {
   );
 }
 
-/** What `Server-Timing` says, in words. */
+/** Describes `Server-Timing` in words. */
 function timesOf(header: string): string[] {
   const times = new Map(
     [...header.matchAll(/(\w+);dur=([\d.]+)/g)].map(([, name = '', ms]) => [name, Number(ms)]),

@@ -18,7 +18,7 @@ export interface ServedRoutes {
   readonly version: RouteVersion | undefined;
 }
 
-/** What a change came to. */
+/** Result of a change. */
 export interface ChangeReport extends ServedRoutes {
   /** Whether anything is different now. */
   readonly changed: boolean;
@@ -58,12 +58,12 @@ export class RouteCatalogue {
     this.#options = options;
   }
 
-  /** What is served; `undefined` before the file was taken up for the first time. */
+  /** The set that is served; `undefined` before the file was taken up for the first time. */
   get served(): ServedRoutes | undefined {
     return this.#served;
   }
 
-  /** What is wrong with the versions on the volume, if something is. */
+  /** Fault of the versions on the volume, if any. */
   get problem(): string | undefined {
     return this.#problem;
   }
@@ -220,7 +220,7 @@ export class RouteCatalogue {
     await serve(set, {
       signal: this.#stop.signal,
       commit: async () => {
-        // What the file said is the first version, so that the first change can be undone like any other.
+        // The set of the file is the first version, so that the first change can be undone like any other.
         const first = { set: file, action: 'file', based_on } as const;
         history = await versions.append(history, [
           ...(history.length === 0 ? [first] : []),

@@ -36,7 +36,7 @@ export interface RouteFileOptions {
   readonly retryMs?: number;
 }
 
-/** What a route file is up to. */
+/** State of a route file. */
 export interface RouteFileStatus {
   /** The file's base name. */
   readonly file: string;
@@ -70,7 +70,7 @@ export class RouteFile {
   #debounce: NodeJS.Timeout | undefined;
   #retry: NodeJS.Timeout | undefined;
   #run: { readonly stop: AbortController; readonly done: Promise<void> } | undefined;
-  /** What `stat` said last; a cheap way to see that nothing happened. */
+  /** Last result of `stat`; a cheap way to see that nothing happened. */
   #seen: string | undefined;
   /** The content that came to an end last, and why it was refused if it was. */
   #settled: { readonly digest: string; readonly fault: RouteFileFault | undefined } | undefined;
@@ -261,7 +261,7 @@ export function faultOf(error: unknown): RouteFileFault {
 
 function noop(): void {}
 
-/** What a text file held. */
+/** Content of a text file. */
 export interface TextFile {
   readonly text: string;
   /** sha256 of its bytes in hex. */

@@ -5,7 +5,7 @@ import { messageOf } from '../shared/errors.js';
 /**
  * A parsed value that remembers where it stood. YAML and JSON both arrive in this shape, so that one reader
  * validates both and can name the line of every fault. Aliases make it a directed graph, never a cycle:
- * whoever walks one without bounds of its own may visit a shared value many times.
+ * a walk without bounds of its own may visit a shared value many times.
  */
 export type Located =
   | {
@@ -39,7 +39,7 @@ export interface RouteFinding {
   readonly message: string;
 }
 
-/** What came of parsing: a value only when there was no fault. */
+/** Result of parsing: a value only when there was no fault. */
 export type LocatedResult =
   | { readonly ok: true; readonly root: Located }
   | { readonly ok: false; readonly faults: readonly SyntaxFault[] };
@@ -47,7 +47,7 @@ export type LocatedResult =
 /** Mappings and lists nest at most this deep: no route set comes near it, and no recursion overflows on it. */
 export const MAX_DEPTH = 64;
 
-/** What a value is, in words for an error message. */
+/** Describes the kind of a value, for an error message. */
 export function describeKind(value: Located): string {
   if (value.kind !== 'scalar') return value.kind === 'list' ? 'a list' : 'a mapping';
   if (value.value === null) return 'nothing';

@@ -69,7 +69,7 @@ function checksum(history: readonly RouteVersion[]): string {
 /** Bytes of a document: at most four for each character that a set may have. */
 const MAX_DOCUMENT_BYTES = 4 * ROUTE_LIMITS.textChars;
 
-/** What to note about a change; the rest of a {@link RouteVersion} follows from the set. */
+/** Facts to record about a change; the rest of a {@link RouteVersion} follows from the set. */
 export type RouteChange = Pick<RouteVersion, 'action' | 'based_on'> &
   Partial<Pick<RouteVersion, 'route' | 'restores'>>;
 
@@ -77,7 +77,7 @@ export type RouteChange = Pick<RouteVersion, 'action' | 'based_on'> &
 export interface StoredHistory {
   /** The oldest first; the last one is what was served. */
   readonly history: readonly RouteVersion[];
-  /** What was wrong with it, if something was. */
+  /** Its fault, if any. */
   readonly problem?: string;
 }
 

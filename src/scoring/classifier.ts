@@ -51,7 +51,7 @@ export interface LoadOptions {
   readonly commit?: () => Promise<void>;
 }
 
-/** What {@link Classifier.load} did. */
+/** Result of {@link Classifier.load}. */
 export interface LoadReport extends EmbedRoutesReport {
   readonly digest: string;
   readonly routes: number;
@@ -59,7 +59,7 @@ export interface LoadReport extends EmbedRoutesReport {
   readonly durationMs: number;
 }
 
-/** What comes with the decisions of one request. */
+/** Timing and usage of one request. */
 export interface Answered {
   readonly timing: ClassifyTiming;
   readonly usage: TextsUsage;

@@ -9,7 +9,7 @@ import { AppError } from '../shared/errors.js';
  */
 export const TEXTS_UNDER_WAY = 16 * availableParallelism();
 
-/** What the model read of the texts of one request. */
+/** Counts of the texts and tokens of one request. */
 export interface TextsUsage {
   readonly texts: number;
   /** Tokens that the model saw, special tokens included. */

@@ -23,7 +23,7 @@ export interface Encoder {
   readonly background?: () => Promise<Float32Array | undefined>;
   /** Trained heads that outlive the process. */
   readonly heads?: HeadCache;
-  /** What decides about vectors beside the model's digest (runtime, processor), so that heads are kept apart. */
+  /** Influences on vectors beside the model's digest (runtime, processor), so that heads are kept apart. */
   readonly modelKey?: string;
 }
 
@@ -40,7 +40,7 @@ export type { Contribution, ScorerIdentity } from '../api/classify.js';
 /** Judges a vector by a route set. Made for one set; another set needs another scorer. */
 export interface Scorer {
   readonly identity: ScorerIdentity;
-  /** Lowest score with which a route is chosen where nobody says otherwise. */
+  /** Lowest score with which a route is chosen by default. */
   readonly defaultThreshold: number;
   /** Below which cosine a text is like no utterance of the set. */
   readonly floor: Floor;
@@ -53,7 +53,7 @@ export interface Scorer {
    */
   score(vector: Float32Array, candidates: Uint32Array | undefined, out: RouteScores): void;
   /**
-   * What the score of a candidate of the last call is made of, where there is more to it than similarity.
+   * Returns the parts of the score of a candidate of the last call, where there is more to it than similarity.
    * @param scores what that call wrote
    */
   explain?(route: number, scores: RouteScores): Contribution;

@@ -16,7 +16,7 @@ export interface VectorCache {
   put(vectors: ReadonlyMap<string, Float32Array>): Promise<void>;
 }
 
-/** What {@link VectorCache.get} found. */
+/** Result of {@link VectorCache.get}. */
 export interface CachedVectors {
   /** By text. */
   readonly vectors: ReadonlyMap<string, Float32Array>;
@@ -122,7 +122,7 @@ function fileBytes(rows: number, dimension: number): number {
 /** Vectors by the digest of their text, in the order in which they are kept. */
 export type VectorTable = ReadonlyMap<string, Float32Array>;
 
-/** What a file held, or why it cannot be used. */
+/** Content of a file, or why it cannot be used. */
 export type DecodedVectors =
   | { readonly ok: true; readonly table: VectorTable }
   | { readonly ok: false; readonly fault: string };

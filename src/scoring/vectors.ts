@@ -46,7 +46,7 @@ export interface EmbedRoutesOptions {
   readonly shortLived?: boolean;
 }
 
-/** What {@link embedRoutes} did. Counts are of distinct utterances. */
+/** Result of {@link embedRoutes}. Counts are of distinct utterances. */
 export interface EmbedRoutesReport {
   readonly embedded: number;
   /** Taken from `previous`. */

@@ -38,7 +38,7 @@ export async function mapConcurrent<Item, Result>(
   );
   await Promise.all(lanes);
   if (first) {
-    // Whoever aborted knows why better than the work that ended because of it.
+    // The reason of the abort explains more than the error of the work that it ended.
     throwIfAborted(signal);
     throw first.error;
   }
@@ -46,7 +46,7 @@ export async function mapConcurrent<Item, Result>(
 }
 
 /**
- * Ends work whose result nobody wants any more.
+ * Ends work whose result is no longer wanted.
  * @throws AppError `aborted`, or the signal's reason where that is an AppError itself
  */
 export function throwIfAborted(signal: AbortSignal | undefined): void {

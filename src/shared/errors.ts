@@ -70,11 +70,11 @@ export const GATES = ['connections', 'body_bytes', 'rate', 'queue', 'deadline', 
 /** One of {@link GATES}. */
 export type Gate = (typeof GATES)[number];
 
-/** What an {@link AppError} may carry besides its code and message. */
+/** Properties of an {@link AppError} besides its code and message. */
 export interface AppErrorOptions {
   /** Whether the same attempt may succeed later without anybody changing anything. Default: false. */
   retryable?: boolean;
-  /** How long to wait before another attempt, in milliseconds, when somebody (a server) said so. */
+  /** How long to wait before another attempt, in milliseconds, when a server said so. */
   retryAfterMs?: number;
   /** Faults of single fields of an input, with the path of each (`texts[3]`, `routes[0].name`). */
   issues?: readonly FieldIssue[];
@@ -90,7 +90,7 @@ export interface FieldIssue {
 }
 
 /**
- * Said to clients a thousand times a second in a flood. Where in the program that was helps nobody, and to find it out
+ * Said to clients a thousand times a second in a flood. Their stack is of no use, and to capture it
  * takes longer than all else about such an error.
  */
 const REFUSALS: ReadonlySet<ErrorCode> = new Set(['overloaded', 'rate_limited']);

@@ -40,7 +40,7 @@ export class SharedCache<Value> {
     const entry = this.#take(key) ?? this.#start(key, weight, make);
     this.#evict();
     if (entry.settled || !signal) {
-      // Somebody who cannot give up keeps the work alive.
+      // A caller that cannot give up keeps the work alive.
       entry.waiting += 1;
       return entry.work;
     }

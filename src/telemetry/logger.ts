@@ -44,7 +44,7 @@ export async function createLogger(config: Pick<Config, 'logLevel' | 'logFormat'
       try {
         destination.flushSync();
       } catch {
-        // Nobody is left to read it.
+        // The stream has no reader any more.
       }
     },
   };
@@ -130,7 +130,7 @@ function spanText(ms: number): string {
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
 
-/** What came from outside into a line of the log stays text on a terminal; only a stack has lines of its own. */
+/** Escapes control characters in a log line, so that it is safe on a terminal; only a stack keeps its line feeds. */
 function harmless(line: string): string {
   const escaped = (text: string): string =>
     text.replace(CONTROLS, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`);

@@ -44,7 +44,7 @@ export function planTracing(config: TracingConfig): TracingPlan {
     warn('OTEL_TRACES_EXPORTER', `"${unknown.join(', ')}" is not supported; set otlp or none`);
   const protocol = (otelTracesProtocol ?? otelProtocol).toLowerCase();
   const spoken = PROTOCOLS.includes(protocol);
-  // Whoever sends no spans at all needs no advice on how they travel.
+  // Without an exporter of spans, advice on their protocol is not needed.
   const silent = tracesExporter !== undefined && !exporters.includes('otlp');
   if (!spoken && !silent) {
     const name = otelTracesProtocol === undefined ? 'PROTOCOL' : 'TRACES_PROTOCOL';

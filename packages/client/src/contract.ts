@@ -148,13 +148,13 @@ export type ClassifyRequest = {
   readonly explain?: boolean;
 };
 
-/** What a score is made of */
+/** Parts of a score */
 export type Contribution = {
   /** Share of the route among the candidates by the trained head alone */
   readonly head_probability: number;
   /** The same with similarity taken in */
   readonly probability: number;
-  /** What adds up to the log-odds of the score, before `familiarity` */
+  /** Terms of the log-odds of the score, before `familiarity` */
   readonly log_odds: {
     readonly head: number;
     readonly similarity: number;
@@ -283,7 +283,7 @@ export type Health = {
   readonly version: string;
 };
 
-/** What could be better about a route set */
+/** Possible improvements of a route set */
 export type LintReport = {
   readonly digest: Digest;
   readonly routes: number;
@@ -330,12 +330,12 @@ export type Problem = {
   readonly type: 'about:blank';
   readonly title: string;
   readonly status: number;
-  /** What went wrong here, and what to do about it */
+  /** The fault, and what to do about it */
   readonly detail: string;
   /** The request id, as in `X-Request-Id` and the log */
   readonly instance: string;
   readonly code: ErrorCode;
-  /** What was busy, where something was */
+  /** The limit that was reached, if any */
   readonly gate?: 'connections' | 'body_bytes' | 'rate' | 'queue' | 'deadline' | 'answer_budget';
   /** Every wrong field at once */
   readonly errors?: readonly FieldIssue[];
@@ -350,7 +350,7 @@ export type Route = {
   readonly metadata?: JsonObject;
 };
 
-/** What a change came to */
+/** Result of a change */
 export type RouteChange = {
   readonly digest: Digest;
   /** Whether anything is different now */
@@ -395,7 +395,7 @@ export type RouteInput = {
 export type RouteSet = {
   readonly digest: Digest;
   readonly source: RouteSource;
-  /** What is wrong with the versions on the volume */
+  /** Fault of the versions on the volume */
   readonly problem: string | null;
   readonly utterances: number;
   /** How these routes are scored, whatever `CLASSIFY_METHOD` says */
@@ -490,7 +490,7 @@ export type RouteVersions = {
   readonly versions: readonly RouteVersion[];
 };
 
-/** What scored: the same one on the same routes gives the same scores */
+/** Identity of the scorer: the same one on the same routes gives the same scores */
 export type Scorer = {
   readonly method: 'head' | 'nearest';
   readonly version: number;
@@ -504,7 +504,7 @@ export type Usage = {
   readonly truncated_tokens: number;
 };
 
-/** What one verification found and did */
+/** Findings and repairs of one verification */
 export type VerificationReport = {
   /** Why it ran: `boot`, `schedule`, `change`, `request`, `retry` */
   readonly reason: string;

@@ -94,7 +94,7 @@ export function statusFault(status: number, headers: HeaderFields, place: string
   });
 }
 
-/** Nobody is there: another attempt a second later would meet the same, another source may not. */
+/** No server is there: another attempt a second later would meet the same, another source may not. */
 const DEAD_END = new Set(['ECONNREFUSED', 'ENOTFOUND', 'ENETDOWN', 'EADDRNOTAVAIL']);
 
 const EXTRA_CA = 'if it belongs to your own authority, set NODE_EXTRA_CA_CERTS to its certificate (PEM)';

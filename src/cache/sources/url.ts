@@ -27,7 +27,7 @@ export function parseBaseUrl(text: string, token?: string): BaseUrl {
   }
   const query = url.search;
   const userinfo = userinfoOf(url);
-  // What stands in the URL is meant for this place; a token may be meant for several.
+  // Credentials in the URL are meant for this place; a token may be meant for several.
   const authorization = userinfo
     ? `Basic ${Buffer.from(userinfo.join(':')).toString('base64')}`
     : token && `Bearer ${token}`;

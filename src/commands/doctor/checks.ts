@@ -22,12 +22,12 @@ import type { Log } from '../../shared/log.js';
 import { count } from '../format.js';
 import { readRouteSet } from '../local-model.js';
 
-/** What one check found. `warn` works, but not as well as it could, or not always. */
+/** Result of one check. `warn` works, but not as well as it could, or not always. */
 export interface Finding {
   readonly check: string;
   readonly status: 'ok' | 'warn' | 'fail';
   readonly detail: string;
-  /** What to do about it; always there unless all is well. */
+  /** Remedy; always there unless all is well. */
   readonly fix?: string;
 }
 

@@ -9,9 +9,9 @@ export interface Flip {
   readonly text: string;
   readonly line: number;
   readonly expected: string | null;
-  /** What the old set decided. */
+  /** Decision of the old set. */
   readonly before: string | null;
-  /** What the new set decides. */
+  /** Decision of the new set. */
   readonly after: string | null;
 }
 

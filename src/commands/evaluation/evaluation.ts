@@ -37,7 +37,7 @@ export interface ScoreHistogram {
   readonly out_of_scope: readonly number[];
 }
 
-/** What came of a labelled file; serialized as it is. Shares are of 1. */
+/** Results for a labelled file; serialized as it is. Shares are of 1. */
 export interface Evaluation {
   readonly name: string;
   readonly routes: number;

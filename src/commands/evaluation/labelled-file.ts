@@ -168,7 +168,7 @@ function fault(where: string, message: string): AppError {
 /** Words that data sets use for "none of these". A route of that name comes first. */
 const OUT_OF_SCOPE = new Set(['none', 'null', 'oos', 'ood', 'out_of_scope', 'out-of-scope', 'out of scope']);
 
-/** What becomes of labels that no route has. */
+/** Treatments of labels that no route has. */
 export const UNKNOWN_LABELS = ['error', 'oos', 'skip'] as const;
 
 /** See {@link UNKNOWN_LABELS}. */

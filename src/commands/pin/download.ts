@@ -8,7 +8,7 @@ import { Attempts, type WireLimits } from '../../cache/sources/retry.js';
 import { AppError } from '../../shared/errors.js';
 import type { OriginFile } from './origins.js';
 
-/** What an unpinned download is made with. */
+/** Dependencies of an unpinned download. */
 export interface Downloader {
   readonly client: HttpClient;
   readonly limits: WireLimits;
@@ -20,7 +20,7 @@ export interface Downloader {
   readonly onProgress: (path: string, bytes: number, total: number | undefined) => void;
 }
 
-/** What is known of a file beforehand, if anything. */
+/** Facts about a file that are known before its download, if any. */
 export interface Announced {
   readonly size?: number | undefined;
   readonly sha256?: string | undefined;

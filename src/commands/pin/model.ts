@@ -12,7 +12,7 @@ import type { OriginFile, PinOrigin } from './origins.js';
 export interface Selection {
   /** Path of the ONNX graph. */
   readonly model: string;
-  /** What the manifest pins, by path, in the order of paths. */
+  /** The pinned files, by path, in the order of paths. */
   readonly pinned: ReadonlyMap<string, OriginFile>;
   /** These and what is only read for facts. */
   readonly all: ReadonlyMap<string, OriginFile>;
@@ -71,7 +71,7 @@ export interface Fact<T> {
   readonly from: string;
 }
 
-/** What a manifest says of a model's way from tokens to a vector. */
+/** Facts of a manifest about the way from tokens to a vector. */
 export interface ModelFacts {
   readonly dimension: Fact<EmbeddingSpec['dimension']>;
   readonly maxTokens: Fact<EmbeddingSpec['max_tokens']>;
@@ -79,7 +79,7 @@ export interface ModelFacts {
   readonly normalize: Fact<EmbeddingSpec['normalize']>;
 }
 
-/** What the caller knows better. */
+/** Values of the caller that override detected ones. */
 export interface FactOverrides {
   readonly dimension?: number | undefined;
   readonly maxTokens?: number | undefined;

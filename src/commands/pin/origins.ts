@@ -29,7 +29,7 @@ export interface OriginFile {
   readonly location: string;
 }
 
-/** Where the files of a model that nobody has pinned yet are taken from. */
+/** Origin of the files of a model that is not pinned yet. */
 export interface PinOrigin {
   /** For people. */
   readonly name: string;
@@ -49,7 +49,7 @@ export interface PinOrigin {
 
 /**
  * A folder with the files of a model at their paths, such as a clone or a snapshot of the hub's own cache. Links
- * are followed: whoever names the folder vouches for it.
+ * are followed: the user who names the folder vouches for it.
  * @throws AppError `source_not_found`
  */
 export async function openFolderOrigin(folder: string, revision: string): Promise<PinOrigin> {
@@ -116,7 +116,7 @@ const NOT_HERE: readonly ErrorCode[] = ['source_wrong_bytes', 'source_unauthoriz
 /**
  * The hub, or a mirror. Where the hub's API answers, it resolves branches and lists files; a plain mirror is
  * asked for each file by its usual name.
- * @throws AppError `source_…`, `config_invalid` for a branch that nobody can resolve
+ * @throws AppError `source_…`, `config_invalid` for a branch that cannot be resolved
  */
 export async function openHttpOrigin(options: HttpOriginOptions): Promise<PinOrigin> {
   const { url, token, repo, revision, signal, needsApi, onProgress } = options;
@@ -148,7 +148,7 @@ export async function openHttpOrigin(options: HttpOriginOptions): Promise<PinOri
   };
 }
 
-/** What `action` gives, or `undefined` where a mirror says in its own way that there is nothing. */
+/** Returns the result of `action`, or `undefined` where a mirror says in its own way that there is nothing. */
 async function lenient<T>(action: Promise<T | undefined>): Promise<T | undefined> {
   try {
     return await action;
@@ -195,7 +195,7 @@ const treeSchema = z.array(
   }),
 );
 
-/** What the hub's API says of a revision. */
+/** The hub's description of a revision. */
 export interface HubRevision {
   /** The full commit hash behind a branch or tag. */
   readonly commit: string;

@@ -100,7 +100,7 @@ function infoEndpoint(id: string, template: string, params: z.ZodObject): Endpoi
     ...COMMON,
     path: template,
     id,
-    summary: 'The model in the words of the hub',
+    summary: 'The model in the format of the hub',
     params: {
       path: params,
       query: z.object({ blobs: z.string().optional().meta({ description: 'Adds sizes and digests' }) }),
@@ -119,7 +119,7 @@ function treeEndpoint(id: string, template: string, params: z.ZodObject): Endpoi
     ...COMMON,
     path: template,
     id,
-    summary: 'What is in a folder of the model, in the words of the hub',
+    summary: 'Contents of a folder of the model, in the format of the hub',
     params: {
       path: params,
       query: z.object({

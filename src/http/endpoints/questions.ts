@@ -27,7 +27,7 @@ import { noteTimings, type RequestContext, sendJson, withDeadline } from '../req
 import type { ClassifyPorts } from './classify.js';
 import { cutText, type EmbeddingPorts } from './embeddings.js';
 
-/** What decision calls need. */
+/** Dependencies of decision calls. */
 type QuestionPorts = Pick<ClassifyPorts, 'classifier'> & EmbeddingPorts;
 
 /** `POST /v1/systemone` and `POST /v1/decisions`: an input and typed questions in, a probability for each option out. */

@@ -36,7 +36,7 @@ import { isFresh, type RequestContext, sendJson, sendJsonText, withDeadline } fr
 export interface RoutesPort {
   readonly served: ServedRoutes | undefined;
   readonly history: readonly RouteVersion[];
-  /** What is wrong with the versions on the volume. */
+  /** Fault of the versions on the volume. */
   readonly problem: string | undefined;
   /** Digest of the routes in the routes file. */
   readonly fileDigest: string | undefined;
@@ -188,7 +188,7 @@ const VERSION = z.object({
 });
 
 function changeEndpoints(): Endpoint<RoutePorts>[] {
-  const changed = json('What the change came to', routeChangeSchema, { headers: ETAG });
+  const changed = json('Result of the change', routeChangeSchema, { headers: ETAG });
   return [
     {
       method: 'PUT',
@@ -280,7 +280,7 @@ function lintEndpoints(): Endpoint<RoutePorts>[] {
       path: '/routes/lint',
       ...READ,
       id: 'lintRoutes',
-      summary: 'What could be better about the routes that are served',
+      summary: 'Possible improvements of the routes that are served',
       answers: { 200: json('The report', lintReportSchema) },
       async handle(context, { lint, requestTimeoutMs }) {
         context.set('Cache-Control', 'no-store');

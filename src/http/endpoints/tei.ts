@@ -31,7 +31,7 @@ export interface TeiPorts extends EmbeddingPorts, Pick<ClassifyPorts, 'classifie
 }
 
 /**
- * What clients of Text Embeddings Inference call: `/embed`, `/`, `/info`, `/tokenize`, `/decode`, `/similarity` and
+ * Endpoints for clients of Text Embeddings Inference: `/embed`, `/`, `/info`, `/tokenize`, `/decode`, `/similarity` and
  * `/predict`. No prompts, no other lengths of vectors, no cuts on the left.
  */
 export function teiEndpoints(settings: ContractSettings): Endpoint<TeiPorts>[] {

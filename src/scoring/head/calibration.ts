@@ -28,7 +28,7 @@ export const HEAD_DEFAULTS = {
   leastThreshold: 0.2,
 } as const;
 
-/** What a head that has not seen some texts says of them. */
+/** Scores of texts by a head that was not trained on them. */
 export interface OutOfFold {
   /** How many texts. */
   readonly count: number;
@@ -63,7 +63,7 @@ export interface Blend {
 }
 
 /**
- * What it came to on Banking77 with 5 to 10 utterances a route. A set with few texts stays near it; hundreds
+ * Fitted values on Banking77 with 5 to 10 utterances a route. A set with few texts stays near it; hundreds
  * of texts outweigh it.
  */
 const PRIORS: readonly Prior[] = [
@@ -136,7 +136,7 @@ export interface Confidence {
    * has a probability of 1.
    */
   readonly mostLogOdds: number;
-  /** Lowest score with which a route is chosen where nobody says otherwise. */
+  /** Lowest score with which a route is chosen by default. */
   readonly threshold: number;
   readonly floor: Floor;
 }
@@ -310,7 +310,7 @@ export function addEvidence(
   to.weight.push(weight);
 }
 
-/** What is believed of a calibration where a set is too small to tell. */
+/** Prior of a calibration, for sets that are too small to tell. */
 export type CalibrationPrior = readonly [head: Prior, similarity: Prior, bias: Prior];
 
 /** Fits a calibration by its likelihood under a prior. */

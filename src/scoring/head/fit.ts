@@ -14,7 +14,7 @@ import { TrainingRows } from './training-rows.js';
 /** To be raised with anything that changes a head or its scores: the algorithm, a constant, the background. */
 export const HEAD_VERSION = 3;
 
-/** What a head is trained from. All vectors have length 1; rows follow each other without gaps. */
+/** Training data of a head. All vectors have length 1; rows follow each other without gaps. */
 export interface HeadProblem {
   readonly dimension: number;
   readonly routes: number;
@@ -188,7 +188,7 @@ class Training {
 
 /**
  * Weights that make a route with many utterances count more than one with few, but less so than their
- * numbers: how many examples somebody wrote says little about how often a route is asked for. Background
+ * numbers: the number of examples says little about how often a route is asked for. Background
  * rows get 0. The mean is 1.
  */
 function balance(labels: Uint32Array, trained: number, routes: number): Float32Array {

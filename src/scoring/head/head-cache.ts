@@ -67,7 +67,7 @@ const ENTRY_HEADER_BYTES = DIGEST_BYTES + 4;
 /** Encoded heads by their key (sha256 in hex), the latest first. */
 export type HeadTable = ReadonlyMap<string, Uint8Array>;
 
-/** What a file held, or why it cannot be used. */
+/** Content of a file, or why it cannot be used. */
 export type DecodedHeads =
   | { readonly ok: true; readonly table: HeadTable }
   | { readonly ok: false; readonly fault: string };
@@ -101,8 +101,8 @@ const numbersSchema = z.strictObject({
 });
 
 /**
- * Reads what {@link encodeHead} wrote. A checksum vouches for nothing, as whoever writes to the volume makes one as
- * well: a head counts only when it is one of this shape, with finite numbers.
+ * Reads what {@link encodeHead} wrote. A checksum vouches for nothing, as a process that writes to the volume makes
+ * one as well: a head counts only when it is one of this shape, with finite numbers.
  * @throws Error saying what is wrong
  */
 export function decodeHead(encoded: Uint8Array, shape: Pick<Head, 'routes' | 'dimension'>): Head {

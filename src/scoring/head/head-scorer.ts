@@ -29,7 +29,7 @@ export class HeadScorer implements Scorer {
   readonly #biases: Float64Array;
   readonly #all: Uint32Array;
   readonly #logits: Float64Array;
-  /** What was scored last, for `explain`. */
+  /** The last scores, for `explain`. */
   #among: Uint32Array;
   #highest = 0;
   #total = 1;

@@ -25,7 +25,7 @@ export interface HeadScoringOptions {
   readonly onReport?: (report: HeadReport) => void;
 }
 
-/** What came of one set. */
+/** Result for one set. */
 export interface HeadReport {
   readonly method: 'head' | 'nearest';
   /** Why `nearest`, where a head was wanted. */

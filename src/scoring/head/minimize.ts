@@ -155,7 +155,7 @@ export interface SecondOrder {
   readonly hessian: Float64Array;
 }
 
-/** What is believed of a parameter before anything is seen: a normal distribution, cut off below `least`. */
+/** Prior of a parameter: a normal distribution, cut off below `least`. */
 export interface Prior {
   readonly mean: number;
   readonly deviation: number;

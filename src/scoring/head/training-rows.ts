@@ -33,7 +33,7 @@ export class TrainingRows {
   /** Products of a block's rows with the weights: row × `logitStride` + route. */
   readonly logits: Float32Array;
   readonly logitStride: number;
-  /** What the transposed rows of a block are multiplied with: route × `residualStride` + row. */
+  /** Factors of the transposed rows of a block: route × `residualStride` + row. */
   readonly residuals: Float32Array;
   /** routes × sumStride: products of transposed rows with residuals, or of the conditioner with directions. */
   readonly sums: Float32Array;

@@ -16,7 +16,7 @@ const MAX_ROUTE_LABELS = 200;
 const OTHER = '(other)';
 const LABELS = '(labels)';
 
-/** What requests count. */
+/** Creates the metrics of requests. */
 export function requestMetrics(registers: Registry[]): RequestMetrics {
   let open = 0;
   new Gauge({
