@@ -40,7 +40,7 @@ export function cacheEndpoints(): Endpoint<CachePorts>[] {
       id: 'verifyCache',
       tag: 'Cache',
       summary: 'Verifies every file now, and repairs what is not right',
-      answers: { 200: json('What was found and done', verificationReportSchema) },
+      answers: { 200: json('Findings and repairs', verificationReportSchema) },
       async handle(context, { cache }) {
         sendJson(context, await cache.verify());
       },
