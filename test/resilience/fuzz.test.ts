@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { expect } from 'vitest';
+import { systemOneError } from '../../src/api/decisions.js';
 import type { ProblemBody } from '../../src/api/problem.js';
 import { messageOf } from '../../src/shared/errors.js';
 import { type Answer, Wire } from '../support/wire.js';
@@ -124,9 +125,30 @@ function judge(input: Input, answer: Answer | undefined, secrets: readonly strin
     expect(problem.code).toMatch(/^[a-z_]+$/);
     expect([problem.title, problem.detail]).not.toContain('');
   } else {
-    // The formats of OpenAI's API and Text Embeddings Inference, on their paths.
-    const { error } = JSON.parse(text) as { error?: string | { message?: string } };
-    expect(typeof (typeof error === 'object' ? error.message : error)).toBe('string');
+    judgeForeign(status, JSON.parse(text));
   }
   for (const secret of secrets) expect(text).not.toContain(secret);
+}
+
+/** Judges an error in the format of another API, on the paths of its clients. */
+function judgeForeign(status: number, body: object): void {
+  if ('detail' in body) {
+    const { detail } = systemOneError.parse(body);
+    if (!Array.isArray(detail)) {
+      expect(detail.error_type).toMatch(/^[a-z_]+$/);
+      expect(detail.message).not.toBe('');
+      return;
+    }
+    expect(status).toBe(422);
+    expect(detail).not.toEqual([]);
+    for (const { loc, msg, type } of detail) {
+      expect(loc[0]).toBe('body');
+      expect(msg).not.toBe('');
+      expect(type).toMatch(/^[a-z_]+$/);
+    }
+    return;
+  }
+  // OpenAI's API and Text Embeddings Inference.
+  const { error } = body as { error?: string | { message?: string } };
+  expect(typeof (typeof error === 'object' ? error.message : error)).toBe('string');
 }
