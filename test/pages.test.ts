@@ -23,6 +23,7 @@ const NOT_RUN = /^no-run: (.{8,})$/;
 const LEFT_OUT = {
   'needs Docker': 2,
   'needs Prometheus': 1,
+  'needs a cluster': 1,
   'needs Python packages': 7,
   'needs a language model': 1,
   'needs a mirror of yours': 3,

@@ -13,10 +13,36 @@ const WHOLE_LETTERS = 3;
 
 /** Scripts that models are trained on. Letters of any other count as unread. */
 const SCRIPTS = [
-  ...['Latin', 'Cyrillic', 'Greek', 'Arabic', 'Hebrew', 'Devanagari', 'Bengali', 'Tamil', 'Telugu', 'Thai'],
-  ...['Han', 'Hiragana', 'Katakana', 'Hangul', 'Armenian', 'Georgian', 'Khmer', 'Lao', 'Ethiopic', 'Myanmar'],
-  ...['Gurmukhi', 'Gujarati', 'Kannada', 'Malayalam', 'Sinhala', 'Oriya', 'Tibetan', 'Mongolian', 'Thaana'],
-].map((name) => new RegExp(`\\p{Script=${name}}`, 'u'));
+  /\p{Script=Latin}/u,
+  /\p{Script=Cyrillic}/u,
+  /\p{Script=Greek}/u,
+  /\p{Script=Arabic}/u,
+  /\p{Script=Hebrew}/u,
+  /\p{Script=Devanagari}/u,
+  /\p{Script=Bengali}/u,
+  /\p{Script=Tamil}/u,
+  /\p{Script=Telugu}/u,
+  /\p{Script=Thai}/u,
+  /\p{Script=Han}/u,
+  /\p{Script=Hiragana}/u,
+  /\p{Script=Katakana}/u,
+  /\p{Script=Hangul}/u,
+  /\p{Script=Armenian}/u,
+  /\p{Script=Georgian}/u,
+  /\p{Script=Khmer}/u,
+  /\p{Script=Lao}/u,
+  /\p{Script=Ethiopic}/u,
+  /\p{Script=Myanmar}/u,
+  /\p{Script=Gurmukhi}/u,
+  /\p{Script=Gujarati}/u,
+  /\p{Script=Kannada}/u,
+  /\p{Script=Malayalam}/u,
+  /\p{Script=Sinhala}/u,
+  /\p{Script=Oriya}/u,
+  /\p{Script=Tibetan}/u,
+  /\p{Script=Mongolian}/u,
+  /\p{Script=Thaana}/u,
+];
 const LATIN = 0;
 
 const ASCII_LETTER = /[a-z]/i;

@@ -33,6 +33,8 @@ describe('one instance feeds the next', () => {
       HF_HUB_OFFLINE: '1',
       MODEL_CACHE_DIR: await temporaryFolder(),
       SERVE_MODEL: 'true',
+      // What an instance serves are the hub's files; a recipe is made apart (`pin --fixed-scales`).
+      MODEL_VARIANT: 'q8-dynamic',
     });
     await first.ready();
     const args = ['pin', `${MODEL}@main`, '--from', first.url, '--max-tokens', '256'];

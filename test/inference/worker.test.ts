@@ -36,12 +36,10 @@ function daemon(rest: string): { child: ChildProcess; stdout: () => string } {
   const script = `
     import { readFileSync } from 'node:fs';
     import { WorkerPool } from ${JSON.stringify(new URL('../../src/inference/pool.ts', import.meta.url).href)};
-    const read = (path) => readFileSync(new URL(path, ${JSON.stringify(new URL('../../model', import.meta.url).href)}));
-    const { embedding: spec, canary } = JSON.parse(read('manifest.json'));
+    const { bundledModel } = await import(${JSON.stringify(new URL('../support/model.ts', import.meta.url).href)});
     const log = { debug() {}, info() {}, warn() {}, error() {} };
     const pool = new WorkerPool({ log, workers: 2, workerEntry: new URL(${JSON.stringify(workerEntry.href)}) });
-    await pool.load({ spec, canary, model: read(spec.model), tokenizer: read(spec.tokenizer),
-      tokenizerConfig: read(spec.tokenizer_config) });
+    await pool.load(bundledModel);
     console.log(JSON.stringify(pool.status().workers.map(({ pid }) => pid)));
     ${rest}
   `;
