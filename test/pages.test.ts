@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { temporaryFolder } from './support/volume.js';
 
 /**
@@ -64,9 +64,12 @@ async function allPages(): Promise<string[]> {
 const blocks = (await Promise.all((await allPages()).map(blocksOf))).flat();
 const run = blocks.filter(({ language, reason }) => RUN.has(language) && reason === undefined);
 
+/** Registers what is done at the end of one test; tests here run beside each other, so that each has its own. */
+type AtEnd = (done: () => void | Promise<void>) => void;
+
 /** Copies what git tracks, and what `npm ci` (and for later pages, the first one) has made. */
-async function copyOfRepository(isBuilt: boolean): Promise<string> {
-  const copy = await temporaryFolder();
+async function copyOfRepository(isBuilt: boolean, atEnd: AtEnd): Promise<string> {
+  const copy = await temporaryFolder(atEnd);
   // Tracked, or staged by someone who works on it; what other tests leave for a moment is none of it.
   const { stdout } = await promisify(execFile)('git', ['ls-files', '-z']);
   const files = stdout.split('\0').filter((path) => path !== '' && !/^(test|bench|docs)\//.test(path));
@@ -133,10 +136,10 @@ function scriptOf(page: readonly Block[], ports: readonly number[], temporary: s
 }
 
 /** Runs a page; returns the commands that failed, and what was said on stderr. */
-async function runPage(page: readonly Block[]): Promise<{ failed: string[]; stderr: string }> {
+async function runPage(page: readonly Block[], atEnd: AtEnd): Promise<{ failed: string[]; stderr: string }> {
   const isFirst = page.some(({ code }) => code.startsWith('npm ci'));
-  const copy = await copyOfRepository(!isFirst);
-  const temporary = await temporaryFolder();
+  const copy = await copyOfRepository(!isFirst, atEnd);
+  const temporary = await temporaryFolder(atEnd);
   const ports = [await freePort(), await freePort()];
   const script = join(temporary, 'page.sh');
   await writeFile(script, scriptOf(page, ports, temporary));
@@ -157,7 +160,7 @@ async function runPage(page: readonly Block[]): Promise<{ failed: string[]; stde
       // It has ended.
     }
   };
-  onTestFinished(endGroup);
+  atEnd(endGroup);
   let stderr = '';
   let failed = '';
   child.stderr?.on('data', (text: Buffer) => {
@@ -174,10 +177,13 @@ async function runPage(page: readonly Block[]): Promise<{ failed: string[]; stde
 }
 
 describe.concurrent('every command can be pasted', () => {
-  it.each([...new Set(run.map(({ page }) => page))])(
+  it.for([...new Set(run.map(({ page }) => page))])(
     '%s',
-    async (page) => {
-      const { failed, stderr } = await runPage(run.filter((block) => block.page === page));
+    async (page, { onTestFinished }) => {
+      const { failed, stderr } = await runPage(
+        run.filter((block) => block.page === page),
+        onTestFinished,
+      );
       expect(failed, stderr.slice(-3_000)).toEqual([]);
     },
     TIMEOUT_MS,

@@ -147,7 +147,11 @@ export function createTokenView(tokenizerJson: Uint8Array): TokenView {
 
 /** Cuts a text at every occurrence of some strings, which are parts of their own. */
 function splitAt(text: string, marks: readonly string[]): string[] {
-  const escaped = marks.map((mark) => mark.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
-  if (escaped.length === 0) return [text];
-  return text.split(new RegExp(`(${escaped.join('|')})`)).filter((part) => part !== '');
+  let parts = [text];
+  for (const mark of marks) {
+    const cut = (part: string): string[] =>
+      part.split(mark).flatMap((piece, index) => (index === 0 ? [piece] : [mark, piece]));
+    parts = parts.flatMap((part) => (marks.includes(part) ? [part] : cut(part)));
+  }
+  return parts.filter((part) => part !== '');
 }

@@ -243,7 +243,8 @@ async function finish(
   return {
     ok: true,
     report: { out: file ?? null, digest, manifest: body, facts: inSnakeCase(facts) },
-    text: file === undefined ? text.trimEnd().split('\n') : [`${file}: pins ${modelName(manifest)}, ${digest}`],
+    text:
+      file === undefined ? text.trimEnd().split('\n') : [`${file}: pins ${modelName(manifest)}, ${digest}`],
   };
 }
 
