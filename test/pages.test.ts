@@ -177,8 +177,9 @@ async function runPage(page: readonly Block[], atEnd: AtEnd): Promise<{ failed: 
 }
 
 describe.concurrent('every command can be pasted', () => {
-  it.for([...new Set(run.map(({ page }) => page))])(
+  it.for<string>([...new Set(run.map(({ page }) => page))])(
     '%s',
+    { timeout: TIMEOUT_MS },
     async (page, { onTestFinished }) => {
       const { failed, stderr } = await runPage(
         run.filter((block) => block.page === page),
@@ -186,7 +187,6 @@ describe.concurrent('every command can be pasted', () => {
       );
       expect(failed, stderr.slice(-3_000)).toEqual([]);
     },
-    TIMEOUT_MS,
   );
 });
 

@@ -10,7 +10,6 @@ import { parseAst } from 'vitest/node';
  * that hurts nobody. It counts the ways to begin or to go back, and takes every text for endless.
  */
 const BOUNDED: ReadonlyMap<string, string> = new Map([
-  [/^(.+)\.([0-9a-z-]+)\.(part|tmp)$/.source, 'names of files: 255 bytes'],
   [/^(.*:)(\d+)\.(\d+)\.(\d+)\.(\d+)$/.source, 'valid IPv6 addresses: 45 characters'],
   [/(?:W\/)?"([^"]*)"/.source, 'only the last of its quotes may lack a second one'],
   [/(?<!\/)\/+$/.source, 'begins only where a run of slashes does, which the count does not see'],
@@ -27,6 +26,19 @@ const BOUNDED: ReadonlyMap<string, string> = new Map([
   [/utterances\[(\d+)\]$/.source, 'the page reads an answer of its daemon'],
   [/([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"/.source, 'the page reads an answer of its daemon'],
   [/(\w+);dur=([\d.]+)/.source, 'the page reads an answer of its daemon'],
+  [/^.* from https?:\S+: /.source, 'the page reads an answer of its daemon'],
+  [/\b([0-9a-f]{12})[0-9a-f]{52}\b/.source, 'the page reads an answer of its daemon'],
+  [/\b([0-9a-f]{12})[0-9a-f]{20,}/.source, 'begins only where a word does, which the count does not see'],
+  [/^([\w.-]+)\.([0-9a-z-]+)\.(part|tmp)$/.source, 'names of files: 255 bytes'],
+  [/onnxruntime\..*(so|dylib|dll)/.source, 'names of files: 255 bytes'],
+  [
+    /<(\/?)([a-z][\w-]*)[^<>]*>/.source,
+    'begins at < and ends before the next one, which the count does not see',
+  ],
+  [/:\d*$/.source, 'begins at a colon and ends before the next one, which the count does not see'],
+  [/\["((?:[^"\\]|\\.)*)"\]|\[(\d+)\]|[^.[\]]+/.source, 'the path of one field, as the program wrote it'],
+  [/(?:^|[;,\s])(?:t|reset)\s*=\s*(\d{1,9})\b/.source, 'a header of a mirror: 16 kB in all'],
+  [/^(\[.*\]|[^:]*|.*:.*:.*?)(?::(\d+))?$/.source, 'what the operator sets'],
 ]);
 
 interface Node {

@@ -13,8 +13,41 @@ export interface Message {
 }
 
 /** Elements that agents add to a turn: reminders, results of tools, the files that are open. */
-const WRAPPERS =
-  /<(system-reminder|system_reminder|tool_result|tool-result|function_results|environment_details|environment_context|context|documents?|files?|file_contents?|attached_files?|attachments?|instructions)\b[^>]*>[\s\S]*?<\/\1>/gi;
+const WRAPPERS = new Set(
+  (
+    'system-reminder system_reminder tool_result tool-result function_results environment_details environment_context ' +
+    'context document documents file files file_content file_contents attached_file attached_files attachment attachments ' +
+    'instructions'
+  ).split(' '),
+);
+const TAG = /<(\/?)([a-z][\w-]*)[^<>]*>/gi;
+
+/** Drops those elements in one pass. An element that is never closed is text. */
+function withoutWrappers(text: string): string {
+  const tags = [...text.matchAll(TAG)]
+    .map(({ 0: tag, 1: slash, 2: name = '', index }) => ({
+      name: name.toLowerCase(),
+      closes: slash === '/',
+      start: index,
+      end: index + tag.length,
+    }))
+    .filter(({ name }) => WRAPPERS.has(name));
+  const lastClose = new Map(tags.filter(({ closes }) => closes).map(({ name, start }) => [name, start]));
+  let bare = '';
+  let from = 0;
+  let open: string | undefined;
+  for (const { name, closes, start, end } of tags) {
+    if (open === undefined) {
+      if (closes || (lastClose.get(name) ?? -1) < start) continue;
+      bare += `${text.slice(from, start)} `;
+      open = name;
+    } else if (closes && name === open) {
+      from = end;
+      open = undefined;
+    }
+  }
+  return bare + text.slice(from);
+}
 
 /** Text of a part: what a person wrote, and no result of a tool. */
 const TOOL_PARTS = new Set([
@@ -31,7 +64,7 @@ export function textOfMessages(messages: readonly Message[]): string | undefined
     if (role !== 'user' && role !== 'human') continue;
     const text = textOfContent(content);
     if (text === '') continue;
-    const bare = text.replace(WRAPPERS, ' ').trim();
+    const bare = withoutWrappers(text).trim();
     return bare === '' ? text : bare;
   }
   return undefined;
