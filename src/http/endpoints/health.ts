@@ -39,7 +39,7 @@ const EXAMPLE = {
     routes: { ok: true, detail: '16 routes of default.yaml' },
   },
   uptime_s: 73.5,
-  version: '0.1.0',
+  version: '0.2.0',
 };
 
 /**
