@@ -24,6 +24,7 @@ const LEFT_OUT = {
   'needs Docker': 2,
   'needs Prometheus': 1,
   'needs a cluster': 1,
+  'needs a leader of yours': 1,
   'needs Python packages': 7,
   'needs a language model': 1,
   'needs a mirror of yours': 3,
