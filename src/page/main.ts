@@ -1,5 +1,15 @@
 import { type CacheStatus, ClientError, type RouteSet } from '../../packages/client/src/index.js';
-import { daemon, forgetKeys, hasKey, keyFor, onKeyChange, statusOf, withKey, wordsOf } from './api.js';
+import {
+  askForKey,
+  daemon,
+  forgetKeys,
+  hasKey,
+  keyFor,
+  onKeyChange,
+  statusOf,
+  withKey,
+  wordsOf,
+} from './api.js';
 import { byId, focusOn, poll, setText } from './dom.js';
 import { enableRoutes, refreshRoutes, signIn } from './routes.js';
 import { enableVerify, type State, showCache, showServing, showState, waitingFor } from './status.js';
@@ -70,6 +80,8 @@ function showKey(): void {
 }
 
 async function unlock(): Promise<void> {
+  // Asked at once: the daemon has said that it wants a key, and what is typed next belongs into the dialog.
+  if (!(await askForKey('api'))) return;
   try {
     await withKey('api', (client) => client.cacheStatus());
     setText(byId('locked-said'), '');
