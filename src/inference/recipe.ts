@@ -41,14 +41,25 @@ export function parseRecipe(text: string): Recipe {
   return { schema: 1, source, result, pieces };
 }
 
+/** A protobuf message, which a graph is, has at most this many bytes. */
+const MAX_RESULT = 2 ** 31;
+
 /**
- * Derives the result in memory.
+ * Derives the result in memory, which is taken only for as many bytes as the pieces have.
  * @param source the verified bytes that the recipe was made for
  * @returns bytes of the pinned size and digest, never others
  * @throws AppError `model_unloadable`
  */
 export function applyRecipe(recipe: Recipe, source: Uint8Array): Uint8Array {
   if (source.length !== recipe.source.size) requirePin('source', source, recipe.source);
+  if (recipe.result.size > MAX_RESULT) throw invalid(`its result has more than ${MAX_RESULT} bytes`);
+  const most = recipe.pieces.reduce(
+    (sum, piece) => sum + (typeof piece === 'string' ? piece.length : piece[1]),
+    0,
+  );
+  if (most < recipe.result.size) {
+    throw invalid(`its pieces have at most ${most} bytes, its result ${recipe.result.size}`);
+  }
   const result = Buffer.allocUnsafeSlow(recipe.result.size);
   let size = 0;
   for (const [index, piece] of recipe.pieces.entries()) {

@@ -189,6 +189,7 @@ export class RouteVersions {
         if (intruder)
           throw new AppError('volume_unavailable', `${folder} is a ${kindOf(intruder)}, not a folder`);
       }
+      await this.#pruneFirst(history);
       for (const { set, ...change } of added) {
         const bytes = documentOf(set);
         const document = sha256(bytes);
@@ -213,6 +214,21 @@ export class RouteVersions {
     } catch (error) {
       throw asVolumeError(error, 'cannot keep the routes on the volume');
     }
+  }
+
+  /**
+   * Makes room for a change: what failed changes left would otherwise fill the volume, on which no change then succeeds.
+   * Not while a history is damaged, since its documents are unknown.
+   */
+  async #pruneFirst(history: readonly RouteVersion[]): Promise<void> {
+    const named = new Set(history.map(({ document }) => document));
+    for (const path of [this.#current, this.#previous]) {
+      if (!(await statOf(path))) continue;
+      const stored = await readHistory(path);
+      if (!stored) return;
+      for (const { document } of stored) named.add(document);
+    }
+    await this.#prune(named);
   }
 
   /** Removes documents that neither history names. What cannot be removed now will be after the next change. */

@@ -71,6 +71,16 @@ describe('a recipe that a manifest names', () => {
       message: expect.stringMatching(/the sha256 of its recipe/),
     });
   });
+
+  it.each(['../q8.recipe.json', '/etc/passwd', 'a/../../x', '.', '..\\x', 'a\0b', ''])(
+    'is not looked for at %j',
+    (path) => {
+      const text = changed((m) => {
+        m.recipe.path = path;
+      });
+      expect(() => parseManifest(text, 'm.json')).toThrow(/recipe\.path: must be a relative path/);
+    },
+  );
 });
 
 describe('a bad manifest is refused by name', () => {

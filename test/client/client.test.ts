@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { inspect } from 'node:util';
 import type * as client from 'ai-router/client';
 import { type Client, ClientError, createClient } from 'ai-router/client';
 import { beforeAll, describe, expect, expectTypeOf, it, onTestFinished } from 'vitest';
@@ -214,6 +215,44 @@ describe('the client and a server in trouble', () => {
     ).toMatchObject({
       code: 'no_answer',
     });
+  });
+
+  it.each([301, 302, 303, 307, 308])(
+    'follows no redirect (%i), which would carry texts elsewhere',
+    async (status) => {
+      const elsewhere = await serverOf(decide);
+      const server = await serverOf((_, response) =>
+        response.writeHead(status, { location: `${elsewhere.url}/classify` }).end(),
+      );
+      const client = createClient({ url: server.url, apiKey: 'k3y-of-a-client', headers: { 'x-own': '1' } });
+      const error = await failureOf(client.classify({ text }));
+      expect(error).toMatchObject({ code: 'unexpected_answer', status });
+      expect(inspect(error, { depth: 9 })).not.toContain('k3y');
+      expect([server.asked(), elsewhere.asked()]).toEqual([1, 0]);
+    },
+  );
+
+  it.each([
+    ['a key with a line break', { apiKey: 'k3y\r\nx-admin: 1' }],
+    ['a key with a blank', { apiKey: 'k3y k3y' }],
+    ['a password in the address', { url: 'http://me:k3y@127.0.0.1:1' }],
+  ])('refuses %s without showing it', (_, options) => {
+    let error: unknown;
+    try {
+      createClient({ url: 'http://127.0.0.1:1', ...options });
+    } catch (thrown) {
+      error = thrown;
+    }
+    expect(error).toBeInstanceOf(TypeError);
+    expect(inspect(error)).not.toContain('k3y@');
+    expect((error as Error).message).not.toContain('k3y');
+  });
+
+  it('shows no key when nobody answers', async () => {
+    const client = createClient({ url: 'http://127.0.0.1:1', apiKey: 'k3y-of-a-client', retries: 0 });
+    const error = await failureOf(client.health());
+    expect(error).toMatchObject({ code: 'connection_failed' });
+    expect(inspect(error, { depth: 9, showHidden: true })).not.toContain('k3y-of');
   });
 
   it('says so when something else answers', async () => {

@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, it } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
+import { parseRouteSet } from '../../src/routes/parse.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
@@ -79,6 +80,22 @@ it.each<[string, string, unknown?]>([
   ['an empty text', '/decision?text=%20'],
 ])('lets a request with %s pass, with empty headers over those of the client', async (_, path, body) => {
   expect(await ask(path, body)).toEqual({ status: 200, route: '', score: '' });
+});
+
+it('lets no name of a route into a header but as visible ASCII, nor a control character into a name', () => {
+  for (let start = 0; start < 0x1_10000; start += 100) {
+    const points = Array.from({ length: Math.min(100, 0x1_10000 - start) }, (_, index) => start + index);
+    const characters = points
+      .filter((point) => !(point >= 0xd800 && point <= 0xdfff))
+      .map((each) => String.fromCodePoint(each));
+    if (characters.length > 0) expect(encodeURI(characters.join(''))).toMatch(/^[!-~]+$/);
+  }
+  for (const name of ['a\r\nx-admin: 1', 'a\nb', 'a\0', 'a\x7f', 'a\x85', '\ud800', 'a\udfff']) {
+    const text = JSON.stringify({ routes: [{ name, utterances: ['x'] }] });
+    expect(() => parseRouteSet(text, { origin: 'x.json', format: 'json' }), JSON.stringify(name)).toThrow(
+      /routes\[0\]\.name/,
+    );
+  }
 });
 
 it('cuts a text that is longer than a request may have, and refuses broken JSON', async () => {

@@ -49,7 +49,26 @@ describe('a recipe', () => {
       /piece 2 lies outside/,
     ],
     ['more bytes than pinned', recipeOf([[0, 19]]), source, /piece 0 exceeds the size/],
-    ['fewer bytes than pinned', recipeOf([[0, 4]]), source, /its pieces have 4 bytes, its result 12/],
+    ['fewer bytes than pinned', recipeOf([[0, 4]]), source, /its pieces have at most 4 bytes, its result 12/],
+    [
+      'fewer bytes in its literals',
+      recipeOf([[0, 4], 'AA======']),
+      source,
+      /its pieces have 5 bytes, its result 12/,
+    ],
+    ['a range beyond all numbers', recipeOf([[2 ** 53 - 1, 2 ** 53 - 1]]), source, /piece 0 lies outside/],
+    [
+      'a result that no memory holds',
+      { ...recipeOf([[0, 2 ** 53 - 1]]), result: { size: 2 ** 53 - 1, sha256: '0'.repeat(64) } },
+      source,
+      /more than 2147483648 bytes/,
+    ],
+    [
+      'a result of a gigabyte from nothing',
+      { ...recipeOf([[0, 19]]), result: { size: 2 ** 30, sha256: '0'.repeat(64) } },
+      source,
+      /at most 19 bytes, its result 1073741824/,
+    ],
   ])('gives nothing for %s', (_, recipe, bytes, message) => {
     expect(() => applyRecipe(recipe, bytes)).toThrow(message);
     expect(() => applyRecipe(recipe, bytes)).toThrow(expect.objectContaining({ code: 'model_unloadable' }));

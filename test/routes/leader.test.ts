@@ -109,6 +109,27 @@ it.each<[string, Answer, string]>([
     (_, response) => void response.writeHead(200, { 'content-length': 2 ** 40 }).write('['),
     'source_too_large',
   ],
+  [
+    'a huge body of unknown length',
+    (_, response) => {
+      const more = (): void => {
+        while (response.write(Buffer.alloc(2 ** 20, 32)));
+      };
+      response.writeHead(200).on('drain', more);
+      more();
+    },
+    'source_too_large',
+  ],
+  [
+    'a redirect to a metadata service',
+    (_, response) => response.writeHead(302, { location: 'http://169.254.169.254/latest/meta-data/' }).end(),
+    'source_refused',
+  ],
+  [
+    'a redirect to a file',
+    (_, response) => response.writeHead(302, { location: 'file:///etc/passwd' }).end(),
+    'source_refused',
+  ],
 ])('keeps the last good set when the leader answers %s, says so once, and recovers', async (_, bad, code) => {
   answer = serving(json('good'), '"1"');
   const follower = leader();
@@ -122,6 +143,25 @@ it.each<[string, Answer, string]>([
   expect(applied).toEqual(['good']);
   answer = serving(json('good'), '"1"');
   await eventually(() => expect(follower.status().error).toBeUndefined());
+});
+
+it('sends the key to the leader only, not to where it redirects', async () => {
+  const seen: IncomingMessage['headers'][] = [];
+  const other = createServer((request, response) => {
+    seen.push(request.headers);
+    response.writeHead(200, { 'content-type': 'application/json' }).end(json('moved'));
+  });
+  await listen(other, '127.0.0.1');
+  onTestFinished(() => {
+    other.closeAllConnections();
+    other.close();
+  });
+  const location = `http://127.0.0.1:${(other.address() as AddressInfo).port}/routes`;
+  answer = (_, response) => response.writeHead(307, { location }).end();
+  await leader({ token: 'a-key-of-good-length' }).start();
+  expect(applied).toEqual(['moved']);
+  expect(asked[0]).toHaveProperty('authorization');
+  expect(JSON.stringify(seen)).not.toContain('a-key-of-good-length');
 });
 
 it('serves the set of the volume while the leader is away, if it is of this leader', async () => {

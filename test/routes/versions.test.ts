@@ -1,12 +1,14 @@
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { layoutOf } from '../../src/cache/layout.js';
 import { ContentStore } from '../../src/cache/store.js';
 import { parseRouteSet } from '../../src/routes/parse.js';
+import { routeSetToJson } from '../../src/routes/set.js';
 import {
   encodeHistory,
   type RouteVersion,
@@ -29,6 +31,12 @@ async function volume() {
   await store.prepare();
   return { layout: store.layout, versions: new RouteVersions(store.layout) };
 }
+
+/** The name of a set's document. */
+const digestOfDocument = (set: typeof a) =>
+  createHash('sha256')
+    .update(`${JSON.stringify(routeSetToJson(set), null, 2)}\n`)
+    .digest('hex');
 
 const put = (set: typeof a) => ({ set, action: 'replace', based_on: a.digest }) as const;
 
@@ -116,6 +124,26 @@ describe('versions of the routes', () => {
     expect((await readdir(layout.routes)).sort()).toEqual(
       [...new Set(history.map(({ document }) => `${document}.json`)), 'current.json', 'previous.json'].sort(),
     );
+  });
+
+  it('make room before a change, so that what failed ones left does not fill the volume for good', async () => {
+    const { layout, versions } = await volume();
+    const before = await versions.append([], [put(a)]);
+    const history = await versions.append(before, [put(b)]);
+    const left = join(layout.routes, `${'0'.repeat(64)}.json`);
+    const young = join(layout.routes, `${'1'.repeat(64)}.json`);
+    for (const path of [left, young]) await writeFile(path, 'x');
+    await utimes(left, 0, 0);
+    for (const { document } of history) await utimes(join(layout.routes, `${document}.json`), 0, 0);
+    // As on a full volume: the document cannot be written.
+    const changed = setOf('gamma');
+    await mkdir(join(layout.routes, `${digestOfDocument(changed)}.json`, 'in the way'), { recursive: true });
+    await expect(versions.append(history, [put(changed)])).rejects.toThrow(AppError);
+    const names = await readdir(layout.routes);
+    expect(names).not.toContain(basename(left));
+    expect(names).toContain(basename(young));
+    expect(await versions.read()).toEqual({ history });
+    for (const entry of history) await versions.load(entry);
   });
 
   it('name what is wrong with a volume that cannot be written, and change nothing', async () => {

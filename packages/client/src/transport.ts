@@ -96,9 +96,19 @@ const DEFAULTS = { timeoutMs: 60_000, retries: 2, maxRetryWaitMs: 10_000 } as co
 /** Wait before the second attempt without `Retry-After`, in milliseconds; doubled each time, with jitter. */
 const BACKOFF_MS = 250;
 
-/** Makes a transport. @throws ClientError */
+/**
+ * Makes a transport.
+ * @throws TypeError for a key or an address that no request can carry, without quoting it: `fetch` would quote it
+ */
 export function createTransport(options: ClientOptions): Transport {
-  const { url, apiKey, retries = DEFAULTS.retries } = options;
+  const { url, retries = DEFAULTS.retries } = options;
+  const apiKey = options.apiKey?.trim();
+  if (apiKey !== undefined && !/^[!-~]*$/.test(apiKey)) {
+    throw new TypeError('apiKey must be visible ASCII characters without blanks');
+  }
+  if (/^[a-z]+:\/\/[^/?#]*@/i.test(url)) {
+    throw new TypeError('url must hold no user or password; give the key as apiKey');
+  }
   const { maxRetryWaitMs = DEFAULTS.maxRetryWaitMs } = options;
   const base = url.replace(/(?<!\/)\/+$/, '');
   return async (call) => {
@@ -131,6 +141,8 @@ async function attemptOf(
     const response = await send(url, {
       method,
       headers,
+      // A redirect would carry texts, and headers of the caller's own, to a place that the caller did not choose.
+      redirect: 'manual',
       signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
       ...(body !== undefined && { body: JSON.stringify(body) }),
     });
@@ -150,13 +162,16 @@ function errorOf(response: Response, text: string): ClientError {
   const { status, headers } = response;
   const seconds = Number(headers.get('retry-after') ?? Number.NaN);
   const requestId = headers.get('x-request-id');
+  // A browser shows a redirect as status 0.
+  const redirected = response.type === 'opaqueredirect' || (status >= 300 && status < 400);
   const facts = {
     status,
     ...(requestId !== null && { requestId }),
     ...(Number.isFinite(seconds) && { retryAfterMs: seconds * 1_000 }),
   };
   if (!headers.get('content-type')?.startsWith('application/problem+json')) {
-    return new ClientError('unexpected_answer', `status ${status}, not from an ai-router`, facts);
+    const what = redirected ? 'a redirect, which is not followed' : `status ${status}`;
+    return new ClientError('unexpected_answer', `${what}, not from an ai-router`, facts);
   }
   const problem = JSON.parse(text) as Problem;
   return new ClientError(problem.code, problem.detail, { ...facts, problem });
