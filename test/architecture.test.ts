@@ -33,9 +33,6 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   shared: [],
 };
 
-/** Imports that are still to go. */
-const EXCEPTIONS: readonly string[] = [];
-
 /** Packages and modules of Node that only some files may import. */
 const FENCES: readonly { readonly packages: RegExp; readonly files: RegExp }[] = [
   { packages: /^(koa|@koa\/.*)$/, files: /^http\// },
@@ -136,7 +133,7 @@ describe('the folders of src', () => {
         if (!/\.ts$|^\.\./.test(target)) continue;
         const to = folderOf(target);
         const arrow = `${path} → ${target}`;
-        if (to !== from && !ALLOWED[from]?.includes(to) && !EXCEPTIONS.includes(arrow)) wrong.push(arrow);
+        if (to !== from && !ALLOWED[from]?.includes(to)) wrong.push(arrow);
       }
     }
     expect(wrong).toEqual([]);
