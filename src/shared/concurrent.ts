@@ -1,4 +1,4 @@
-import { setMaxListeners } from 'node:events';
+import { once, setMaxListeners } from 'node:events';
 import { setImmediate as yieldToOthers } from 'node:timers/promises';
 import { AppError } from './errors.js';
 
@@ -55,6 +55,25 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   throw reason instanceof AppError
     ? reason
     : new AppError('aborted', 'the work was aborted', { cause: reason });
+}
+
+/**
+ * Waits for `work`, but not longer than until `signal` aborts; the work itself goes on.
+ * @throws what `work` throws; as {@link throwIfAborted}
+ */
+export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  throwIfAborted(signal);
+  if (!signal) return work;
+  const over = new AbortController();
+  const aborted = once(signal, 'abort', { signal: over.signal }).catch(() => undefined);
+  try {
+    const first = await Promise.race([work, aborted.then(() => over)]);
+    if (first !== over) return first as T;
+    throwIfAborted(signal);
+    return await work;
+  } finally {
+    over.abort();
+  }
 }
 
 /** Long work on the event loop gives way to other work after this many milliseconds. */

@@ -1,5 +1,5 @@
 import { Worker, type WorkerOptions } from 'node:worker_threads';
-import { throwIfAborted } from './concurrent.js';
+import { throwIfAborted, unlessAborted } from './concurrent.js';
 
 /** Options of {@link runThread}. */
 export interface ThreadOptions extends Pick<WorkerOptions, 'name' | 'workerData' | 'resourceLimits'> {
@@ -15,23 +15,14 @@ export async function runThread<T>(entry: URL, { signal, ...options }: ThreadOpt
   throwIfAborted(signal);
   // Command-line flags of the parent (a loader of tests, a profiler) are not for it.
   const worker = new Worker(entry, { ...options, execArgv: [] });
-  let stop: (() => void) | undefined;
+  const message = new Promise<T>((resolve, reject) => {
+    worker.once('message', resolve);
+    worker.once('error', reject);
+    worker.once('exit', (code) => reject(new Error(`its thread ended with ${code}`)));
+  });
   try {
-    return await new Promise<T>((resolve, reject) => {
-      worker.once('message', resolve);
-      worker.once('error', reject);
-      worker.once('exit', (code) => reject(new Error(`its thread ended with ${code}`)));
-      stop = () => {
-        try {
-          throwIfAborted(signal);
-        } catch (error) {
-          reject(error);
-        }
-      };
-      signal?.addEventListener('abort', stop, { once: true });
-    });
+    return await unlessAborted(message, signal);
   } finally {
-    if (stop) signal?.removeEventListener('abort', stop);
     await worker.terminate();
   }
 }

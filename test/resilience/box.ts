@@ -103,7 +103,8 @@ export class Box {
     return volume;
   }
 
-  async manifestFile({ digest: _, ...content }: Manifest): Promise<string> {
+  /** Writes a manifest to a file of its own; its recipe, which lies beside the built-in one, is left out. */
+  async manifestFile({ digest: _, recipe: _1, recipeText: _2, ...content }: Manifest): Promise<string> {
     const file = join(await this.folder(), 'manifest.json');
     await writeFile(file, JSON.stringify(content));
     return file;
