@@ -209,6 +209,8 @@ export async function writeAtomic(path: string, bytes: string | Uint8Array, stag
     throw error;
   }
   await file.close();
+  // A folder in its place would refuse this write and every later one.
+  if ((await statOf(path))?.isDirectory()) await rename(path, `${path}.found-${Date.now()}`);
   await publish(temporary, path);
 }
 

@@ -17,7 +17,7 @@ import { beforeAll, describe, expect } from 'vitest';
 import { eventually } from '../support/eventually.js';
 import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
-import { Box, it, LONG, longIt, MODEL_DIGEST, statusOf, whole } from './box.js';
+import { Box, healthOf, it, LONG, longIt, MODEL_DIGEST, statusOf, whole } from './box.js';
 import { filesBelow, flipBit } from './rot.js';
 
 const KEY = 'a-key-of-the-resilience-tests';
@@ -40,6 +40,13 @@ type Forgery = readonly [kind: string, forge: (path: string, box: Box) => Promis
 
 const FORGERIES: readonly Forgery[] = [
   ['random bytes', async (path, box) => writeFile(path, box.random.bytes(5_000))],
+  [
+    'a folder',
+    async (path) => {
+      await rm(path);
+      await mkdir(path);
+    },
+  ],
   ['emptied', (path) => truncate(path, 0)],
   [
     'a few bytes replaced',
@@ -59,13 +66,6 @@ const FORGERIES: readonly Forgery[] = [
     },
   ],
   ['a sparse gibibyte', (path) => truncate(path, 2 ** 30)],
-  [
-    'a folder',
-    async (path) => {
-      await rm(path);
-      await mkdir(path);
-    },
-  ],
   [
     'a FIFO',
     async (path) => {
@@ -148,11 +148,21 @@ beforeAll(async () => {
   }
 });
 
-/** Boots on the volume and expects readiness, the golden answers, a repair of a blob and a clean end. */
-async function serves(box: Box, volume: string): Promise<void> {
+/**
+ * Boots on the volume and expects readiness, the golden answers, a repair of a blob and a clean end. In the place of a
+ * damaged history of routes the one before it serves, and `/health` says so.
+ */
+async function serves(box: Box, volume: string, forged = ''): Promise<void> {
   const daemon = await box.daemon({ MODEL_CACHE_DIR: volume, ADMIN_KEYS: KEY });
   await daemon.ready(90_000);
-  await box.expectGolden(daemon);
+  if (forged === 'routes/current.json') {
+    const { routes } = (await healthOf(daemon)).checks;
+    expect(routes).toMatchObject({
+      ok: false,
+      code: 'blob_corrupt',
+      detail: expect.stringContaining('previous.json takes its place'),
+    });
+  } else await box.expectGolden(daemon);
   await whole(daemon);
   const { repairs } = (await statusOf(daemon)).counters;
   await flipBit(join(volume, 'blobs/sha256', MODEL_DIGEST), 2_000);
@@ -182,7 +192,7 @@ describe('a boot on a volume whose files were forged gives the right answers', (
     for (const path of files) {
       const volume = await copyOf(box);
       await forge(join(volume, path), box);
-      await serves(box, volume).catch((error: unknown) => {
+      await serves(box, volume, path).catch((error: unknown) => {
         throw new Error(`${path}: ${error}`, { cause: error });
       });
       await rm(volume, { recursive: true });
