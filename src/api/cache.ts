@@ -109,5 +109,9 @@ export const cacheStatusSchema = z
 
 /** The body of `GET /cache/status`. */
 export type CacheStatus = Shape<typeof cacheStatusSchema>;
-/** The body of `POST /cache/verify`. */
+/** The outcome of one reconciliation, and the body of `POST /cache/verify`. */
 export type VerificationReport = Shape<typeof verificationReportSchema>;
+/** A named problem with its explanation. */
+export type CacheProblem = Shape<typeof problem>;
+/** Something that happened to the cache, for people. */
+export type CacheEvent = CacheStatus['events'][number];

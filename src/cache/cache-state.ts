@@ -1,7 +1,5 @@
 import * as z from 'zod';
-import type { EVENT_KINDS, FILE_STATES } from '../api/cache.js';
-import type { ErrorCode } from '../shared/errors.js';
-import type { SourceFailure } from './acquire.js';
+import type { CacheEvent, CacheProblem, CacheStatus, FILE_STATES, VerificationReport } from '../api/cache.js';
 import { type Fingerprint, readSmall, writeAtomic } from './disk.js';
 import type { Layout } from './layout.js';
 import type { Manifest, PinnedFile } from './manifest.js';
@@ -27,54 +25,11 @@ export interface FileStatus extends PinnedFile {
   corrupt: boolean;
 }
 
-/** A file that was corrupt or gone, and is verified again. */
-export interface Healed {
-  readonly path: string;
-  /** Time since that was found, in milliseconds. */
-  readonly afterMs: number;
-}
-
-/** Something that happened to the cache, for people. */
-export interface CacheEvent {
-  /** ISO 8601. */
-  readonly at: string;
-  readonly kind: (typeof EVENT_KINDS)[number];
-  readonly path: string | undefined;
-  readonly message: string;
-}
-
-/** The outcome of one reconciliation. */
-export interface Report {
-  /** Why it ran: `boot`, `schedule`, `change`, `request`, `retry`. */
-  readonly reason: string;
-  readonly startedAt: string;
-  readonly durationMs: number;
-  /** Whether every pinned file was verified at the end. */
-  readonly whole: boolean;
-  /** Paths, by what was found or done. */
-  readonly verified: readonly string[];
-  readonly missing: readonly string[];
-  readonly corrupt: readonly string[];
-  readonly fetched: readonly string[];
-  readonly healed: readonly Healed[];
-  readonly failures: readonly SourceFailure[];
-  readonly error: Problem | undefined;
-}
-
-/** A named problem with its explanation. */
-export interface Problem {
-  readonly code: ErrorCode;
-  readonly message: string;
-}
+/** A file that was corrupt or gone, and is verified again, with the time since that was found. */
+export type Healed = VerificationReport['healed'][number];
 
 /** Counts since the process started. */
-export interface Counters {
-  verifications: number;
-  corruptions: number;
-  repairs: number;
-  downloads: number;
-  downloadedBytes: number;
-}
+type Counters = { -readonly [Name in keyof CacheStatus['counters']]: number };
 
 const EVENTS_KEPT = 100;
 /** Events that say the same again at each attempt. */
@@ -88,13 +43,13 @@ export class CacheState {
   /** When corruption was repaired or came back at once lately, milliseconds since 1970. */
   readonly repairTimes: number[] = [];
   /** The problem of the volume as such (read-only, full, gone), if there is one. */
-  volumeProblem: Problem | undefined;
+  volumeProblem: CacheProblem | undefined;
   readonly counters: Counters = {
     verifications: 0,
     corruptions: 0,
     repairs: 0,
     downloads: 0,
-    downloadedBytes: 0,
+    downloaded_bytes: 0,
   };
   /** Bytes fetched since the process started, by the source's name. */
   readonly bytesBySource = new Map<string, number>();
@@ -157,7 +112,7 @@ export class CacheState {
 
   /** Counts bytes that came from a source. */
   noteBytes(source: string, bytes: number): void {
-    this.counters.downloadedBytes += bytes;
+    this.counters.downloaded_bytes += bytes;
     this.bytesBySource.set(source, (this.bytesBySource.get(source) ?? 0) + bytes);
   }
 
@@ -196,7 +151,7 @@ export class CacheState {
     });
     return unhealthySince === undefined
       ? undefined
-      : { path, afterMs: Math.round(performance.now() - unhealthySince) };
+      : { path, after_ms: Math.round(performance.now() - unhealthySince) };
   }
 
   #noteRepairTime(): void {

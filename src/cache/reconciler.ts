@@ -1,6 +1,7 @@
+import type { CacheProblem, VerificationReport } from '../api/cache.js';
 import { AppError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
-import { CacheState, type Problem, type Report } from './cache-state.js';
+import { CacheState } from './cache-state.js';
 import type { Manifest, PinnedFile } from './manifest.js';
 import { reconcile, type VerifiedBytes } from './reconciliation.js';
 import type { Source } from './source.js';
@@ -49,13 +50,13 @@ export class Reconciler {
   readonly #abort = new AbortController();
   readonly #warned = new Set<string>();
   readonly #probe: RecoveryProbe;
-  readonly #afterRun = new Set<(report: Report) => void>();
-  #running: Promise<Report> | undefined;
-  #queued: Promise<Report> | undefined;
+  readonly #afterRun = new Set<(report: VerificationReport) => void>();
+  #running: Promise<VerificationReport> | undefined;
+  #queued: Promise<VerificationReport> | undefined;
   #retry: NodeJS.Timeout | undefined;
   #retryAt: number | undefined;
   #failedRuns = 0;
-  #lastReport: Report | undefined;
+  #lastReport: VerificationReport | undefined;
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
@@ -65,7 +66,7 @@ export class Reconciler {
   }
 
   /** The last finished run. */
-  get lastReport(): Report | undefined {
+  get lastReport(): VerificationReport | undefined {
     return this.#lastReport;
   }
 
@@ -73,7 +74,7 @@ export class Reconciler {
    * The problem of the volume as such (read-only, full, gone, unstable), if there is one. A whole cache
    * that cannot be written serves as well as any: images with a baked model are like that.
    */
-  get volumeProblem(): Problem | undefined {
+  get volumeProblem(): CacheProblem | undefined {
     return (this.#isReadOnlyAndWhole ? undefined : this.state.volumeProblem) ?? this.#unstable();
   }
 
@@ -96,7 +97,7 @@ export class Reconciler {
    * Calls `listener` after each run.
    * @returns a function that ends this
    */
-  onRun(listener: (report: Report) => void): () => void {
+  onRun(listener: (report: VerificationReport) => void): () => void {
     this.#afterRun.add(listener);
     return () => this.#afterRun.delete(listener);
   }
@@ -106,7 +107,7 @@ export class Reconciler {
    * since the run under way may already have passed what has changed.
    * @throws AppError `draining` after `close`; a run's own troubles are in its report
    */
-  request(reason: string): Promise<Report> {
+  request(reason: string): Promise<VerificationReport> {
     if (this.#abort.signal.aborted) {
       return Promise.reject(new AppError('draining', 'the daemon is shutting down'));
     }
@@ -142,7 +143,7 @@ export class Reconciler {
     return this.state.volumeProblem?.code === 'volume_read_only' && this.state.whole;
   }
 
-  async #run(reason: string): Promise<Report> {
+  async #run(reason: string): Promise<VerificationReport> {
     clearTimeout(this.#retry);
     this.#probe.stop();
     this.#retryAt = undefined;
@@ -157,13 +158,13 @@ export class Reconciler {
     return report;
   }
 
-  #logReport(report: Report, failure: AppError | undefined): void {
+  #logReport(report: VerificationReport, failure: AppError | undefined): void {
     const { log, store } = this.#options;
     for (const warning of store.warnings) {
       if (!this.#warned.has(warning)) log.warn({}, warning);
       this.#warned.add(warning);
     }
-    const summary = { reason: report.reason, whole: report.whole, duration_ms: report.durationMs };
+    const summary = { reason: report.reason, whole: report.whole, duration_ms: report.duration_ms };
     if (report.whole) log.info({ ...summary, fetched: report.fetched }, 'cache verified');
     const unstable = this.#unstable();
     if (unstable && (report.corrupt.length > 0 || !report.whole)) {
@@ -210,7 +211,7 @@ export class Reconciler {
   }
 
   /** The problem of a volume on which corruption comes back, however often it is repaired. */
-  #unstable(): Problem | undefined {
+  #unstable(): CacheProblem | undefined {
     if (this.holdOffMs === 0) return undefined;
     const message = `corruption came back ${this.#recentRepairs()} times: replace this disk`;
     return { code: 'volume_unstable', message };

@@ -1,7 +1,8 @@
+import type { VerificationReport } from '../api/cache.js';
 import { AppError, messageOf } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { acquire, type SourceFailure } from './acquire.js';
-import { type CacheState, type Healed, type Report, readStateFile, writeStateFile } from './cache-state.js';
+import { type CacheState, type Healed, readStateFile, writeStateFile } from './cache-state.js';
 import { asVolumeError } from './disk.js';
 import type { Manifest, PinnedFile } from './manifest.js';
 import type { Source } from './source.js';
@@ -31,7 +32,7 @@ export interface ReconciliationParts {
 export async function reconcile(
   parts: ReconciliationParts,
   reason: string,
-): Promise<{ readonly report: Report; readonly failure: AppError | undefined }> {
+): Promise<{ readonly report: VerificationReport; readonly failure: AppError | undefined }> {
   const startedAt = Date.now();
   let found: Found = { verified: [], missing: [], corrupt: [], healed: [], wanted: [] };
   let fetched: Fetched = { fetched: [], healed: [], failures: [], error: undefined };
@@ -53,16 +54,16 @@ export async function reconcile(
       error instanceof AppError ? error : new AppError('internal', messageOf(error), { cause: error });
     if (failure.code.startsWith('volume_')) setProblem(parts, failure);
   }
-  const report: Report = {
+  const report: VerificationReport = {
     reason,
-    startedAt: new Date(startedAt).toISOString(),
-    durationMs: Date.now() - startedAt,
+    started_at: new Date(startedAt).toISOString(),
+    duration_ms: Date.now() - startedAt,
     whole: parts.state.whole,
     ...{ verified: found.verified, missing: found.missing, corrupt: found.corrupt },
     fetched: fetched.fetched,
     healed: [...found.healed, ...fetched.healed],
     failures: fetched.failures,
-    error: failure && { code: failure.code, message: failure.message },
+    error: failure ? { code: failure.code, message: failure.message } : null,
   };
   return { report, failure };
 }
@@ -141,7 +142,7 @@ interface Fetched {
   /** Paths that are verified now and were not before. */
   readonly fetched: readonly string[];
   readonly healed: readonly Healed[];
-  readonly failures: readonly SourceFailure[];
+  readonly failures: VerificationReport['failures'];
   readonly error: unknown;
 }
 
@@ -155,7 +156,7 @@ async function fetchWanted(parts: ReconciliationParts, wanted: readonly PinnedFi
     status.state = status.corrupt ? 'repairing' : 'downloading';
   }
   const committed = new Set<string>();
-  const failures: SourceFailure[] = [];
+  const failures: VerificationReport['failures'][number][] = [];
   const fetched: string[] = [];
   const healed: Healed[] = [];
   const observer = {
@@ -173,10 +174,9 @@ async function fetchWanted(parts: ReconciliationParts, wanted: readonly PinnedFi
       const message = isRepair ? 'corrupt blob replaced' : 'blob fetched';
       log.info({ path: file.path, source, bytes: file.size }, message);
     },
-    failed: (failure: SourceFailure) => {
+    failed: ({ retryAfterMs: _, ...failure }: SourceFailure) => {
       failures.push(failure);
-      const { source, message } = failure;
-      state.note('source_failed', `${source}: ${message}`, failure.path);
+      state.note('source_failed', `${failure.source}: ${failure.message}`, failure.path);
     },
   };
   let error: unknown;

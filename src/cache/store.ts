@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { access, rename } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { CacheStatus } from '../api/cache.js';
 import { AppError, errnoOf, messageOf } from '../shared/errors.js';
 import {
   asVolumeError,
@@ -21,13 +22,7 @@ import { IngestWriter, isHeld } from './ingest.js';
 import { blobPath, foldersOf, type Layout, layoutOf, parseIngestName } from './layout.js';
 import type { PinnedFile } from './manifest.js';
 import { ownerState } from './owner.js';
-import {
-  emptyQuarantine,
-  listQuarantine,
-  type QuarantineEntry,
-  quarantinedBytes,
-  setAside,
-} from './quarantine.js';
+import { emptyQuarantine, listQuarantine, quarantinedBytes, setAside } from './quarantine.js';
 import { mountOf, RESERVE_BYTES } from './volume.js';
 
 /** The outcome of a full look at one blob. */
@@ -36,15 +31,8 @@ export type Verdict =
   | { readonly state: 'missing' }
   | { readonly state: 'corrupt'; readonly reason: string };
 
-/** The volume as an operator asks about it. */
-export interface VolumeFacts {
-  readonly path: string;
-  /** Whether a file system is mounted there or above; without one, a container's cache is gone with it. */
-  readonly mount: boolean;
-  readonly writable: boolean;
-  readonly freeBytes: number | undefined;
-  readonly totalBytes: number | undefined;
-}
+/** The volume as an operator asks about it; `mount`: without one, a container's cache is gone with it. */
+export type VolumeFacts = Omit<CacheStatus['volume'], 'problem'>;
 
 /** Sizes in bytes. */
 export interface VolumeSpace {
@@ -151,8 +139,9 @@ export class ContentStore {
   }
 
   /** The newest entries in quarantine, the newest first. */
-  quarantined(): Promise<QuarantineEntry[]> {
-    return listQuarantine(this.layout, 100);
+  async quarantined(): Promise<CacheStatus['quarantine']> {
+    const entries = await listQuarantine(this.layout, 100);
+    return entries.map(({ name, path = null, reason, at, bytes }) => ({ name, path, reason, at, bytes }));
   }
 
   /**
@@ -208,8 +197,8 @@ export class ContentStore {
       path: root,
       mount: mount !== undefined,
       writable,
-      freeBytes: space?.freeBytes,
-      totalBytes: space?.totalBytes,
+      free_bytes: space?.freeBytes ?? null,
+      total_bytes: space?.totalBytes ?? null,
     };
   }
 

@@ -89,6 +89,7 @@ async function looksResolved(layout: Layout, code: ErrorCode, bytes: number): Pr
 export class RecoveryProbe {
   readonly #layout: Layout;
   readonly #everyMs: number;
+  #stop: AbortController | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(layout: Layout, everyMs: number) {
@@ -103,28 +104,24 @@ export class RecoveryProbe {
    */
   start(code: ErrorCode, bytes: number, onResolved: () => void): void {
     this.stop();
+    const stop = new AbortController();
+    this.#stop = stop;
     let seen = false;
     const look = async (): Promise<void> => {
       const resolved = await looksResolved(this.#layout, code, bytes);
-      if (timer !== this.#timer) return;
+      if (stop.signal.aborted) return;
       if (resolved && seen) {
         this.stop();
-        onResolved();
-      } else {
-        seen ||= !resolved;
-        timer.refresh();
+        return onResolved();
       }
-    };
-    const timer = setTimeout(() => void look(), this.#everyMs);
-    timer.unref();
-    this.#timer = timer;
-    void looksResolved(this.#layout, code, bytes).then((resolved) => {
       seen ||= !resolved;
-    });
+      this.#timer = setTimeout(() => void look(), this.#everyMs).unref();
+    };
+    void look();
   }
 
   stop(): void {
+    this.#stop?.abort();
     clearTimeout(this.#timer);
-    this.#timer = undefined;
   }
 }

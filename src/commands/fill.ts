@@ -1,4 +1,4 @@
-import type { Report } from '../cache/cache-state.js';
+import type { VerificationReport } from '../api/cache.js';
 import type { Manifest, PinnedFile } from '../cache/manifest.js';
 import { Reconciler } from '../cache/reconciler.js';
 import type { Delivery, Source } from '../cache/source.js';
@@ -11,7 +11,7 @@ import { DownloadProgress } from './progress.js';
 
 /** The result of filling the cache. */
 export interface Filling {
-  readonly report: Report;
+  readonly report: VerificationReport;
   /** Bytes that the sources delivered. */
   readonly bytesReceived: number;
   /** Bytes that an interrupted run had left and that were not fetched again. */

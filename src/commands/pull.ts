@@ -56,7 +56,7 @@ function outcomeOf(
     const resumed = bytesResumed > 0 ? `, ${formatBytes(bytesResumed)} kept from before` : '';
     text.push(
       `fetched ${count(report.fetched.length, 'file')}: ${formatBytes(bytesReceived)} from ${sources.join(', ')}` +
-        `${resumed}, in ${formatDuration(report.durationMs)}`,
+        `${resumed}, in ${formatDuration(report.duration_ms)}`,
     );
   } else if (report.whole) {
     text.push('nothing to fetch');
@@ -71,9 +71,9 @@ function outcomeOf(
       bytes_received: bytesReceived,
       bytes_resumed: bytesResumed,
       sources,
-      duration_ms: report.durationMs,
-      failures: report.failures.map(({ source, path, code, message }) => ({ source, path, code, message })),
-      error: report.error ?? null,
+      duration_ms: report.duration_ms,
+      failures: report.failures,
+      error: report.error,
     },
     text,
   };

@@ -68,13 +68,12 @@ async function daemonStatus({ name, call }: Daemon, signal: AbortSignal): Promis
     throw new AppError('source_wrong_bytes', `${name}: no ai-router answers there`);
   }
   const { volume, manifest, whole, files, verification, events }: CacheStatus = status;
-  const free = volume.free_bytes === null ? 'unknown' : formatBytes(volume.free_bytes);
   return {
     ok: whole,
     report: { url: name, ...status },
     text: [
       `${name}: ${wholeText(whole)}: ${modelName({ ...manifest, repo: manifest.id })}`,
-      `${volume.path}: ${volumeText(volume)}, ${free} free`,
+      `${volume.path}: ${volumeText(volume)}`,
       ...table(
         files.map(({ path, size, state, bytes, source, reason }) => [
           `  ${path}`,
@@ -105,8 +104,9 @@ async function daemonStatus({ name, call }: Daemon, signal: AbortSignal): Promis
   };
 }
 
-function volumeText({ mount, writable }: { readonly mount: boolean; readonly writable: boolean }): string {
-  return `${mount ? 'a mount' : 'not a mount'}, ${writable ? 'writable' : 'not writable'}`;
+function volumeText({ mount, writable, free_bytes }: Omit<CacheStatus['volume'], 'problem'>): string {
+  const free = free_bytes === null ? 'unknown' : formatBytes(free_bytes);
+  return `${mount ? 'a mount' : 'not a mount'}, ${writable ? 'writable' : 'not writable'}, ${free} free`;
 }
 
 /** Describes a cache folder; reads every pinned byte and writes nothing. */
@@ -129,17 +129,10 @@ async function folderStatus(folder: string, manifestFile: string, signal: AbortS
   }
   const whole = files.every(({ verdict }) => verdict.state === 'verified');
   const otherBytes = others.reduce((sum, { bytes }) => sum + bytes, 0);
-  const free = facts.freeBytes === undefined ? 'unknown' : formatBytes(facts.freeBytes);
   return {
     ok: whole,
     report: {
-      volume: {
-        path: root,
-        mount: facts.mount,
-        writable: facts.writable,
-        free_bytes: facts.freeBytes ?? null,
-        total_bytes: facts.totalBytes ?? null,
-      },
+      volume: facts,
       model: modelReport(manifest),
       whole,
       files: files.map(({ path, size, sha256, verdict, source }) => ({
@@ -152,17 +145,11 @@ async function folderStatus(folder: string, manifestFile: string, signal: AbortS
       })),
       partials,
       other_blobs: others,
-      quarantine: quarantine.map(({ name, path, reason, at, bytes }) => ({
-        name,
-        path: path ?? null,
-        reason,
-        at,
-        bytes,
-      })),
+      quarantine,
     },
     text: [
       `${root}: ${wholeText(whole)}: ${modelName(manifest)}`,
-      `${volumeText(facts)}, ${free} free`,
+      volumeText(facts),
       ...table(
         files.map(({ path, size, verdict, source }) => [
           `  ${path}`,

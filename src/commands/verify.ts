@@ -43,7 +43,7 @@ export const verify: Command = command({
           state: verdict.state,
           reason: verdict.state === 'corrupt' ? verdict.reason : null,
         })),
-        ...(repair && { repaired, error: repair.report.error ?? null }),
+        ...(repair && { repaired, error: repair.report.error }),
       },
       text: [
         ...table(rows),

@@ -1,8 +1,8 @@
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { VerificationReport } from '../api/cache.js';
 import type { Phase } from '../api/health.js';
 import { fetchIntoMemory } from '../cache/acquire.js';
-import type { Report } from '../cache/cache-state.js';
 import { loadManifest } from '../cache/manifest.js';
 import { isSchedule } from '../cache/triggers.js';
 import { isMountPoint } from '../cache/volume.js';
@@ -27,7 +27,7 @@ import type { Log } from '../shared/log.js';
 import { createLogger, type ProcessLogger } from '../telemetry/logger.js';
 import { createMetrics, type Metrics } from '../telemetry/metrics.js';
 import { startTracing, type Tracing } from '../telemetry/tracing.js';
-import { type BootState, cacheStatusOf, healthOf, reportBody } from './health.js';
+import { type BootState, cacheStatusOf, healthOf } from './health.js';
 import {
   contractSettings,
   embeddingModelOf,
@@ -299,7 +299,7 @@ export class Daemon {
       page: new StaticFiles(PAGE_FOLDER),
       cache: {
         status: () => cacheStatusOf(this.#parts),
-        verify: async () => reportBody(await reconciler.request('request')),
+        verify: () => reconciler.request('request'),
       },
     });
   }
@@ -379,7 +379,7 @@ export class Daemon {
    */
   async #whole(): Promise<void> {
     const { reconciler, config } = this.#parts;
-    const enough = ({ whole, error }: Report): boolean =>
+    const enough = ({ whole, error }: VerificationReport): boolean =>
       whole || (config.withoutVolume === 'memory' && error?.code.startsWith('volume_') === true);
     if (enough(await reconciler.request('boot'))) return;
     await new Promise<void>((resolve, reject) => {

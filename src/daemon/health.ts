@@ -1,6 +1,5 @@
-import type { CacheStatus, VerificationReport } from '../api/cache.js';
+import type { CacheStatus } from '../api/cache.js';
 import type { Check, HealthReport, Phase } from '../api/health.js';
-import type { Report } from '../cache/cache-state.js';
 import { RouteLeader } from '../routes/leader.js';
 import type { AppError } from '../shared/errors.js';
 import type { Parts } from './parts.js';
@@ -103,14 +102,7 @@ export async function cacheStatusOf({
   const { state: cache, lastReport, volumeProblem } = reconciler;
   const [facts, quarantine] = await Promise.all([store.facts(), store.quarantined().catch(() => [])]);
   return {
-    volume: {
-      path: facts.path,
-      mount: facts.mount,
-      writable: facts.writable,
-      free_bytes: facts.freeBytes ?? null,
-      total_bytes: facts.totalBytes ?? null,
-      problem: volumeProblem ?? null,
-    },
+    volume: { ...facts, problem: volumeProblem ?? null },
     manifest: {
       id: manifest.repo,
       revision: manifest.revision,
@@ -131,44 +123,13 @@ export async function cacheStatusOf({
     verification: {
       running: reconciler.busy,
       cron: config.verifyCron,
-      last: lastReport ? reportBody(lastReport) : null,
+      last: lastReport ?? null,
       next: triggers.nextRun?.toISOString() ?? null,
       retry: reconciler.retryAt === undefined ? null : new Date(reconciler.retryAt).toISOString(),
       watching: triggers.watching,
     },
-    counters: {
-      verifications: cache.counters.verifications,
-      corruptions: cache.counters.corruptions,
-      repairs: cache.counters.repairs,
-      downloads: cache.counters.downloads,
-      downloaded_bytes: cache.counters.downloadedBytes,
-    },
-    quarantine: quarantine.map(({ name, path, reason, at, bytes }) => ({
-      name,
-      path: path ?? null,
-      reason,
-      at,
-      bytes,
-    })),
+    counters: cache.counters,
+    quarantine,
     events: cache.events,
-  };
-}
-
-/** The body of a verification report. */
-export function reportBody({
-  startedAt,
-  durationMs,
-  healed,
-  failures,
-  error,
-  ...rest
-}: Report): VerificationReport {
-  return {
-    ...rest,
-    started_at: startedAt,
-    duration_ms: durationMs,
-    healed: healed.map(({ path, afterMs }) => ({ path, after_ms: afterMs })),
-    failures: failures.map(({ source, path, code, message }) => ({ source, path, code, message })),
-    error: error ?? null,
   };
 }

@@ -233,7 +233,7 @@ describe('ContentStore', () => {
 
   it('tells facts even of a volume that is not there', async () => {
     const facts = await new ContentStore('/no/such/volume').facts();
-    expect(facts).toMatchObject({ mount: false, writable: false, freeBytes: undefined });
+    expect(facts).toMatchObject({ mount: false, writable: false, free_bytes: null });
     expect(await new ContentStore('/proc').facts()).toMatchObject({ mount: true });
   });
 });

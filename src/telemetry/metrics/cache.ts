@@ -118,7 +118,7 @@ function verificationMetrics(cache: CacheFacts, registers: Registry[]): void {
     registers,
     collect() {
       const report = cache.lastReport;
-      if (report) this.set((Date.parse(report.startedAt) + report.durationMs) / 1_000);
+      if (report) this.set((Date.parse(report.started_at) + report.duration_ms) / 1_000);
       else this.remove();
     },
   });
@@ -129,7 +129,7 @@ function verificationMetrics(cache: CacheFacts, registers: Registry[]): void {
     registers,
   });
   cache.onRun(({ healed }) => {
-    for (const { afterMs } of healed) heal.observe(afterMs / 1_000);
+    for (const { after_ms } of healed) heal.observe(after_ms / 1_000);
   });
 }
 
