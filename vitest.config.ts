@@ -12,8 +12,6 @@ export default defineConfig({
   test: {
     testTimeout: 30_000,
     hookTimeout: 60_000,
-    // As long as a busy machine may take.
-    expect: { poll: { timeout: 20_000, interval: 20 } },
     // More files at once than cores only make real processes wait for each other.
     maxWorkers: availableParallelism(),
     projects: [

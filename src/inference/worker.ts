@@ -122,7 +122,10 @@ class WorkerProcess {
  * `starting` loading its libraries, `warm` waiting for a model, `loading` the model and its canary,
  * `ready` serving, `restarting` dead, its successor waits for its time, `ended` for good.
  */
-export type WorkerState = 'starting' | 'warm' | 'loading' | 'ready' | 'restarting' | 'ended';
+export const WORKER_STATES = ['starting', 'warm', 'loading', 'ready', 'restarting', 'ended'] as const;
+
+/** One of {@link WORKER_STATES}. */
+export type WorkerState = (typeof WORKER_STATES)[number];
 
 /** One worker as it is now. */
 export interface WorkerStatus {

@@ -1,6 +1,5 @@
-import { symlink, writeFile } from 'node:fs/promises';
+import { rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { layoutOf } from '../../src/cache/layout.js';
 import { findMount, mountOf, RecoveryProbe } from '../../src/cache/volume.js';
@@ -13,19 +12,40 @@ function watchOn(root: string) {
   return watch;
 }
 
+/** A volume that is in trouble until it is mended. */
+async function brokenVolume() {
+  const plain = join(await temporaryFolder(), 'plain');
+  const spoil = (): Promise<void> => writeFile(plain, '');
+  await spoil();
+  return { root: join(plain, 'volume'), spoil, mend: () => rm(plain) };
+}
+
+/** Waits until another probe has seen a trouble begin and end: each of the others has looked meanwhile. */
+async function looksPass(): Promise<void> {
+  const { root, spoil, mend } = await brokenVolume();
+  const onResolved = vi.fn();
+  watchOn(root).start('volume_unavailable', 0, onResolved);
+  let broken = true;
+  await eventually(
+    async () => {
+      await (broken ? mend() : spoil());
+      broken = !broken;
+      expect(onResolved).toHaveBeenCalled();
+    },
+    { every: 50 },
+  );
+}
+
 describe('RecoveryProbe', () => {
   it('tells once when a trouble that it saw is over', async () => {
-    const folder = await temporaryFolder();
-    await writeFile(join(folder, 'plain'), '');
-    const root = join(folder, 'plain', 'volume');
+    const { root, mend } = await brokenVolume();
     const onResolved = vi.fn();
     watchOn(root).start('volume_unavailable', 0, onResolved);
-    await sleep(80);
+    await looksPass();
     expect(onResolved).not.toHaveBeenCalled();
-    const { rm } = await import('node:fs/promises');
-    await rm(join(folder, 'plain'));
+    await mend();
     await eventually(() => expect(onResolved).toHaveBeenCalledTimes(1));
-    await sleep(80);
+    await looksPass();
     expect(onResolved).toHaveBeenCalledTimes(1);
   });
 
@@ -33,21 +53,19 @@ describe('RecoveryProbe', () => {
     const onResolved = vi.fn();
     // Room enough as far as a look can tell: it may be a quota.
     watchOn(await temporaryFolder()).start('volume_full', 1, onResolved);
-    await sleep(100);
+    await looksPass();
     expect(onResolved).not.toHaveBeenCalled();
   });
 
   it('tells nothing after it was stopped', async () => {
-    const folder = await temporaryFolder();
-    await writeFile(join(folder, 'plain'), '');
+    const { root, mend } = await brokenVolume();
     const onResolved = vi.fn();
-    const watch = watchOn(join(folder, 'plain', 'volume'));
+    const watch = watchOn(root);
     watch.start('volume_unavailable', 0, onResolved);
-    await sleep(40);
+    await looksPass();
     watch.stop();
-    const { rm } = await import('node:fs/promises');
-    await rm(join(folder, 'plain'));
-    await sleep(80);
+    await mend();
+    await looksPass();
     expect(onResolved).not.toHaveBeenCalled();
   });
 });

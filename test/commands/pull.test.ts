@@ -1,11 +1,11 @@
 import { execFileSync } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { blobPath, layoutOf } from '../../src/cache/layout.js';
 import type { Manifest } from '../../src/cache/manifest.js';
+import { eventually } from '../support/eventually.js';
 import { startHub } from '../support/hub-origin.js';
 import { Origin } from '../support/origin.js';
 import { tarOf } from '../support/tar.js';
@@ -136,7 +136,7 @@ describe('pull', () => {
       MODEL_MIRRORS: `${tree.url}/model`,
     };
     const first = start(['pull'], env);
-    while (tree.bytesSent < 120_000) await sleep(10);
+    await eventually(() => expect(tree.bytesSent).toBeGreaterThan(120_000));
     first.child.kill('SIGKILL');
     expect(await first.ended()).toMatchObject({ signal: 'SIGKILL' });
 
@@ -160,7 +160,7 @@ describe('pull', () => {
         MODEL_MIRRORS: `${tree.url}/model`,
       };
       const first = start(['pull'], env);
-      while (tree.bytesSent < 50_000) await sleep(10);
+      await eventually(() => expect(tree.bytesSent).toBeGreaterThan(50_000));
       first.child.kill(signal);
       expect((await first.ended()).code).toBe(signal === 'SIGINT' ? 130 : 143);
       const { report } = await runJson<PullReport>(['pull', '--quiet'], env);

@@ -1,12 +1,13 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { expect, it, vi } from 'vitest';
+import { expect, it } from 'vitest';
 import { loadManifest } from '../../src/cache/manifest.js';
 import { readConfig } from '../../src/config/config.js';
 import { Daemon } from '../../src/daemon/daemon.js';
 import { WorkerPool } from '../../src/inference/pool.js';
 import { isAlive, pidsOf } from '../inference/processes.js';
+import { eventually } from '../support/eventually.js';
 import { recordingLog, temporaryFolder } from '../support/volume.js';
 
 it('a daemon ends though its worker never says whether the model is the right one', async () => {
@@ -30,7 +31,7 @@ it('a daemon ends though its worker never says whether the model is the right on
   const service = new Daemon({ config, manifest, log, version: '0.0.0', pool });
   await service.start();
   // Its routes wait for the model by now.
-  await vi.waitFor(() => expect(pool.status().waiting).toBeGreaterThan(0), { timeout: 15_000 });
+  await eventually(() => expect(pool.status().waiting).toBeGreaterThan(0));
   expect(pool.status().workers).toEqual([expect.objectContaining({ state: 'loading' })]);
   const pids = pidsOf(pool);
   await service.close();

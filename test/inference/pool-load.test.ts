@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { WorkerPool } from '../../src/inference/pool.js';
+import { eventually } from '../support/eventually.js';
 import { bundledModel } from '../support/model.js';
 import { memoryOf } from '../support/processes.js';
 import { garbage, usePools } from './pools.js';
@@ -81,7 +82,7 @@ it.skipIf(process.platform !== 'linux')(
     const pool = await serving({ workers: 1 });
     const [{ pid } = { pid: null }] = pool.status().workers;
     // 56 MB without, 102 with them.
-    await expect.poll(() => memoryOf([pid ?? 0])).toBeLessThan(80);
+    await eventually(() => expect(memoryOf([pid ?? 0])).toBeLessThan(80));
   },
 );
 

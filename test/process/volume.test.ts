@@ -1,7 +1,6 @@
 import { chmod, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
 import type { HealthReport } from '../../src/api/health.js';
@@ -37,17 +36,8 @@ async function trouble(daemon: TestDaemon, code: string): Promise<HealthReport &
   return report;
 }
 
-describe('a volume that is no volume is named, and not silently replaced', () => {
-  it('not a mount where one is required: waits, with the remedy, and writes nothing', async () => {
-    const volume = await temporaryFolder();
-    const daemon = await startDaemon({ MODEL_CACHE_DIR: volume, RAILWAY_ENVIRONMENT_ID: 'x', ...OFFLINE });
-    const report = await trouble(daemon, 'volume_not_mounted');
-    expect(report).toMatchObject({ http: 503, status: 'starting' });
-    expect(report.checks.volume?.detail).toMatch(/attach a volume.*REQUIRE_MOUNT=false/);
-    expect(await readdir(volume)).toEqual([]);
-  });
-
-  it('or serves from memory, degraded, where the setting allows it', async () => {
+describe('a volume', () => {
+  it('that is not mounted is replaced by memory, degraded, where the setting allows it', async () => {
     const volume = await temporaryFolder();
     const daemon = await startDaemon({
       MODEL_CACHE_DIR: volume,
@@ -61,20 +51,13 @@ describe('a volume that is no volume is named, and not silently replaced', () =>
     expect(await readdir(volume)).toEqual([]);
   });
 
-  it('other things beside ours are no obstacle', async () => {
+  it('may hold other things beside ours', async () => {
     const volume = await temporaryFolder();
     await writeFile(join(volume, 'PG_VERSION'), '16');
     const daemon = await startDaemon({ MODEL_CACHE_DIR: volume, ...OFFLINE });
     await daemon.ready(60_000);
     expect(await health(daemon)).toMatchObject({ http: 200, status: 'ready' });
     expect(await readFile(join(volume, 'PG_VERSION'), 'utf8')).toBe('16');
-  });
-
-  it('a path below a file', async () => {
-    const folder = await temporaryFolder();
-    await writeFile(join(folder, 'plain'), '');
-    const daemon = await startDaemon({ MODEL_CACHE_DIR: join(folder, 'plain', 'volume'), ...OFFLINE });
-    expect(await trouble(daemon, 'volume_unavailable')).toMatchObject({ http: 503 });
   });
 });
 
@@ -110,8 +93,6 @@ describe.skipIf(!root)('run by another user (needs root to become one)', () => {
     const daemon = await startDaemon({ MODEL_CACHE_DIR: volume, ...OFFLINE }, { command });
     await daemon.ready(60_000);
     expect(await health(daemon)).toMatchObject({ http: 200, status: 'ready' });
-    await mkdir(join(volume, 'lost+found'), { mode: 0o700 });
-    await sleep(200);
     expect((await daemon.post<Decision>('/classify', { text: 'what is 2 + 2?' })).status).toBe(200);
     expect(await daemon.stop()).toEqual({ code: 0, signal: null });
   });

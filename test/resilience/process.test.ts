@@ -83,19 +83,6 @@ describe('SIGTERM ends the daemon with 0 and harms nothing', () => {
     await endsWell(box, daemon, volume);
   });
 
-  it.concurrent('with pending requests, which are answered', async ({ box }) => {
-    const { daemon } = await box.serving();
-    // Some are refused a connection; their rejections are handled from the start.
-    const asked = Promise.allSettled(
-      Array.from({ length: 30 }, (_, index) => daemon.post('/classify', { text: `number ${index}` })),
-    );
-    await sleep(30);
-    await endsWell(box, daemon);
-    const statuses = (await asked).flatMap((one) => (one.status === 'fulfilled' ? [one.value.status] : []));
-    expect(statuses).toContain(200);
-    expect(statuses.filter((status) => status !== 200 && status !== 503)).toEqual([]);
-  });
-
   it.concurrent('twice: at once, with 143', async ({ box }) => {
     const { daemon } = await box.serving();
     const texts = Array(250).fill('some words '.repeat(120));
@@ -225,15 +212,6 @@ describe('a clock that is wrong', () => {
 });
 
 describe('standard output', () => {
-  longIt('its reader goes away: requests are answered', async ({ box }) => {
-    const { daemon } = await box.serving({ LOG_LEVEL: 'trace' });
-    daemon.child.stdout?.destroy();
-    const load = box.load(daemon);
-    await load.answers(200);
-    await load.stop();
-    expect(await daemon.stop()).toMatchObject({ code: 0 });
-  });
-
   longIt('was never open: the daemon becomes ready', async ({ box }) => {
     const PORT = String(box.random.integer(20_000, 30_000));
     const env = { MODEL_CACHE_DIR: await box.filledVolume(), HOST: '127.0.0.1', PORT };

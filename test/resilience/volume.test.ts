@@ -11,7 +11,6 @@ import {
   healthOf,
   it,
   LONG,
-  longIt,
   MODEL_DIGEST,
   manifest,
   pidOf,
@@ -46,16 +45,6 @@ describe('no volume where one is needed', () => {
     await volumeProblem(daemon, 'volume_unavailable');
     await rm(join(folder, 'plain'));
     await box.timed('whole', LIMIT_MS, () => whole(daemon));
-  });
-
-  longIt('WITHOUT_VOLUME=memory serves, degraded', async ({ box }) => {
-    const volume = await box.folder();
-    const env = { MODEL_CACHE_DIR: volume, REQUIRE_MOUNT: 'true', WITHOUT_VOLUME: 'memory' };
-    const daemon = await box.daemon(env);
-    await daemon.ready(60_000);
-    expect(await healthOf(daemon)).toMatchObject({ status: 'degraded' });
-    await box.expectGolden(daemon);
-    expect(await readdir(volume)).toEqual([]);
   });
 
   withMounts('the mount comes late', async ({ box }) => {

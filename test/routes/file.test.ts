@@ -1,11 +1,12 @@
 import { mkdir, mkdtemp, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { RouteFile, type RouteFileOptions } from '../../src/routes/file.js';
 import type { RouteSet } from '../../src/routes/set.js';
 import { AppError } from '../../src/shared/errors.js';
-import { waitOr } from '../scoring/word-embedder.js';
+import { ENDLESS_MS, eventually } from '../support/eventually.js';
 
 const yaml = (name: string) => `- { name: ${name}, utterances: [hello] }\n`;
 /** Long polling: what is seen in time was seen by an event. */
@@ -47,15 +48,28 @@ describe('a route file', () => {
       ...options,
     });
     await file.start();
-    // A watch begins some moments after it was asked for; no event tells of all its folders.
-    await waitOr(150, undefined);
     return file;
   }
 
-  async function until(what: () => boolean): Promise<void> {
-    for (let i = 0; i < 800 && !what(); i += 1) await waitOr(25, undefined);
-    expect(what()).toBe(true);
+  /** Changes the file until that is seen: a watch begins some moments after it was asked for, and tells nobody. */
+  async function firstChange(change: () => Promise<void>, name: string): Promise<void> {
+    await eventually(
+      async () => {
+        await change();
+        expect(applied.at(-1)).toBe(name);
+      },
+      { every: 200 },
+    );
   }
+
+  /** Changes the file, and waits until that was seen and came to an end. */
+  async function afterALook(routes: RouteFile, change: () => Promise<void>): Promise<void> {
+    await change();
+    await eventually(() => expect(routes.status().loading).toBe(true), { every: 1 });
+    await eventually(() => expect(routes.status().loading).toBe(false));
+  }
+
+  const untilApplied = (name: string): Promise<void> => eventually(() => expect(applied.at(-1)).toBe(name));
 
   it('is loaded at the start and knows what it loaded', async () => {
     const routes = await follow();
@@ -108,18 +122,17 @@ describe('a route file', () => {
     'is loaded again when written in place, renamed over, removed and put back (%s)',
     async (_by, options) => {
       const routes = await follow(options);
-      await writeFile(path, yaml('second'));
-      await until(() => applied.at(-1) === 'second');
+      await firstChange(() => writeFile(path, yaml('second')), 'second');
       await writeFile(`${path}.swp`, yaml('third'));
       await rename(`${path}.swp`, path);
-      await until(() => applied.at(-1) === 'third');
+      await untilApplied('third');
       await unlink(path);
-      await until(() => routes.status().error?.message === 'routes.yaml: is missing');
+      await eventually(() => expect(routes.status().error?.message).toBe('routes.yaml: is missing'));
       expect(applied.at(-1)).toBe('third');
       await writeFile(path, yaml('third'));
-      await until(() => routes.status().error === undefined);
+      await eventually(() => expect(routes.status().error).toBeUndefined());
       await writeFile(path, yaml('fourth'));
-      await until(() => applied.at(-1) === 'fourth');
+      await untilApplied('fourth');
       expect(applied).toEqual(['first', 'second', 'third', 'fourth']);
     },
   );
@@ -134,17 +147,18 @@ describe('a route file', () => {
     await symlink(join('..data', 'routes.yaml'), path);
     await follow();
     expect(applied).toEqual(['version1']);
-    await symlink('..v2', join(folder, '..data_tmp'));
-    await rename(join(folder, '..data_tmp'), join(folder, '..data'));
-    await rm(join(folder, '..v1'), { recursive: true });
-    await until(() => applied.at(-1) === 'version2');
+    await firstChange(async () => {
+      await symlink('..v2', join(folder, '..data_tmp'));
+      await rename(join(folder, '..data_tmp'), join(folder, '..data'));
+      await rm(join(folder, '..v1'), { recursive: true, force: true });
+    }, 'version2');
   });
 
   it('is refused with its line when broken, once; the old set stays, and a mended file is taken', async () => {
     const routes = await follow(POLL_ONLY);
     const { digest } = routes.status();
     await writeFile(path, '- name: x\n  utterances: []\n');
-    await until(() => routes.status().error !== undefined);
+    await eventually(() => expect(routes.status().error).toBeDefined());
     expect(routes.status()).toMatchObject({
       digest,
       error: {
@@ -153,18 +167,17 @@ describe('a route file', () => {
         issues: [expect.objectContaining({ path: 'routes[0].utterances', line: 2 })],
       },
     });
-    await writeFile(path, '- name: x\n  utterances: []\n');
-    await waitOr(200, undefined);
+    await afterALook(routes, () => writeFile(path, '- name: x\n  utterances: []\n'));
     expect(lines.filter(({ level }) => level === 'error')).toHaveLength(1);
     await writeFile(path, yaml('mended'));
-    await until(() => applied.at(-1) === 'mended' && routes.status().error === undefined);
+    await untilApplied('mended');
+    await eventually(() => expect(routes.status().error).toBeUndefined());
     expect(applied).toEqual(['first', 'mended']);
   });
 
   it('is not applied again when only touched', async () => {
-    await follow(POLL_ONLY);
-    await writeFile(path, yaml('first'));
-    await waitOr(250, undefined);
+    const routes = await follow(POLL_ONLY);
+    await afterALook(routes, () => writeFile(path, yaml('first')));
     expect(applied).toEqual(['first']);
   });
 
@@ -177,7 +190,7 @@ describe('a route file', () => {
       underway += 1;
       expect(underway).toBe(1);
       try {
-        await waitOr(set.routes[0]?.name === 'slow' ? 5_000 : 1, signal);
+        await sleep(set.routes[0]?.name === 'slow' ? ENDLESS_MS : 1, undefined, { signal });
         finished.push(set.routes[0]?.name ?? '');
       } catch (error) {
         aborted += 1;
@@ -187,10 +200,10 @@ describe('a route file', () => {
       }
     };
     await writeFile(path, yaml('slow'));
-    await until(() => underway === 1);
+    await eventually(() => expect(underway).toBe(1));
     expect(routes.status().loading).toBe(true);
     await writeFile(path, yaml('quick'));
-    await until(() => finished.length > 0);
+    await eventually(() => expect(finished).not.toEqual([]));
     expect([finished, aborted]).toEqual([['quick'], 1]);
     expect(routes.status().error).toBeUndefined();
   });
@@ -202,22 +215,27 @@ describe('a route file', () => {
       throw new AppError('worker_failed', 'died', { retryable: true });
     };
     await writeFile(path, yaml('second'));
-    await until(() => routes.status().error?.code === 'worker_failed');
+    await eventually(() => expect(routes.status().error?.code).toBe('worker_failed'));
     apply = good;
-    await until(() => applied.at(-1) === 'second' && routes.status().error === undefined);
+    await untilApplied('second');
+    await eventually(() => expect(routes.status().error).toBeUndefined());
   });
 
-  it('ends an apply when closed', async () => {
+  it('ends an apply when closed, and follows no longer', async () => {
     const routes = await follow(POLL_ONLY);
-    let ended = false;
-    apply = (_set, { signal }) => waitOr(10_000, signal).finally(() => (ended = true));
+    const steps: string[] = [];
+    apply = (_set, { signal }) => {
+      steps.push('begun');
+      return sleep(ENDLESS_MS, undefined, { signal }).finally(() => void steps.push('ended'));
+    };
     await writeFile(path, yaml('second'));
-    await until(() => routes.status().loading);
-    await waitOr(100, undefined);
+    await eventually(() => expect(steps).toEqual(['begun']));
     await routes.close();
-    expect(ended).toBe(true);
+    expect(steps).toEqual(['begun', 'ended']);
+    const later: string[] = [];
+    await follow({ ...POLL_ONLY, apply: async ({ routes: [route] }) => void later.push(route?.name ?? '') });
     await writeFile(path, yaml('third'));
-    await waitOr(150, undefined);
+    await eventually(() => expect(later).toEqual(['second', 'third']));
     expect(applied).toEqual(['first']);
   });
 });

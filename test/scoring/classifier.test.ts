@@ -3,8 +3,8 @@ import { parseRouteSet } from '../../src/routes/parse.js';
 import { Classifier, type ClassifierOptions } from '../../src/scoring/classifier.js';
 import type { Scorer } from '../../src/scoring/scorer.js';
 import { AppError } from '../../src/shared/errors.js';
-import { ENDLESS_MS } from '../support/eventually.js';
-import { MODEL, WordEmbedder, waitOr } from './word-embedder.js';
+import { ENDLESS_MS, eventually } from '../support/eventually.js';
+import { forwardPass, MODEL, WordEmbedder } from './word-embedder.js';
 
 const SET = parseRouteSet(
   `
@@ -263,7 +263,7 @@ describe('a batch', () => {
   it('gives each text what it gets alone, in order, while texts overtake each other', async () => {
     const { classifier, embedder } = await ready();
     const texts = ['play jazz', 'refund', 'zzz', 'is it cold', 'refund', 'song'];
-    embedder.before = (text, signal) => waitOr(texts.length - texts.indexOf(text), signal);
+    embedder.before = (text, signal) => forwardPass(texts.length - texts.indexOf(text), signal);
     const { decisions } = await classifier.classifyBatch(texts, { top_k: 3, explain: true });
     for (const [index, text] of texts.entries()) {
       expect(decisions[index]).toEqual(
@@ -279,7 +279,7 @@ describe('a batch', () => {
     const { classifier, embedder } = await ready();
     embedder.before = async (text, signal) => {
       if (text === 'bad') throw new AppError('worker_failed', 'died');
-      await waitOr(ENDLESS_MS, signal);
+      await forwardPass(ENDLESS_MS, signal);
     };
     expect((await code(classifier.classifyBatch(['good', 'bad', 'good too']))).code).toBe('worker_failed');
     expect(embedder.underway).toBe(0);
@@ -305,7 +305,7 @@ describe('labels', () => {
   it('are embedded once for any number of requests, also at the same time', async () => {
     const { classifier, embedder } = await ready();
     embedder.asked.length = 0;
-    embedder.before = (_text, signal) => waitOr(3, signal);
+    embedder.before = (_text, signal) => forwardPass(3, signal);
     const request = { text: 'x', labels: ['a', 'b'] };
     const signal = new AbortController().signal;
     await Promise.all([1, 2, 3].map(() => classifier.classify(request, { signal })));
@@ -327,7 +327,7 @@ describe('labels', () => {
 
   it('are given up only when nobody waits for them any more', async () => {
     const { classifier, embedder } = await ready();
-    embedder.before = (_text, signal) => waitOr(40, signal);
+    embedder.before = (_text, signal) => forwardPass(40, signal);
     const [first, second, third] = [new AbortController(), new AbortController(), new AbortController()];
     const request = { text: 'x', labels: ['a'] };
     const one = code(classifier.classify(request, { signal: first.signal }));
@@ -338,8 +338,7 @@ describe('labels', () => {
     const alone = code(classifier.classify({ text: 'x', labels: ['c'] }, { signal: third.signal }));
     third.abort();
     expect((await alone).code).toBe('aborted');
-    await waitOr(5, undefined);
-    expect(embedder.underway).toBe(0);
+    await eventually(() => expect(embedder.underway).toBe(0));
     await expect(classifier.classify({ text: 'x', labels: ['c'] })).resolves.toBeDefined();
   });
 
@@ -377,7 +376,7 @@ describe('loading another set', () => {
   it('embeds only what is new, and requests that began before are answered by the old set', async () => {
     const { classifier, embedder } = await ready();
     embedder.asked.length = 0;
-    embedder.before = (text, signal) => waitOr(text === 'slow' ? 30 : 0, signal);
+    embedder.before = (text, signal) => forwardPass(text === 'slow' ? 30 : 0, signal);
     const before = classifier.classifyBatch(['slow', 'fast']);
     const report = await classifier.load(OTHER);
     expect(report).toMatchObject({ digest: OTHER.digest, routes: 1, utterances: 2, embedded: 1, reused: 1 });
@@ -389,7 +388,7 @@ describe('loading another set', () => {
 
   it('aborts an older load, and a failed one leaves the old set and the old model', async () => {
     const { classifier, embedder } = await ready();
-    embedder.before = (_text, signal) => waitOr(20, signal);
+    embedder.before = (_text, signal) => forwardPass(20, signal);
     const older = code(classifier.load(OTHER));
     const newer = classifier.load(parseRouteSet('- { name: third, utterances: [t] }', { origin: 'r' }));
     expect((await older).code).toBe('aborted');
@@ -418,7 +417,7 @@ describe('loading another set', () => {
 
   it('ends when the classifier is closed', async () => {
     const { classifier, embedder } = await ready();
-    embedder.before = (_text, signal) => waitOr(1_000, signal);
+    embedder.before = (_text, signal) => forwardPass(1_000, signal);
     const load = code(classifier.load(OTHER));
     classifier.close();
     expect((await load).code).toBe('draining');

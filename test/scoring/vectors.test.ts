@@ -9,7 +9,7 @@ import {
 } from '../../src/scoring/vector-cache.js';
 import { embedRoutes } from '../../src/scoring/vectors.js';
 import { AppError } from '../../src/shared/errors.js';
-import { WordEmbedder, waitOr } from './word-embedder.js';
+import { forwardPass, WordEmbedder } from './word-embedder.js';
 
 function setOf(routes: Record<string, readonly string[]>): RouteSet {
   return createRouteSet(
@@ -70,7 +70,7 @@ describe('the vectors of a route set', () => {
 
   it('are embedded by several workers at once, but not by more than allowed', async () => {
     const embedder = new WordEmbedder();
-    embedder.before = (_text, signal) => waitOr(5, signal);
+    embedder.before = (_text, signal) => forwardPass(5, signal);
     const many = setOf({ a: Array.from({ length: 20 }, (_, index) => `text ${index}`) });
     await embedRoutes(many, embedder, { concurrency: 4 });
     expect(embedder.mostUnderway).toBe(4);
@@ -78,11 +78,13 @@ describe('the vectors of a route set', () => {
 
   it('stop being embedded when aborted, and nothing is under way afterwards', async () => {
     const embedder = new WordEmbedder();
-    embedder.before = (_text, signal) => waitOr(50, signal);
     const stop = new AbortController();
+    embedder.before = (_text, signal) => {
+      if (embedder.asked.length === 8) stop.abort();
+      return forwardPass(5, signal);
+    };
     const many = setOf({ a: Array.from({ length: 100 }, (_, index) => `text ${index}`) });
     const work = embedRoutes(many, embedder, { concurrency: 4, signal: stop.signal });
-    setTimeout(() => stop.abort(), 70);
     await expect(work).rejects.toMatchObject({ code: 'aborted' });
     expect(embedder.underway).toBe(0);
     expect(embedder.asked.length).toBeLessThan(20);

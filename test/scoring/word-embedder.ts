@@ -75,8 +75,8 @@ export class WordEmbedder implements Embedder {
   }
 }
 
-/** Waits, or ends early when aborted, as a pool does. */
-export async function waitOr(ms: number, signal: AbortSignal | undefined): Promise<void> {
+/** Takes the time of a forward pass, or ends early when aborted, as a pool does. */
+export async function forwardPass(ms: number, signal: AbortSignal | undefined): Promise<void> {
   try {
     await sleep(ms, undefined, signal && { signal });
   } catch {

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from './eventually.js';
 
 /** One line of the daemon's log. */
 export type LogLine = { level: number; msg: string; time: string; [key: string]: unknown };
@@ -81,19 +81,17 @@ export async function spawnDaemon(
     url,
     lines,
     stderr: () => stderr,
-    async ready(timeoutMs = 20_000) {
-      const until = Date.now() + timeoutMs;
-      let answeredAt: number | undefined;
-      for (;;) {
+    async ready(timeoutMs = 60_000) {
+      const isReady = async (): Promise<void> => {
         const { status, body } = await call('/health', {});
-        // The log is written a little after the fact, and tests read it.
-        if (status === 200) {
-          answeredAt ??= Date.now();
-          if (lines.some(({ msg }) => msg === 'ready') || Date.now() - answeredAt > LOG_WAIT_MS) return;
-        }
-        if (Date.now() > until) throw new Error(`not ready: ${JSON.stringify(body)}\n${stderr}`);
-        await sleep(20);
-      }
+        if (status !== 200) throw new Error(`not ready: ${JSON.stringify(body)}\n${stderr}`);
+      };
+      await eventually(isReady, { within: timeoutMs, every: 20 });
+      // The log is written a little after the fact, and tests read it. It may be off.
+      const isLogged = (): void => {
+        if (!lines.some(({ msg }) => msg === 'ready')) throw new Error('not logged');
+      };
+      await eventually(isLogged, { within: LOG_WAIT_MS }).catch(() => undefined);
     },
     get: (path) => call(path, {}),
     post: (path, body, headers = {}) =>

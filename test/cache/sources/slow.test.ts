@@ -1,6 +1,6 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { createMirrorSource } from '../../../src/cache/sources/index.js';
-import { ENDLESS_MS } from '../../support/eventually.js';
+import { ENDLESS_MS, eventually } from '../../support/eventually.js';
 import type { Fault } from '../../support/origin.js';
 import { FAST, faultOf, fetchOne, IMPATIENT, never } from './collect.js';
 import { file, PATH, SIZE, useServer } from './server.js';
@@ -95,8 +95,7 @@ describe('a download that nobody wants any more', () => {
     void server.asked().then(() => setTimeout(() => void source.close(), 60));
     expect((await faultOf(fetchOne(source, file))).code).toBe('aborted');
     expect((await faultOf(fetchOne(source, file))).code).toBe('aborted');
-    await new Promise((resolve) => setTimeout(resolve, 20));
-    expect(server.origin.connections).toBe(0);
+    await eventually(() => expect(server.origin.connections).toBe(0));
   });
 
   it('leaves no connection with an unread body behind', async () => {
@@ -107,7 +106,6 @@ describe('a download that nobody wants any more', () => {
     const source = server.source();
     const before = server.origin.connections;
     for await (const _ of source.deliver([{ file, offset: 0 }], never)) break;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    expect(server.origin.connections).toBe(before);
+    await eventually(() => expect(server.origin.connections).toBe(before));
   });
 });
