@@ -83,11 +83,19 @@ function textOfContent(content: JsonValue): string {
     .trim();
 }
 
+/** Line of LiteLLM's Auto Router. The request to be classified follows it; before it stand system prompt and history. */
+const LITELLM_ASK = '\nClassify this message:\n';
+
 /**
  * Returns the text of a state: a conversation's, or else its strings in the order in which they stand, one a line. Keys and
  * numbers are no text.
  */
 export function textOfState(state: JsonValue): string {
+  if (typeof state === 'string') {
+    // What is before the request would fill all that the model reads.
+    const [ask = ''] = state.split(LITELLM_ASK).slice(1).slice(-1);
+    return ask.trim() === '' ? state : ask;
+  }
   if (Array.isArray(state) && state.length > 0 && state.every(isMessage)) {
     return textOfMessages(state) ?? '';
   }
