@@ -23,9 +23,15 @@ export interface Compared {
   readonly taken: number;
   /** By how much more evidence than its own route, in cosine; 0 where it stays. */
   readonly lead: number;
+  /** By how much it is nearer to the mean of that route than to the mean of the others in its own; 0 where it stays. */
+  readonly meanLead: number;
+  /** By how much more evidence than the next other route, in cosine: how certain it is which one; 0 where it stays. */
+  readonly clearance: number;
+  /** Whether the three texts nearest to it all stand in that route. */
+  readonly unanimous: boolean;
   /** The nearest other utterance of its own route: cosine (-1 where there is none) and row. */
   readonly own: Nearest;
-  /** The nearest utterance of any other route. */
+  /** The nearest utterance of the other route with the most evidence, which is `taken` where that is another one. */
   readonly other: Nearest;
 }
 
@@ -63,6 +69,7 @@ export async function compareUtterances(
   const { matrix, offsets } = vectors;
   const { rows } = matrix;
   const routeOf = ownersOf(offsets, rows);
+  const sums = sumsOf(vectors);
   const size = Math.min(rows, maxExamined);
   const compared: Compared[] = [];
   const pairs: NearPair[] = [];
@@ -71,7 +78,7 @@ export async function compareUtterances(
     const row = Math.floor((index * rows) / size);
     matrix.load(matrix.row(row));
     matrix.multiply(0, rows);
-    compared.push(judge(vectors, row, routeOf[row] ?? 0));
+    compared.push(judge(vectors, sums, row, routeOf[row] ?? 0));
     // Every pair is met twice where all rows are examined.
     const from = size === rows ? row + 1 : 0;
     for (let other = from; other < rows && pairs.length < COMPARISON_DEFAULTS.pairs; other += 1) {
@@ -95,15 +102,41 @@ function ownersOf(offsets: Uint32Array, rows: number): Uint32Array {
   return owners;
 }
 
-/** Evidence is what the similarity scorer calls so: the soft maximum of the cosines to a route's utterances. */
-function judge({ matrix, offsets }: RouteVectors, row: number, route: number): Compared {
+/** The sum of each route's utterances, with its length. */
+interface Sums {
+  readonly matrix: RowMatrix;
+  readonly lengths: Float64Array;
+}
+
+function sumsOf({ matrix, offsets }: RouteVectors): Sums {
+  const routes = offsets.length - 1;
+  const sums = new RowMatrix(routes, matrix.dimension, { shortLived: true });
+  const lengths = new Float64Array(routes);
+  for (let route = 0; route < routes; route += 1) {
+    const sum = sums.row(route);
+    for (let row = offsets[route] ?? 0; row < (offsets[route + 1] ?? 0); row += 1) {
+      const vector = matrix.row(row);
+      for (let i = 0; i < vector.length; i += 1) sum[i] = (sum[i] ?? 0) + (vector[i] ?? 0);
+    }
+    lengths[route] = Math.hypot(...sum);
+  }
+  return { matrix: sums, lengths };
+}
+
+/**
+ * Judges where an utterance would go by its evidence, which the similarity scorer calls so (the soft maximum of the
+ * cosines to a route's utterances). A single utterance that shares a word misleads it, so the means of the two routes, the
+ * nearest texts and the next route are looked at besides.
+ */
+function judge({ matrix, offsets }: RouteVectors, sums: Sums, row: number, route: number): Compared {
   const { products } = matrix;
   const { poolingTemperature } = SIMILARITY_DEFAULTS;
   let own: Nearest = { row: -1, similarity: -1 };
   let other: Nearest = { row: -1, similarity: -1 };
   let ownEvidence = Number.NEGATIVE_INFINITY;
   let highest = Number.NEGATIVE_INFINITY;
-  let taken = route;
+  let second = Number.NEGATIVE_INFINITY;
+  let rival = route;
   for (let candidate = 0; candidate + 1 < offsets.length; candidate += 1) {
     const from = offsets[candidate] ?? 0;
     const to = offsets[candidate + 1] ?? 0;
@@ -128,14 +161,56 @@ function judge({ matrix, offsets }: RouteVectors, row: number, route: number): C
     if (candidate === route) {
       own = found;
       ownEvidence = evidence;
-    } else if (best > other.similarity) other = found;
-    if (evidence > highest) {
+    } else if (evidence > highest) {
+      other = found;
+      second = highest;
       highest = evidence;
-      taken = candidate;
-    }
+      rival = candidate;
+    } else if (evidence > second) second = evidence;
   }
-  const lead = taken === route ? 0 : highest - ownEvidence;
-  return { row, route, taken, lead, own, other };
+  const stays = {
+    row,
+    route,
+    taken: route,
+    lead: 0,
+    meanLead: 0,
+    clearance: 0,
+    unanimous: false,
+    own,
+    other,
+  };
+  if (highest <= ownEvidence) return stays;
+  const nearest = nearestRows(products, row, 3);
+  return {
+    ...stays,
+    taken: rival,
+    lead: highest - ownEvidence,
+    meanLead: meanLeadOf(sums, matrix.row(row), route, rival),
+    clearance: highest - second,
+    unanimous: nearest.every((each) => each >= (offsets[rival] ?? 0) && each < (offsets[rival + 1] ?? 0)),
+  };
+}
+
+/** The rows with the highest products besides this one. */
+function nearestRows(products: Float32Array, row: number, count: number): number[] {
+  const found: number[] = [];
+  for (let index = 0; index < products.length; index += 1) {
+    const product = products[index] ?? -1;
+    if (index === row || (found.length === count && product <= (products[found.at(-1) ?? 0] ?? -1))) continue;
+    const at = found.findIndex((each) => product > (products[each] ?? -1));
+    found.splice(at < 0 ? found.length : at, 0, index);
+    if (found.length > count) found.pop();
+  }
+  return found;
+}
+
+function meanLeadOf({ matrix, lengths }: Sums, vector: Float32Array, route: number, rival: number): number {
+  const product = (index: number): number =>
+    matrix.row(index).reduce((sum, value, i) => sum + value * (vector[i] ?? 0), 0);
+  const own = product(route);
+  // Without this vector, which has length 1.
+  const rest = Math.sqrt(Math.max(1e-12, (lengths[route] ?? 0) ** 2 - 2 * own + 1));
+  return product(rival) / (lengths[rival] || 1) - (own - 1) / rest;
 }
 
 /** How near routes are to each other as a whole. */

@@ -41,17 +41,15 @@ export async function lintRoutes(
   const recovered = tallies.reduce((sum, each) => sum + each.recovered, 0);
   const accuracy = examined === 0 ? null : round(recovered / examined);
   const confusions = confusionsOf(names, compared);
+  const sizes = tallies.map((each) => each.examined);
+  // What looks like the other route by a single text alone is no overlap.
+  const convinced = compared.filter(({ meanLead }) => meanLead > 0);
+  const overlaps = await findOverlaps(names, sizes, confusionsOf(names, convinced), closeness, slices);
   const findings = [
     ...findSizes(set, accuracy),
     ...findDuplicates(set, places, comparison),
-    ...(await findOverlaps(
-      names,
-      tallies.map((each) => each.examined),
-      confusions,
-      closeness,
-      slices,
-    )),
-    ...findStrays(names, places, compared),
+    ...overlaps,
+    ...findStrays(names, places, compared, sizes, overlaps),
   ].sort((a, b) => SEVERITIES.indexOf(a.severity) - SEVERITIES.indexOf(b.severity));
   const count = (severity: Severity): number =>
     findings.filter((finding) => finding.severity === severity).length;

@@ -44,14 +44,22 @@ describe('lint', () => {
     };
     const closeness = await closenessOf(set, vectors, slices);
     const measured = turns;
-    await findOverlaps(names, [], [], closeness, slices);
+    await findOverlaps(
+      names,
+      names.map(() => 5),
+      [],
+      closeness,
+      slices,
+    );
     expect(measured).toBeGreaterThan(0);
     expect(turns).toBeGreaterThan(measured);
   });
 
   it('tells the strongest of very many overlaps only', async () => {
     const names = Array.from({ length: 120 }, (_, index) => `route ${index}`);
-    const report = await lint(Object.fromEntries(names.map((name) => [name, ['red talk', 'blue talk']])));
+    const report = await lint(
+      Object.fromEntries(names.map((name) => [name, ['red talk', 'blue talk', 'red blue']])),
+    );
     // 7,140 pairs overlap; besides, each route is small and the set contradicts itself.
     const found = report.findings.length + report.findings_hidden;
     expect(found).toBeGreaterThan(2_000);
@@ -92,15 +100,26 @@ describe('lint', () => {
   });
 
   it('finds an utterance that another route would take', async () => {
-    const report = await lint({ red: [...about('red'), 'blue blue3 talk of red'], blue: about('blue') });
+    const report = await lint({ red: [...about('red'), 'blue blue3 blue4'], blue: about('blue') });
     const stray = report.findings.find(({ kind }) => kind === 'nearer_elsewhere');
     expect(stray).toMatchObject({
       severity: 'warning',
       routes: ['red', 'blue'],
-      utterances: [{ route: 'red', utterance: 'blue blue3 talk of red' }, { route: 'blue' }],
+      utterances: [{ route: 'red', utterance: 'blue blue3 blue4' }, { route: 'blue' }],
     });
     expect(report.confusions).toEqual([{ from: 'red', to: 'blue', count: 1 }]);
     expect(report.accuracy).toBeCloseTo(12 / 13, 3);
+  });
+
+  it('does not call an utterance misplaced that is only more like another one', async () => {
+    const report = await lint({ red: [...about('red'), 'blue blue3 talk of red'], blue: about('blue') });
+    expect(report.findings).toMatchObject([
+      {
+        severity: 'info',
+        kind: 'nearer_elsewhere',
+        advice: 'Add utterances like it to "red", so that it does not stand alone.',
+      },
+    ]);
   });
 
   it('finds an outlier, routes that are too small, and one that outweighs all', async () => {
