@@ -80,7 +80,7 @@ export async function acquire(
     if (missing.size === 0) return;
   }
   const waits = failures.flatMap(({ retryAfterMs }) => retryAfterMs ?? []);
-  const reasons = failures.map(reasonOf).join('; ');
+  const reasons = reasonsOf(failures).join('; ');
   throw new AppError(
     'sources_exhausted',
     `no source delivers ${namesOf([...missing.values()], count)}: ${reasons || 'none is configured'}; ` +
@@ -94,6 +94,23 @@ function namesOf(missing: readonly PinnedFile[], wanted: number): string {
   if (missing.length === wanted && wanted > 2) return `the ${wanted} missing files`;
   const named = missing.slice(0, 3).map(({ path }) => path);
   return [...named, ...(missing.length > 3 ? [`${missing.length - 3} more`] : [])].join(', ');
+}
+
+/** Each source with its faults; one that it has for several files is said once. */
+function reasonsOf(failures: readonly SourceFailure[]): string[] {
+  const groups = new Map<string, SourceFailure[]>();
+  for (const failure of failures) {
+    const key = `${failure.source}: ${causeOf(failure)}`;
+    groups.set(key, [...(groups.get(key) ?? []), failure]);
+  }
+  return [...groups].map(([text, [first, ...others]]) =>
+    first && others.length === 0 ? reasonOf(first) : `${text} (${others.length + 1} files)`,
+  );
+}
+
+/** The cause of a failure without its file and address. */
+function causeOf({ path, message }: SourceFailure): string {
+  return message.startsWith(`${path} from `) ? message.replace(/^.*? from \S+: /, '') : message;
 }
 
 /** A mirror is called by its host, which need not be said twice. */

@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { type BigIntStats, constants } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { AppError, errnoOf, messageOf } from '../shared/errors.js';
+import { AppError, errnoOf, fileFault } from '../shared/errors.js';
 import { OWNER } from './owner.js';
 
 /** Bytes read at a time: large enough to be fast, small enough to hash without a pause that anybody feels. */
@@ -239,7 +239,6 @@ export async function spaceOf(path: string): Promise<{ freeBytes: number; totalB
 /** Puts a system error from the volume into the project's words, with what to do about it. */
 export function asVolumeError(error: unknown, doing: string): AppError {
   if (error instanceof AppError) return error;
-  const reason = messageOf(error);
   switch (errnoOf(error)) {
     case 'ENOSPC':
     case 'EDQUOT':
@@ -262,6 +261,9 @@ export function asVolumeError(error: unknown, doing: string): AppError {
       return new AppError('volume_read_only', `${doing}: ${remedy}`, { retryable: true, cause: error });
     }
     default:
-      return new AppError('volume_unavailable', `${doing}: ${reason}`, { retryable: true, cause: error });
+      return new AppError('volume_unavailable', `${doing}: ${fileFault(error, true)}`, {
+        retryable: true,
+        cause: error,
+      });
   }
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as z from 'zod';
-import { AppError, messageOf } from '../shared/errors.js';
+import { AppError, fileFault } from '../shared/errors.js';
 import { issuesOf } from '../shared/validation.js';
 
 /** A file of a model is never larger than this (64 GiB): a manifest that says so has a typing error. */
@@ -146,7 +146,7 @@ export function parseManifest(text: string, origin: string): Manifest {
   try {
     json = JSON.parse(text);
   } catch (cause) {
-    throw new AppError('manifest_invalid', `${origin}: not JSON: ${messageOf(cause)}`, { cause });
+    throw new AppError('manifest_invalid', `${origin} is no manifest: it is not JSON`, { cause });
   }
   const result = manifestSchema.safeParse(json);
   if (!result.success) {
@@ -166,7 +166,7 @@ export async function loadManifest(path: string): Promise<Manifest> {
   try {
     text = await readFile(path, 'utf8');
   } catch (cause) {
-    throw new AppError('manifest_invalid', `cannot read the manifest ${path}: ${messageOf(cause)}`, {
+    throw new AppError('manifest_invalid', `cannot read the manifest ${path}: ${fileFault(cause)}`, {
       cause,
     });
   }
@@ -177,7 +177,7 @@ export async function loadManifest(path: string): Promise<Manifest> {
   try {
     recipe = await readFile(file);
   } catch (cause) {
-    throw new AppError('manifest_invalid', `${path}: cannot read its recipe: ${messageOf(cause)}`, { cause });
+    throw new AppError('manifest_invalid', `${path}: cannot read its recipe: ${fileFault(cause)}`, { cause });
   }
   const digest = hashOf(recipe);
   if (digest !== manifest.recipe.sha256) {

@@ -34,14 +34,15 @@ export async function reconcile(
   reason: string,
 ): Promise<{ readonly report: VerificationReport; readonly failure: AppError | undefined }> {
   const startedAt = Date.now();
-  let found: Found = { verified: [], missing: [], corrupt: [], healed: [], wanted: [] };
+  let found: Found = { verified: [], missing: [], corrupt: [], newlyCorrupt: [], healed: [], wanted: [] };
   let fetched: Fetched = { fetched: [], healed: [], failures: [], error: undefined };
   let failure: AppError | undefined;
   try {
     // A volume that cannot be written may still hold a good model: its problem is named, and the run goes on.
     const unfit = await prepare(parts);
     found = await verify(parts);
-    if (!unfit) await setCorruptAside(parts);
+    const aside = unfit ? [] : await setCorruptAside(parts);
+    tellCorrupt(parts, found.newlyCorrupt, aside);
     if (found.wanted.length > 0) {
       if (unfit) throw unfit;
       fetched = await fetchWanted(parts, found.wanted);
@@ -95,46 +96,59 @@ interface Found {
   readonly verified: readonly string[];
   readonly missing: readonly string[];
   readonly corrupt: readonly string[];
+  readonly newlyCorrupt: readonly PinnedFile[];
   readonly healed: readonly Healed[];
   readonly wanted: readonly PinnedFile[];
 }
 
 /** Reads every blob and compares it with its pin. */
-async function verify({
-  store,
-  manifest,
-  state,
-  verified,
-  log,
-  signal,
-}: ReconciliationParts): Promise<Found> {
+async function verify({ store, manifest, state, verified, signal }: ReconciliationParts): Promise<Found> {
   const paths = { verified: [] as string[], missing: [] as string[], corrupt: [] as string[] };
   const healed: Healed[] = [];
+  const newlyCorrupt: PinnedFile[] = [];
   const wanted: PinnedFile[] = [];
   state.counters.verifications += 1;
   for (const file of manifest.files) {
     signal.throwIfAborted();
     const verdict = await store.verify(file, verified?.keeperOf(file));
-    const isNew = verdict.state === 'corrupt' && !state.file(file).corrupt;
-    if (isNew) log.warn({ path: file.path, sha256: file.sha256, reason: verdict.reason }, 'blob is corrupt');
+    if (verdict.state === 'corrupt' && !state.file(file).corrupt) newlyCorrupt.push(file);
     const whole = state.record(file, verdict);
     if (whole) healed.push(whole);
     paths[verdict.state].push(file.path);
     if (verdict.state !== 'verified') wanted.push(file);
   }
-  return { ...paths, healed, wanted };
+  return { ...paths, newlyCorrupt, healed, wanted };
 }
 
-/** Moves what is corrupt into quarantine; evidence that is there already is not kept twice. */
-async function setCorruptAside({ store, manifest, state, log }: ReconciliationParts): Promise<void> {
+/**
+ * Moves what is corrupt into quarantine; evidence that is there already is not kept twice.
+ * @returns the paths whose evidence is new
+ */
+async function setCorruptAside({ store, manifest, state, log }: ReconciliationParts): Promise<string[]> {
+  const aside: string[] = [];
   const blobs = new Map(manifest.files.map((file) => [file.sha256, file]));
   for (const file of blobs.values()) {
     const { corrupt, reason } = state.file(file);
     if (!corrupt) continue;
     const entry = await store.quarantine(file, reason ?? 'corrupt');
     if (!entry.isNew) continue;
+    aside.push(file.path);
     log.warn({ path: file.path, entry: entry.name, reason: entry.reason }, 'corrupt blob quarantined');
     state.note('quarantined', entry.reason, file.path);
+  }
+  return aside;
+}
+
+/** Logs corruption that was not told with the quarantine. */
+function tellCorrupt(
+  { state, log }: ReconciliationParts,
+  found: readonly PinnedFile[],
+  told: readonly string[],
+): void {
+  for (const file of found) {
+    const { reason } = state.file(file);
+    if (!told.includes(file.path))
+      log.warn({ path: file.path, sha256: file.sha256, reason }, 'blob is corrupt');
   }
 }
 

@@ -1,6 +1,7 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util';
 import { statOf } from '../cache/disk.js';
 import { type Config, readConfig } from '../config/config.js';
+import { didYouMean } from '../routes/closest.js';
 import { AppError, messageOf } from '../shared/errors.js';
 import { Output } from './output.js';
 
@@ -176,7 +177,10 @@ export function usageFault(message: string): AppError {
 
 /** @throws AppError `volume_unavailable` for a cache folder that does not exist, which a command only looks at */
 export async function requireFolder(folder: string): Promise<void> {
-  if (await statOf(folder)) return;
+  const stat = await statOf(folder);
+  // A link to a folder is one.
+  if (stat && !stat.isFile()) return;
+  if (stat) throw usageFault(`${folder} is a file, not a cache folder`);
   throw new AppError('volume_unavailable', `${folder} does not exist; "ai-router pull" makes and fills it`);
 }
 
@@ -201,10 +205,8 @@ function read(
   try {
     parsed = parseArgs({ args: [...args], options: config, allowPositionals: true });
   } catch (cause) {
-    // Node appends advice about operands that begin with a dash.
-    const [message = ''] = messageOf(cause).split('. ');
     throw usageFault(
-      `${message.replace(/^Unknown option/, 'unknown option')}\nTry: ai-router ${name} --help`,
+      `${optionFault(messageOf(cause), { ...options, ...COMMON })}\nTry: ai-router ${name} --help`,
     );
   }
   const { length } = parsed.positionals;
@@ -212,6 +214,20 @@ function read(
     throw usageFault(`${operandFault(name, operands, parsed.positionals)}\nTry: ai-router ${name} --help`);
   }
   return parsed;
+}
+
+/** What `parseArgs` refuses, in the words of the help. */
+function optionFault(message: string, options: OptionSpecs): string {
+  const [, flag = ''] = /'(?:-\w, )?(-[^' ]*)/.exec(message) ?? [];
+  const name = flag.replace(/^--?/, '');
+  const known = options[name];
+  if (!known) {
+    const near = didYouMean(name, Object.keys(options)).replaceAll('"', '');
+    return `there is no option ${flag}${near.replace(/(mean|or) (?=\S)/g, '$1 --')}`;
+  }
+  return known.type === 'boolean'
+    ? `--${name} takes no value`
+    : `--${name} needs a value: --${name} ${known.value ?? 'VALUE'}`;
 }
 
 function operandFault(name: string, operands: string | undefined, given: readonly string[]): string {

@@ -68,5 +68,6 @@ function reasonOf(error: Error): string {
   const { cause } = error;
   if (cause instanceof Error) return reasonOf(cause);
   const message = messageOf(error);
+  if (message === 'bad port') return 'takes no HTTP: this port is reserved for something else';
   return /SSL routines|wrong version number/.test(message) ? 'does not speak TLS; try http://' : message;
 }

@@ -3,7 +3,7 @@ import { basename } from 'node:path';
 import { createClassifier } from '../daemon/model.js';
 import { EmbeddingCache } from '../inference/embedding-cache.js';
 import type { Encoder } from '../scoring/scorer.js';
-import { AppError, messageOf } from '../shared/errors.js';
+import { AppError, fileFault } from '../shared/errors.js';
 import { CACHE_OPTIONS, type Command, command, SOURCE_OPTIONS, usageFault } from './command.js';
 import { connectDaemon } from './daemon-client.js';
 import { compareJudgements, type SetComparison } from './evaluation/comparison.js';
@@ -141,7 +141,9 @@ export const evaluate: Command = command({
     if (values.html !== undefined) {
       const page = htmlReport(evaluation, comparison, { file: basename(file), at: new Date(), version });
       await writeFile(values.html, page).catch((cause: unknown) => {
-        throw new AppError('config_invalid', `cannot write ${values.html}: ${messageOf(cause)}`, { cause });
+        throw new AppError('config_invalid', `cannot write ${values.html}: ${fileFault(cause, true)}`, {
+          cause,
+        });
       });
     }
     return {

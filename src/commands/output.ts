@@ -55,13 +55,18 @@ export class Output {
 
   /** A log whose warnings and errors people see; what it logs as information is in the outcome anyway. */
   log(): Log {
+    const told: string[] = [];
     const silent = (): void => undefined;
     const show = (details: object, message: string): void => {
       const { path, source, reason, message: detail } = details as Record<string, unknown>;
       const about = [source, path].filter((part) => typeof part === 'string').join(': ');
       // Without a file or a source, `reason` is why the verification ran.
       const why = [about === '' ? undefined : reason, detail].find((part) => typeof part === 'string');
-      this.note([about, message, why].filter((part) => part !== undefined && part !== '').join(': '));
+      const line = [about, message, why].filter((part) => part !== undefined && part !== '').join(': ');
+      // A cause that was told is told again by what it keeps from succeeding.
+      if (told.some((text) => line.endsWith(text))) return;
+      told.push(line);
+      this.note(line);
     };
     return { debug: silent, info: silent, warn: show, error: show };
   }

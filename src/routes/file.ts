@@ -306,7 +306,7 @@ async function readBounded(path: string, name: string, maxBytes: number): Promis
   } catch (error) {
     if (error instanceof AppError) throw error;
     const code = errnoOf(error);
-    const reason = code === 'ENOENT' ? 'is missing' : `cannot be read (${code ?? messageOf(error)})`;
+    const reason = code === 'ENOENT' ? 'does not exist' : `cannot be read (${code ?? messageOf(error)})`;
     throw new AppError('routes_invalid', `${name}: ${reason}`, { cause: error });
   } finally {
     await file?.close();

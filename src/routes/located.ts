@@ -80,6 +80,25 @@ const QUOTABLE: ReadonlySet<string> = new Set([
 const QUOTE_IT = '; if this is a text, quote it';
 const TOO_DEEP = 'nested far too deeply';
 
+const YAML_FAULTS: Readonly<Record<string, string>> = {
+  BAD_INDENT: 'the indentation does not fit the lines above',
+  TAB_AS_INDENT: 'a tab stands where spaces indent',
+  MULTILINE_IMPLICIT_KEY: 'this is read as the name of a field, and goes over several lines',
+  BLOCK_AS_IMPLICIT_KEY: 'the name of a field stands within the value of another one',
+  BLOCK_IN_FLOW: 'a list of lines stands within brackets',
+  BAD_SCALAR_START: 'a text cannot begin with this sign',
+  UNEXPECTED_TOKEN: 'something stands here that does not belong',
+  MISSING_CHAR: 'a sign is missing (a dash, quote, comma, colon or bracket), or the indentation is wrong',
+  MULTIPLE_DOCS: 'a second document begins here; only one is read',
+  BAD_DQ_ESCAPE: 'there is no such escape within double quotes',
+  TAG_RESOLVE_FAILED: 'a tag of a type that is not known',
+};
+
+function yamlFault({ code, message }: { readonly code: string; readonly message: string }): string {
+  if (code === 'RESOURCE_EXHAUSTION') return TOO_DEEP;
+  return `not YAML: ${YAML_FAULTS[code] ?? message}${QUOTABLE.has(code) ? QUOTE_IT : ''}`;
+}
+
 /**
  * Parses YAML 1.2 (core schema: text, numbers, booleans, null), keeping where each value stood. Tags of
  * other types and merge keys are refused, so nothing but plain values can come out of a file. JSON is YAML,
@@ -93,12 +112,9 @@ export function parseLocatedYaml(text: string): LocatedResult {
     if (!(error instanceof RangeError)) throw error;
     return { ok: false, faults: [{ offset: 0, message: TOO_DEEP }] };
   }
-  const faults: SyntaxFault[] = [...document.errors, ...document.warnings].map(({ code, pos, message }) => ({
-    offset: pos[0],
-    message:
-      code === 'RESOURCE_EXHAUSTION' ? TOO_DEEP : `not YAML: ${message}${QUOTABLE.has(code) ? QUOTE_IT : ''}`,
-  }));
-  if (faults.length > 0) return { ok: false, faults };
+  // What follows the first fault is mostly its consequence.
+  const [fault] = [...document.errors, ...document.warnings].sort((a, b) => a.pos[0] - b.pos[0]);
+  if (fault) return { ok: false, faults: [{ offset: fault.pos[0], message: yamlFault(fault) }] };
   const converter = new Converter(text);
   const root = converter.convert(document.contents, 0, 0);
   return converter.faults.length === 0 ? { ok: true, root } : { ok: false, faults: converter.faults };

@@ -6,8 +6,9 @@ import { type Located, parseLocatedJson, parseLocatedYaml, type RouteFinding } f
 import { RouteReader } from './reader.js';
 import { createRouteSet, type Route, type RouteSet, type RouteWarning, routeSetToJson } from './set.js';
 
-/** A message lists at most this many faults; `issues` holds those. */
+/** So many faults are told, and so many of them in the message. */
 const MAX_FAULTS_SHOWN = 50;
+const MAX_FAULT_LINES = 10;
 /** Longest message of one fault: a parser may quote a whole text, which of 50 faults made 8 MB of an answer. */
 const MAX_FAULT_CHARS = 500;
 
@@ -110,11 +111,13 @@ function clip(text: string): string {
 function invalid(origin: string, source: SourceText, faults: readonly RouteFinding[]): AppError {
   const ordered = [...faults].sort((a, b) => a.offset - b.offset);
   const issues = ordered.slice(0, MAX_FAULTS_SHOWN).map((fault) => place(source, fault));
-  const lines = issues.map(
-    ({ line, column, path, message }) =>
-      `${origin}:${line}:${column}: ${path === '' ? '' : `${path}: `}${message}`,
-  );
-  const hidden = faults.length - issues.length;
+  const lines = issues
+    .slice(0, MAX_FAULT_LINES)
+    .map(
+      ({ line, column, path, message }) =>
+        `${origin}:${line}:${column}: ${path === '' ? '' : `${path}: `}${message}`,
+    );
+  const hidden = faults.length - lines.length;
   if (hidden > 0) lines.push(`… and ${hidden} more`);
   return new AppError('routes_invalid', lines.join('\n'), { issues });
 }

@@ -135,6 +135,27 @@ export function errnoOf(error: unknown): string | undefined {
   return Object.entries(constants.errno).find(([, value]) => value === -Number(number))?.[0] ?? error.code;
 }
 
+const FILE_FAULTS: Readonly<Record<string, string>> = {
+  ENOENT: 'it does not exist',
+  ENOTDIR: 'a part of its path is a file, not a folder',
+  EISDIR: 'it is a folder',
+  EEXIST: 'something else stands there',
+  EACCES: 'not permitted for this user',
+  EPERM: 'not permitted for this user',
+  ELOOP: 'links in its path lead in a circle',
+  EROFS: 'the disk is read-only',
+  ENOSPC: 'the disk is full',
+};
+
+/**
+ * Why a file or folder could not be used, in words.
+ * @param isNew whether it was to be made: then it is its folder that does not exist
+ */
+export function fileFault(error: unknown, isNew = false): string {
+  if (isNew && errnoOf(error) === 'ENOENT') return 'there is no such folder';
+  return FILE_FAULTS[errnoOf(error) ?? ''] ?? messageOf(error);
+}
+
 /** Says why this process cannot listen there, and what to do. */
 export function explainListening(error: unknown, host: string | undefined): string {
   const errno = errnoOf(error) ?? '';

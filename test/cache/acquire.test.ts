@@ -70,6 +70,19 @@ describe('acquire', () => {
     );
   });
 
+  it('names a fault once that a source has for every file', async () => {
+    const { run } = await setup();
+    const gone: Source = {
+      ...failing('mirror m.example', new AppError('source_not_found', '')),
+      // biome-ignore lint/correctness/useYield: it fails before it delivers
+      async *deliver([wanted]) {
+        const path = wanted?.file.path;
+        throw new AppError('source_not_found', `${path} from https://m.example/${path}: answered 404`);
+      },
+    };
+    await expect(run([gone])).rejects.toThrow('mirror m.example: answered 404 (3 files); open the way');
+  });
+
   it('passes over a source with wrong bytes and publishes nothing of it', async () => {
     const { files, store, seen, run, states } = await setup();
     const wrong = new Map([...files].map(([path, bytes]) => [path, randomBytes(bytes.length)]));

@@ -47,7 +47,7 @@ describe('Reconciler', () => {
   });
 
   it('repairs what rotted, and keeps the evidence', async () => {
-    const { reconciler, store, blobs, source } = await setup();
+    const { reconciler, store, blobs, source, log } = await setup();
     await reconciler.request('boot');
     await spoil(blobs[0]);
     const report = await reconciler.request('schedule');
@@ -59,6 +59,7 @@ describe('Reconciler', () => {
       })),
     );
     expect(source.delivered).toHaveLength(4);
+    expect(log.lines.filter(({ level }) => level === 'warn')).toHaveLength(1);
     expect(reconciler.state.counters).toMatchObject({ corruptions: 1, repairs: 1 });
     expect(reconciler.state.events.map(({ kind }) => kind).slice(0, 3)).toEqual([
       'repaired',

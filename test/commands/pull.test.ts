@@ -183,11 +183,16 @@ describe('pull', () => {
 
 describe('usage', () => {
   it.each([
-    [['pull', '--bogus'], /--bogus/],
+    [['pull', '--bogus'], /there is no option --bogus\n/],
+    [['verify', '--cache-dirr', 'x'], /there is no option --cache-dirr; did you mean --cache-dir\?/],
+    [['verify', '--cache-dir'], /--cache-dir needs a value: --cache-dir DIR/],
+    [['verify', '--repair=yes'], /--repair takes no value/],
+    [['status', 'README.md'], /README\.md is a file, not a cache folder/],
+    [['verify', '--manifest', 'README.md'], /README\.md is no manifest: it is not JSON/],
     [['pull', 'operand'], /takes no operands/],
     [['pin'], /needs an operand: ai-router pin <org\/name>@<revision>/],
     [['pull', '--sources', 'cdn'], /MODEL_SOURCES must be one of/],
-    [['pull', '--manifest', '/nowhere.json'], /cannot read the manifest/],
+    [['pull', '--manifest', '/nowhere.json'], /cannot read the manifest .*: it does not exist/],
     [['bogus'], /there is no command "bogus"/],
     [['serve', '--bogus'], /--bogus/],
     [['serve', '--port', 'x', '--json'], /PORT must be a whole number/],

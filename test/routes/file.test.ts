@@ -94,7 +94,7 @@ describe('a route file', () => {
     await writeFile(path, Buffer.of(0xff, 0xfe, 0x00));
     await expect(start()).rejects.toThrow('routes.yaml: is not UTF-8 text');
     await unlink(path);
-    await expect(start()).rejects.toThrow('routes.yaml: is missing');
+    await expect(start()).rejects.toThrow('routes.yaml: does not exist');
     await mkdir(path);
     await expect(start()).rejects.toThrow('routes.yaml: is not a file');
   });
@@ -127,7 +127,7 @@ describe('a route file', () => {
       await rename(`${path}.swp`, path);
       await untilApplied('third');
       await unlink(path);
-      await eventually(() => expect(routes.status().error?.message).toBe('routes.yaml: is missing'));
+      await eventually(() => expect(routes.status().error?.message).toBe('routes.yaml: does not exist'));
       expect(applied.at(-1)).toBe('third');
       await writeFile(path, yaml('third'));
       await eventually(() => expect(routes.status().error).toBeUndefined());

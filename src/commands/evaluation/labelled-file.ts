@@ -1,7 +1,7 @@
 import { parse } from 'csv-parse/sync';
 import { closestNames } from '../../routes/closest.js';
 import { parseLocatedJson } from '../../routes/located.js';
-import { AppError, messageOf } from '../../shared/errors.js';
+import { AppError } from '../../shared/errors.js';
 
 /** A text and the route that it should take. */
 export interface Example {
@@ -136,7 +136,7 @@ function lineRows(json: string, origin: string): Row[] {
     try {
       value = JSON.parse(content);
     } catch (cause) {
-      throw new AppError('config_invalid', `${origin}:${line}: not JSON: ${messageOf(cause)}`, { cause });
+      throw new AppError('config_invalid', `${origin}:${line}: this line is not JSON; ${FORMATS}`, { cause });
     }
     return [rowOf(value, line, origin)];
   });

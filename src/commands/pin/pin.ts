@@ -3,7 +3,7 @@ import { rename, writeFile } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
 import { type EmbeddingSpec, type Manifest, parseManifest } from '../../cache/manifest.js';
 import type { Config } from '../../config/config.js';
-import { AppError, messageOf } from '../../shared/errors.js';
+import { AppError, fileFault } from '../../shared/errors.js';
 import { type Command, command, type Outcome, usageFault } from '../command.js';
 import { formatBytes, modelName } from '../format.js';
 import type { Output } from '../output.js';
@@ -266,6 +266,6 @@ async function writeWhole(file: string, text: string): Promise<void> {
     await writeFile(temporary, text, { flag: 'wx' });
     await rename(temporary, file);
   } catch (cause) {
-    throw new AppError('internal', `cannot write ${file}: ${messageOf(cause)}`, { cause });
+    throw new AppError('internal', `cannot write ${file}: ${fileFault(cause, true)}`, { cause });
   }
 }

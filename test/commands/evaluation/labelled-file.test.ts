@@ -68,7 +68,7 @@ describe('a labelled file', () => {
     ['routes:\n', 'a.yaml', /a\.yaml: is YAML; eval reads CSV/],
     ['{}', 'a.json', /which column is the text/],
     ['{"text": "a", "label": 7}', 'a.jsonl', /a\.jsonl:1: "label" must be a route's name/],
-    ['{"text": "a", "label": "b"}\n{', 'a.jsonl', /a\.jsonl:2: not JSON/],
+    ['{"text": "a", "label": "b"}\n{', 'a.jsonl', /a\.jsonl:2: this line is not JSON; eval reads/],
     ['[]', 'a.jsonl', /holds no texts/],
     ['7', 'a.jsonl', /a\.jsonl:1: must be an object/],
   ])('%j is refused with its place', (text, origin, message) => {
