@@ -51,6 +51,16 @@ export function post(what: string, path: string, json: unknown, statuses: readon
   return request(what, 'POST', path, { headers: [JSON_TYPE], body: JSON.stringify(json), statuses });
 }
 
+/** A schema of the API, as far as it is read here. */
+interface Schema {
+  readonly $ref?: string;
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly items?: Schema;
+  readonly anyOf?: readonly Schema[];
+  readonly oneOf?: readonly Schema[];
+  readonly allOf?: readonly Schema[];
+}
+
 interface Operation {
   readonly parameters?: readonly {
     readonly in: string;
@@ -58,20 +68,40 @@ interface Operation {
     readonly schema: { readonly example?: string };
   }[];
   readonly security?: readonly { readonly bearer?: unknown }[];
-  readonly requestBody?: { readonly content: Readonly<Record<string, unknown>> };
+  readonly requestBody?: { readonly content: Readonly<Record<string, { readonly schema?: Schema }>> };
 }
 
 interface Endpoint {
   readonly method: string;
   readonly path: string;
-  /** Media types of its body. */
+  /** Media types of its body, and the names of all fields in it. */
   readonly bodyTypes: readonly string[];
+  readonly fields: ReadonlySet<string>;
   readonly admin: boolean;
 }
 
-const { paths } = JSON.parse(readFileSync('openapi.json', 'utf8')) as {
+const { paths, components } = JSON.parse(readFileSync('openapi.json', 'utf8')) as {
   paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
+  components: { readonly schemas: Readonly<Record<string, Schema>> };
 };
+
+/** Adds the names of all fields that a schema has at any depth. */
+function collectFields(
+  schema: Schema | undefined,
+  names: Set<string>,
+  seen = new Set<string>(),
+): Set<string> {
+  if (!schema) return names;
+  const { $ref, properties = {}, items, anyOf = [], oneOf = [], allOf = [] } = schema;
+  if ($ref !== undefined && !seen.has($ref)) {
+    seen.add($ref);
+    collectFields(components.schemas[$ref.slice($ref.lastIndexOf('/') + 1)], names, seen);
+  }
+  for (const name of Object.keys(properties)) names.add(name);
+  for (const inner of [...Object.values(properties), items, ...anyOf, ...oneOf, ...allOf])
+    collectFields(inner, names, seen);
+  return names;
+}
 
 /** Every endpoint of `openapi.json`, with the examples of its parameters: a new endpoint is fuzzed without a change here. */
 export const ENDPOINTS: readonly Endpoint[] = Object.entries(paths).flatMap(([template, operations]) =>
@@ -85,15 +115,20 @@ export const ENDPOINTS: readonly Endpoint[] = Object.entries(paths).flatMap(([te
         return example;
       }),
       bodyTypes: Object.keys(requestBody?.content ?? {}),
+      fields: Object.values(requestBody?.content ?? {}).reduce(
+        (names, { schema }) => collectFields(schema, names),
+        new Set<string>(),
+      ),
       admin: security?.some((one) => 'bearer' in one) ?? false,
     })),
 );
 
 /** Every endpoint that reads a body, once for each media type, with the headers under which it is read. */
-export const BODY_TARGETS = ENDPOINTS.flatMap(({ method, path, bodyTypes, admin }) =>
+export const BODY_TARGETS = ENDPOINTS.flatMap(({ method, path, bodyTypes, fields, admin }) =>
   bodyTypes.map((type) => ({
     method,
     path,
+    fields,
     headers: [['Content-Type', type] as const, ...(admin ? [AUTHORIZED, CURRENT_SET] : [])],
   })),
 );
