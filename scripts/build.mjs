@@ -79,7 +79,7 @@ const program = await build({
   },
 });
 
-// Multiplies the vectors of routes and texts (src/scoring/kernel.ts).
+// Multiplies the vectors of routes and texts (src/scoring/row-matrix.ts).
 const wabt = await initWabt();
 const kernel = wabt.parseWat('kernel.wat', await readFile('src/scoring/kernel.wat', 'utf8'), { simd: true });
 await writeFile('dist/kernel.wasm', kernel.toBinary({}).buffer);

@@ -29,3 +29,17 @@ export const MAX_INPUTS = 2_048;
 
 /** Largest answer of vectors: that of as many inputs as numbers. */
 export const MAX_VECTOR_BYTES = 20 * 2 ** 20;
+
+/** How large a route set may be. Characters are UTF-16 code units. */
+export const ROUTE_LIMITS = {
+  /** The whole text, in characters. */
+  textChars: 32 * 2 ** 20,
+  routes: 2_000,
+  /** Of all routes together. */
+  utterances: 100_000,
+  utteranceChars: 4_096,
+  nameChars: 128,
+  descriptionChars: 4_096,
+  /** One route's metadata as JSON. */
+  metadataChars: 16_384,
+} as const;

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { ROUTE_LIMITS } from './route-limits.js';
+import { ROUTE_LIMITS } from './limits.js';
 import { count, digest, jsonObject, type Shape, textOf, timestamp } from './schema.js';
 
 /** Actions that change the routes. `file`: the routes file was taken up, at first or after an edit. */

@@ -3,8 +3,7 @@ import type { OpenAiError } from '../api/embeddings.js';
 import type { ProblemBody } from '../api/problem.js';
 import type { TeiError } from '../api/tei.js';
 import type { AppError, ErrorCode } from '../shared/errors.js';
-import type { RequestContext } from './request.js';
-import { JSON_UTF8 } from './request.js';
+import { JSON_UTF8, type RequestContext } from './request.js';
 
 /** HTTP status and title of each error code. A new code does not compile without its row. */
 export const PROBLEMS: Readonly<Record<ErrorCode, readonly [status: number, title: string]>> = {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ROUTE_LIMITS } from '../api/route-limits.js';
+import { ROUTE_LIMITS } from '../api/limits.js';
 import { ensureDirectory, readSmall, writeAtomic } from '../cache/disk.js';
 import type { Layout } from '../cache/layout.js';
 import { contentLengthOf, headerOf } from '../cache/sources/faults.js';

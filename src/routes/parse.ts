@@ -1,4 +1,4 @@
-import { ROUTE_LIMITS } from '../api/route-limits.js';
+import { ROUTE_LIMITS } from '../api/limits.js';
 import type { ScoringMethod } from '../config/parsers.js';
 import { AppError } from '../shared/errors.js';
 import { didYouMean } from './closest.js';

@@ -1,4 +1,4 @@
-import { ROUTE_LIMITS } from '../api/route-limits.js';
+import { ROUTE_LIMITS } from '../api/limits.js';
 import { SCORING_METHODS, type ScoringMethod } from '../config/parsers.js';
 import { didYouMean } from './closest.js';
 import { describeKind, type Located, type LocatedEntry, MAX_DEPTH, type RouteFinding } from './located.js';

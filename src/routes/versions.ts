@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { ROUTE_LIMITS } from '../api/route-limits.js';
+import { ROUTE_LIMITS } from '../api/limits.js';
 import { type RouteVersionBody, versionSchema } from '../api/routes.js';
 import {
   asVolumeError,

@@ -3,8 +3,7 @@ import type { Embedding } from '../inference/embedder.js';
 import { compareText, didYouMean } from '../routes/closest.js';
 import type { JsonObject, RouteSet } from '../routes/set.js';
 import { AppError, type FieldIssue } from '../shared/errors.js';
-import { familiarity } from './familiarity.js';
-import { createRouteScores, type Encoder, type RouteScores, type Scorer } from './scorer.js';
+import { createRouteScores, type Encoder, familiarity, type RouteScores, type Scorer } from './scorer.js';
 import type { RouteVectors } from './vectors.js';
 
 /** Options of a classification, as they stand in a request. */

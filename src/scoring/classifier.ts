@@ -13,10 +13,9 @@ import {
   TEXTS_UNDER_WAY,
   type TextsUsage,
 } from './embed-texts.js';
-import { FAMILIARITY_DEFAULTS } from './familiarity.js';
 import { type LabelSet, labelSetOf } from './labels.js';
 import { optionSetOf, probabilitiesOf, type Question, type QuestionAnswer, sharesOf } from './questions.js';
-import type { CreateScorer, Encoder } from './scorer.js';
+import { type CreateScorer, type Encoder, FAMILIARITY_DEFAULTS } from './scorer.js';
 import { NAMED_CENTRE, SimilarityScorer, similarityScoring } from './similarity-scorer.js';
 import { type EmbedRoutesReport, embedRoutes } from './vectors.js';
 

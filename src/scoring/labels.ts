@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Label } from '../api/classify.js';
-import { LABEL_LIMITS } from '../api/limits.js';
-import { ROUTE_LIMITS } from '../api/route-limits.js';
+import { LABEL_LIMITS, ROUTE_LIMITS } from '../api/limits.js';
 import { createRouteSet, type Route, type RouteSet } from '../routes/set.js';
 import { AppError, type FieldIssue } from '../shared/errors.js';
 

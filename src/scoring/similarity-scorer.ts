@@ -1,9 +1,17 @@
 import { compareText } from '../routes/closest.js';
 import type { RouteSet } from '../routes/set.js';
 import { Slices } from '../shared/concurrent.js';
-import { FAMILIARITY_DEFAULTS, type Floor, fitFloor } from './familiarity.js';
-import type { CreateScorer, RouteScores, Scorer, ScorerIdentity } from './scorer.js';
-import { multiplyRoutes, type RouteVectors } from './vectors.js';
+import {
+  type CreateScorer,
+  FAMILIARITY_DEFAULTS,
+  type Floor,
+  fitFloor,
+  multiplyRoutes,
+  type RouteScores,
+  type Scorer,
+  type ScorerIdentity,
+} from './scorer.js';
+import type { RouteVectors } from './vectors.js';
 
 /**
  * Constants of the similarity scorer, chosen by measurement: on the default route set by leave-one-out with

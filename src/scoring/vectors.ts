@@ -17,18 +17,6 @@ export interface RouteVectors {
   readonly rowOf: ReadonlyMap<string, number>;
 }
 
-/** Writes the cosines of the vector and the utterances of the candidates, or all, into the matrix's `products`. */
-export function multiplyRoutes(
-  { matrix, offsets }: RouteVectors,
-  vector: Float32Array,
-  candidates?: Uint32Array,
-): void {
-  matrix.load(vector);
-  if (candidates === undefined) matrix.multiply(0, matrix.rows);
-  else
-    for (const route of candidates) matrix.multiply(offsets[route] as number, offsets[route + 1] as number);
-}
-
 /** Options of {@link embedRoutes}. */
 export interface EmbedRoutesOptions {
   readonly signal?: AbortSignal;

@@ -1,7 +1,6 @@
 import { PreTrainedTokenizer } from '@xenova/transformers/src/tokenizers.js';
 import { describe, expect, it } from 'vitest';
-import { createLegibility } from '../../src/inference/legibility.js';
-import { createTokenizer, createWordPiece } from '../../src/inference/tokenizer.js';
+import { createLegibility, createTokenizer, createWordPiece } from '../../src/inference/tokenizer.js';
 import { bundledModel, goldenCases } from '../support/model.js';
 
 const CLS = 101;

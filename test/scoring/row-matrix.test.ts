@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createKernel, createPlainKernel } from '../../src/scoring/kernel.js';
-import { RowMatrix } from '../../src/scoring/row-matrix.js';
+import { createKernel, createPlainKernel, RowMatrix } from '../../src/scoring/row-matrix.js';
 
 const value = (n: number): number => Math.sin(n * 12.9898);
 

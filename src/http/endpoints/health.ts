@@ -11,8 +11,7 @@ import {
 import type { MetricsPort } from '../../telemetry/ports.js';
 import type { Endpoint } from '../endpoint.js';
 import { json } from '../openapi.js';
-import type { RequestContext } from '../request.js';
-import { sendJson } from '../request.js';
+import { type RequestContext, sendJson } from '../request.js';
 
 /** Reports on health. */
 export interface HealthPort {

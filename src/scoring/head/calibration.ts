@@ -1,4 +1,4 @@
-import { type Floor, familiarity, fitFloor } from '../familiarity.js';
+import { type Floor, familiarity, fitFloor } from '../scorer.js';
 import { estimate, type Prior } from './minimize.js';
 
 /**

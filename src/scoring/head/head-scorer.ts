@@ -1,7 +1,13 @@
-import type { Floor } from '../familiarity.js';
 import { RowMatrix } from '../row-matrix.js';
-import type { Contribution, RouteScores, Scorer, ScorerIdentity } from '../scorer.js';
-import { multiplyRoutes, type RouteVectors } from '../vectors.js';
+import {
+  type Contribution,
+  type Floor,
+  multiplyRoutes,
+  type RouteScores,
+  type Scorer,
+  type ScorerIdentity,
+} from '../scorer.js';
+import type { RouteVectors } from '../vectors.js';
 import { scoreOf } from './calibration.js';
 import { HEAD_VERSION, type Head } from './fit.js';
 

@@ -1,4 +1,4 @@
-import { createKernel, FLOATS_AT_ONCE, type Multiply, padded, ROWS_AT_ONCE } from '../kernel.js';
+import { createKernel, FLOATS_AT_ONCE, type Multiply, padded, ROWS_AT_ONCE } from '../row-matrix.js';
 
 const FLOAT = 4;
 /** Rows that are multiplied at once: 256 rows of 385 floats stay in the second-level cache. */
