@@ -1,61 +1,94 @@
-import { spawn, spawnSync } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { resolve as absolute, join } from 'node:path';
-import { spawnDaemon } from '../test/support/daemon-process.js';
+import { spawnDaemon, type TestDaemon } from '../test/support/daemon-process.js';
+import { pythonIn, run, runRecipes } from './recipes.js';
 
-// `npm run contract`: runs all checks of schemathesis (PyPI) against a daemon with keys, SERVE_MODEL and an empty
-// volume, then those of jevcompat (PyPI) with and without keys. Arguments are passed on: `npm run contract -- --max-examples 50`.
+/*
+ * `npm run contract`: other people's programs against real daemons. Without arguments all parts run:
+ *
+ *   npm run contract -- schemathesis [OPTION…]   all its checks on every operation, e.g. --max-examples 50
+ *   npm run contract -- jevcompat                the decision call, with and without keys
+ *   npm run contract -- recipes [WORD…]          docs/recipes.md, or the recipes with these words in their headings
+ *
+ * Needs python3 with pip, and npm. All is installed into a temporary folder, or into CONTRACT_FOLDER, which is kept.
+ */
+
+const CHECKERS = ['schemathesis==4.32.5', 'jevcompat==0.1.1'];
 const KEYS = { API_KEYS: 'an-api-key-of-good-length', ADMIN_KEYS: 'an-admin-key-of-good-length' };
-const folder = await mkdtemp(join(tmpdir(), 'ai-router-contract-'));
-const daemon = await spawnDaemon({
-  ...KEYS,
-  MODEL_CACHE_DIR: join(folder, 'volume'),
-  HF_HUB_OFFLINE: '1',
-  SERVE_MODEL: 'true',
-});
+
+const parts = { schemathesis, jevcompat, recipes };
+const [part, ...args] = process.argv.slice(2);
+if (part !== undefined && !(part in parts))
+  throw new Error(`${part} is none of ${Object.keys(parts).join(', ')}`);
+
+const folder = process.env.CONTRACT_FOLDER ?? (await mkdtemp(join(tmpdir(), 'ai-router-contract-')));
 try {
-  await daemon.ready(60_000);
-  const here = absolute('scripts/schemathesis');
-  const args = ['--config-file', join(here, 'schemathesis.toml'), 'run', `${daemon.url}/openapi.json`];
-  const child = spawn(
-    process.env.SCHEMATHESIS ?? 'schemathesis',
-    [
-      ...args,
-      '--header',
-      `Authorization: Bearer ${KEYS.ADMIN_KEYS}`,
-      '--checks',
-      'all',
-      ...process.argv.slice(2),
-    ],
-    {
-      cwd: folder,
-      stdio: 'inherit',
-      env: { ...process.env, SCHEMATHESIS_HOOKS: 'hooks', CONTRACT_KEY: KEYS.ADMIN_KEYS, PYTHONPATH: here },
-    },
-  );
-  process.exitCode = await new Promise<number>((resolve, reject) => {
-    child.once('error', () => reject(new Error('schemathesis is not installed: pip install schemathesis')));
-    child.once('exit', (code) => resolve(code ?? 1));
-  });
-  const open = await spawnDaemon({ MODEL_CACHE_DIR: join(folder, 'volume'), HF_HUB_OFFLINE: '1' });
-  try {
-    await open.ready(60_000);
-    // The decision call, with and without keys.
-    for (const test of [[daemon.url, '--key', KEYS.API_KEYS], [open.url]]) {
-      const { status, error } = spawnSync(process.env.JEVCOMPAT ?? 'jevcompat', ['test', ...test], {
-        stdio: 'inherit',
-      });
-      if (error) throw new Error('jevcompat is not installed: pip install jevcompat==0.1.1');
-      process.exitCode ||= status ?? 1;
-    }
-  } finally {
-    await open.stop();
-  }
-  for (const { level, msg, err } of daemon.lines) {
-    if (level >= 50) process.stdout.write(`logged by the daemon: ${msg} ${JSON.stringify(err)}\n`);
+  for (const [name, check] of Object.entries(parts)) {
+    if ((part ?? name) === name && !(await check(args))) process.exitCode = 1;
   }
 } finally {
-  await daemon.stop();
-  await rm(folder, { recursive: true, force: true });
+  if (process.env.CONTRACT_FOLDER === undefined) await rm(folder, { recursive: true, force: true });
+}
+
+/** Gives a daemon with an empty volume to a check, and prints the errors that it logged. */
+async function withDaemon<T>(
+  env: Readonly<Record<string, string>>,
+  check: (daemon: TestDaemon) => Promise<T>,
+): Promise<T> {
+  const volume = await mkdtemp(join(tmpdir(), 'ai-router-contract-volume-'));
+  const daemon = await spawnDaemon({ MODEL_CACHE_DIR: volume, HF_HUB_OFFLINE: '1', ...env });
+  try {
+    await daemon.ready(60_000);
+    return await check(daemon);
+  } finally {
+    await daemon.stop();
+    for (const { level, msg, err } of daemon.lines) {
+      if (level >= 50) process.stdout.write(`logged by the daemon: ${msg} ${JSON.stringify(err)}\n`);
+    }
+    await rm(volume, { recursive: true, force: true });
+  }
+}
+
+async function checkers(): Promise<Record<string, string | undefined>> {
+  const env = await pythonIn(join(folder, 'checkers'));
+  const { code, stderr } = await run('pip', ['install', '--quiet', ...CHECKERS], { env });
+  if (code !== 0) throw new Error(`pip install failed: ${stderr}`);
+  return env;
+}
+
+async function schemathesis(options: readonly string[]): Promise<boolean> {
+  const env = await checkers();
+  const here = absolute('scripts/schemathesis');
+  return await withDaemon({ ...KEYS, SERVE_MODEL: 'true' }, async ({ url }) => {
+    const { code } = await run(
+      'schemathesis',
+      [
+        ...['--config-file', join(here, 'schemathesis.toml'), 'run', `${url}/openapi.json`],
+        ...['--header', `Authorization: Bearer ${KEYS.ADMIN_KEYS}`, '--checks', 'all', ...options],
+      ],
+      {
+        cwd: folder,
+        env: { ...env, SCHEMATHESIS_HOOKS: 'hooks', CONTRACT_KEY: KEYS.ADMIN_KEYS, PYTHONPATH: here },
+        shown: true,
+      },
+    );
+    return code === 0;
+  });
+}
+
+async function jevcompat(): Promise<boolean> {
+  const env = { ...(await checkers()), NO_COLOR: '1' };
+  const test = async (url: string, ...options: readonly string[]): Promise<boolean> => {
+    const { code, stdout } = await run('jevcompat', ['test', url, ...options], { env, shown: true });
+    // It ends with 0 where only a SHOULD is missing.
+    return code === 0 && /^conformant to spec .*: MUST (\d+)\/\1, SHOULD (\d+)\/\2\b/m.test(stdout);
+  };
+  const closed = await withDaemon(KEYS, ({ url }) => test(url, '--key', KEYS.API_KEYS));
+  const open = await withDaemon({}, ({ url }) => test(url));
+  return closed && open;
+}
+
+async function recipes(words: readonly string[]): Promise<boolean> {
+  return await withDaemon({}, ({ url }) => runRecipes(url, join(folder, 'recipes'), words));
 }

@@ -18,7 +18,18 @@ function finish(code: number, text: string): never {
   process.exit(code);
 }
 
+/** Between npx and the daemon stands a shell that passes no signal on: the daemon ends when that shell has ended. */
+function endWithParent(): void {
+  const parent = process.ppid;
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(timer);
+    onSignal('SIGTERM');
+  }, 500).unref();
+}
+
 async function serve(env: NodeJS.ProcessEnv = process.env): Promise<void> {
+  if (env.npm_lifecycle_event === 'npx') endWithParent();
   // Loaded only now, so that a signal during the loading finds its handler.
   const { runDaemon } = await import('./daemon/daemon.js');
   await runDaemon(

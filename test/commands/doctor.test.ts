@@ -102,6 +102,7 @@ describe('doctor', () => {
     ['no delay in a pod', 'drain', 'warn', /refused/, { KUBERNETES_SERVICE_HOST: '10.0.0.1' }],
     ['no drain of our own', 'drain', 'warn', /DRAIN_MS is 0/, { DRAIN_MS: '0' }],
     ['a start through npm', 'starter', 'warn', /npm run start/, { npm_lifecycle_event: 'start' }],
+    ['a start through npx', 'starter', 'ok', /ends, too/, { npm_lifecycle_event: 'npx' }],
     [
       'a cache beside the volume',
       'mount',

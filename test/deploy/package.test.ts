@@ -1,20 +1,56 @@
 import { execFile } from 'node:child_process';
-import { readdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { readdir, symlink, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
 import { startDaemon } from '../support/daemon.js';
+import { eventually } from '../support/eventually.js';
 import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
 
 const run = promisify(execFile);
 
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+/** A program that uses the client, checked and run as one of a user. */
+async function usesClient(cwd: string, name: string): Promise<void> {
+  const source = `import { createClient, type Decision } from '${name}';
+const client = createClient({ url: 'http://localhost:3000' });
+const classify: (request: { text: string }) => Promise<Decision> = (request) => client.classify(request);
+// @ts-expect-error A text is no number: the types are there.
+client.classify({ text: 7 }).catch(() => undefined);
+console.log(typeof classify);
+`;
+  await writeFile(join(cwd, 'user.ts'), source);
+  const tsc = resolve('node_modules/typescript/bin/tsc');
+  const options = [
+    '--noEmit',
+    '--strict',
+    '--module',
+    'nodenext',
+    '--target',
+    'es2022',
+    '--lib',
+    'es2022,dom',
+  ];
+  await run(process.execPath, [tsc, ...options, 'user.ts'], {
+    cwd,
+  });
+  const load = `import('${name}').then((all) => console.log(Object.keys(all).join()))`;
+  expect((await run(process.execPath, ['-e', load], { cwd })).stdout).toContain('createClient');
+}
+
 /* The published package, installed where nothing else is. The build before the tests made dist. */
 describe('npm pack, installed with --omit=dev in an empty folder', () => {
   const atEnd = suiteEnd();
   let folder: string;
-  let bin: string;
 
   beforeAll(async () => {
     folder = await temporaryFolder(atEnd);
@@ -24,7 +60,6 @@ describe('npm pack, installed with --omit=dev in an empty folder', () => {
     // The runtime's package comes from npm's cache where it is there, as `npm ci` left it.
     const options = ['--omit=dev', '--prefer-offline', '--no-audit', '--no-fund'];
     await run('npm', ['install', ...options, `./${tarball}`], { cwd: folder });
-    bin = join(folder, 'node_modules/.bin/ai-router');
   }, 240_000);
 
   it('brings the native runtime and nothing else along', async () => {
@@ -32,14 +67,21 @@ describe('npm pack, installed with --omit=dev in an empty folder', () => {
     expect(installed.sort()).toEqual(['ai-router', 'onnxruntime-common', 'onnxruntime-node']);
   });
 
-  it('`npx ai-router serve` classifies', async () => {
+  it('`npx ai-router serve` classifies, and ends when npx is told to end', async () => {
     const daemon = await startDaemon(
       { MODEL_CACHE_DIR: await temporaryFolder(atEnd), HF_HUB_OFFLINE: '1' },
-      { cwd: folder, command: [bin, 'serve'], atEnd },
+      { cwd: folder, command: ['npx', 'ai-router', 'serve'], atEnd },
     );
+    const pid = Number(daemon.lines.find(({ msg }) => msg === 'listening')?.pid);
+    atEnd(() => {
+      if (isRunning(pid)) process.kill(pid, 'SIGKILL');
+    });
     await daemon.ready(60_000);
     const { status, body } = await daemon.post<Decision>('/classify', { text: 'what is 2 + 2?' });
     expect([status, body.route]).toEqual([200, 'math']);
+    expect(daemon.child.pid).not.toBe(pid);
+    await daemon.stop();
+    await eventually(() => expect(isRunning(pid)).toBe(false));
   });
 
   it('`npx ai-router lint` and `doctor` run', async () => {
@@ -50,50 +92,24 @@ describe('npm pack, installed with --omit=dev in an empty folder', () => {
     expect(stdout).toMatch(/volume|cache/i);
   });
 
-  /** A program that uses the client, checked and run as one of a user. */
-  async function usesClient(cwd: string): Promise<void> {
-    const source = `import { createClient, type Decision } from 'ai-router/client';
-const client = createClient({ url: 'http://localhost:3000' });
-const classify: (request: { text: string }) => Promise<Decision> = (request) => client.classify(request);
-// @ts-expect-error A text is no number: the types are there.
-client.classify({ text: 7 }).catch(() => undefined);
-console.log(typeof classify);
-`;
-    await writeFile(join(cwd, 'user.ts'), source);
-    const tsc = resolve('node_modules/typescript/bin/tsc');
-    const options = [
-      '--noEmit',
-      '--strict',
-      '--module',
-      'nodenext',
-      '--target',
-      'es2022',
-      '--lib',
-      'es2022,dom',
-    ];
-    await run(process.execPath, [tsc, ...options, 'user.ts'], {
-      cwd,
-    });
-    const load = `import('ai-router/client').then((all) => console.log(Object.keys(all).join()))`;
-    expect((await run(process.execPath, ['-e', load], { cwd })).stdout).toContain('createClient');
-  }
-
-  it("gives 'ai-router/client' with its types", () => usesClient(folder));
+  it("gives 'ai-router/client' with its types", () => usesClient(folder, 'ai-router/client'));
 
   it('so does a link to the folder of the project', async () => {
     const linked = await temporaryFolder(atEnd);
     await writeFile(join(linked, 'package.json'), '{"name": "app", "private": true, "type": "module"}');
     await run('mkdir', ['node_modules'], { cwd: linked });
     await symlink(resolve('.'), join(linked, 'node_modules/ai-router'));
-    await usesClient(linked);
+    await usesClient(linked, 'ai-router/client');
   });
 });
 
 it('the client is a package of its own without dependencies', async () => {
-  const { stdout } = await run('npm', ['pack', '--dry-run', '--json'], { cwd: 'packages/client' });
-  const [packed] = JSON.parse(stdout) as { files: { path: string }[] }[];
-  const paths = packed?.files.map(({ path }) => path);
-  expect(paths).toEqual(expect.arrayContaining(['dist/index.js', 'dist/index.d.ts']));
-  const manifest = JSON.parse(await readFile('packages/client/package.json', 'utf8')) as object;
-  expect(manifest).not.toHaveProperty('dependencies');
+  const folder = await temporaryFolder();
+  await run('npm', ['pack', '--pack-destination', folder], { cwd: 'packages/client' });
+  const [tarball = ''] = await readdir(folder);
+  await writeFile(join(folder, 'package.json'), '{"name": "app", "private": true, "type": "module"}');
+  await run('npm', ['install', '--offline', '--no-audit', '--no-fund', `./${tarball}`], { cwd: folder });
+  const installed = (await readdir(join(folder, 'node_modules'))).filter((name) => !name.startsWith('.'));
+  expect(installed).toEqual(['ai-router-client']);
+  await usesClient(folder, 'ai-router-client');
 });

@@ -128,7 +128,8 @@ function checkStarter(env: NodeJS.ProcessEnv): Finding {
   const fix =
     'start node itself: CMD ["node", "dist/main.js", "serve"], and no start command in the dashboard';
   const script = env.npm_lifecycle_event;
-  if (script !== undefined && script !== 'npx') {
+  if (script === 'npx') return fine('starter', 'started through npx, with which a daemon ends, too');
+  if (script !== undefined) {
     return warning('starter', `started through "npm run ${script}", which may swallow SIGTERM`, fix);
   }
   const first = commandOf(1);
