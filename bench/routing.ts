@@ -17,6 +17,7 @@ import {
   readBanking77,
   shuffle,
 } from './routing/banking77.js';
+import { dialogueTrials, readDialogues } from './routing/dialogues.js';
 import { embedAll } from './routing/embeddings.js';
 import { accuracyOverHttp } from './routing/over-http.js';
 import { type ProbedSet, probe, probedSets, probeTexts } from './routing/probes.js';
@@ -77,6 +78,7 @@ report('machine', {
 
 if (!args.includes('--http-only')) {
   await probes();
+  await dialogues();
   await inProcess();
 }
 if (!args.includes('--no-http')) await overHttp();
@@ -106,6 +108,13 @@ async function probes(): Promise<void> {
       }
     }
   }
+}
+
+/** Conversations whose last turn needs the one before it, or does not. */
+async function dialogues(): Promise<void> {
+  const all = await readDialogues();
+  const embedder = await embedAll([...all.texts, ...BACKGROUND], vectorsAt);
+  for (const row of await dialogueTrials(all, embedder)) report('dialogues', row);
 }
 
 /** Every method side by side, given embeddings. */

@@ -75,13 +75,15 @@ function typeOf(schema: Schema, indent: string, onReference: (name: string) => v
   }
   if (value !== undefined) return literal(value);
   if (values) return values.map(literal).join(' | ');
-  const choices = schema.anyOf ?? schema.oneOf;
+  // Those of an object with fields say only which of these exclude one another.
+  const choices = schema.properties ? undefined : (schema.anyOf ?? schema.oneOf);
   if (choices) return [...new Set(choices.map(inner))].join(' | ');
   if (schema.allOf) return schema.allOf.map(inner).join(' & ');
   if (Array.isArray(type)) return type.map((each: string) => inner({ ...schema, type: each })).join(' | ');
   if (type === 'array') {
     const item = items ? inner(items) : 'unknown';
-    return `readonly ${/[|&{]/.test(item) && !item.startsWith('{') ? `(${item})` : item}[]`;
+    const several = items?.anyOf ?? items?.oneOf;
+    return `readonly ${several || (/[|&{]/.test(item) && !item.startsWith('{')) ? `(${item})` : item}[]`;
   }
   if (type === 'object') return objectOf(schema, indent, onReference);
   if (type === 'integer') return 'number';

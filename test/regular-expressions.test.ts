@@ -29,8 +29,8 @@ const BOUNDED: ReadonlyMap<string, string> = new Map([
   [/^([\w.-]+)\.([0-9a-z-]+)\.(part|tmp)$/.source, 'names of files: 255 bytes'],
   [/onnxruntime\..*(so|dylib|dll)/.source, 'names of files: 255 bytes'],
   [
-    /<(\/?)([a-z][\w-]*)[^<>]*>/.source,
-    'begins at < and ends before the next one, which the count does not see',
+    /^\s*(```+|~~~+)\s*(?:[^\s`]*[/\\][^\s`]*|[\w-]+\.[a-z]\w{0,9}|\d+:\d+:\S+)\s*$/.source,
+    'a line of 1,000 characters',
   ],
   [/:\d*$/.source, 'begins at a colon and ends before the next one, which the count does not see'],
   [/\["((?:[^"\\]|\\.)*)"\]|\[(\d+)\]|[^.[\]]+/.source, 'the path of one field, as the program wrote it'],

@@ -37,6 +37,17 @@ def before_call(context, case, kwargs):
     if case.body.get("method") == "head":
         # Wants enough utterances to be trained on.
         case.body["method"] = "auto"
+    # A conversation in which the user says nothing is no text.
+    conversations = []
+    if case.operation.path == "/classify":
+        conversations = [case.body.get("messages")]
+    elif case.operation.path == "/classify/batch":
+        conversations = case.body.get("messages") or []
+    elif case.operation.path == "/v1/decisions":
+        conversations = [case.body.get("input")]
+    for conversation in conversations:
+        if isinstance(conversation, list):
+            conversation[-1] = {"role": "user", "content": "my card was charged twice"}
     for field in ("labels", "routes"):
         if not isinstance(case.body.get(field), list):
             continue

@@ -1,9 +1,21 @@
 import * as z from 'zod';
 import { LABEL_LIMITS, OPTION_LIMITS, type RequestLimits } from './limits.js';
+import { messages } from './messages.js';
 import { count, digest, jsonObject, type Shape, textOf } from './schema.js';
 
-/** Labels take the place of the routes. */
-const BOTH = { required: ['labels', 'routes'] };
+/** Labels take the place of the routes, and a conversation that of a text. */
+function exclusive(text: 'text' | 'texts') {
+  return {
+    not: { required: ['labels', 'routes'] },
+    oneOf: [{ required: [text] }, { required: ['messages'] }],
+  };
+}
+
+function eitherOf(text: 'text' | 'texts'): [(body: Record<string, unknown>) => boolean, string] {
+  const check = (body: Record<string, unknown>): boolean =>
+    (body[text] === undefined) !== (body.messages === undefined);
+  return [check, `send either "${text}" or "messages"`];
+}
 
 /** The schemas of the classification requests, under the given bounds. */
 export function classifySchemas({ maxTextChars, maxBatch }: RequestLimits) {
@@ -44,16 +56,27 @@ export function classifySchemas({ maxTextChars, maxBatch }: RequestLimits) {
       description: 'Adds to each candidate the nearest utterances, and what its score is made of',
     }),
   };
+  const tooMany = `may hold ${maxBatch} texts at most (MAX_BATCH)`;
   return {
     /** `POST /classify` */
-    single: z.strictObject({ text, ...options }).meta({ id: 'ClassifyRequest', not: BOTH }),
+    single: z
+      .strictObject({ text: text.exactOptional(), messages: messages.exactOptional(), ...options })
+      .refine(...eitherOf('text'))
+      .meta({ id: 'ClassifyRequest', ...exclusive('text') }),
     /** `POST /classify/batch` */
     batch: z
       .strictObject({
-        texts: z.array(text).min(1).max(maxBatch, `may hold ${maxBatch} texts at most (MAX_BATCH)`),
+        texts: z.array(text).min(1).max(maxBatch, tooMany).exactOptional(),
+        messages: z
+          .array(messages)
+          .min(1)
+          .max(maxBatch, tooMany)
+          .exactOptional()
+          .meta({ description: 'In place of `texts`: conversations' }),
         ...options,
       })
-      .meta({ id: 'ClassifyBatchRequest', not: BOTH }),
+      .refine(...eitherOf('texts'))
+      .meta({ id: 'ClassifyBatchRequest', ...exclusive('texts') }),
   };
 }
 
@@ -121,6 +144,15 @@ const routeMatch = z.object({
   metadata: jsonObject.exactOptional(),
 });
 
+const turn = z.object({
+  message: count.meta({ description: 'Index of the message' }),
+  share: score.meta({ description: 'Its share in what was decided' }),
+  text: z
+    .string()
+    .exactOptional()
+    .meta({ description: 'With `explain`: the beginning of what was read of it' }),
+});
+
 const decisionSchema = z
   .object({
     route: z.string().nullable().meta({ description: '`null`: none reached its threshold' }),
@@ -135,6 +167,10 @@ const decisionSchema = z
         'The best by score. The chosen route is not always the first: a better one may have missed a higher threshold of its own',
     }),
     routes: z.array(routeMatch).exactOptional().meta({ description: 'With `multi`' }),
+    turns: z.array(turn).exactOptional().meta({
+      description:
+        'With `messages`: the turns of the user that were read; the one before the last only where the last reached no threshold',
+    }),
     usage,
     model,
     routes_digest: digest.meta({ description: 'Of the route set, or of the labels that took its place' }),

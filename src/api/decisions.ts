@@ -13,6 +13,36 @@ export const QUESTION_LIMITS = {
   chars: 2_000,
 } as const;
 
+/** Why an answer is this server's own although FALLBACK_URL is set. */
+export const FALLBACK_FAILURES = [
+  'timeout',
+  'unreachable',
+  'refused',
+  'invalid_answer',
+  'abstained',
+  'circuit_open',
+  'share_exceeded',
+] as const;
+/** One of {@link FALLBACK_FAILURES}. */
+export type FallbackFailure = (typeof FALLBACK_FAILURES)[number];
+
+const fallbackMark = z
+  .strictObject({
+    model: z.string().exactOptional().meta({ description: 'The model that answered' }),
+    failed: z
+      .enum(FALLBACK_FAILURES)
+      .exactOptional()
+      .meta({ description: 'Why it did not: the answer is our own' }),
+  })
+  .meta({
+    id: 'Fallback',
+    description: 'With FALLBACK_URL, where no option reached its threshold: who answered instead',
+  });
+
+const blendedMark = z.literal(true).meta({
+  description: 'Of a conversation: the last turn reached no threshold, so the one before was taken in',
+});
+
 /** Text, or a structure whose strings are the text. */
 const content = z.union([z.string(), jsonObject, z.array(z.unknown())], {
   error: 'must be a string, an object or an array',
@@ -81,12 +111,15 @@ export const systemOneResponse = z
           choice: z.string(),
           probabilities: shares,
           confidence: share,
-          x_abstained: z
-            .boolean()
-            .meta({ description: 'Whether no option reached its threshold: `choice` is the best of them' }),
+          x_abstained: z.boolean().meta({
+            description:
+              'Whether no option reached its threshold, and no fallback answered: `choice` is the best of them',
+          }),
           x_score: share.meta({ description: 'Confidence that the choice is right, as /classify gives it' }),
           x_routes: z.boolean().meta({ description: 'Whether the options are served routes' }),
           x_route_metadata: jsonObject.exactOptional(),
+          x_blended: blendedMark.exactOptional(),
+          x_fallback: fallbackMark.exactOptional(),
         }),
         z.strictObject({
           type: z.literal('score'),
@@ -224,6 +257,8 @@ export const decisionResponse = z
           probabilities: z.array(
             z.strictObject({ value: z.union([z.string(), z.boolean()]), probability: share }),
           ),
+          x_blended: blendedMark.exactOptional(),
+          x_fallback: fallbackMark.exactOptional(),
         }),
         z.strictObject({
           type: z.literal('score'),
@@ -232,7 +267,11 @@ export const decisionResponse = z
           confidence: share,
           probabilities: z.array(z.strictObject({ value: count, label: z.string(), probability: share })),
         }),
-        z.strictObject({ type: z.literal('refusal'), name: answerName }),
+        z.strictObject({
+          type: z.literal('refusal'),
+          name: answerName,
+          x_fallback: fallbackMark.exactOptional(),
+        }),
       ]),
     ),
     usage: z.strictObject({

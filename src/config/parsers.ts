@@ -40,6 +40,13 @@ export function integer(min: number, max: number): (text: string) => number {
   };
 }
 
+/** A share above 0 and up to 1. */
+export function share(text: string): number {
+  const value = Number(text);
+  if (!(value > 0 && value <= 1)) throw new Error(`must be a number above 0 and up to 1, not "${text}"`);
+  return value;
+}
+
 /** One word of a fixed list. */
 export function oneOf<const T extends string>(...allowed: readonly T[]): (text: string) => T {
   return (text) => {

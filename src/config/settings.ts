@@ -19,6 +19,7 @@ import {
   type ScoringMethod,
   SOURCE_KINDS,
   type SourceKind,
+  share,
   sourceOrder,
   type TrustedProxy,
 } from './parsers.js';
@@ -347,6 +348,37 @@ export const SETTINGS = {
     help: 'serve the verified model files to other instances and to hub clients',
     fallback: () => false,
     parse: flag,
+  }),
+  fallbackUrl: setting<string | undefined>({
+    env: 'FALLBACK_URL',
+    help: 'a larger server of `/v1/systemone`, asked for choices of decision calls of which no option reaches its threshold; it is sent the texts of those calls',
+    defaultText: 'none',
+    fallback: () => undefined,
+    parse: httpUrl,
+  }),
+  fallbackApiKey: optional('FALLBACK_API_KEY', 'Bearer token for `FALLBACK_URL`', { secret: true }),
+  fallbackApiKeyFile: optional(
+    'FALLBACK_API_KEY_FILE',
+    'file with that token instead, as secrets are mounted; read again for each request',
+    { parse: (text) => resolve(text) },
+  ),
+  fallbackModel: setting({
+    env: 'FALLBACK_MODEL',
+    help: 'the `model` that `FALLBACK_URL` is asked for',
+    fallback: () => 'jev-latest',
+    parse: (text) => text,
+  }),
+  fallbackTimeoutMs: setting({
+    env: 'FALLBACK_TIMEOUT_MS',
+    help: "time for its answer, within that of the request; then the daemon's own answer is sent",
+    fallback: () => 2_000,
+    parse: integer(1, 600_000),
+  }),
+  fallbackShare: setting({
+    env: 'FALLBACK_SHARE',
+    help: 'largest share of decision calls with a choice that it is asked about, above 0 and up to 1',
+    fallback: () => 0.1,
+    parse: share,
   }),
   logLevel: setting({
     env: 'LOG_LEVEL',

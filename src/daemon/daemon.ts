@@ -236,6 +236,7 @@ export class Daemon {
     await this.#server?.close(left());
     await Promise.all([pool.close(left()), this.#tracing?.close(left())]);
     classifier.close();
+    await this.#parts.fallback?.close();
     await this.#boot;
     await closeSources(sources);
   }
@@ -288,6 +289,7 @@ export class Daemon {
         return this.#tokenView;
       },
       queue: pool,
+      fallback: this.#parts.fallback,
       models: config.serveModel ? { manifest, open: (file) => blobs.open(file) } : undefined,
       health: {
         report: () => healthOf(this.#parts, this.#state()),

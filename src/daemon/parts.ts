@@ -13,6 +13,7 @@ import type { RouteSet } from '../routes/set.js';
 import { RouteVersions } from '../routes/versions.js';
 import type { Classifier } from '../scoring/classifier.js';
 import type { Log } from '../shared/log.js';
+import { Fallback } from './fallback.js';
 import { KeyRing } from './keys.js';
 import { createClassifier, modelFiles } from './model.js';
 import { createSources, type OwnedSource } from './sources.js';
@@ -38,6 +39,7 @@ export interface Parts {
   readonly classifier: Classifier;
   readonly catalogue: RouteCatalogue;
   readonly routeFile: RouteFile | RouteLeader;
+  readonly fallback: Fallback | undefined;
 }
 
 /** Inputs of {@link createParts}. */
@@ -99,6 +101,7 @@ export function createParts({
     }),
     catalogue,
     routeFile,
+    fallback: config.fallbackUrl === undefined ? undefined : new Fallback(config.fallbackUrl, config, log),
   };
 }
 

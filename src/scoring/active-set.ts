@@ -7,7 +7,7 @@ import { createRouteScores, type Encoder, familiarity, type RouteScores, type Sc
 import type { RouteVectors } from './vectors.js';
 
 /** Options of a classification, as they stand in a request. */
-export type ClassifyOptions = Omit<ClassifyBody, 'text'>;
+export type ClassifyOptions = Omit<ClassifyBody, 'text' | 'messages'>;
 
 /** Candidates in an answer where the request does not say. */
 export const DEFAULT_TOP_K = 3;

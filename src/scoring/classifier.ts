@@ -1,4 +1,4 @@
-import type { ClassifyBody, Decision, Label } from '../api/classify.js';
+import type { Decision, Label } from '../api/classify.js';
 import type { Embedding } from '../inference/embedder.js';
 import type { RouteSet } from '../routes/set.js';
 import { mapConcurrent, throwIfAborted } from '../shared/concurrent.js';
@@ -10,10 +10,12 @@ import {
   embedTexts,
   requireTokens,
   type Stop,
+  sumOf,
   TEXTS_UNDER_WAY,
   type TextsUsage,
 } from './embed-texts.js';
 import { type LabelSet, labelSetOf } from './labels.js';
+import { blended, canBlend } from './messages.js';
 import { optionSetOf, probabilitiesOf, type Question, type QuestionAnswer, sharesOf } from './questions.js';
 import { type CreateScorer, type Encoder, FAMILIARITY_DEFAULTS } from './scorer.js';
 import { NAMED_CENTRE, SimilarityScorer, similarityScoring } from './similarity-scorer.js';
@@ -56,6 +58,22 @@ export interface LoadReport extends EmbedRoutesReport {
   readonly routes: number;
   readonly utterances: number;
   readonly durationMs: number;
+}
+
+/** A text to decide. */
+export interface Input {
+  readonly text: string;
+  /** The turn of a conversation before it, which is taken in where the text alone reaches no threshold. */
+  readonly previous?: string | undefined;
+  /** Where it is in the request, for messages. */
+  readonly path?: string;
+}
+
+/** Decisions about the texts of one request, in their order. */
+interface Decided extends Answered {
+  readonly decisions: readonly Decision[];
+  /** Indexes of texts whose previous turn was taken in. */
+  readonly blended: ReadonlySet<number>;
 }
 
 /** Timing and usage of one request. */
@@ -141,12 +159,14 @@ export class Classifier {
    * Classifies one text.
    * @throws AppError `not_ready`, `validation_failed`, `unknown_route`, `aborted`, or what the embedder throws
    */
-  async classify(request: ClassifyBody, stop?: Stop): Promise<{ readonly decision: Decision } & Answered> {
-    validateText(request.text, 'text');
-    const { decisions, timing, usage } = await this.#decide([request.text], () => 'text', request, stop);
-    const [decision] = decisions;
+  async classify(
+    request: Input & ClassifyOptions,
+    stop?: Stop,
+  ): Promise<{ readonly decision: Decision } & Decided> {
+    const decided = await this.#decide([request], request, stop);
+    const [decision] = decided.decisions;
     if (!decision) throw new AppError('internal', 'a classification had no result');
-    return { decision, timing, usage };
+    return { decision, ...decided };
   }
 
   /**
@@ -155,26 +175,29 @@ export class Classifier {
    * @throws as {@link classify}
    */
   async classifyBatch(
-    texts: readonly string[],
+    texts: readonly (string | Input)[],
     options: ClassifyOptions = {},
     stop?: Stop,
-  ): Promise<{ readonly decisions: readonly Decision[] } & Answered> {
-    const pathOf = (index: number): string => `texts[${index}]`;
-    for (const [index, text] of texts.entries()) validateText(text, pathOf(index));
-    return this.#decide(texts, pathOf, options, stop);
+  ): Promise<Decided> {
+    const inputs = texts.map((text, index) => {
+      const path = `texts[${index}]`;
+      return typeof text === 'string' ? { text, path } : { path, ...text };
+    });
+    return this.#decide(inputs, options, stop);
   }
 
   /**
    * Answers questions about one text, which is embedded once. No question changes the answer to another. A choice among
-   * served routes only is answered by their scorer, all else by similarity to the options' texts.
+   * served routes only is answered by their scorer, all else by similarity to the options' texts. A choice that reaches no
+   * threshold is answered again with the previous turn taken in, which is embedded only then.
    * @throws as {@link classify}
    */
   async ask(
-    text: string,
+    { text, previous, path = 'text' }: Input,
     questions: readonly Question[],
     stop?: Stop,
   ): Promise<{ readonly answers: readonly QuestionAnswer[]; readonly digest: string } & Answered> {
-    validateText(text, 'text');
+    validateText(text, path);
     const active = this.#active;
     if (!active) throw new AppError('not_ready', 'no route set is loaded yet', { retryable: true });
     const plans = await mapConcurrent(
@@ -188,22 +211,38 @@ export class Classifier {
       stop?.signal,
     );
     let scoreMs = 0;
-    const { results, usage, timing } = await embedTexts(
-      active.encoder.embedder,
+    const answer = (embedding: Embedding, { question, routes, options }: (typeof plans)[number]) => {
+      const started = performance.now();
+      const given = routes
+        ? answerOfRoutes(active, embedding, routes)
+        : answerOfOptions(options, embedding, question);
+      scoreMs += performance.now() - started;
+      return given;
+    };
+    const { embedder } = active.encoder;
+    const { results, ...first } = await embedTexts(
+      embedder,
       [text],
       1,
       (embedding) => {
-        requireTokens(embedding, 'text');
-        const started = performance.now();
-        const answers = plans.map(({ question, routes, options }) =>
-          routes ? answerOfRoutes(active, embedding, routes) : answerOfOptions(options, embedding, question),
-        );
-        scoreMs = performance.now() - started;
-        return answers;
+        requireTokens(embedding, path);
+        return { embedding, answers: plans.map((plan) => answer(embedding, plan)) };
       },
       stop,
     );
-    return { answers: results[0] ?? [], digest: active.set.digest, usage, timing: { ...timing, scoreMs } };
+    const [{ embedding, answers } = { embedding: undefined, answers: [] }] = results;
+    const unsure = answers.some(({ abstained }) => abstained);
+    if (!unsure || !embedding || !canBlend(embedding, text, previous)) {
+      return { answers, digest: active.set.digest, usage: first.usage, timing: { ...first.timing, scoreMs } };
+    }
+    const second = await embedTexts(embedder, [previous], 1, (before) => blended(embedding, before), stop);
+    const [both] = second.results;
+    const given = answers.map((own, index) => {
+      const plan = plans[index];
+      return both && plan && own.abstained ? { ...answer(both, plan), blended: true } : own;
+    });
+    const { usage, timing } = sumOf(first, second);
+    return { answers: given, digest: active.set.digest, usage, timing: { ...timing, scoreMs } };
   }
 
   /**
@@ -229,32 +268,64 @@ export class Classifier {
   }
 
   async #decide(
-    texts: readonly string[],
-    pathOf: (index: number) => string,
+    inputs: readonly Input[],
     options: ClassifyOptions,
     stop: Stop | undefined,
-  ): Promise<{ readonly decisions: readonly Decision[] } & Answered> {
+  ): Promise<Decided> {
+    for (const { text, path = 'text' } of inputs) validateText(text, path);
     validateOptions(options);
     // Taken before the first await: a reload in between must not mix two sets in one answer.
     const active = options.labels ? await this.#labelSet(options.labels, stop) : this.#active;
     if (!active) throw new AppError('not_ready', 'no route set is loaded yet', { retryable: true });
     const candidates = options.routes && active.candidatesOf(options.routes);
+    const { embedder } = active.encoder;
     let scoreMs = 0;
-    const { results, usage, timing } = await embedTexts(
-      active.encoder.embedder,
-      texts,
+    const decide = (embedding: Embedding): Decision => {
+      const started = performance.now();
+      const verdict = active.judge(embedding, candidates, options);
+      scoreMs += performance.now() - started;
+      return decisionOf(active, verdict, embedding);
+    };
+    const unsure: { readonly index: number; readonly embedding: Embedding; readonly previous: string }[] = [];
+    const { results, ...first } = await embedTexts(
+      embedder,
+      inputs.map(({ text }) => text),
       this.#concurrency,
       (embedding, index) => {
-        requireTokens(embedding, pathOf(index));
-        const started = performance.now();
-        const verdict = active.judge(embedding, candidates, options);
-        scoreMs += performance.now() - started;
-        return decisionOf(active, verdict, embedding);
+        const { text, previous, path = 'text' } = inputs[index] as Input;
+        requireTokens(embedding, path);
+        const decision = decide(embedding);
+        if (decision.route === null && canBlend(embedding, text, previous))
+          unsure.push({ index, embedding, previous });
+        return decision;
       },
       stop,
     );
-    const { queueMs, tokenizeMs, inferenceMs } = timing;
-    return { decisions: results, usage, timing: { queueMs, tokenizeMs, inferenceMs, scoreMs } };
+    if (unsure.length === 0) {
+      return {
+        decisions: results,
+        blended: NONE,
+        usage: first.usage,
+        timing: { ...first.timing, scoreMs },
+      };
+    }
+    const decisions = [...results];
+    const taken = new Set<number>();
+    const second = await embedTexts(
+      embedder,
+      unsure.map(({ previous }) => previous),
+      this.#concurrency,
+      (before, at) => {
+        const { index, embedding } = unsure[at] as (typeof unsure)[number];
+        const both = blended(embedding, before);
+        if (!both) return;
+        decisions[index] = decide(both);
+        taken.add(index);
+      },
+      stop,
+    );
+    const { usage, timing } = sumOf(first, second);
+    return { decisions, blended: taken, usage, timing: { ...timing, scoreMs } };
   }
 
   #labelSet(labels: readonly Label[], stop?: Stop): Promise<ActiveSet> {
@@ -285,6 +356,8 @@ export class Classifier {
   }
 }
 
+const NONE: ReadonlySet<number> = new Set();
+
 /** Option sets of one request that are embedded at once. */
 const OPTION_SETS_UNDER_WAY = 4;
 
@@ -310,7 +383,8 @@ function answerOfRoutes(active: ActiveSet, embedding: Embedding, routes: readonl
 function answerOfOptions(options: ActiveSet, embedding: Embedding, question: Question): QuestionAnswer {
   const { route, score } = options.judge(embedding, undefined, { top_k: 1 });
   const probabilities = probabilitiesOf(question, options.logits(embedding.vector));
-  return { probabilities, abstained: route === null, score, routes: false };
+  const abstained = question.type === 'choice' && route === null;
+  return { probabilities, abstained, score, routes: false };
 }
 
 /** Spelled out, with spreads for what few requests ask for: a spread costs microseconds, as much as scoring does. */

@@ -93,3 +93,22 @@ export async function embedTexts<Result>(
   );
   return { results, usage, timing };
 }
+
+type Work = Pick<EmbeddedTexts<unknown>, 'usage' | 'timing'>;
+
+/** Usage and times of work that was done one after the other for the same texts. */
+export function sumOf(a: Work, b: Work): Work {
+  return {
+    usage: {
+      texts: a.usage.texts,
+      tokens: a.usage.tokens + b.usage.tokens,
+      truncatedTexts: a.usage.truncatedTexts + b.usage.truncatedTexts,
+      truncatedTokens: a.usage.truncatedTokens + b.usage.truncatedTokens,
+    },
+    timing: {
+      queueMs: a.timing.queueMs + b.timing.queueMs,
+      tokenizeMs: a.timing.tokenizeMs + b.timing.tokenizeMs,
+      inferenceMs: a.timing.inferenceMs + b.timing.inferenceMs,
+    },
+  };
+}

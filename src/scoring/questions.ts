@@ -26,6 +26,8 @@ export interface QuestionAnswer {
   readonly score: number;
   /** Whether the options were served routes, which are trained, and not labels. */
   readonly routes: boolean;
+  /** Whether the previous turn of the conversation was taken in, since the last one reached no threshold. */
+  readonly blended?: boolean;
   /** Of the route that was chosen, where it has some. */
   readonly metadata?: JsonObject | undefined;
 }

@@ -1,3 +1,4 @@
+import type { FallbackFailure } from '../api/decisions.js';
 import type { ErrorCode, Gate } from '../shared/errors.js';
 
 /** Kind of a decision: among the served routes, or among labels of the request. */
@@ -25,6 +26,8 @@ export interface RequestMetrics {
   read(counts: TextCounts): void;
   /** A text was decided; `null` is an abstention. */
   decided(route: string | null, kind: DecisionKind): void;
+  /** The fallback was asked, or would have been. */
+  fellBack(result: 'answered' | FallbackFailure): void;
 }
 
 /** The source of `/metrics`. */

@@ -109,7 +109,9 @@ export type Check = {
 };
 
 export type ClassifyBatchRequest = {
-  readonly texts: readonly string[];
+  readonly texts?: readonly string[];
+  /** In place of `texts`: conversations */
+  readonly messages?: readonly Messages[];
   /** How many candidates to return */
   readonly top_k?: number;
   /** Lowest score with which a route is chosen; comes before that of the route and the default */
@@ -129,7 +131,8 @@ export type ClassifyBatchRequest = {
 };
 
 export type ClassifyRequest = {
-  readonly text: string;
+  readonly text?: string;
+  readonly messages?: Messages;
   /** How many candidates to return */
   readonly top_k?: number;
   /** Lowest score with which a route is chosen; comes before that of the route and the default */
@@ -180,6 +183,15 @@ export type Decision = {
     readonly score: number;
     readonly similarity: number;
     readonly metadata?: JsonObject;
+  }[];
+  /** With `messages`: the turns of the user that were read; the one before the last only where the last reached no threshold */
+  readonly turns?: readonly {
+    /** Index of the message */
+    readonly message: number;
+    /** Its share in what was decided */
+    readonly share: number;
+    /** With `explain`: the beginning of what was read of it */
+    readonly text?: string;
   }[];
   readonly usage: Usage;
   readonly model: Model;
@@ -316,6 +328,20 @@ export type LintReport = {
     readonly cohesion: number;
   }[];
 };
+
+/** In place of `text`: a conversation in the format of chat APIs, of which the last turn of the user decides; docs/decisions.md has the rules */
+export type Messages = readonly {
+  readonly role: 'system' | 'developer' | 'user' | 'assistant' | 'tool' | 'function';
+  readonly content?: string | readonly ({
+    readonly type: 'text' | 'input_text' | 'output_text';
+    readonly text: string;
+  } | {
+    readonly type: 'refusal';
+    readonly refusal: string;
+  } | {
+    readonly type: 'tool_use' | 'tool_result' | 'thinking' | 'redacted_thinking';
+  })[] | null;
+}[];
 
 /** Which model gave the answer */
 export type Model = {

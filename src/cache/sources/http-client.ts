@@ -23,12 +23,14 @@ import { proxyAuthorization, proxyFor, TunnelAgent } from './proxy.js';
 import type { WireLimits, WireParts } from './retry.js';
 import { type BaseUrl, isSameOrigin, redactUrl } from './url.js';
 
-/** One GET. */
+/** One GET, or a POST where there is a body. */
 export interface HttpGet {
   readonly url: URL;
   /** Its purpose, in messages: a pinned path or an archive's name. */
   readonly label: string;
   readonly headers?: Readonly<Record<string, string>>;
+  /** JSON to post. It goes to the configured origin only: redirects are not followed. */
+  readonly json?: string;
   readonly signal: AbortSignal;
   /** When the whole answer has to be there, on the clock of `performance.now()`. */
   readonly deadline: number;
@@ -122,7 +124,7 @@ export class HttpClient {
       try {
         if (trusted && this.#wantsBearer(message, sent)) continue;
         if (trusted) get.inspect?.(message.headers, place);
-        const isRedirect = REDIRECTS.has(message.statusCode ?? 0);
+        const isRedirect = get.json === undefined && REDIRECTS.has(message.statusCode ?? 0);
         const location = isRedirect ? headerOf(message.headers, 'location') : undefined;
         if (location === undefined) return { message, place };
         hops += 1;
@@ -170,10 +172,11 @@ export class HttpClient {
         // A compressed body would have another size and other ranges than the pinned file.
         'accept-encoding': 'identity',
         'user-agent': 'ai-router',
+        ...(get.json !== undefined && { 'content-type': 'application/json' }),
         ...get.headers,
       };
       if (trusted && this.#authorization) headers.authorization = this.#authorization;
-      return await this.#send(url, own, headers, life.signal);
+      return await this.#send(url, own, headers, life.signal, get.json);
     } catch (cause) {
       throw connectFault(cause, url, get.label);
     } finally {
@@ -181,12 +184,13 @@ export class HttpClient {
     }
   }
 
-  /** Sends a GET. Aborting `signal` ends the request and, later, the body, with the signal's reason. */
+  /** Sends a request. Aborting `signal` ends the request and, later, the body, with the signal's reason. */
   #send(
     url: URL,
     own: boolean,
     headers: Record<string, string>,
     signal: AbortSignal,
+    json: string | undefined,
   ): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
       if (signal.aborted) throw signal.reason;
@@ -198,7 +202,7 @@ export class HttpClient {
       ) {
         throw privateAddressError(url.hostname);
       }
-      const request = this.#request(url, own, proxy, headers);
+      const request = this.#request(url, own, proxy, headers, json === undefined ? 'GET' : 'POST');
       let answer: IncomingMessage | undefined;
       const stop = () => {
         (answer ?? request).destroy(signal.reason);
@@ -218,18 +222,25 @@ export class HttpClient {
         response.on('error', () => undefined);
         resolve(response);
       });
-      request.end();
+      request.end(json);
     });
   }
 
-  #request(url: URL, own: boolean, proxy: URL | undefined, headers: Record<string, string>): ClientRequest {
+  #request(
+    url: URL,
+    own: boolean,
+    proxy: URL | undefined,
+    headers: Record<string, string>,
+    method: 'GET' | 'POST',
+  ): ClientRequest {
     const agent = this.#agentFor(url.protocol, own, proxy);
-    if (url.protocol === 'https:') return httpsRequest(url, { agent, headers });
-    if (!proxy) return httpRequest(url, { agent, headers });
+    if (url.protocol === 'https:') return httpsRequest(url, { agent, headers, method });
+    if (!proxy) return httpRequest(url, { agent, headers, method });
     const send = proxy.protocol === 'https:' ? httpsRequest : httpRequest;
     const address = new URL(proxy.origin);
     return send(address, {
       agent,
+      method,
       path: url.href,
       headers: { ...headers, host: url.host, ...proxyAuthorization(proxy) },
     });

@@ -85,7 +85,8 @@ export function checkWorkers(limits: MachineLimits, wanted: number): Finding {
 }
 
 const ignore = (): void => undefined;
-const SILENT: Log = { debug: ignore, info: ignore, warn: ignore, error: ignore };
+/** Logs nothing. */
+export const SILENT: Log = { debug: ignore, info: ignore, warn: ignore, error: ignore };
 
 /** Whether the native library loads, tried in a process of its own. */
 export async function checkRuntime(): Promise<Finding> {

@@ -2,10 +2,11 @@ import { createHash } from 'node:crypto';
 import type { Manifest, PinnedFile } from '../../cache/manifest.js';
 import type { Source } from '../../cache/source.js';
 import type { Config } from '../../config/config.js';
+import { Fallback } from '../../daemon/fallback.js';
 import { closeSources, createSources } from '../../daemon/sources.js';
 import { AppError, type ErrorCode, messageOf } from '../../shared/errors.js';
 import { formatBytes, formatDuration, pinnedBytes } from '../format.js';
-import { type Finding, fault, fine, warning } from './checks.js';
+import { type Finding, fault, fine, SILENT, warning } from './checks.js';
 
 /** The rate is measured over this much at most. */
 const SAMPLE_BYTES = 8 * 2 ** 20;
@@ -53,6 +54,24 @@ export async function checkDelivery(
     return [...findings, await checkBudget(sources, largest, manifest, bounds.healthBudgetMs, signal)];
   } finally {
     await closeSources(sources);
+  }
+}
+
+/** Whether the server of FALLBACK_URL answers, and takes the key. */
+export async function checkFallback(
+  config: Config,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<Finding[]> {
+  if (config.fallbackUrl === undefined) return [];
+  try {
+    const fallback = new Fallback(config.fallbackUrl, config, SILENT);
+    await fallback
+      .probe(AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]))
+      .finally(() => fallback.close());
+    return [fine('fallback', `${fallback.address} answers`)];
+  } catch (error) {
+    return [warning('fallback', messageOf(error), 'check FALLBACK_URL and FALLBACK_API_KEY')];
   }
 }
 

@@ -2,7 +2,7 @@ import { loadManifest } from '../../cache/manifest.js';
 import { CACHE_OPTIONS, type Command, command, SOURCE_OPTIONS, seconds } from '../command.js';
 import { count, table, tone } from '../format.js';
 import { checkNetwork, checkProcess, checkRoutes, checkRuntime, type Finding } from './checks.js';
-import { checkDelivery } from './delivery.js';
+import { checkDelivery, checkFallback } from './delivery.js';
 import { checkVolume } from './volume.js';
 
 /** `ai-router doctor`: looks for what goes wrong on platforms, and names the fix. */
@@ -26,7 +26,7 @@ export const doctor: Command = command({
   notes:
     'Checks: Node, workers, the native runtime, how the process is started, the time it gets to end, port and IPv6, the\n' +
     'cache folder (mount, writable, room, whole), the routes, each source (a small file, with its digest), and whether a\n' +
-    'download fits the health check.\n' +
+    'download fits the health check, and FALLBACK_URL where it is set.\n' +
     'Nothing is written but one small file that is removed at once. Run it where the daemon runs, in its environment.',
   exitStatus: '0 when nothing is wrong (warnings allowed unless --strict), 1 when something is',
   async run({ config, env, values, signal }) {
@@ -42,6 +42,7 @@ export const doctor: Command = command({
       ...(await checkVolume(config, manifest, env)),
       await checkRoutes(config.routesFile, config.classifyMethod),
       ...(await checkDelivery(config, manifest, bounds, signal)),
+      ...(await checkFallback(config, bounds.timeoutMs, signal)),
     ];
     const failed = findings.filter(({ status }) => status === 'fail').length;
     const warned = findings.filter(({ status }) => status === 'warn').length;

@@ -1,15 +1,11 @@
-import {
-  type ClassifyBody,
-  classifyAnswers,
-  classifySchemas,
-  type Decision,
-  type Decisions,
-} from '../../api/classify.js';
+import { classifyAnswers, classifySchemas, type Decision, type Decisions } from '../../api/classify.js';
 import type { RequestLimits } from '../../api/limits.js';
 import type { RouteSet } from '../../routes/set.js';
 import type { ClassifyOptions } from '../../scoring/active-set.js';
-import type { Answered } from '../../scoring/classifier.js';
+import type { Answered, Input } from '../../scoring/classifier.js';
+import { type Message, PREVIOUS_SHARE, type Turn, turnsOf } from '../../scoring/messages.js';
 import type { Question, QuestionAnswer } from '../../scoring/questions.js';
+import { AppError } from '../../shared/errors.js';
 import type { DecisionKind, RequestMetrics } from '../../telemetry/ports.js';
 import { type BodyDeps, readJson } from '../body.js';
 import type { Endpoint } from '../endpoint.js';
@@ -17,19 +13,23 @@ import { reserveAnswer } from '../gates.js';
 import { json, jsonBody } from '../openapi.js';
 import { type CallContext, noteTimings, sendJson, sendJsonParts, withDeadline } from '../request.js';
 import EXAMPLES from './classify-examples.json' with { type: 'json' };
+import { cutText } from './embeddings.js';
 
 /** Decides texts. */
 export interface ClassifierPort {
   /** The set that decides requests that arrive now. */
   readonly active: { readonly set: RouteSet } | undefined;
-  classify(request: ClassifyBody, call: CallContext): Promise<{ readonly decision: Decision } & Answered>;
+  classify(
+    request: Input & ClassifyOptions,
+    call: CallContext,
+  ): Promise<{ readonly decision: Decision; readonly blended: ReadonlySet<number> } & Answered>;
   classifyBatch(
-    texts: readonly string[],
+    texts: readonly (string | Input)[],
     request: ClassifyOptions,
     call: CallContext,
-  ): Promise<{ readonly decisions: readonly Decision[] } & Answered>;
+  ): Promise<{ readonly decisions: readonly Decision[]; readonly blended: ReadonlySet<number> } & Answered>;
   ask(
-    text: string,
+    input: Input,
     questions: readonly Question[],
     call: CallContext,
   ): Promise<{ readonly answers: readonly QuestionAnswer[]; readonly digest: string } & Answered>;
@@ -43,6 +43,7 @@ export interface ClassifyPorts extends BodyDeps {
 
 /** `POST /classify` and `POST /classify/batch`. */
 export function classifyEndpoints(limits: RequestLimits): Endpoint<ClassifyPorts>[] {
+  const { maxTextChars } = limits;
   const schemas = classifySchemas(limits);
   const common = {
     method: 'POST',
@@ -60,16 +61,18 @@ export function classifyEndpoints(limits: RequestLimits): Endpoint<ClassifyPorts
       body: jsonBody(schemas.single, EXAMPLES.requests),
       answers: { 200: json('The decision', classifyAnswers.single, { examples: EXAMPLES.answers }) },
       async handle(context, ports) {
-        const request = await readJson(context, schemas.single, ports);
+        const { text, messages, ...options } = await readJson(context, schemas.single, ports);
         const { classifier, metrics, requestTimeoutMs } = ports;
-        reserveAnswer(context, ports.bytes, 1, request, classifier.active?.set);
-        const { decision, timing, usage } = await withDeadline(context, requestTimeoutMs, (call) =>
-          classifier.classify(request, call),
+        const turns = messages && turnsIn(messages, 'messages');
+        const input = turns ? inputOf(turns, 'messages', maxTextChars) : { text: text ?? '' };
+        reserveAnswer(context, ports.bytes, 1, options, classifier.active?.set);
+        const { decision, blended, timing, usage } = await withDeadline(context, requestTimeoutMs, (call) =>
+          classifier.classify({ ...input, ...options }, call),
         );
         noteTimings(context, timing);
         metrics.read(usage);
-        metrics.decided(decision.route, kindOf(request));
-        sendJson(context, decision);
+        metrics.decided(decision.route, kindOf(options));
+        sendJson(context, turns ? withTurns(decision, turns, blended.has(0), options) : decision);
       },
     },
     {
@@ -80,11 +83,17 @@ export function classifyEndpoints(limits: RequestLimits): Endpoint<ClassifyPorts
       body: jsonBody(schemas.batch, EXAMPLES.batchRequests),
       answers: { 200: json('The decisions', classifyAnswers.batch, { examples: EXAMPLES.batchAnswers }) },
       async handle(context, ports) {
-        const { texts, ...options } = await readJson(context, schemas.batch, ports);
+        const { texts = [], messages, ...options } = await readJson(context, schemas.batch, ports);
         const { classifier, metrics, requestTimeoutMs } = ports;
-        reserveAnswer(context, ports.bytes, texts.length, options, classifier.active?.set);
-        const { decisions, timing, usage } = await withDeadline(context, requestTimeoutMs, (call) =>
-          classifier.classifyBatch(texts, options, call),
+        const pathOf = (index: number): string => `messages[${index}]`;
+        const all = messages?.map((each, index) => turnsIn(each, pathOf(index)));
+        const inputs = all?.map((turns, index) => inputOf(turns, pathOf(index), maxTextChars)) ?? texts;
+        reserveAnswer(context, ports.bytes, inputs.length, options, classifier.active?.set);
+        const { blended, timing, usage, ...decided } = await withDeadline(context, requestTimeoutMs, (call) =>
+          classifier.classifyBatch(inputs, options, call),
+        );
+        const decisions = decided.decisions.map((decision, index) =>
+          all ? withTurns(decision, all[index] ?? [], blended.has(index), options) : decision,
         );
         noteTimings(context, timing);
         metrics.read(usage);
@@ -93,6 +102,43 @@ export function classifyEndpoints(limits: RequestLimits): Endpoint<ClassifyPorts
       },
     },
   ];
+}
+
+/**
+ * Returns the turns of a conversation that decide.
+ * @throws AppError `validation_failed` where the user says nothing in it
+ */
+function turnsIn(messages: readonly Message[], path: string): readonly Turn[] {
+  const turns = turnsOf(messages);
+  if (turns.length > 0) return turns;
+  const message = 'must hold a message of role "user" with a text';
+  throw new AppError('validation_failed', `${path}: ${message}`, { issues: [{ path, message }] });
+}
+
+/** Returns the input of a conversation. Its turns may be longer than MAX_TEXT_CHARS, and are cut there. */
+export function inputOf([last, previous]: readonly Turn[], path: string, maxTextChars: number): Input {
+  const read = (turn: Turn): string => cutText(turn.text, maxTextChars);
+  return { text: last ? read(last) : '', previous: previous && read(previous), path };
+}
+
+/** Characters of a turn that `explain` shows. */
+const SHOWN_CHARS = 300;
+
+function withTurns(
+  decision: Decision,
+  turns: readonly Turn[],
+  blended: boolean,
+  { explain }: ClassifyOptions,
+): Decision {
+  const read = blended ? turns : turns.slice(0, 1);
+  return {
+    ...decision,
+    turns: read.map(({ message, text }, index) => ({
+      message,
+      share: blended ? (index === 0 ? 1 - PREVIOUS_SHARE : PREVIOUS_SHARE) : 1,
+      ...(explain === true && { text: text.slice(0, SHOWN_CHARS) }),
+    })),
+  };
 }
 
 /** Makes the JSON of one decision at a time. */

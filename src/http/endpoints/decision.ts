@@ -1,9 +1,10 @@
 import * as z from 'zod';
 import type { RequestLimits } from '../../api/limits.js';
+import { type Message, type Turn, turnsOf, turnsOfState } from '../../scoring/messages.js';
 import { readJson } from '../body.js';
 import type { Endpoint } from '../endpoint.js';
 import { type RequestContext, withDeadline } from '../request.js';
-import type { ClassifyPorts } from './classify.js';
+import { type ClassifyPorts, inputOf } from './classify.js';
 
 const HEADERS = {
   'X-AI-Router-Route': z
@@ -26,14 +27,14 @@ const QUERY = z.object({
 export function decisionEndpoints({ maxTextChars }: RequestLimits): Endpoint<ClassifyPorts>[] {
   const handle = async (context: RequestContext, ports: ClassifyPorts): Promise<void> => {
     const { classifier, metrics, requestTimeoutMs } = ports;
-    const found = await textOf(context, ports);
-    // The model reads the first few hundred tokens, so that nothing is lost.
-    const text = found.trim().slice(0, maxTextChars);
+    const turns = await turnsIn(context, ports);
     let route: string | null = null;
     let score = '';
-    if (text !== '') {
+    if (turns.length > 0) {
+      // The model reads the first few hundred tokens, so that nothing is lost.
+      const input = inputOf(turns, 'messages', maxTextChars);
       const { decision, usage } = await withDeadline(context, requestTimeoutMs, (call) =>
-        classifier.classify({ text }, call),
+        classifier.classify(input, call),
       );
       metrics.read(usage);
       metrics.decided(decision.route, 'routes');
@@ -68,23 +69,19 @@ export function decisionEndpoints({ maxTextChars }: RequestLimits): Endpoint<Cla
   ];
 }
 
-/** Returns the text of the query, or of a body as chat, completion and embedding APIs take it; empty where there is none. */
-async function textOf(context: RequestContext, ports: ClassifyPorts): Promise<string> {
+/** Returns the text of the query, or of a body as chat, completion and embedding APIs take it; none where there is none. */
+async function turnsIn(context: RequestContext, ports: ClassifyPorts): Promise<readonly Turn[]> {
   const { text } = context.query;
-  if (typeof text === 'string') return text;
-  if (!context.is('application/json', '+json')) return '';
+  if (typeof text === 'string') return turnsOfState(text.trim());
+  if (!context.is('application/json', '+json')) return [];
   const body = await readJson(context, z.unknown(), ports);
-  if (typeof body !== 'object' || body === null) return '';
+  if (typeof body !== 'object' || body === null) return [];
   const fields: { text?: unknown; prompt?: unknown; input?: unknown; messages?: unknown } = body;
   const plain = [fields.text, fields.prompt, fields.input].find((each) => typeof each === 'string');
-  if (typeof plain === 'string') return plain;
-  if (!Array.isArray(fields.messages)) return '';
-  return contentOf(fields.messages.findLast((message) => message?.role === 'user')?.content);
+  if (typeof plain === 'string') return turnsOfState(plain.trim());
+  return Array.isArray(fields.messages) ? turnsOf(fields.messages.filter(isMessage)) : [];
 }
 
-/** Returns the text of a chat message, which is a string or a list of parts. */
-function contentOf(content: unknown): string {
-  if (typeof content === 'string') return content;
-  if (!Array.isArray(content)) return '';
-  return content.map((part) => (typeof part?.text === 'string' ? part.text : '')).join('\n');
+function isMessage(value: unknown): value is Message {
+  return typeof value === 'object' && value !== null && 'role' in value && typeof value.role === 'string';
 }

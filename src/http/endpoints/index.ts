@@ -9,7 +9,7 @@ import { embeddingEndpoints } from './embeddings.js';
 import { type HealthPorts, healthEndpoints } from './health.js';
 import { type ModelPorts, modelEndpoints } from './models.js';
 import { type PagePorts, pageEndpoints } from './pages.js';
-import { questionEndpoints } from './questions.js';
+import { type QuestionPorts, questionEndpoints } from './questions.js';
 import { type RoutePorts, routeEndpoints } from './routes.js';
 import { type TeiPorts, teiEndpoints } from './tei.js';
 
@@ -17,6 +17,7 @@ import { type TeiPorts, teiEndpoints } from './tei.js';
 export interface Ports
   extends ClassifyPorts,
     TeiPorts,
+    QuestionPorts,
     RoutePorts,
     HealthPorts,
     CachePorts,

@@ -11,24 +11,33 @@ import {
 } from '../../api/decisions.js';
 import type { JsonValue } from '../../api/schema.js';
 import type { Answered } from '../../scoring/classifier.js';
-import { stringsOf, textOfMessages, textOfState } from '../../scoring/messages.js';
-import {
-  choiceConfidence,
-  expectedLevel,
-  type Question,
-  type QuestionAnswer,
-  scaleConfidence,
-} from '../../scoring/questions.js';
+import { type Message, stringsOf, type Turn, turnsOf, turnsOfState } from '../../scoring/messages.js';
+import { choiceConfidence, expectedLevel, type Question, scaleConfidence } from '../../scoring/questions.js';
 import { AppError } from '../../shared/errors.js';
 import { readJson } from '../body.js';
 import type { Endpoint } from '../endpoint.js';
 import { type ContractSettings, json, jsonBody } from '../openapi.js';
 import { noteTimings, type RequestContext, sendJson, withDeadline } from '../request.js';
-import type { ClassifyPorts } from './classify.js';
-import { cutText, type EmbeddingPorts } from './embeddings.js';
+import { type ClassifyPorts, inputOf } from './classify.js';
+import type { EmbeddingPorts } from './embeddings.js';
+import { type FallbackChoice, type FallbackPort, type GivenAnswer, withFallback } from './fallback.js';
 
 /** Dependencies of decision calls. */
-type QuestionPorts = Pick<ClassifyPorts, 'classifier'> & EmbeddingPorts;
+export interface QuestionPorts extends Pick<ClassifyPorts, 'classifier'>, EmbeddingPorts {
+  /** `undefined`: none is set. */
+  readonly fallback: FallbackPort | undefined;
+}
+
+/** A decision call in either form. */
+interface Asked {
+  /** Field of the request that holds the input. */
+  readonly field: 'state' | 'input';
+  readonly turns: readonly Turn[];
+  readonly questions: readonly Question[];
+  /** What a fallback is told: the input, and every choice by the index of its question. */
+  readonly state: JsonValue;
+  readonly choices: ReadonlyMap<number, FallbackChoice>;
+}
 
 /** `POST /v1/systemone` and `POST /v1/decisions`: an input and typed questions in, a probability for each option out. */
 export function questionEndpoints(settings: ContractSettings): Endpoint<QuestionPorts>[] {
@@ -57,12 +66,16 @@ export function questionEndpoints(settings: ContractSettings): Endpoint<Question
       async handle(context, ports) {
         const request = await readJson(context, systemOneRequest, ports);
         const asked = Object.entries(request.questions);
-        const questions = asked.map(([, question]) => questionOf(question));
-        const text = requireText(textOfState(request.state), 'state');
-        const { answers, usage, digest } = await ask(context, ports, text, questions, 'questions');
+        const { answers, usage, digest } = await ask(context, ports, {
+          field: 'state',
+          turns: turnsOfState(request.state),
+          questions: asked.map(([, question]) => questionOf(question)),
+          state: request.state,
+          choices: choicesOf(asked.map(([, question]) => question)),
+        });
         const entries = asked.map(([name, question], index) => [
           name,
-          systemOneAnswer(question, answers[index] as QuestionAnswer),
+          systemOneAnswer(question, answers[index] as GivenAnswer),
         ]);
         sendJson(context, {
           model: id,
@@ -94,18 +107,17 @@ export function questionEndpoints(settings: ContractSettings): Endpoint<Question
       problems: [400, 413, 415],
       async handle(context, ports) {
         const { input, questions } = await readJson(context, decisionRequest, ports);
-        const text = requireText(textOfInput(input), 'input');
-        const { answers, usage } = await ask(
-          context,
-          ports,
-          text,
-          questions.map(questionOfDecision),
-          'questions',
-        );
+        const { answers, usage } = await ask(context, ports, {
+          field: 'input',
+          turns: turnsOfInput(input),
+          questions: questions.map(questionOfDecision),
+          state: stateOf(input),
+          choices: choicesOfDecision(questions),
+        });
         sendJson(context, {
           model: id,
           answers: questions.map((question, index) =>
-            decisionAnswer(question, answers[index] as QuestionAnswer),
+            decisionAnswer(question, answers[index] as GivenAnswer),
           ),
           usage: {
             input_tokens: usage.tokens,
@@ -122,39 +134,46 @@ export function questionEndpoints(settings: ContractSettings): Endpoint<Question
 
 async function ask(
   context: RequestContext,
-  { classifier, metrics, limits, requestTimeoutMs }: QuestionPorts,
-  text: string,
-  questions: readonly Question[],
-  path: string,
-): Promise<{ readonly answers: readonly QuestionAnswer[]; readonly digest: string } & Answered> {
+  ports: QuestionPorts,
+  { field, turns, questions, state, choices }: Asked,
+): Promise<{ readonly answers: readonly GivenAnswer[]; readonly digest: string } & Answered> {
+  const { classifier, metrics, limits, requestTimeoutMs } = ports;
   const options = questions.reduce((sum, question) => sum + sizeOf(question), 0);
-  if (options > QUESTION_LIMITS.together) {
-    const message = `have ${options} options together; at most ${QUESTION_LIMITS.together} are allowed`;
-    throw new AppError('validation_failed', `${path}: ${message}`, { issues: [{ path, message }] });
-  }
-  const answered = await withDeadline(context, requestTimeoutMs, (call) =>
-    classifier.ask(cutText(text, limits.maxTextChars), questions, call),
-  );
+  if (options > QUESTION_LIMITS.together)
+    throw wrongField(
+      'questions',
+      `have ${options} options together; at most ${QUESTION_LIMITS.together} are allowed`,
+    );
+  if (turns.length === 0) throw wrongField(field, 'must hold a text');
+  const input = inputOf(turns, field, limits.maxTextChars);
+  const answered = await withDeadline(context, requestTimeoutMs, async (call) => {
+    const own = await classifier.ask(input, questions, call);
+    for (const [index, { abstained, routes, probabilities }] of own.answers.entries()) {
+      const question = questions[index];
+      if (question?.type !== 'choice') continue;
+      const best = bestOf(question.options, probabilities).name;
+      metrics.decided(abstained ? null : best, routes ? 'routes' : 'labels');
+    }
+    return { ...own, answers: await withFallback(context, ports, state, choices, own.answers, call) };
+  });
   noteTimings(context, answered.timing);
   metrics.read(answered.usage);
-  for (const [index, { abstained, routes, probabilities }] of answered.answers.entries()) {
-    const question = questions[index];
-    if (question?.type !== 'choice') continue;
-    const best = question.options[probabilities.indexOf(Math.max(...probabilities))]?.name ?? null;
-    metrics.decided(abstained ? null : best, routes ? 'routes' : 'labels');
-  }
-  return answered;
+  const set = classifier.active?.set;
+  const answers = answered.answers.map((answer) => {
+    const { chosen, routes } = answer;
+    if (chosen === undefined || !routes) return answer;
+    return { ...answer, metadata: set?.routes[set.indexOf.get(chosen) ?? -1]?.metadata };
+  });
+  return { ...answered, answers };
+}
+
+function wrongField(path: string, message: string): AppError {
+  return new AppError('validation_failed', `${path}: ${message}`, { issues: [{ path, message }] });
 }
 
 function sizeOf(question: Question): number {
   if (question.type === 'choice') return question.options.length;
   return question.type === 'truth' ? 2 : question.levels.length;
-}
-
-function requireText(text: string, path: string): string {
-  if (text.trim() !== '') return text;
-  const message = 'must hold a text';
-  throw new AppError('validation_failed', `${path}: ${message}`, { issues: [{ path, message }] });
 }
 
 /** Text of instructions or of a description; of a structure without any string, its JSON. */
@@ -188,22 +207,35 @@ function truthOf(yes: string | undefined, no: string | undefined): Question {
   return { type: 'truth', yes: yes === undefined ? [] : [yes], no: no === undefined ? [] : [no] };
 }
 
+/** The choices among questions, as a fallback is asked them. */
+function choicesOf(questions: readonly SystemOneRequest['questions'][string][]): Asked['choices'] {
+  const choices = new Map<number, FallbackChoice>();
+  for (const [index, question] of questions.entries()) {
+    if (question.type !== 'choice') continue;
+    const { instructions, criteria } = question;
+    choices.set(index, { options: Object.keys(criteria), instructions: instructions ?? undefined, criteria });
+  }
+  return choices;
+}
+
 function systemOneAnswer(
   question: SystemOneRequest['questions'][string],
-  { probabilities, abstained, score, routes, metadata }: QuestionAnswer,
+  answer: GivenAnswer,
 ): SystemOneResponse['answers'][string] {
+  const { probabilities, abstained, score, routes, metadata } = answer;
   if (question.type === 'noul') return { type: 'noul', noul: probabilities[0] ?? 0 };
   if (question.type === 'choice') {
     const names = Object.keys(question.criteria);
     return {
       type: 'choice',
-      choice: bestOf(names, probabilities),
+      choice: answer.chosen ?? bestOf(names, probabilities),
       probabilities: Object.fromEntries(names.map((name, index) => [name, probabilities[index] ?? 0])),
-      confidence: choiceConfidence(probabilities),
+      confidence: answer.confidence ?? choiceConfidence(probabilities),
       x_abstained: abstained,
       x_score: score,
       x_routes: routes,
       ...(metadata && { x_route_metadata: metadata }),
+      ...marksOf(answer),
     };
   }
   return {
@@ -219,10 +251,45 @@ function bestOf<T>(options: readonly T[], probabilities: readonly number[]): T {
   return options[probabilities.indexOf(Math.max(...probabilities))] as T;
 }
 
-function textOfInput(input: DecisionRequest['input']): string {
-  if (typeof input === 'string') return input;
-  const messages = input.flatMap((item) => ('role' in item ? [item] : []));
-  return textOfMessages(messages as Parameters<typeof textOfMessages>[0]) ?? '';
+/** How an answer came about, where it is not that of the last turn by this server alone. */
+function marksOf({ blended, x_fallback }: GivenAnswer) {
+  return { ...(blended && { x_blended: true as const }), ...(x_fallback && { x_fallback }) };
+}
+
+function turnsOfInput(input: DecisionRequest['input']): readonly Turn[] {
+  if (typeof input === 'string') return input.trim() === '' ? [] : [{ message: 0, text: input }];
+  return turnsOf(messagesOf(input));
+}
+
+/** The input as `/v1/systemone` takes it. */
+function stateOf(input: DecisionRequest['input']): JsonValue {
+  return typeof input === 'string'
+    ? input
+    : messagesOf(input).map(({ role, content = null }) => ({ role, content }));
+}
+
+function messagesOf(input: Exclude<DecisionRequest['input'], string>): Message[] {
+  // Parts of JSON may hold anything, as their schema says.
+  return input.flatMap((item) => ('role' in item ? [item as Message] : []));
+}
+
+/** As {@link choicesOf}. A choice whose values have the same name, such as true and "true", is not for a fallback. */
+function choicesOfDecision(questions: DecisionRequest['questions']): Asked['choices'] {
+  const choices = new Map<number, FallbackChoice>();
+  for (const [index, question] of questions.entries()) {
+    if (question.type !== 'choice') continue;
+    const options = question.choices.map(({ value }) => String(value));
+    if (new Set(options).size < options.length) continue;
+    const criteria = Object.fromEntries(
+      question.choices.map(({ value, description }) => [String(value), description ?? null]),
+    );
+    choices.set(index, {
+      options,
+      instructions: proseOf(partsOf(question.instructions)),
+      criteria,
+    });
+  }
+  return choices;
 }
 
 function questionOfDecision(question: DecisionRequest['questions'][number]): Question {
@@ -248,8 +315,9 @@ function partsOf(instructions: DecisionRequest['questions'][number]['instruction
 
 function decisionAnswer(
   question: DecisionRequest['questions'][number],
-  { probabilities, abstained }: QuestionAnswer,
+  answer: GivenAnswer,
 ): DecisionResponse['answers'][number] {
+  const { probabilities, abstained, x_fallback } = answer;
   const name = question.name ?? null;
   if (question.type === 'predicate') return { type: 'predicate', name, probability: probabilities[0] ?? 0 };
   if (question.type === 'score') {
@@ -265,13 +333,14 @@ function decisionAnswer(
       })),
     };
   }
-  if (abstained) return { type: 'refusal', name };
+  if (abstained) return { type: 'refusal', name, ...(x_fallback && { x_fallback }) };
   const values = question.choices.map(({ value }) => value);
   return {
     type: 'choice',
     name,
-    choice: bestOf(values, probabilities),
-    confidence: choiceConfidence(probabilities),
+    choice: values.find((value) => String(value) === answer.chosen) ?? bestOf(values, probabilities),
+    confidence: answer.confidence ?? choiceConfidence(probabilities),
     probabilities: values.map((value, index) => ({ value, probability: probabilities[index] ?? 0 })),
+    ...marksOf(answer),
   };
 }

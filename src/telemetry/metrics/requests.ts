@@ -75,6 +75,12 @@ export function requestMetrics(registers: Registry[]): RequestMetrics {
     registers,
   });
   for (const kind of ['routes', 'labels']) abstentions.inc({ kind }, 0);
+  const fallback = new Counter({
+    name: 'ai_router_fallback_total',
+    help: 'Decision calls of which a choice reached no threshold, by what came of FALLBACK_URL; none without it',
+    labelNames: ['result'],
+    registers,
+  });
   const labels = new Set<string>();
   return {
     began() {
@@ -95,6 +101,7 @@ export function requestMetrics(registers: Registry[]): RequestMetrics {
       totals.truncated_texts += usage.truncatedTexts;
       totals.truncated_tokens += usage.truncatedTokens;
     },
+    fellBack: (result) => fallback.inc({ result }),
     decided(route, kind) {
       if (route === null) abstentions.inc({ kind });
       // Labels are the caller's own words: they must become neither time series nor public.
