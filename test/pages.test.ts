@@ -29,6 +29,7 @@ const LEFT_OUT = {
   '`npm run contract` runs it': 24,
   'needs a language model': 1,
   'needs a mirror of yours': 3,
+  'needs a server of yours': 1,
   'needs the hub': 3,
   'the tests run these blocks': 1,
 };

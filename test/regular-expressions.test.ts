@@ -29,6 +29,10 @@ const BOUNDED: ReadonlyMap<string, string> = new Map([
   [/^([\w.-]+)\.([0-9a-z-]+)\.(part|tmp)$/.source, 'names of files: 255 bytes'],
   [/onnxruntime\..*(so|dylib|dll)/.source, 'names of files: 255 bytes'],
   [
+    /<(\/?)([a-z][\w-]*)(?![\w-])[^<>]*>/.source,
+    'begins at < and ends before the next one, its name where its letters do, which the count does not see',
+  ],
+  [
     /^\s*(```+|~~~+)\s*(?:[^\s`]*[/\\][^\s`]*|[\w-]+\.[a-z]\w{0,9}|\d+:\d+:\S+)\s*$/.source,
     'a line of 1,000 characters',
   ],

@@ -151,13 +151,11 @@ export const SETTINGS = {
     fallback: () => resolve(PACKAGE_ROOT, 'routes/default.yaml'),
     parse: (text) => resolve(text),
   }),
-  routesUrl: setting<string | undefined>({
-    env: 'ROUTES_URL',
-    help: 'instead of a file: `/routes` of another daemon, or a routes file on any web server, whose routes are followed; changes over HTTP are refused here',
-    defaultText: 'none',
-    fallback: () => undefined,
-    parse: httpUrl,
-  }),
+  routesUrl: optional(
+    'ROUTES_URL',
+    'instead of a file: `/routes` of another daemon, or a routes file on any web server, whose routes are followed; changes over HTTP are refused here',
+    { parse: httpUrl },
+  ),
   routesUrlToken: optional(
     'ROUTES_URL_TOKEN',
     'Bearer token for `ROUTES_URL`, such as one of the API_KEYS of that daemon',
@@ -349,17 +347,15 @@ export const SETTINGS = {
     fallback: () => false,
     parse: flag,
   }),
-  fallbackUrl: setting<string | undefined>({
-    env: 'FALLBACK_URL',
-    help: 'a larger server of `/v1/systemone`, asked for choices of decision calls of which no option reaches its threshold; it is sent the texts of those calls',
-    defaultText: 'none',
-    fallback: () => undefined,
-    parse: httpUrl,
-  }),
+  fallbackUrl: optional(
+    'FALLBACK_URL',
+    'a larger server of `/v1/systemone`, asked for choices of decision calls of which no option reaches its threshold; it is sent the texts of those calls',
+    { parse: httpUrl },
+  ),
   fallbackApiKey: optional('FALLBACK_API_KEY', 'Bearer token for `FALLBACK_URL`', { secret: true }),
   fallbackApiKeyFile: optional(
     'FALLBACK_API_KEY_FILE',
-    'file with that token instead, as secrets are mounted; read again for each request',
+    'file with that token instead, read for each request',
     { parse: (text) => resolve(text) },
   ),
   fallbackModel: setting({

@@ -165,7 +165,8 @@ come after \`REQUEST_TIMEOUT_MS\`, gets 503 with \`Retry-After\`; so does what f
 (\`MAX_QUEUE\`), unless its client has few of them.
 ${maxConnections} connections may be open (\`MAX_CONNECTIONS\`), and a request may have ${maxHeaders} headers
 (\`MAX_HEADERS\`). Texts longer than ${model.maxTokens} tokens are cut, and
-\`usage.truncated_tokens\` says by how much. It takes ${rate} (\`RATE_LIMIT\`); where there is a limit, answers
+\`usage.truncated_tokens\` says by how much. A text that is blank or has no character that the model can read (a zero-width
+space, a lone combining mark) is refused, and with it its batch; the error names its place, such as \`texts[1]\`. It takes ${rate} (\`RATE_LIMIT\`); where there is a limit, answers
 carry \`RateLimit\` and \`RateLimit-Policy\`, and requests beyond it get 429 with \`Retry-After\`.`;
 }
 

@@ -35,15 +35,13 @@ const WRAPPERS = new Set(
 /** Elements that agents put around what the person wrote: where there is one, all else is theirs. */
 const SPOKEN = new Set('user_query user_request userrequest user_message task'.split(' '));
 
-const TAG = new RegExp(
-  `<(/?)(${[...WRAPPERS, ...SPOKEN].join('|').replaceAll('_', '[-_]')})(?=[\\s/>])[^<>]*>`,
-  'gi',
-);
+/** The name ends where its letters do: tried from each of them, a name of a million letters took minutes. */
+const TAG = /<(\/?)([a-z][\w-]*)(?![\w-])[^<>]*>/gi;
 
-/** A turn with more of those tags than this is a text about them; to look at each of a million would hold up others. */
+/** A turn with more tags than this is a text about them; to look at each of a million would hold up others. */
 const MAX_TAGS = 10_000;
 
-/** The tag of an element that is looked for. */
+/** The tag of an element. */
 interface Tag {
   readonly name: string;
   readonly closes: boolean;
@@ -51,16 +49,14 @@ interface Tag {
   readonly end: number;
 }
 
-function tagsOf(text: string): readonly Tag[] {
+function tagsOf(text: string, names: ReadonlySet<string>): readonly Tag[] {
   const tags: Tag[] = [];
-  for (const { 0: tag, 1: slash, 2: name = '', index } of text.matchAll(TAG)) {
-    if (tags.length === MAX_TAGS) return [];
-    tags.push({
-      name: name.toLowerCase().replaceAll('-', '_'),
-      closes: slash === '/',
-      start: index,
-      end: index + tag.length,
-    });
+  let seen = 0;
+  for (const { 0: tag, 1: slash, 2: written = '', index } of text.matchAll(TAG)) {
+    seen += 1;
+    if (seen > MAX_TAGS) return [];
+    const name = written.toLowerCase().replaceAll('-', '_');
+    if (names.has(name)) tags.push({ name, closes: slash === '/', start: index, end: index + tag.length });
   }
   return tags;
 }
@@ -74,7 +70,7 @@ interface Element {
 
 /** Finds the outermost elements of these names, in one pass. An element that is never closed is text. */
 function elementsOf(text: string, names: ReadonlySet<string>): Element[] {
-  const tags = tagsOf(text).filter(({ name }) => names.has(name));
+  const tags = tagsOf(text, names);
   const lastClose = new Map(tags.filter(({ closes }) => closes).map(({ name, start }) => [name, start]));
   const found: Element[] = [];
   let open: Tag | undefined;
@@ -194,7 +190,7 @@ function isMessage(value: JsonValue): value is { readonly role: string; readonly
 /**
  * Share of the previous turn where the last one alone reaches no threshold, and the most words that the last one may have to
  * depend on it: longer ones speak for themselves, and many are about something else. Chosen on one half of
- * bench/routing/dialogues.json, where 32 of 47 dialogues are right with them and 26 without; of the other 46, 33 and 24
+ * bench/routing/dialogues.json, where 33 of 47 dialogues are right with them and 26 without; of the other 46, 32 and 23
  * (`npm run bench:routing`).
  */
 export const PREVIOUS_SHARE = 0.3;

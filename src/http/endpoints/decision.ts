@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import type { RequestLimits } from '../../api/limits.js';
 import { type Message, type Turn, turnsOf, turnsOfState } from '../../scoring/messages.js';
+import { AppError } from '../../shared/errors.js';
 import { readJson } from '../body.js';
 import type { Endpoint } from '../endpoint.js';
 import { type RequestContext, withDeadline } from '../request.js';
@@ -33,13 +34,20 @@ export function decisionEndpoints({ maxTextChars }: RequestLimits): Endpoint<Cla
     if (turns.length > 0) {
       // The model reads the first few hundred tokens, so that nothing is lost.
       const input = inputOf(turns, 'messages', maxTextChars);
-      const { decision, usage } = await withDeadline(context, requestTimeoutMs, (call) =>
+      const answer = await withDeadline(context, requestTimeoutMs, (call) =>
         classifier.classify(input, call),
-      );
-      metrics.read(usage);
-      metrics.decided(decision.route, 'routes');
-      route = decision.route;
-      score = String(decision.score);
+      ).catch((error: unknown) => {
+        // A text without any token is as good as none.
+        if (error instanceof AppError && error.code === 'validation_failed') return undefined;
+        throw error;
+      });
+      if (answer) {
+        const { decision, usage } = answer;
+        metrics.read(usage);
+        metrics.decided(decision.route, 'routes');
+        route = decision.route;
+        score = String(decision.score);
+      }
     }
     // Set even if empty: gateways then overwrite what the client itself sent under these names.
     context.set('X-AI-Router-Route', encodeURI(route ?? ''));

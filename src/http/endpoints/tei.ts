@@ -189,7 +189,9 @@ function textEndpoints(settings: ContractSettings): Endpoint<TeiPorts>[] {
       problems,
       async handle(context, ports) {
         const { inputs } = await readJson(context, predict, ports);
-        const texts = [inputs].flat(2);
+        const texts = [inputs]
+          .flat(2)
+          .map((text, index) => ({ text, path: pathOf('inputs', inputs)(index) }));
         const { classifier, metrics, requestTimeoutMs } = ports;
         const options = { top_k: OPTION_LIMITS.topK };
         reserveAnswer(context, ports.bytes, texts.length, options, classifier.active?.set);
