@@ -55,7 +55,7 @@ const TEI: typeof PROBLEM = [
     'inputs.sentences[1]',
   ],
   ['/predict', (inputs) => ({ inputs }), 'inputs'],
-  ['/predict', (text) => ({ inputs: [[GOOD], [text]] }), 'inputs[1]'],
+  ['/predict', (text) => ({ inputs: [[GOOD], [text]] }), 'inputs[1][0]'],
 ];
 const SYSTEM_ONE: readonly (readonly [path: string, request: Request, at: readonly string[]])[] = [
   ['/v1/systemone', (state) => ({ model: 'x', state, questions: noul }), ['body', 'state']],

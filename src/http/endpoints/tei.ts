@@ -189,9 +189,11 @@ function textEndpoints(settings: ContractSettings): Endpoint<TeiPorts>[] {
       problems,
       async handle(context, ports) {
         const { inputs } = await readJson(context, predict, ports);
+        const isNested = Array.isArray(inputs) && Array.isArray(inputs[0]);
+        const at = pathOf('inputs', inputs);
         const texts = [inputs]
           .flat(2)
-          .map((text, index) => ({ text, path: pathOf('inputs', inputs)(index) }));
+          .map((text, index) => ({ text, path: isNested ? `${at(index)}[0]` : at(index) }));
         const { classifier, metrics, requestTimeoutMs } = ports;
         const options = { top_k: OPTION_LIMITS.topK };
         reserveAnswer(context, ports.bytes, texts.length, options, classifier.active?.set);
@@ -204,7 +206,7 @@ function textEndpoints(settings: ContractSettings): Endpoint<TeiPorts>[] {
         const all = decisions.map(({ candidates }) =>
           candidates.map(({ score, route }) => ({ score, label: route })),
         );
-        sendJson(context, Array.isArray(inputs) && Array.isArray(inputs[0]) ? all : (all[0] ?? []));
+        sendJson(context, isNested ? all : (all[0] ?? []));
       },
     },
   ];
