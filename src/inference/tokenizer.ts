@@ -15,7 +15,8 @@ export interface Encoding {
 /**
  * Turns text into token ids, equal to those of the reference tokenizer. What is a mark, a letter or punctuation
  * is for Node's Unicode to say; the reference's tables stop at Unicode 8, so that some 650 rare characters
- * assigned since then (of Adlam or Zanabazar Square, say) may come out otherwise.
+ * assigned since then (of Adlam or Zanabazar Square, say) may come out otherwise. Of SentencePiece's normalizations, only
+ * nmt_nfkc is known; it composes Korean letters that stand apart, which the reference does not.
  */
 export interface Tokenizer {
   /** The id that fills the short rows of a batch. */
@@ -47,10 +48,12 @@ type Json = Record<string, unknown>;
 
 function build(json: Json, config: Json, maxTokens: number): Tokenizer {
   const vocabulary = takeVocabulary(json);
+  mendMetaspace(json.pre_tokenizer);
   const library = new PreTrainedTokenizer(json, config);
   if (vocabulary) giveVocabulary(library, vocabulary);
   mendNormalizer(library, json);
   mendWordPiece(library, json);
+  mendUnigram(library, json);
 
   const body = (text: string) => library.encode(text, null, { add_special_tokens: false });
   const [prefix, suffix] = frameOf(library);
@@ -86,6 +89,13 @@ function frameOf(library: PreTrainedTokenizer): [prefix: number[], suffix: numbe
     }
   }
   throw new Error('its special tokens do not frame the text');
+}
+
+/** Files of today say `prepend_scheme` where the library knows only `add_prefix_space`. */
+function mendMetaspace(step: unknown): void {
+  if (!isObject(step)) return;
+  if (Array.isArray(step.pretokenizers)) for (const each of step.pretokenizers) mendMetaspace(each);
+  if (step.type === 'Metaspace') step.add_prefix_space ??= step.prepend_scheme !== 'never';
 }
 
 function mendNormalizer(library: PreTrainedTokenizer, json: Json): void {
@@ -133,6 +143,16 @@ function mendWordPiece(library: PreTrainedTokenizer, json: Json): void {
     continuation: String(model.continuing_subword_prefix),
     maxWordChars: maxWordCharsOf(model),
   });
+}
+
+function mendUnigram(library: PreTrainedTokenizer, { model }: Json): void {
+  if (!isObject(model) || model.type !== 'Unigram') return;
+  const { vocab, unk_id: unknownId } = model;
+  const isPiece = (piece: unknown): piece is [string, number] =>
+    Array.isArray(piece) && typeof piece[0] === 'string' && typeof piece[1] === 'number';
+  if (!Array.isArray(vocab) || !vocab.every(isPiece)) throw new Error('its vocabulary is no list of pieces');
+  if (typeof unknownId !== 'number') throw new Error('it has no token for what it cannot spell');
+  library.model.encode = createUnigram(vocab, unknownId);
 }
 
 function maxWordCharsOf(model: unknown): number {
@@ -260,6 +280,58 @@ export function createWordPiece(options: WordPieceOptions): (words: readonly str
     }
     return tokens;
   };
+}
+
+/** What the reference takes from the lowest score for a character that no piece spells. */
+const UNKNOWN_PENALTY = 10;
+
+/**
+ * Makes a function that splits words into the pieces with the highest sum of scores (Viterbi), exactly as the reference's
+ * Unigram does; a run of characters that no piece spells is one token, which is in no vocabulary. The library takes half
+ * of an emoji for a character, and copies the rest of the text at each one. Takes time linear in the text.
+ * @param pieces with their scores, by id
+ */
+export function createUnigram(
+  pieces: readonly (readonly [piece: string, score: number])[],
+  unknownId: number,
+): (words: readonly string[]) => string[] {
+  const scores = new Map(pieces.filter((_, id) => id !== unknownId));
+  const lowest = pieces.reduce((least, [, score]) => Math.min(least, score), Number.POSITIVE_INFINITY);
+  let longest = 1;
+  for (const [piece] of pieces) longest = Math.max(longest, [...piece].length);
+
+  function split(word: string): string[] {
+    const chars = [...word];
+    const best = new Float64Array(chars.length + 1).fill(Number.NEGATIVE_INFINITY);
+    best[0] = 0;
+    /** Where the last piece of the best way to each end starts, and whether it is unknown. */
+    const starts = new Uint32Array(chars.length + 1);
+    const unknown = new Uint8Array(chars.length + 1);
+    for (let start = 0; start < chars.length; start += 1) {
+      let piece = '';
+      for (let end = start + 1; end <= Math.min(chars.length, start + longest); end += 1) {
+        piece += chars[end - 1];
+        const found = scores.get(piece);
+        const isUnknown = found === undefined && end === start + 1;
+        if (found === undefined && !isUnknown) continue;
+        const score = (best[start] as number) + (found ?? lowest - UNKNOWN_PENALTY);
+        if (score <= (best[end] as number)) continue;
+        best[end] = score;
+        starts[end] = start;
+        unknown[end] = isUnknown ? 1 : 0;
+      }
+    }
+    const tokens: string[] = [];
+    for (let end = chars.length; end > 0; ) {
+      let start = starts[end] as number;
+      while (unknown[end] === 1 && start > 0 && unknown[start] === 1) start = starts[start] as number;
+      tokens.push(chars.slice(start, end).join(''));
+      end = start;
+    }
+    return tokens.reverse();
+  }
+
+  return (words) => words.flatMap(split);
 }
 
 function isLongerThan(word: string, chars: number): boolean {

@@ -1,6 +1,12 @@
+import { readFile } from 'node:fs/promises';
 import { PreTrainedTokenizer } from '@xenova/transformers/src/tokenizers.js';
 import { describe, expect, it } from 'vitest';
-import { createLegibility, createTokenizer, createWordPiece } from '../../src/inference/tokenizer.js';
+import {
+  createLegibility,
+  createTokenizer,
+  createUnigram,
+  createWordPiece,
+} from '../../src/inference/tokenizer.js';
 import { bundledModel, goldenCases } from '../support/model.js';
 
 const CLS = 101;
@@ -26,6 +32,56 @@ describe('the reference tokenizer', () => {
     ['[SEP] [sep]', [CLS, SEP, 1031, 19802, 1033, SEP], 'special tokens are literal'],
   ])('%s: %j', (text, expected) => {
     expect(tokenizer.encode(text).ids).toEqual(expected);
+  });
+});
+
+describe('a Unigram tokenizer', async () => {
+  const file = await readFile('test/fixtures/unigram/unigram.json', 'utf8');
+  const {
+    tokenizer: unigram,
+    config: names,
+    cases,
+  } = JSON.parse(file) as {
+    tokenizer: { pre_tokenizer: { pretokenizers: Record<string, unknown>[] } };
+    config: object;
+    cases: { text: string; ids: number[] }[];
+  };
+  const build = (document: unknown) =>
+    createTokenizer(Buffer.from(JSON.stringify(document)), Buffer.from(JSON.stringify(names)), {
+      max_tokens: 512,
+    });
+
+  it('gives the ids of the reference, of forty languages, emoji and odd spaces', () => {
+    expect(cases.length).toBeGreaterThan(250);
+    const { encode, padId } = build(unigram);
+    for (const { text, ids } of cases) expect({ text, ids: encode(text).ids }).toEqual({ text, ids });
+    expect(padId).toBe(1);
+  });
+
+  it('is the same from a file of older form', () => {
+    const older = structuredClone(unigram);
+    const [, metaspace] = older.pre_tokenizer.pretokenizers;
+    expect(metaspace).toMatchObject({ type: 'Metaspace', prepend_scheme: 'always' });
+    older.pre_tokenizer.pretokenizers[1] = { type: 'Metaspace', replacement: '▁', add_prefix_space: true };
+    const { text = '', ids = [] } = cases[0] ?? {};
+    expect(build(older).encode(text).ids).toEqual(ids);
+  });
+
+  it('splits by the highest sum of scores, in which a character without a piece costs the most', () => {
+    const split = createUnigram(
+      [
+        ['<unk>', 0],
+        ['a', -1],
+        ['b', -2],
+        ['ab', -2.5],
+        ['abc', -9],
+        ['🎉', -3],
+      ],
+      0,
+    );
+    expect(split(['ab', 'abc', 'abd', 'ddab', '🎉🎊🎉', '<unk>', ''])).toEqual(
+      [['ab'], ['abc'], ['ab', 'd'], ['dd', 'ab'], ['🎉', '🎊', '🎉'], ['<unk>']].flat(),
+    );
   });
 });
 
