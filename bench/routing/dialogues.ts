@@ -57,10 +57,10 @@ export async function dialogueTrials(
     const set = served.get(routes) as ActiveSet;
     const [text = '', previous = ''] = [turns.at(-1), turns.at(-3)];
     const last = await embedder.embed(text);
-    const { route } = set.judge(last, undefined, {});
+    const { route } = set.judge(text, last, undefined, {});
     if (route !== null || share === 0 || !canBlend(last, short ? text : '', previous)) return route;
     const both = blended(last, await embedder.embed(previous), share);
-    return both ? set.judge(both, undefined, {}).route : route;
+    return both ? set.judge(text, both, undefined, {}).route : route;
   };
   const rows = [];
   for (const way of WAYS) {

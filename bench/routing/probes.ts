@@ -85,7 +85,7 @@ export async function probe(
   const made = await make(set.named ? namedScoring : create, set.utterances, embedder);
   const encoder = { embedder, model: { id: 'bench', revision: '', variant: 'q8', digest: '' } };
   const active = new ActiveSet(encoder, made.set, made.vectors, made.scorer);
-  const judge = async (text: string) => active.judge(await embedder.embed(text), undefined, {});
+  const judge = async (text: string) => active.judge(text, await embedder.embed(text), undefined, {});
   const shareOf = async (texts: readonly string[], wrong: (route: string | null, at: number) => boolean) => {
     const verdicts = await Promise.all(texts.map(judge));
     return mean(verdicts.map(({ route }, at) => (wrong(route, at) ? 1 : 0)));

@@ -85,7 +85,7 @@ export async function ask(
   const answers: Answer[] = [];
   for (const text of texts) {
     const { vector } = await embedder.embed(text);
-    scorer.score(vector, undefined, out);
+    scorer.score(vector, undefined, out, text);
     let best = 0;
     for (const [route, score] of out.score.entries()) if (score > (out.score[best] ?? 0)) best = route;
     const reached = set.routes.filter((_, route) => (out.score[route] ?? 0) >= scorer.defaultThreshold);
@@ -153,7 +153,7 @@ export async function scoringTime(
   for (const text of texts) {
     const { vector } = await embedder.embed(text);
     const started = performance.now();
-    scorer.score(vector, undefined, out);
+    scorer.score(vector, undefined, out, text);
     times.push(performance.now() - started);
   }
   return median(times);

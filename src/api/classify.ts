@@ -88,10 +88,13 @@ const contribution = z
     head_probability: score.meta({
       description: 'Share of the route among the candidates by the trained head alone',
     }),
-    probability: score.meta({ description: 'The same with similarity taken in' }),
+    probability: score.meta({ description: 'The same with similarity and words taken in' }),
     log_odds: z
       .object({ head: z.number(), similarity: z.number(), bias: z.number() })
       .meta({ description: 'Terms of the log-odds of the score, before `familiarity`' }),
+    words: z
+      .array(z.object({ text: z.string(), log_odds: z.number() }))
+      .meta({ description: 'Words, and pairs of them, that speak most for or against the route' }),
   })
   .meta({ id: 'Contribution', description: 'Parts of a score' });
 

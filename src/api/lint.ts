@@ -16,6 +16,7 @@ const findingSchema = z
       'near_duplicate_across',
       'duplicate_within',
       'near_duplicate_within',
+      'none_collision',
       'nearer_elsewhere',
       'outlier',
       'overlap',

@@ -23,6 +23,9 @@ const scoringMethod = z.enum(['auto', 'head', 'nearest']).meta({
   description: 'How these routes are scored, whatever `CLASSIFY_METHOD` says',
 });
 
+/** Texts that belong to no route. */
+const noneTexts = 'Texts that belong to no route: what is like them is sent nowhere';
+
 /** Written by semantic-router, and ignored here. */
 const foreign = z.unknown().optional().meta({ description: 'Taken from semantic-router, and ignored' });
 
@@ -63,6 +66,7 @@ export const routeSetInputSchema = z
       .array(z.strictObject({ name: nameSchema, ...routeFields }))
       .min(1)
       .max(ROUTE_LIMITS.routes),
+    none: z.array(textOf(ROUTE_LIMITS.utteranceChars)).nullish().meta({ description: noneTexts }),
     encoder_type: foreign,
     encoder_name: foreign,
     encoder: foreign,
@@ -99,6 +103,7 @@ export const routeSetSchema = z
     utterances: count,
     method: scoringMethod.exactOptional(),
     routes: z.array(routeSchema),
+    none: z.array(z.string()).min(1).exactOptional().meta({ description: noneTexts }),
   })
   .meta({ id: 'RouteSet', description: 'The routes that are served' });
 
@@ -149,7 +154,12 @@ export const routeVersionsSchema = z
   .meta({ id: 'RouteVersions', description: 'The history of the routes' });
 
 export const routeDocumentSchema = z
-  .object({ digest, method: scoringMethod.exactOptional(), routes: z.array(routeSchema) })
+  .object({
+    digest,
+    method: scoringMethod.exactOptional(),
+    routes: z.array(routeSchema),
+    none: z.array(z.string()).min(1).exactOptional(),
+  })
   .meta({ id: 'RouteDocument', description: 'The routes of one version' });
 
 /** The body of `POST /routes/rollback`. */

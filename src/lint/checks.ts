@@ -109,6 +109,35 @@ export function findDuplicates(set: RouteSet, places: readonly Place[], comparis
   return findings;
 }
 
+/** Texts of `none` that are the same as an utterance but for case, punctuation and spaces, or nearly so to the model. */
+export function findCollisions(
+  none: readonly string[],
+  places: readonly Place[],
+  comparison: Comparison,
+): Finding[] {
+  const owners = new Map(none.length === 0 ? [] : places.map((place) => [plain(place.utterance), place]));
+  return none.flatMap((text, index): Finding[] => {
+    const same = owners.get(plain(text));
+    const nearest = comparison.none[index];
+    const place = same ?? places[nearest?.row ?? -1];
+    const similarity = same ? 1 : (nearest?.similarity ?? -1);
+    if (!place || similarity < COMPARISON_DEFAULTS.nearDuplicate) return [];
+    return [
+      {
+        severity: same ? 'error' : 'warning',
+        kind: 'none_collision',
+        routes: [place.route],
+        utterances: [place],
+        similarity,
+        message: same
+          ? `${quoted(text)} stands under "none" and in "${place.route}"`
+          : `${quoted(text)} under "none" and ${quoted(place.utterance)} in "${place.route}" are nearly the same to the model (cosine ${similarity.toFixed(2)})`,
+        advice: 'Keep it in one of the two places; a text cannot belong to a route and to none.',
+      },
+    ];
+  });
+}
+
 /** Utterances that are equal once case, punctuation and spaces are gone, two or more at a time. */
 function groupsOf(set: RouteSet): Place[][] {
   const groups = new Map<string, Place[]>();

@@ -1,7 +1,7 @@
 import type { RouteSet } from '../routes/set.js';
 import { RowMatrix } from '../scoring/row-matrix.js';
 import { SIMILARITY_DEFAULTS } from '../scoring/similarity-scorer.js';
-import type { RouteVectors } from '../scoring/vectors.js';
+import { firstOfNone, type RouteVectors } from '../scoring/vectors.js';
 import { Slices } from '../shared/concurrent.js';
 
 /** Bounds of a comparison. */
@@ -54,6 +54,8 @@ export interface Comparison {
   readonly pairs: readonly NearPair[];
   /** The route of each row. */
   readonly routeOf: Uint32Array;
+  /** The nearest utterance of any route to each text of `none`, in their order; row -1 where it was not examined. */
+  readonly none: readonly Nearest[];
 }
 
 /**
@@ -67,7 +69,7 @@ export async function compareUtterances(
   onProgress: (done: number, total: number) => void = () => undefined,
 ): Promise<Comparison> {
   const { matrix, offsets } = vectors;
-  const { rows } = matrix;
+  const rows = firstOfNone(offsets);
   const routeOf = ownersOf(offsets, rows);
   const sums = sumsOf(vectors);
   const size = Math.min(rows, maxExamined);
@@ -91,7 +93,23 @@ export async function compareUtterances(
     onProgress(index + 1, size);
     await slices.giveWay();
   }
-  return { compared, pairs, routeOf };
+  const none: Nearest[] = [];
+  const step = Math.ceil((matrix.rows - rows) / maxExamined);
+  for (let row = rows; row < matrix.rows; row += 1) {
+    let nearest: Nearest = { row: -1, similarity: -1 };
+    const isExamined = (row - rows) % step === 0;
+    if (isExamined) {
+      matrix.load(matrix.row(row));
+      matrix.multiply(0, rows);
+    }
+    for (let other = 0; isExamined && other < rows; other += 1) {
+      const similarity = matrix.products[other] ?? -1;
+      if (similarity > nearest.similarity) nearest = { row: other, similarity };
+    }
+    none.push(nearest);
+    if (slices.over) await slices.giveWay();
+  }
+  return { compared, pairs, routeOf, none };
 }
 
 function ownersOf(offsets: Uint32Array, rows: number): Uint32Array {

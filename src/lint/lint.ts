@@ -3,7 +3,15 @@ import type { RouteSet } from '../routes/set.js';
 import { requireScorable } from '../scoring/head/head-scoring.js';
 import type { RouteVectors } from '../scoring/vectors.js';
 import { Slices } from '../shared/concurrent.js';
-import { confusionsOf, findDuplicates, findOverlaps, findSizes, findStrays, type Place } from './checks.js';
+import {
+  confusionsOf,
+  findCollisions,
+  findDuplicates,
+  findOverlaps,
+  findSizes,
+  findStrays,
+  type Place,
+} from './checks.js';
 import { COMPARISON_DEFAULTS, type Compared, closenessOf, compareUtterances } from './comparison.js';
 
 /** Findings in a report, at most; the most serious ones. */
@@ -48,6 +56,7 @@ export async function lintRoutes(
   const findings = [
     ...findSizes(set, accuracy),
     ...findDuplicates(set, places, comparison),
+    ...findCollisions(set.none, places, comparison),
     ...overlaps,
     ...findStrays(names, places, compared, sizes, overlaps),
   ].sort((a, b) => SEVERITIES.indexOf(a.severity) - SEVERITIES.indexOf(b.severity));

@@ -70,8 +70,9 @@ export class Linter {
 
   async #lookOver(set: RouteSet, { client, signal }: DraftAsker): Promise<LintReport> {
     const { encoder, vectors: previous } = this.#required();
-    if (set.utteranceCount > DRAFT_LIMITS.utterances) {
-      const message = `has ${set.utteranceCount} utterances; at most ${DRAFT_LIMITS.utterances} are looked over here, "ai-router lint" takes any number`;
+    const texts = set.utteranceCount + set.none.length;
+    if (texts > DRAFT_LIMITS.utterances) {
+      const message = `has ${texts} utterances; at most ${DRAFT_LIMITS.utterances} are looked over here, "ai-router lint" takes any number`;
       throw new AppError('validation_failed', `the set ${message}`, {
         issues: [{ path: 'routes', message }],
       });

@@ -113,10 +113,14 @@ function fieldsOf() {
   };
 }
 
-/** Describes the differences between two states of a route; at most three utterances of each kind are quoted. */
-export function changesOf(before: Route | undefined, now: Route): string {
-  const old = new Set(before?.utterances);
-  const current = new Set(now.utterances);
+/** Describes the differences between two lists of texts; at most three of each kind are quoted. */
+export function textChanges(
+  before: readonly string[] | undefined,
+  now: readonly string[] | undefined,
+  noun: string,
+): string[] {
+  const old = new Set(before);
+  const current = new Set(now);
   const added = [...current].filter((text) => !old.has(text));
   const removed = [...old].filter((text) => !current.has(text));
   const list = (texts: string[]): string =>
@@ -125,8 +129,16 @@ export function changesOf(before: Route | undefined, now: Route): string {
       .map((text) => `“${text}”`)
       .join(', ') + (texts.length > 3 ? ', …' : '');
   const what = [
-    added.length > 0 && `${plural(added.length, 'utterance')} added: ${list(added)}`,
-    removed.length > 0 && `${plural(removed.length, 'utterance')} removed: ${list(removed)}`,
+    added.length > 0 && `${plural(added.length, noun)} added: ${list(added)}`,
+    removed.length > 0 && `${plural(removed.length, noun)} removed: ${list(removed)}`,
+  ];
+  return what.filter((each) => typeof each === 'string');
+}
+
+/** Describes the differences between two states of a route. */
+export function changesOf(before: Route | undefined, now: Route): string {
+  const what = [
+    ...textChanges(before?.utterances, now.utterances, 'utterance'),
     before?.description !== now.description && 'another description',
     before?.score_threshold !== now.score_threshold &&
       `threshold ${before?.score_threshold ?? 'default'} → ${now.score_threshold ?? 'default'}`,

@@ -280,8 +280,8 @@ async function reviewNow(): Promise<void> {
     const route = draftOf(of);
     markFaults(FIELDS, new Map());
     setText(byId('lint-summary'), 'Checking…');
-    const { method } = of.set;
-    const draft = { ...(method && { method }), routes: withRoute(of.set, route) };
+    const { method, none } = of.set;
+    const draft = { ...(method && { method }), routes: withRoute(of.set, route), ...(none && { none }) };
     const report = await daemon('admin').lintDraft(draft, { signal });
     if (of !== session) return;
     if (of.original && fields === of.untouched) of.before = new Set(report.findings.map(keyOf));

@@ -7,7 +7,7 @@ import type {
 } from '../../packages/client/src/index.js';
 import { daemon, hasKey, onKeyChange, statusOf, withKey, wordsOf } from './api.js';
 import { byId, chips, el, fill, focusOn, plural, score, setText, whenChanged } from './dom.js';
-import { changesOf, isSame } from './draft.js';
+import { changesOf, isSame, textChanges } from './draft.js';
 import { openEditor } from './editor.js';
 
 /** More rows than this are found by the filter. */
@@ -97,17 +97,35 @@ function render(): void {
   byId('filter-label').hidden = served.routes.length < FILTER_FROM;
   const wanted = byId<HTMLInputElement>('filter').value.trim().toLowerCase();
   const found = served.routes.filter((route) => wanted === '' || contains(route, wanted));
-  renderList({ found: found.slice(0, ROWS), more: found.length - ROWS, operator });
+  const none = (served.none ?? []).filter((text) => text.toLowerCase().includes(wanted));
+  renderList({ found: found.slice(0, ROWS), more: found.length - ROWS, none, operator });
 }
 
 const renderList = whenChanged(
-  ({ found, more, operator }: { found: readonly Route[]; more: number; operator: boolean }) => {
+  ({
+    found,
+    more,
+    none,
+    operator,
+  }: {
+    found: readonly Route[];
+    more: number;
+    none: readonly string[];
+    operator: boolean;
+  }) => {
     fill(
       byId('route-list'),
       ...found.map((route) => routeRow(route, operator)),
       found.length === 0 && el('li', { class: 'quiet' }, 'No route contains that.'),
       more > 0 &&
         el('li', { class: 'quiet' }, `${plural(more, 'further route')}: use the filter to find them`),
+      none.length > 0 &&
+        el(
+          'li',
+          {},
+          el('p', { class: 'name quiet' }, 'no route'),
+          textList(`${plural(none.length, 'text')} to be sent nowhere`, none),
+        ),
     );
   },
 );
@@ -124,17 +142,7 @@ export function sourceText(source: RouteSource): string {
 
 function routeRow(route: Route, operator: boolean): HTMLElement {
   const { name, description, utterances, score_threshold: threshold, metadata } = route;
-  const more = el(
-    'details',
-    {},
-    el('summary', {}, [description, plural(utterances.length, 'utterance')].filter(Boolean).join(' · ')),
-  );
-  // Thousands of utterances are made into elements only when the list is opened.
-  more.addEventListener(
-    'toggle',
-    () => more.append(el('ul', {}, ...utterances.map((utterance) => el('li', {}, utterance)))),
-    { once: true },
-  );
+  const summary = [description, plural(utterances.length, 'utterance')].filter(Boolean).join(' · ');
   return el(
     'li',
     {},
@@ -157,8 +165,21 @@ function routeRow(route: Route, operator: boolean): HTMLElement {
         },
         'Edit',
       ),
-    more,
+    textList(summary, utterances),
   );
+}
+
+/** A section that lists texts. Thousands of them are made into elements only when it is opened. */
+function textList(summary: string, texts: readonly string[]): HTMLElement {
+  const more = el('details', {}, el('summary', {}, summary));
+  more.addEventListener(
+    'toggle',
+    () => more.append(el('ul', {}, ...texts.map((text) => el('li', {}, text)))),
+    {
+      once: true,
+    },
+  );
+  return more;
 }
 
 const ACTIONS: Readonly<Record<RouteVersion['action'], string>> = {
@@ -273,6 +294,8 @@ function differencesOf(before: RouteDocument, now: RouteDocument | RouteSet): [t
   }
   if (before.method !== now.method)
     lines.push(['busy', `method ${before.method ?? 'auto'} → ${now.method ?? 'auto'}`]);
+  const changes = textChanges(before.none, now.none, 'text');
+  if (changes.length > 0) lines.push(['busy', `no route: ${changes.join('; ')}`]);
   return lines;
 }
 

@@ -28,8 +28,12 @@ export interface ParseRouteSetOptions {
  * @throws AppError `routes_invalid`, every fault with its line (`routes.yaml:12:5: routes[3].utterances: …`)
  */
 export function parseRouteSet(text: string, options: ParseRouteSetOptions): RouteSet {
-  const { source, routes, method, warnings } = readRoutes(text, options, (root) => root);
-  return createRouteSet(routes, { method, warnings: warnings.map((warning) => place(source, warning)) });
+  const { source, routes, method, none, warnings } = readRoutes(text, options, (root) => root);
+  return createRouteSet(routes, {
+    method,
+    none,
+    warnings: warnings.map((warning) => place(source, warning)),
+  });
 }
 
 /**
@@ -61,6 +65,7 @@ interface ReadRoutes {
   readonly source: SourceText;
   readonly routes: readonly Route[];
   readonly method: ScoringMethod | undefined;
+  readonly none: readonly string[];
   readonly warnings: readonly RouteFinding[];
 }
 
@@ -97,7 +102,7 @@ function readRoutes(
       reader.faults.map((fault) => ({ ...fault, path: inside(fault.path) })),
     );
   }
-  return { source, routes, method: reader.method, warnings: reader.warnings };
+  return { source, routes, method: reader.method, none: reader.none, warnings: reader.warnings };
 }
 
 function place(source: SourceText, { offset, path, message }: RouteFinding): RouteWarning {
@@ -153,8 +158,8 @@ export function routeOf(set: RouteSet, name: string): Route {
 }
 
 /** Sent through the reader of files, which alone knows what holds for a set as a whole. */
-function validated({ method }: RouteSet, routes: readonly Route[]): RouteSet {
-  return parseRouteSet(JSON.stringify(routeSetToJson({ method, routes })), {
+function validated({ method, none }: RouteSet, routes: readonly Route[]): RouteSet {
+  return parseRouteSet(JSON.stringify(routeSetToJson({ method, routes, none })), {
     origin: 'routes',
     format: 'json',
   });

@@ -4,7 +4,9 @@ import { didYouMean } from './closest.js';
 import { describeKind, type Located, type LocatedEntry, MAX_DEPTH, type RouteFinding } from './located.js';
 import type { JsonObject, JsonValue, Route } from './set.js';
 
-const SET_FIELDS = ['routes', 'method'];
+const SET_FIELDS = ['routes', 'method', 'none'];
+/** Owner of the texts under `none`; no route has an empty name. */
+const NO_OWNER = '';
 const ROUTE_FIELDS = ['name', 'description', 'utterances', 'score_threshold', 'metadata'];
 /** Written by semantic-router: which encoder its own thresholds were meant for, and where it keeps vectors. */
 const FOREIGN_SET_FIELDS = new Set([
@@ -59,6 +61,8 @@ export class RouteReader {
   readonly warnings: RouteFinding[] = [];
   /** How the set wants to be scored. */
   method: ScoringMethod | undefined;
+  /** Texts that belong to no route. */
+  none: readonly string[] = [];
   /** Which route said an utterance first. */
   readonly #owners = new Map<string, string>();
   /** Path of the route that took a name. */
@@ -72,8 +76,11 @@ export class RouteReader {
   read(root: Located): Route[] {
     const list = root.kind === 'map' ? this.#routesField(root.entries, root.offset) : root;
     const routes = list === undefined ? [] : this.#routeList(root, list);
-    const method = root.kind === 'map' ? root.entries.find(({ key }) => key === 'method')?.value : undefined;
-    if (method !== undefined) this.#method(method);
+    for (const { key, value } of root.kind === 'map' ? root.entries : []) {
+      if (key === 'method') this.#method(value);
+      // After the routes, so that a text of both is reported here.
+      if (key === 'none') this.#none(value);
+    }
     return routes;
   }
 
@@ -101,7 +108,7 @@ export class RouteReader {
       if (key === 'routes') routes = value;
       else if (isNote(key)) continue;
       else if (key === FOREIGN_THRESHOLD) this.#defaultThreshold = this.#threshold(value, key);
-      else if (key === 'method' || SERVED_SET_FIELDS.has(key)) continue;
+      else if (key === 'method' || key === 'none' || SERVED_SET_FIELDS.has(key)) continue;
       else if (FOREIGN_SET_FIELDS.has(key)) this.#foreign(key, value);
       else this.#unknown(keyOffset, '', key, SET_FIELDS);
     }
@@ -121,6 +128,11 @@ export class RouteReader {
       const found = typeof named === 'string' ? `"${clip(named)}"` : describeKind(value);
       this.#fault(value, 'method', `must be one of ${known}, not ${found}`);
     }
+  }
+
+  #none(value: Located): void {
+    if (isNull(value) || (value.kind === 'list' && value.items.length === 0)) return;
+    this.none = this.#utteranceList(value, 'none', NO_OWNER) ?? [];
   }
 
   #foreign(key: string, value: Located): void {
@@ -204,7 +216,8 @@ export class RouteReader {
         );
       }
       if (texts.has(text)) {
-        this.#warn(item, at, `"${clip(text)}" stands twice in this route; the second is dropped`);
+        const where = owner === NO_OWNER ? 'under "none"' : 'in this route';
+        this.#warn(item, at, `"${clip(text)}" stands twice ${where}; the second is dropped`);
         continue;
       }
       texts.add(text);

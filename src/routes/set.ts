@@ -32,6 +32,8 @@ export interface RouteSet {
   readonly routes: readonly Route[];
   /** How they are to be scored, whatever the setting says; `undefined`: as that says. */
   readonly method: ScoringMethod | undefined;
+  /** Texts that belong to no route: trimmed; none twice; often empty. */
+  readonly none: readonly string[];
   /** Position of each route in `routes` by its name. */
   readonly indexOf: ReadonlyMap<string, number>;
   /** Utterances of all routes together. */
@@ -50,17 +52,15 @@ export interface RouteSet {
  */
 export function createRouteSet(
   routes: readonly Route[],
-  {
-    method,
-    warnings = [],
-  }: { readonly method?: ScoringMethod | undefined; readonly warnings?: readonly RouteWarning[] } = {},
+  { method, none = [], warnings = [] }: Partial<Pick<RouteSet, 'method' | 'none' | 'warnings'>> = {},
 ): RouteSet {
   return deepFreeze({
     routes,
     method,
+    none,
     indexOf: new Map(routes.map((route, index) => [route.name, index])),
     utteranceCount: routes.reduce((sum, route) => sum + route.utterances.length, 0),
-    digest: digestOf(routes, method),
+    digest: digestOf(routes, method, none),
     warnings,
   });
 }
@@ -77,20 +77,30 @@ export function routeToJson(route: Route): RouteBody {
 }
 
 /** A set as it is written in a file and shown over HTTP. */
-export function routeSetToJson({ method, routes }: Pick<RouteSet, 'method' | 'routes'>): {
+export function routeSetToJson({ method, routes, none }: Pick<RouteSet, 'method' | 'routes' | 'none'>): {
   readonly method?: ScoringMethod;
   readonly routes: readonly RouteBody[];
+  readonly none?: readonly string[];
 } {
-  return { ...(method === undefined ? {} : { method }), routes: routes.map(routeToJson) };
+  return {
+    ...(method === undefined ? {} : { method }),
+    routes: routes.map(routeToJson),
+    ...(none.length === 0 ? {} : { none }),
+  };
 }
 
-function digestOf(routes: readonly Route[], method: ScoringMethod | undefined): string {
+function digestOf(
+  routes: readonly Route[],
+  method: ScoringMethod | undefined,
+  none: readonly string[],
+): string {
   const hash = createHash('sha256');
   for (const route of [...routes].sort((a, b) => compareText(a.name, b.name))) {
     const sorted = { ...route, utterances: [...route.utterances].sort(compareText) };
     hash.update(`${canonicalJson(routeToJson(sorted))}\n`);
   }
   if (method !== undefined) hash.update(`${canonicalJson({ method })}\n`);
+  if (none.length > 0) hash.update(`${canonicalJson({ none: [...none].sort(compareText) })}\n`);
   return `sha256:${hash.digest('hex')}`;
 }
 

@@ -82,13 +82,14 @@ export class ActiveSet {
    * @param candidates from {@link candidatesOf}; `undefined`: all routes
    */
   judge(
+    text: string,
     { vector, legibility }: Pick<Embedding, 'vector' | 'legibility'>,
     candidates: Uint32Array | undefined,
     options: ClassifyOptions,
   ): Verdict {
     const among = candidates ?? this.#all;
     const scores = this.#scores;
-    this.scorer.score(vector, candidates, scores);
+    this.scorer.score(vector, candidates, scores, text);
     let nearest = -1;
     for (const route of among) nearest = Math.max(nearest, this.#numberOf(scores.similarity, route));
     const factor = familiarity(nearest, this.scorer.floor, legibility);
@@ -127,7 +128,7 @@ export class ActiveSet {
     };
   }
 
-  /** Log-odds of every route's score for a vector; a sure one has more than a number can hold, so it is bounded. */
+  /** Log-odds of every route's score for a vector by similarity; a sure one has more than a number can hold, so it is bounded. */
   logits(vector: Float32Array): number[] {
     this.scorer.score(vector, undefined, this.#scores);
     return Array.from(this.#scores.score, (score) => {
@@ -184,6 +185,7 @@ export class ActiveSet {
       head_probability: round(found.head_probability),
       probability: round(found.probability),
       log_odds: { head: round(head), similarity: round(similarity), bias: round(bias) },
+      words: found.words.map(({ text, log_odds }) => ({ text, log_odds: round(log_odds) })),
     };
     return { nearest, contribution };
   }

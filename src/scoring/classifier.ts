@@ -214,7 +214,7 @@ export class Classifier {
     const answer = (embedding: Embedding, { question, routes, options }: (typeof plans)[number]) => {
       const started = performance.now();
       const given = routes
-        ? answerOfRoutes(active, embedding, routes)
+        ? answerOfRoutes(active, text, embedding, routes)
         : answerOfOptions(options, embedding, question);
       scoreMs += performance.now() - started;
       return given;
@@ -280,9 +280,9 @@ export class Classifier {
     const candidates = options.routes && active.candidatesOf(options.routes);
     const { embedder } = active.encoder;
     let scoreMs = 0;
-    const decide = (embedding: Embedding): Decision => {
+    const decide = (text: string, embedding: Embedding): Decision => {
       const started = performance.now();
-      const verdict = active.judge(embedding, candidates, options);
+      const verdict = active.judge(text, embedding, candidates, options);
       scoreMs += performance.now() - started;
       return decisionOf(active, verdict, embedding);
     };
@@ -294,7 +294,7 @@ export class Classifier {
       (embedding, index) => {
         const { text, previous, path = 'text' } = inputs[index] as Input;
         requireTokens(embedding, path);
-        const decision = decide(embedding);
+        const decision = decide(text, embedding);
         if (decision.route === null && canBlend(embedding, text, previous))
           unsure.push({ index, embedding, previous });
         return decision;
@@ -319,7 +319,7 @@ export class Classifier {
         const { index, embedding } = unsure[at] as (typeof unsure)[number];
         const both = blended(embedding, before);
         if (!both) return;
-        decisions[index] = decide(both);
+        decisions[index] = decide(inputs[index]?.text ?? '', both);
         taken.add(index);
       },
       stop,
@@ -368,8 +368,13 @@ function routesOf(question: Question, { indexOf }: RouteSet): readonly string[] 
   return names.every((name) => indexOf.has(name)) ? names : undefined;
 }
 
-function answerOfRoutes(active: ActiveSet, embedding: Embedding, routes: readonly string[]): QuestionAnswer {
-  const verdict = active.judge(embedding, active.candidatesOf(routes), { top_k: routes.length });
+function answerOfRoutes(
+  active: ActiveSet,
+  text: string,
+  embedding: Embedding,
+  routes: readonly string[],
+): QuestionAnswer {
+  const verdict = active.judge(text, embedding, active.candidatesOf(routes), { top_k: routes.length });
   const scores = new Map(verdict.candidates.map(({ route, score }) => [route, score]));
   return {
     probabilities: sharesOf(routes.map((route) => scores.get(route) ?? 0)),
@@ -381,7 +386,7 @@ function answerOfRoutes(active: ActiveSet, embedding: Embedding, routes: readonl
 }
 
 function answerOfOptions(options: ActiveSet, embedding: Embedding, question: Question): QuestionAnswer {
-  const { route, score } = options.judge(embedding, undefined, { top_k: 1 });
+  const { route, score } = options.judge('', embedding, undefined, { top_k: 1 });
   const probabilities = probabilitiesOf(question, options.logits(embedding.vector));
   const abstained = question.type === 'choice' && route === null;
   return { probabilities, abstained, score, routes: false };

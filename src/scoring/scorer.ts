@@ -3,7 +3,7 @@ import type { Embedder, Legibility } from '../inference/embedder.js';
 import type { RouteSet } from '../routes/set.js';
 import type { HeadCache } from './head/head-cache.js';
 import type { VectorCache } from './vector-cache.js';
-import type { RouteVectors } from './vectors.js';
+import { firstOfNone, type RouteVectors } from './vectors.js';
 
 /**
  * A model as the classifier needs it. Vectors of different models must never meet, so what belongs to one
@@ -44,13 +44,13 @@ export interface Scorer {
   /** Below which cosine a text is like no utterance of the set. */
   readonly floor: Floor;
   /**
-   * Scores the candidates. Allocates nothing and does not await. The same vector and candidates give the
-   * same numbers. Within one call, `score` orders the candidates; scores of different candidate lists
+   * Scores the candidates. Does not await. The same vector, text and candidates give the same numbers. Within one call, `score` orders the candidates; scores of different candidate lists
    * are comparable but not equal, as confidence is shared among the candidates.
    * @param vector of length 1
    * @param candidates indexes of routes, none twice; `undefined`: all
+   * @param text that the vector was made from; without it, words say nothing
    */
-  score(vector: Float32Array, candidates: Uint32Array | undefined, out: RouteScores): void;
+  score(vector: Float32Array, candidates: Uint32Array | undefined, out: RouteScores, text?: string): void;
   /**
    * Returns the parts of the score of a candidate of the last call, where there is more to it than similarity.
    * @param scores what that call wrote
@@ -70,16 +70,32 @@ export function createRouteScores(routes: number): RouteScores {
   return { similarity: new Float64Array(routes), score: new Float64Array(routes) };
 }
 
-/** Writes the cosines of the vector and the utterances of the candidates, or all, into the matrix's `products`. */
+/**
+ * Writes the cosines of the vector and the utterances of the candidates, or all, and the texts of `none`, into the
+ * matrix's `products`.
+ */
 export function multiplyRoutes(
   { matrix, offsets }: RouteVectors,
   vector: Float32Array,
   candidates?: Uint32Array,
 ): void {
   matrix.load(vector);
-  if (candidates === undefined) matrix.multiply(0, matrix.rows);
-  else
-    for (const route of candidates) matrix.multiply(offsets[route] as number, offsets[route + 1] as number);
+  if (candidates === undefined) {
+    matrix.multiply(0, matrix.rows);
+    return;
+  }
+  for (const route of candidates) matrix.multiply(offsets[route] as number, offsets[route + 1] as number);
+  const none = firstOfNone(offsets);
+  if (none < matrix.rows) matrix.multiply(none, matrix.rows);
+}
+
+/** Returns the best cosine of the vector that was multiplied last to the texts of `none`; -1 where there are none. */
+export function nearestOfNone({ matrix, offsets }: RouteVectors): number {
+  let best = -1;
+  for (let row = firstOfNone(offsets); row < matrix.rows; row += 1) {
+    best = Math.max(best, matrix.products[row] as number);
+  }
+  return best;
 }
 
 /**

@@ -7,6 +7,7 @@ import {
   type Floor,
   fitFloor,
   multiplyRoutes,
+  nearestOfNone,
   type RouteScores,
   type Scorer,
   type ScorerIdentity,
@@ -52,7 +53,8 @@ export const NAMED_CENTRE = -0.1;
  *
  * 1. evidence of a route: soft maximum of the cosines to its utterances, t·log(mean(exp(cosine / t)));
  * 2. share: softmax of the evidence over the candidates, small where a runner-up is close;
- * 3. score: logistic((evidence + w·log(share) − centre) / scale), increasing in the evidence.
+ * 3. score: logistic((evidence + w·log(share) − centre) / scale), increasing in the evidence;
+ * 4. where the set has texts of `none`: times the share of the best evidence beside the nearest of those.
  *
  * How similar texts of one set are varies a lot (all banking, or anything under the sun), so the centre is
  * fitted to the set: leaving out one utterance at a time, 95 % of them must reach the threshold.
@@ -80,10 +82,12 @@ export class SimilarityScorer implements Scorer {
     const among = candidates ?? this.#all;
     multiplyRoutes(this.#vectors, vector, candidates);
     for (const route of among) out.score[route] = evidenceOf(this.#vectors, route, out.similarity);
+    const shareOfRoutes = shareBeside(nearestOfNone(this.#vectors), highestOf(among, out.score));
     subtractRunnersUp(among, out.score);
     for (const route of among) {
       const evidence = out.score[route] as number;
-      out.score[route] = 1 / (1 + Math.exp((this.#centre - evidence) / SIMILARITY_DEFAULTS.scale));
+      out.score[route] =
+        shareOfRoutes / (1 + Math.exp((this.#centre - evidence) / SIMILARITY_DEFAULTS.scale));
     }
   }
 }
@@ -176,6 +180,11 @@ function evidenceOf(
   similarity[route] = Math.min(best, 1);
   // A route whose only utterance does not count is as unlike as can be.
   return count === 0 ? best : best + poolingTemperature * Math.log(sum / count);
+}
+
+/** Softmax of the best evidence for a route and that for none. */
+function shareBeside(none: number, evidence: number): number {
+  return none <= -1 ? 1 : 1 / (1 + Math.exp((none - evidence) / SIMILARITY_DEFAULTS.shareTemperature));
 }
 
 /** Takes from each candidate's evidence w·log(share), where the share is its softmax among the candidates. */

@@ -9,12 +9,17 @@ import type { VectorCache } from './vector-cache.js';
 
 /** The embeddings of a route set's utterances: one row each, those of one route beside each other. */
 export interface RouteVectors {
-  /** All rows one after the other: those of `routes[0]`, then of `routes[1]`, … */
+  /** All rows one after the other: those of `routes[0]`, then of `routes[1]`, …; those of `none` last. */
   readonly matrix: RowMatrix;
   /** Route `r` owns the rows from `offsets[r]` up to but without `offsets[r + 1]`. */
   readonly offsets: Uint32Array;
   /** A row of each utterance, to carry vectors over to the next version of the set. */
   readonly rowOf: ReadonlyMap<string, number>;
+}
+
+/** Returns the first row that belongs to no route. */
+export function firstOfNone(offsets: Uint32Array): number {
+  return offsets[offsets.length - 1] as number;
 }
 
 /** Options of {@link embedRoutes}. */
@@ -63,7 +68,7 @@ export async function embedRoutes(
   throwIfAborted(signal);
   const { dimension } = embedder;
   const known = new Map<string, Float32Array>();
-  const texts = new Set(set.routes.flatMap((route) => route.utterances));
+  const texts = new Set([...set.routes.flatMap((route) => route.utterances), ...set.none]);
 
   if (previous?.matrix.dimension === dimension) {
     for (const text of texts) {
@@ -99,7 +104,8 @@ export async function embedRoutes(
     signal,
   );
 
-  const vectors = arrange(set, known, new RowMatrix(set.utteranceCount, dimension, options));
+  const rows = set.utteranceCount + set.none.length;
+  const vectors = arrange(set, known, new RowMatrix(rows, dimension, options));
   if (cache && missing.length > 0) {
     try {
       await cache.put(known);
@@ -139,15 +145,17 @@ function arrange(set: RouteSet, known: ReadonlyMap<string, Float32Array>, matrix
   const offsets = new Uint32Array(set.routes.length + 1);
   const rowOf = new Map<string, number>();
   let row = 0;
+  const add = (text: string): void => {
+    const vector = known.get(text);
+    if (!vector) throw new AppError('internal', 'an utterance was not embedded');
+    matrix.row(row).set(vector);
+    rowOf.set(text, row);
+    row += 1;
+  };
   for (const [index, route] of set.routes.entries()) {
-    for (const text of route.utterances) {
-      const vector = known.get(text);
-      if (!vector) throw new AppError('internal', 'an utterance was not embedded');
-      matrix.row(row).set(vector);
-      rowOf.set(text, row);
-      row += 1;
-    }
+    for (const text of route.utterances) add(text);
     offsets[index + 1] = row;
   }
+  for (const text of set.none) add(text);
   return { matrix, offsets, rowOf };
 }

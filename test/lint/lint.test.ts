@@ -10,9 +10,12 @@ import { embedRoutes } from '../../src/scoring/vectors.js';
 import { Slices } from '../../src/shared/concurrent.js';
 import { MODEL, WordEmbedder } from '../scoring/word-embedder.js';
 
-async function lint(routes: Record<string, readonly string[]>): Promise<LintReport> {
+async function lint(
+  routes: Record<string, readonly string[]>,
+  none: readonly string[] = [],
+): Promise<LintReport> {
   const list = Object.entries(routes).map(([name, utterances]) => ({ name, utterances }));
-  const set = parseRouteSet(JSON.stringify({ routes: list }), { origin: 'test.json' });
+  const set = parseRouteSet(JSON.stringify({ routes: list, none }), { origin: 'test.json' });
   const { vectors } = await embedRoutes(set, new WordEmbedder());
   return lintRoutes(set, vectors);
 }
@@ -29,6 +32,19 @@ describe('lint', () => {
     expect(report.findings).toEqual([]);
     expect(report).toMatchObject({ accuracy: 1, examined: 12, confusions: [], findings_hidden: 0 });
     expect(report.by_route[0]).toMatchObject({ name: 'red', utterances: 6, examined: 6, recovered: 6 });
+  });
+
+  it('reports texts that belong to no route and collide with one', async () => {
+    const red = about('red');
+    const none = ['nothing at all', 'RED  red0 talk!', 'red1 talk red'];
+    const report = await lint({ red, blue: about('blue') }, none);
+    expect(kinds(report)).toEqual(['error none_collision', 'warning none_collision']);
+    expect(report.findings).toMatchObject([
+      { routes: ['red'], utterances: [{ route: 'red', utterance: red[0] }], similarity: 1 },
+      { routes: ['red'], utterances: [{ route: 'red', utterance: red[1] }] },
+    ]);
+    // They are no utterances: nothing else changes.
+    expect(report).toMatchObject({ accuracy: 1, examined: 12, utterances: 12 });
   });
 
   it('gives way to other work while it compares very many routes', async () => {

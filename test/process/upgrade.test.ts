@@ -62,7 +62,7 @@ it('the file of heads of version 0.1 can be read; its heads have another version
   if (!decoded.ok) throw new Error(decoded.fault);
   expect(decoded.table.size).toBe(2);
   for (const head of decoded.table.values()) {
-    expect(() => decodeHead(head, { routes: 3, dimension: 384 })).toThrow();
+    expect(() => decodeHead(head, { routes: 3, dimension: 384, none: false })).toThrow();
   }
 });
 

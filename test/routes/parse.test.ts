@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
-import { parseRouteSet, withRoute } from '../../src/routes/parse.js';
+import { parseRouteSet, withoutRoute, withRoute } from '../../src/routes/parse.js';
 import { routeSetToJson, routeToJson } from '../../src/routes/set.js';
 import { AppError } from '../../src/shared/errors.js';
 
@@ -65,6 +65,46 @@ describe('a route set', () => {
     });
     expect(withRoute(named, named.routes[0] ?? raise()).digest).toBe(named.digest);
     expect(parse(`method:\n${GOOD}`).digest).toBe(parse(GOOD).digest);
+  });
+
+  it('may list texts that belong to no route, wherever they stand', () => {
+    const texts = 'none: [what is a mortgage, "  open an account "]\n';
+    const set = parse(texts + GOOD);
+    expect(set.none).toEqual(['what is a mortgage', 'open an account']);
+    expect(set.utteranceCount).toBe(3);
+    expect(set.digest).not.toBe(parse(GOOD).digest);
+    expect(parse(`${GOOD}none: [open an account, what is a mortgage]\n`).digest).toBe(set.digest);
+    expect(parse(JSON.stringify(routeSetToJson(set)))).toMatchObject({ none: set.none, digest: set.digest });
+    expect(withRoute(set, set.routes[0] ?? raise()).digest).toBe(set.digest);
+    expect(withoutRoute(set, 'fraud').none).toEqual(set.none);
+  });
+
+  it.each(['none: []\n', 'none:\n'])('is the same with an empty list of such texts: %j', (none) => {
+    expect(parse(none + GOOD).digest).toBe(parse(GOOD).digest);
+    expect(routeSetToJson(parse(none + GOOD))).not.toHaveProperty('none');
+  });
+
+  it('warns of a text that belongs to a route and to none, and of one that stands twice', () => {
+    const { none, warnings } = parse(`none:\n  - refund me\n  - other\n  - other\n${GOOD}`);
+    expect(none).toEqual(['refund me', 'other']);
+    expect(warnings).toEqual([
+      { line: 2, column: 5, path: 'none[0]', message: '"refund me" is also an utterance of "billing"' },
+      {
+        line: 4,
+        column: 5,
+        path: 'none[2]',
+        message: '"other" stands twice under "none"; the second is dropped',
+      },
+    ]);
+  });
+
+  it.each([
+    ['none: other\n', /1:7: none: must be a list of texts, not text/],
+    ['none:\n  - ok\n  - 3\n', /3:5: none\[1\]: must be text, not the number 3; if it is a text, quote it/],
+    ['none: [""]\n', /1:8: none\[0\]: must not be empty/],
+    [`none: ["${'x'.repeat(4_097)}"]\n`, /none\[0\]: has 4097 characters; at most 4096 are allowed/],
+  ])('is refused with a wrong list of such texts, with its place', (none, message) => {
+    expect(() => parse(none + GOOD)).toThrow(message);
   });
 
   it.each([

@@ -65,6 +65,31 @@ describe('the similarity scorer', () => {
     }
   });
 
+  it('lowers every score where a text is like one of those that belong to no route', async () => {
+    const matrix = new RowMatrix(41, 384);
+    for (let row = 0; row < 40; row += 1) matrix.row(row).set(vectors.matrix.row(row));
+    const away = vectors.matrix.row(500);
+    const none = unit(vectors.matrix.row(0).map((value, at) => value + 0.5 * (away[at] ?? 0)));
+    matrix.row(40).set(none);
+    const offsets = Uint32Array.of(0, 10, 20, 30, 40);
+    const few = { matrix: new RowMatrix(40, 384), offsets, rowOf: new Map() };
+    for (let row = 0; row < 40; row += 1) few.matrix.row(row).set(matrix.row(row));
+    const [without, having] = [few, { matrix, offsets, rowOf: new Map() }].map(
+      (each) => new SimilarityScorer(each),
+    );
+    const scores = (scorer: SimilarityScorer | undefined, text: Float32Array, among?: Uint32Array) => {
+      const out = createRouteScores(4);
+      scorer?.score(text, among, out);
+      return out.score[0] ?? Number.NaN;
+    };
+    expect(scores(having, none)).toBeLessThan(0.5 * scores(without, none));
+    expect(scores(having, none, Uint32Array.of(0))).toBeLessThan(
+      0.5 * scores(without, none, Uint32Array.of(0)),
+    );
+    const other = matrix.row(15);
+    expect(scores(having, other)).toBeCloseTo(scores(without, other), 2);
+  });
+
   it('scores a subset as if the other routes were not there, and leaves their numbers alone', () => {
     const scorer = new SimilarityScorer(vectors);
     const out = createRouteScores(150);

@@ -155,7 +155,7 @@ export type ClassifyRequest = {
 export type Contribution = {
   /** Share of the route among the candidates by the trained head alone */
   readonly head_probability: number;
-  /** The same with similarity taken in */
+  /** The same with similarity and words taken in */
   readonly probability: number;
   /** Terms of the log-odds of the score, before `familiarity` */
   readonly log_odds: {
@@ -163,6 +163,11 @@ export type Contribution = {
     readonly similarity: number;
     readonly bias: number;
   };
+  /** Words, and pairs of them, that speak most for or against the route */
+  readonly words: readonly {
+    readonly text: string;
+    readonly log_odds: number;
+  }[];
 };
 
 /** Where a text should go */
@@ -261,7 +266,7 @@ export type FieldIssue = {
 /** One thing that could be better, with what to do about it */
 export type Finding = {
   readonly severity: 'error' | 'warning' | 'info';
-  readonly kind: 'duplicate_across' | 'near_duplicate_across' | 'duplicate_within' | 'near_duplicate_within' | 'nearer_elsewhere' | 'outlier' | 'overlap' | 'too_small' | 'lopsided' | 'single_route' | 'hard_to_tell_apart';
+  readonly kind: 'duplicate_across' | 'near_duplicate_across' | 'duplicate_within' | 'near_duplicate_within' | 'none_collision' | 'nearer_elsewhere' | 'outlier' | 'overlap' | 'too_small' | 'lopsided' | 'single_route' | 'hard_to_tell_apart';
   readonly routes: readonly string[];
   readonly utterances: readonly {
     readonly route: string;
@@ -396,6 +401,7 @@ export type RouteDocument = {
   /** How these routes are scored, whatever `CLASSIFY_METHOD` says */
   readonly method?: 'auto' | 'head' | 'nearest';
   readonly routes: readonly Route[];
+  readonly none?: readonly string[];
 };
 
 /** A route; its name is the one in the path */
@@ -427,6 +433,8 @@ export type RouteSet = {
   /** How these routes are scored, whatever `CLASSIFY_METHOD` says */
   readonly method?: 'auto' | 'head' | 'nearest';
   readonly routes: readonly Route[];
+  /** Texts that belong to no route: what is like them is sent nowhere */
+  readonly none?: readonly string[];
 };
 
 /** A whole set of routes, as in a routes file; no name twice */
@@ -449,6 +457,8 @@ export type RouteSetInput = {
     /** Taken from semantic-router, and ignored */
     readonly confidence_threshold?: unknown;
   }[];
+  /** Texts that belong to no route: what is like them is sent nowhere */
+  readonly none?: readonly string[] | null;
   /** Taken from semantic-router, and ignored */
   readonly encoder_type?: unknown;
   /** Taken from semantic-router, and ignored */

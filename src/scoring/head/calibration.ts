@@ -20,6 +20,8 @@ export const HEAD_DEFAULTS = {
   backgroundShare: 0.5,
   /** Which part of the set's own texts, out of fold, should reach the default threshold. */
   keepInScope: 0.95,
+  /** The same where the set has texts of `none`: as few of its own may be given up to reject those. */
+  leastInScope: 0.9,
   /** Default threshold of a set that is too small to tell, … */
   threshold: 0.25,
   /** … and as how many out-of-fold texts it counts beside the set's own. */
@@ -37,6 +39,8 @@ export interface OutOfFold {
   readonly logits: Float32Array;
   /** count × routes: best cosine to the utterances of each route, those of the text's own fold left out. */
   readonly similarity: Float32Array;
+  /** count × routes: evidence of words. */
+  readonly words: Float32Array;
   /** count: the route that each text belongs to; `NO_ROUTE` for background. */
   readonly labels: Int32Array;
 }
@@ -51,15 +55,18 @@ export function createOutOfFold(count: number, routes: number): OutOfFold {
     routes,
     logits: new Float32Array(count * routes),
     similarity: new Float32Array(count * routes),
+    words: new Float32Array(count * routes),
     labels: new Int32Array(count).fill(NO_ROUTE),
   };
 }
 
-/** How logits and similarity make up what the softmax is taken of: `logit · z + similarity · cosine`. */
+/** Factors of the evidence that the softmax is taken of: `logit · z + similarity · cosine + words · w`. */
 export interface Blend {
   readonly logit: number;
   /** Per unit of cosine. */
   readonly similarity: number;
+  /** Zero where words say nothing that the embedding does not. */
+  readonly words: number;
 }
 
 /**
@@ -69,18 +76,23 @@ export interface Blend {
 const PRIORS: readonly Prior[] = [
   { mean: 1, deviation: 0.7, least: 0.05 },
   { mean: 8, deviation: 5, least: 0 },
+  { mean: 0.1, deviation: 0.1, least: 0 },
 ];
 
 /**
  * Fits the blend to out-of-fold texts by their log-likelihood ("stacking"; the scale of the logits is their
- * temperature). Convex, two parameters.
+ * temperature). Convex, three parameters.
  */
 export function fitBlend(texts: OutOfFold): { readonly blend: Blend; readonly meanLoss: number } {
-  const { routes, logits, similarity, labels, count } = texts;
+  const { routes, labels, count } = texts;
+  const kinds = [texts.logits, texts.similarity, texts.words];
+  const size = kinds.length;
   const weights = new Float64Array(routes);
+  const means = new Float64Array(size);
+  const products = new Float64Array(size * size);
   let loss = 0;
-  const [logit = 1, cosine = 0] = estimate(PRIORS, (at, into) => {
-    const [a = 1, g = 0] = at;
+  const [logit = 1, cosine = 0, words = 0] = estimate(PRIORS, (at, into) => {
+    const { gradient, hessian } = into;
     loss = 0;
     for (let text = 0; text < count; text += 1) {
       const start = text * routes;
@@ -88,43 +100,41 @@ export function fitBlend(texts: OutOfFold): { readonly blend: Blend; readonly me
       if (own < 0) continue;
       let highest = Number.NEGATIVE_INFINITY;
       for (let route = 0; route < routes; route += 1) {
-        const value = a * (logits[start + route] as number) + g * (similarity[start + route] as number);
+        const value = blended(texts, start + route, at);
         weights[route] = value;
         highest = Math.max(highest, value);
       }
       const target = weights[own] as number;
       let total = 0;
-      let meanZ = 0;
-      let meanS = 0;
-      let zz = 0;
-      let zs = 0;
-      let ss = 0;
+      means.fill(0);
+      products.fill(0);
       for (let route = 0; route < routes; route += 1) {
         const weight = Math.exp((weights[route] as number) - highest);
-        const z = logits[start + route] as number;
-        const s = similarity[start + route] as number;
         total += weight;
-        meanZ += weight * z;
-        meanS += weight * s;
-        zz += weight * z * z;
-        zs += weight * z * s;
-        ss += weight * s * s;
+        for (let i = 0; i < size; i += 1) {
+          const weighted = weight * ((kinds[i] as Float32Array)[start + route] as number);
+          means[i] = (means[i] as number) + weighted;
+          for (let j = 0; j <= i; j += 1) {
+            const of = (kinds[j] as Float32Array)[start + route] as number;
+            products[i * size + j] = (products[i * size + j] as number) + weighted * of;
+          }
+        }
       }
-      meanZ /= total;
-      meanS /= total;
       loss += Math.log(total) + highest - target;
-      const { gradient, hessian } = into;
-      gradient[0] = (gradient[0] ?? 0) + meanZ - (logits[start + own] as number);
-      gradient[1] = (gradient[1] ?? 0) + meanS - (similarity[start + own] as number);
-      const cross = zs / total - meanZ * meanS;
-      hessian[0] = (hessian[0] ?? 0) + zz / total - meanZ * meanZ;
-      hessian[1] = (hessian[1] ?? 0) + cross;
-      hessian[2] = (hessian[2] ?? 0) + cross;
-      hessian[3] = (hessian[3] ?? 0) + ss / total - meanS * meanS;
+      for (let i = 0; i < size; i += 1) {
+        const mean = (means[i] as number) / total;
+        gradient[i] = (gradient[i] as number) + mean - ((kinds[i] as Float32Array)[start + own] as number);
+        for (let j = 0; j <= i; j += 1) {
+          const covariance =
+            (products[i * size + j] as number) / total - (mean * (means[j] as number)) / total;
+          hessian[i * size + j] = (hessian[i * size + j] as number) + covariance;
+          if (j < i) hessian[j * size + i] = (hessian[j * size + i] as number) + covariance;
+        }
+      }
     }
     into.value += loss;
   });
-  return { blend: { logit, similarity: cosine }, meanLoss: loss / Math.max(1, count) };
+  return { blend: { logit, similarity: cosine, words }, meanLoss: loss / Math.max(1, count) };
 }
 
 /** How scores come about once a softmax is there. */
@@ -163,10 +173,18 @@ interface Best {
 /**
  * Fits the scores to out-of-fold texts (right or wrong) and to background texts (always wrong).
  * @param background scored by the final head, which has not seen them either
+ * @param routes those before this one can be chosen; a text of a class after them belongs to none
  */
-export function fitConfidence(own: OutOfFold, background: OutOfFold, blend: Blend): Confidence {
-  const ownBest = bestOf(own, blend);
-  const outside = without(background, bestOf(background, blend), median(ownBest));
+export function fitConfidence(
+  own: OutOfFold,
+  background: OutOfFold,
+  blend: Blend,
+  routes: number = own.routes,
+): Confidence {
+  const all = bestOf(own, blend, routes);
+  const isInside = (_: unknown, text: number): boolean => (own.labels[text] as number) < routes;
+  const ownBest = all.filter(isInside);
+  const outside = without(background, bestOf(background, blend, routes), median(ownBest));
   const mostLogOdds = clamp(
     quantile(
       ownBest.map(({ logOdds }) => logOdds),
@@ -174,10 +192,10 @@ export function fitConfidence(own: OutOfFold, background: OutOfFold, blend: Blen
     ) ?? MOST_BOUNDS[0],
     MOST_BOUNDS,
   );
-  const weight = (HEAD_DEFAULTS.backgroundShare * own.count) / Math.max(1, outside.length);
+  const weight = (HEAD_DEFAULTS.backgroundShare * ownBest.length) / Math.max(1, outside.length);
 
   const evidence = createEvidence();
-  for (const [text, { route, logOdds, similarity }] of ownBest.entries()) {
+  for (const [text, { route, logOdds, similarity }] of all.entries()) {
     addEvidence(evidence, Math.min(logOdds, mostLogOdds), similarity, route === own.labels[text], 1);
   }
   for (const { best } of outside) {
@@ -186,44 +204,67 @@ export function fitConfidence(own: OutOfFold, background: OutOfFold, blend: Blen
   const calibration = calibrate(evidence, PRIOR);
 
   const floor = fitFloor(Float64Array.from(ownBest, ({ similarity }) => similarity));
-  const scores = ownBest.map(
-    ({ logOdds, similarity }) =>
-      familiarity(similarity, floor) * scoreOf(calibration, Math.min(logOdds, mostLogOdds), similarity),
+  const scored = all.map(
+    ({ route, logOdds, similarity }, text): Scored => ({
+      score:
+        familiarity(similarity, floor) * scoreOf(calibration, Math.min(logOdds, mostLogOdds), similarity),
+      right: route === own.labels[text],
+    }),
   );
-  return { calibration, mostLogOdds, floor, threshold: thresholdOf(scores, own.labels) };
+  const inside = scored.filter(isInside);
+  const none = scored.filter((_, text) => !isInside(_, text));
+  const labels = own.labels.filter((label) => label < routes);
+  return { calibration, mostLogOdds, floor, threshold: thresholdOf(inside, labels, none) };
+}
+
+/** The score of a text's best route, and whether that is its own. */
+interface Scored {
+  readonly score: number;
+  readonly right: boolean;
 }
 
 /**
- * Where `keepInScope` of the texts stay, drawn towards a fixed number where they are few; in thousandths.
+ * Where `keepInScope` of the texts stay, drawn towards a fixed number where they are few; in thousandths. With texts of
+ * `none`, the score down to `leastInScope` at which most decisions are right, those texts together counting as much as
+ * all others: a set that lists them wants them rejected.
  * A route's texts count by the square root of their number, as in training: else one large route alone would
  * say where small ones, which score lower, are cut off.
  */
-function thresholdOf(scores: readonly number[], labels: Int32Array): number {
-  const { threshold, leastThreshold, thresholdWeight, keepInScope } = HEAD_DEFAULTS;
+function thresholdOf(texts: readonly Scored[], labels: Int32Array, none: readonly Scored[]): number {
+  const { threshold, leastThreshold, thresholdWeight, keepInScope, leastInScope } = HEAD_DEFAULTS;
   const counts = new Map<number, number>();
   for (const label of labels) counts.set(label, (counts.get(label) ?? 0) + 1);
-  const weighted = scores
-    .map((score, text) => ({ score, weight: 1 / Math.sqrt(counts.get(labels[text] ?? 0) ?? 1) }))
+  const weighted = texts
+    .map((one, text) => ({ ...one, weight: 1 / Math.sqrt(counts.get(labels[text] ?? 0) ?? 1) }))
     .sort((a, b) => a.score - b.score);
-  let cut = (1 - keepInScope) * weighted.reduce((sum, { weight }) => sum + weight, 0);
-  const lowest = weighted.find(({ weight }) => {
-    cut -= weight;
-    return cut < 0;
-  });
-  const mixed =
-    (scores.length * (lowest?.score ?? threshold) + thresholdWeight * threshold) /
-    (scores.length + thresholdWeight);
+  const total = weighted.reduce((sum, { weight }) => sum + weight, 0);
+  let best: { score: number; right: number } = { score: threshold, right: Number.NEGATIVE_INFINITY };
+  let lost = 0;
+  let lostRight = 0;
+  for (const { score, right, weight } of weighted) {
+    const rejected = none.filter((one) => one.score < score).length / Math.max(1, none.length);
+    const decided = rejected - lostRight / total;
+    const isFirst = best.right === Number.NEGATIVE_INFINITY;
+    lost += weight;
+    lostRight += right ? weight : 0;
+    if (lost <= (1 - keepInScope) * total) continue;
+    if (!isFirst && (none.length === 0 || lost > (1 - leastInScope) * total)) break;
+    if (decided > best.right) best = { score, right: decided };
+  }
+  const mixed = (texts.length * best.score + thresholdWeight * threshold) / (texts.length + thresholdWeight);
   return Math.max(leastThreshold, Math.floor(mixed * 1_000) / 1_000);
 }
 
-function bestOf(texts: OutOfFold, blend: Blend): Best[] {
+/** @param among routes before this one can be the best; those after compete with it */
+function bestOf(texts: OutOfFold, blend: Blend, among: number): Best[] {
+  const factors = [blend.logit, blend.similarity, blend.words];
   return Array.from({ length: texts.count }, (_, text) => {
     const start = text * texts.routes;
     let route = 0;
     let highest = Number.NEGATIVE_INFINITY;
     let similarity = -1;
-    for (let at = 0; at < texts.routes; at += 1) {
-      const value = blended(texts, start + at, blend);
+    for (let at = 0; at < among; at += 1) {
+      const value = blended(texts, start + at, factors);
       if (value > highest) {
         highest = value;
         route = at;
@@ -232,7 +273,7 @@ function bestOf(texts: OutOfFold, blend: Blend): Best[] {
     }
     let others = 0;
     for (let at = 0; at < texts.routes; at += 1) {
-      if (at !== route) others += Math.exp(blended(texts, start + at, blend) - highest);
+      if (at !== route) others += Math.exp(blended(texts, start + at, factors) - highest);
     }
     return { route, logOdds: -Math.log(others), similarity };
   });
@@ -250,8 +291,12 @@ function without(
     .filter((one) => one.best.similarity < limit);
 }
 
-function blended({ logits, similarity }: OutOfFold, at: number, blend: Blend): number {
-  return blend.logit * (logits[at] as number) + blend.similarity * (similarity[at] as number);
+function blended({ logits, similarity, words }: OutOfFold, at: number, factors: ArrayLike<number>): number {
+  return (
+    (factors[0] as number) * (logits[at] as number) +
+    (factors[1] as number) * (similarity[at] as number) +
+    (factors[2] as number) * (words[at] as number)
+  );
 }
 
 function median(best: readonly Best[]): number {

@@ -10,14 +10,17 @@ import {
 } from './calibration.js';
 import { SoftmaxRegression } from './regression.js';
 import { TrainingRows } from './training-rows.js';
+import { featuresOf, type TextFeatures, trainWords, type WordModel, WordScorer } from './words.js';
 
 /** To be raised with anything that changes a head or its scores: the algorithm, a constant, the background. */
-export const HEAD_VERSION = 3;
+export const HEAD_VERSION = 4;
 
 /** Training data of a head. All vectors have length 1; rows follow each other without gaps. */
 export interface HeadProblem {
   readonly dimension: number;
+  /** With the class of the texts of `none`, where there are some: that is the last one. */
   readonly routes: number;
+  readonly none: boolean;
   /** Utterances × dimension, those of route 0 first. */
   readonly utterances: Float32Array;
   /** Route of each utterance, ascending. */
@@ -27,14 +30,19 @@ export interface HeadProblem {
   readonly nameLabels: Uint32Array;
   /** Texts of no route × dimension. */
   readonly background: Float32Array;
+  /** The texts of all these rows: utterances, names, background. */
+  readonly texts: readonly string[];
 }
 
 /** A trained head. */
 export interface Head extends Confidence {
   readonly dimension: number;
+  /** With the class of the texts of `none`, which has the last row. */
   readonly routes: number;
+  readonly none: boolean;
   /** routes × (dimension + 1), the bias last in each row. */
   readonly weights: Float32Array;
+  readonly words: WordModel;
   readonly cost: number;
   readonly blend: Blend;
 }
@@ -44,15 +52,16 @@ export interface Head extends Confidence {
  * background → fit confidence and threshold. Pure: the same problem gives the same bytes.
  */
 export function fitHead(problem: HeadProblem): Head {
-  const { routes, dimension } = problem;
+  const { routes, dimension, none } = problem;
   const training = new Training(problem);
   const { own, cost, parameters } = training.outOfFold();
   const { blend } = fitBlend(own);
   // Nothing is held out from here on, so what the last fold learnt is a fair place to begin.
   const weights = training.train(parameters, cost, undefined);
-  const background = training.background();
-  const confidence = fitConfidence(own, background, blend);
-  return { routes, dimension, weights, cost, blend, ...confidence };
+  const words = training.words(undefined);
+  const background = training.background(words);
+  const confidence = fitConfidence(own, background, blend, none ? routes - 1 : routes);
+  return { routes, dimension, none, weights, words, cost, blend, ...confidence };
 }
 
 /** The rows of a problem and the regression over them. */
@@ -66,6 +75,8 @@ class Training {
   readonly #plan: FoldPlan;
   /** Weight of each row, before folds. */
   readonly #balance: Float32Array;
+  readonly #labels: Uint32Array;
+  readonly #features: readonly TextFeatures[];
 
   constructor(problem: HeadProblem) {
     const { dimension, routes, utterances, names, background, labels, nameLabels } = problem;
@@ -80,6 +91,8 @@ class Training {
     all.set(labels);
     all.set(nameLabels, labels.length);
     const [, middle = 10] = HEAD_DEFAULTS.costs;
+    this.#labels = all;
+    this.#features = problem.texts.map(featuresOf);
     this.#balance = balance(all, labels.length + nameLabels.length, routes);
     this.#regression = new SoftmaxRegression(this.#rows, all, middle, this.#balance);
     this.size = this.#regression.size;
@@ -98,6 +111,14 @@ class Training {
     return Float32Array.from(parameters);
   }
 
+  /** Learns the words without a fold, or of everything. */
+  words(without: number | undefined): WordModel {
+    const { labels, nameLabels, routes } = this.#problem;
+    const trained = this.#features.slice(0, labels.length + nameLabels.length);
+    const counts = (text: number): boolean => without === undefined || this.#folds[text] !== without;
+    return trainWords(trained, this.#labels, routes, counts);
+  }
+
   /** Chooses the cost on the first fold, and scores the texts of every used fold by heads that never saw them. */
   outOfFold(): { readonly own: OutOfFold; readonly cost: number; readonly parameters: Float64Array } {
     const held = Array.from({ length: this.#plan.used }, (_, fold) => this.#heldOut(fold));
@@ -114,7 +135,7 @@ class Training {
       } else {
         parameters = new Float64Array(this.size);
         this.train(parameters, cost, fold);
-        this.#score(rows, fold, own, filled);
+        this.#score(rows, fold, this.words(fold), own, filled);
       }
       filled += rows.length;
     }
@@ -122,12 +143,12 @@ class Training {
   }
 
   /** Scores the background with the weights that were trained last. */
-  background(): OutOfFold {
+  background(words: WordModel): OutOfFold {
     const { labels, nameLabels, routes } = this.#problem;
     const first = labels.length + nameLabels.length;
     const rows = Array.from({ length: this.#rows.rows - first }, (_, index) => first + index);
     const out = createOutOfFold(rows.length, routes);
-    this.#score(rows, undefined, out, 0);
+    this.#score(rows, undefined, words, out, 0);
     return out;
   }
 
@@ -135,10 +156,11 @@ class Training {
   #chooseCost(rows: readonly number[], own: OutOfFold, parameters: Float64Array): number {
     let best = { cost: HEAD_DEFAULTS.costs[0] as number, loss: Number.POSITIVE_INFINITY };
     let kept = createOutOfFold(rows.length, own.routes);
+    const words = this.words(0);
     for (const cost of HEAD_DEFAULTS.costs) {
       this.train(parameters, cost, 0);
       const scored = createOutOfFold(rows.length, own.routes);
-      this.#score(rows, 0, scored, 0);
+      this.#score(rows, 0, words, scored, 0);
       const { meanLoss } = fitBlend(scored);
       // Past the best cost it only gets worse, and the largest cost takes the longest.
       if (meanLoss >= best.loss) break;
@@ -147,6 +169,7 @@ class Training {
     }
     own.logits.set(kept.logits);
     own.similarity.set(kept.similarity);
+    own.words.set(kept.words);
     own.labels.set(kept.labels);
     return best.cost;
   }
@@ -164,8 +187,15 @@ class Training {
     return Array.from({ length: most }, (_, i) => rows[Math.floor((i * rows.length) / most)] ?? 0);
   }
 
-  /** Logits by the current weights, and the best cosines to utterances outside the fold. */
-  #score(rows: readonly number[], fold: number | undefined, out: OutOfFold, first: number): void {
+  /** Logits by the current weights, the best cosines to utterances outside the fold, and the evidence of words. */
+  #score(
+    rows: readonly number[],
+    fold: number | undefined,
+    words: WordModel,
+    out: OutOfFold,
+    first: number,
+  ): void {
+    const scorer = new WordScorer(words);
     const { labels, routes } = this.#problem;
     const { logits, logitStride, products, productStride } = this.#rows;
     this.#rows.query(rows, labels.length, (index, query) => {
@@ -181,6 +211,7 @@ class Training {
         const cosine = (products[compared + other] as number) - 1;
         if (cosine > (out.similarity[at] as number)) out.similarity[at] = cosine;
       }
+      scorer.score(this.#features[rows[index] as number] as TextFeatures, out.words, start);
       out.labels[first + index] = labels[rows[index] ?? 0] ?? NO_ROUTE;
     });
   }

@@ -4,6 +4,7 @@ import * as z from 'zod';
 import { messageOf } from '../../shared/errors.js';
 import type { ByteStore } from '../vector-cache.js';
 import type { Head } from './fit.js';
+import { WORD_BUCKETS, type WordModel } from './words.js';
 
 /** Trained heads that outlive the process. A miss is never an error: the head is trained again. */
 export interface HeadCache {
@@ -73,23 +74,26 @@ export type DecodedHeads =
   | { readonly ok: false; readonly fault: string };
 
 /**
- * A head as bytes: the length of its numbers as JSON, these, and the weights as little-endian float32.
- * Equal heads give equal bytes.
+ * A head as bytes: the length of its numbers as JSON, these, and its arrays, little-endian. Equal heads give equal bytes.
  */
 export function encodeHead(head: Head): Uint8Array {
-  const { weights, ...numbers } = head;
-  const json = Buffer.from(JSON.stringify(numbers));
+  const { weights, words, ...numbers } = head;
+  const { masses, buckets, idf, offsets, owners, gains, ...counts } = words;
+  const sizes = { features: buckets.length, entries: owners.length };
+  const json = Buffer.from(JSON.stringify({ ...numbers, words: { ...counts, ...sizes } }));
   const length = Buffer.alloc(4);
   length.writeUInt32LE(json.length);
-  return Buffer.concat([length, json, littleEndian(Buffer.from(weights.slice().buffer))]);
+  const arrays = [weights, masses, buckets, idf, offsets, gains, owners];
+  return Buffer.concat([length, json, ...arrays.map(bytesOf)]);
 }
 
 /** The numbers of a head, which come from the volume. */
 const numbersSchema = z.strictObject({
   routes: z.int().min(1),
   dimension: z.int().min(1),
+  none: z.boolean(),
   cost: z.number().positive(),
-  blend: z.strictObject({ logit: z.number(), similarity: z.number() }),
+  blend: z.strictObject({ logit: z.number(), similarity: z.number(), words: z.number().nonnegative() }),
   calibration: z.strictObject({
     head: z.number().nonnegative(),
     similarity: z.number().nonnegative(),
@@ -98,6 +102,12 @@ const numbersSchema = z.strictObject({
   mostLogOdds: z.number(),
   floor: z.strictObject({ at: z.number(), width: z.number().positive() }),
   threshold: z.number().min(0).max(1),
+  words: z.strictObject({
+    routes: z.int().min(1),
+    unknown: z.number().positive(),
+    features: z.int().min(0).max(WORD_BUCKETS),
+    entries: z.int().min(0),
+  }),
 });
 
 /**
@@ -105,21 +115,58 @@ const numbersSchema = z.strictObject({
  * one as well: a head counts only when it is one of this shape, with finite numbers.
  * @throws Error saying what is wrong
  */
-export function decodeHead(encoded: Uint8Array, shape: Pick<Head, 'routes' | 'dimension'>): Head {
+export function decodeHead(encoded: Uint8Array, shape: Pick<Head, 'routes' | 'dimension' | 'none'>): Head {
   const bytes = Buffer.from(encoded.buffer, encoded.byteOffset, encoded.byteLength);
-  const { routes, dimension } = shape;
-  const weightBytes = 4 * routes * (dimension + 1);
-  const end = 4 + (bytes.length < 4 ? 0 : bytes.readUInt32LE(0));
-  if (bytes.length !== end + weightBytes)
-    throw new Error('the stored head has another length than the set asks for');
-  const numbers = numbersSchema.parse(JSON.parse(bytes.toString('utf8', 4, end)));
-  if (numbers.routes !== routes || numbers.dimension !== dimension)
+  const { routes, dimension, none } = shape;
+  const wrongLength = 'the stored head has another length than the set asks for';
+  let at = 4 + (bytes.length < 4 ? 0 : bytes.readUInt32LE(0));
+  if (bytes.length < at) throw new Error(wrongLength);
+  const { words, ...numbers } = numbersSchema.parse(JSON.parse(bytes.toString('utf8', 4, at)));
+  const isOther = [numbers, words].some((each) => each.routes !== routes);
+  if (isOther || numbers.dimension !== dimension || numbers.none !== none)
     throw new Error('the stored head is of another set');
-  // Copied, because float32 views need an alignment that the file's buffer does not promise.
-  const floats = littleEndian(Buffer.from(Uint8Array.from(bytes.subarray(end)).buffer));
-  const weights = new Float32Array(floats.buffer, floats.byteOffset, floats.length / 4);
-  if (!weights.every(Number.isFinite)) throw new Error('the stored head has weights that are no numbers');
-  return { ...numbers, weights };
+  const { features, entries, ...counts } = words;
+  const lengths = [routes * (dimension + 1), routes, features, features, features + 1, entries];
+  if (bytes.length !== at + 4 * lengths.reduce((sum, length) => sum + length, 0) + 2 * entries)
+    throw new Error(wrongLength);
+  // Copied, because views need an alignment that the file's buffer does not promise.
+  const take = (count: number, size: 2 | 4): ArrayBuffer => {
+    const part = Uint8Array.from(bytes.subarray(at, at + count * size));
+    at += count * size;
+    littleEndian(Buffer.from(part.buffer), size);
+    return part.buffer;
+  };
+  const [weights, masses, buckets, idf, offsets, gains] = lengths.map((length) => take(length, 4));
+  const head = {
+    ...numbers,
+    weights: new Float32Array(weights as ArrayBuffer),
+    words: {
+      ...counts,
+      masses: new Float32Array(masses as ArrayBuffer),
+      buckets: new Uint32Array(buckets as ArrayBuffer),
+      idf: new Float32Array(idf as ArrayBuffer),
+      offsets: new Uint32Array(offsets as ArrayBuffer),
+      gains: new Float32Array(gains as ArrayBuffer),
+      owners: new Uint16Array(take(entries, 2)),
+    },
+  };
+  const { words: model } = head;
+  for (const floats of [head.weights, model.masses, model.idf, model.gains]) {
+    if (!floats.every(Number.isFinite)) throw new Error('the stored head has weights that are no numbers');
+  }
+  if (!isSound(model)) throw new Error('the stored head has words that lead nowhere');
+  return head;
+}
+
+/** Whether every index of a word model leads to something. */
+function isSound({ routes, buckets, offsets, owners }: WordModel): boolean {
+  const ascends = offsets.every((offset, i) => offset >= (offsets[i - 1] ?? 0));
+  return (
+    ascends &&
+    offsets.at(-1) === owners.length &&
+    owners.every((route) => route < routes) &&
+    buckets.every((bucket) => bucket < WORD_BUCKETS)
+  );
 }
 
 /** `sha256:<hex>` of an encoded head. */
@@ -168,7 +215,13 @@ export function decodeHeads(file: Uint8Array): DecodedHeads {
   return { ok: true, table };
 }
 
+/** The numbers of an array, little-endian. */
+function bytesOf(numbers: Float32Array | Uint32Array | Uint16Array): Buffer {
+  return littleEndian(Buffer.from(numbers.slice().buffer), numbers.BYTES_PER_ELEMENT);
+}
+
 /** Swaps in place where this machine is big-endian. */
-function littleEndian(floats: Buffer): Buffer {
-  return endianness() === 'BE' ? floats.swap32() : floats;
+function littleEndian(bytes: Buffer, size: number): Buffer {
+  if (endianness() === 'LE') return bytes;
+  return size === 2 ? bytes.swap16() : bytes.swap32();
 }

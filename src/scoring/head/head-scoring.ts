@@ -56,7 +56,7 @@ export function headScoring(options: HeadScoringOptions = {}): CreateScorer {
       return scorer;
     };
     if (method === 'nearest') return byNearest();
-    const reason = reasonNotTrainable(set.routes);
+    const reason = reasonNotTrainable(set);
     if (reason !== undefined) {
       if (method === 'head') throw notTrainable(set, reason);
       return byNearest(reason);
@@ -78,7 +78,7 @@ export function headScoring(options: HeadScoringOptions = {}): CreateScorer {
  */
 export function requireScorable(set: RouteSet, method: ScoringMethod): void {
   if ((set.method ?? method) !== 'head') return;
-  const reason = reasonNotTrainable(set.routes);
+  const reason = reasonNotTrainable(set);
   if (reason !== undefined) throw notTrainable(set, reason);
 }
 
@@ -100,7 +100,8 @@ async function headScorer(
   const background = await encoder.background?.();
   const { heads } = encoder;
   const key = keyOf(set, encoder, background);
-  const shape = { routes: set.routes.length, dimension: vectors.matrix.dimension };
+  const none = set.none.length > 0;
+  const shape = { routes: set.routes.length + (none ? 1 : 0), dimension: vectors.matrix.dimension, none };
   const found = heads ? await heads.get(key) : {};
   let { fault: cacheFault, head: encoded } = found;
   const started = performance.now();
@@ -165,9 +166,14 @@ async function problemOf(
   });
   const { dimension } = vectors.matrix;
   const utterances = routes.map((route) => [...route.utterances].sort(compareText));
+  const none = set.none.length > 0;
+  // A class of its own, of which no name is known.
+  if (none) utterances.push([...set.none].sort(compareText));
   return {
     dimension,
-    routes: routes.length,
+    routes: utterances.length,
+    none,
+    texts: [...utterances.flat(), ...names.flat(), ...BACKGROUND],
     utterances: gather(vectors, utterances),
     labels: labelsOf(utterances),
     names: gather(extra.vectors, names),
@@ -228,11 +234,15 @@ export async function trainHead(
  * Returns why a set cannot have a head, with what to do about it, or `undefined` where there is enough to train on,
  * and not too much: see {@link HEAD_DEFAULTS}.
  */
-export function reasonNotTrainable(
-  routes: readonly { readonly utterances: readonly string[] }[],
-): string | undefined {
+export function reasonNotTrainable({
+  routes,
+  none,
+}: {
+  readonly routes: readonly { readonly utterances: readonly string[] }[];
+  readonly none: readonly string[];
+}): string | undefined {
   const { smallRoute, mostSmall, mostWork } = HEAD_DEFAULTS;
-  const rows = routes.reduce((sum, { utterances }) => sum + utterances.length, 0);
+  const rows = routes.reduce((sum, { utterances }) => sum + utterances.length, none.length);
   const small = routes.filter(({ utterances }) => utterances.length < smallRoute).length;
   const instead = 'or let the method be "auto" or "nearest"';
   if (routes.length < 2) return `a head needs two routes or more; add another one, ${instead}`;

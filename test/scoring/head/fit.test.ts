@@ -124,6 +124,7 @@ describe('a head', () => {
     const decoded = decodeHead(bytes[0] ?? Buffer.alloc(0), {
       routes: 3,
       dimension: clusters([12, 9, 15], 1).problem.dimension,
+      none: false,
     });
     expect(Buffer.from(encodeHead(decoded)).equals(bytes[0] ?? Buffer.alloc(0))).toBe(true);
   });
@@ -193,6 +194,51 @@ describe('a head', () => {
     }
   });
 
+  it.each([
+    [
+      'trusts words that tell routes apart where vectors do not',
+      3,
+      (route: number) => `topic${'abcdefgh'[route]}`,
+    ],
+    ['does not trust words that tell nothing', 1, (_: number, row: number) => `word${(row * 7919) % 5}`],
+  ])('%s', (name, spread, wordOf) => {
+    const { problem } = clusters(new Array(8).fill(10), spread);
+    const texts = problem.texts.map((_, row) => {
+      const route = problem.labels[row] ?? problem.nameLabels[row - problem.labels.length];
+      return route === undefined ? 'something else' : `please ${wordOf(route, row)} now`;
+    });
+    const { blend } = fitHead({ ...problem, texts });
+    if (name.startsWith('trusts')) expect(blend.words).toBeGreaterThan(0.1);
+    else expect(blend.words).toBeLessThan(0.1);
+  });
+
+  it('has a class of its own for texts of no route', () => {
+    const { problem, unseen } = clusters([10, 10, 10, 30], 1);
+    const without = { ...problem, nameLabels: problem.nameLabels.slice(0, 3), none: true };
+    without.names = problem.names.slice(0, 3 * problem.dimension);
+    without.texts = problem.texts.slice(1);
+    const head = fitHead(without);
+    const { dimension, utterances, labels } = problem;
+    const matrix = new RowMatrix(labels.length, dimension);
+    for (const row of labels.keys()) {
+      matrix.row(row).set(utterances.subarray(row * dimension, (row + 1) * dimension));
+    }
+    const vectors = { matrix, offsets: Uint32Array.of(0, 10, 20, 30), rowOf: new Map() };
+    const scorer = new HeadScorer(head, vectors, Uint32Array.of(0, 1, 2), headDigest(encodeHead(head)));
+    const out = createRouteScores(3);
+    const sent = (texts: readonly Float32Array[], among?: Uint32Array): number =>
+      texts.filter((text) => {
+        scorer.score(text, among, out);
+        const reached = (among ?? Uint32Array.of(0, 1, 2)).some(
+          (route) => (out.score[route] ?? 0) >= head.threshold,
+        );
+        return reached;
+      }).length;
+    expect(sent(unseen(3, 40))).toBeLessThan(6);
+    expect(sent(unseen(3, 40), Uint32Array.of(1))).toBeLessThan(6);
+    for (const route of [0, 1, 2]) expect(sent(unseen(route, 40))).toBeGreaterThan(32);
+  });
+
   it('cannot tell apart routes with the same utterances, and says so', () => {
     const { problem } = clusters([6, 6, 6], 1);
     const { dimension, utterances, names } = problem;
@@ -209,7 +255,10 @@ describe('a head', () => {
 describe('the rule for when a head is trained', () => {
   it('wants two routes, and three utterances in at least half of them', () => {
     const why = (sizes: number[]): string | undefined =>
-      reasonNotTrainable(sizes.map((size) => ({ utterances: new Array<string>(size).fill('') })));
+      reasonNotTrainable({
+        routes: sizes.map((size) => ({ utterances: new Array<string>(size).fill('') })),
+        none: [],
+      });
     expect(why([50])).toMatch(/two routes or more; add another one/);
     expect(why([3, 3])).toBeUndefined();
     expect(why([3, 2])).toBeUndefined();

@@ -85,13 +85,41 @@ describe('a set with a head', () => {
     expect(decision.route).toBe('weather');
     expect(decision.scorer).toEqual({
       method: 'head',
-      version: 3,
+      version: 4,
       digest: expect.stringMatching(/^sha256:[0-9a-f]{64}$/),
     });
     for (const { score, contribution } of decision.candidates) {
       const { head = 0, similarity = 0, bias = 0 } = contribution?.log_odds ?? {};
       expect(1 / (1 + Math.exp(-head - similarity - bias))).toBeCloseTo(score, 4);
       expect(contribution?.head_probability).toBeLessThan(1);
+    }
+  });
+
+  it('explains which words speak for a route', async () => {
+    const { decision } = await classifier.classify({ text: 'another invoice, please', explain: true });
+    const [best] = decision.candidates;
+    expect(best?.route).toBe('billing');
+    const [word] = best?.contribution?.words ?? [];
+    expect(word).toMatchObject({ text: 'invoice' });
+    expect(word?.log_odds).toBeGreaterThan(0);
+    for (const { contribution } of decision.candidates.slice(1)) {
+      const own = contribution?.words.find(({ text }) => text === 'invoice');
+      expect(own?.log_odds ?? 0).toBeLessThan(0);
+    }
+  });
+
+  it('sends nowhere what is like its texts of no route', async () => {
+    const none = ['is my invoice for the concert correct', 'how much is a concert', 'concert tickets please'];
+    const set = parseRouteSet(JSON.stringify({ routes: ROUTES, none }), { origin: 'r.json' });
+    const text = 'where are my concert tickets';
+    for (const method of ['head', 'nearest'] as const) {
+      const { classifier: having } = await load(set, { method });
+      for (const one of [...none, text])
+        expect((await having.classify({ text: one })).decision.route).toBeNull();
+      const some = await having.classify({ text, routes: ['music'] });
+      expect(some.decision.route).toBeNull();
+      const own = await having.classify({ text: 'refund my invoice' });
+      expect(own.decision).toMatchObject({ route: 'billing', routes_digest: set.digest });
     }
   });
 

@@ -36,6 +36,8 @@ export function clusters(counts: readonly number[], spread: number, dimension = 
     problem: {
       dimension,
       routes: counts.length,
+      none: false,
+      texts: new Array<string>(labels.length + counts.length + 60).fill(''),
       utterances: join(labels.map(around)),
       labels: Uint32Array.from(labels),
       names: join(counts.map((_, route) => around(route))),

@@ -1,0 +1,224 @@
+/**
+ * Words beside meaning: a multinomial naive Bayes over words, pairs of words and the letters of words, by TF-IDF. An
+ * embedding blurs what a single word may decide ("top up" and "top up by card"); its weight beside the embedding is
+ * fitted, and may be zero.
+ */
+
+/** Features are hashed to so many buckets; of the 30,000 of a large set, a tenth share one. */
+export const WORD_BUCKETS = 2 ** 18;
+/** Characters of a text that count, so that a long one costs no more than 0.1 ms. */
+const MOST_CHARS = 512;
+/** Letters of a feature inside a word, its ends counting as one. */
+const GRAM = { least: 2, most: 4 } as const;
+/** What is added to every count, in texts of length 1. */
+const SMOOTHING = 0.01;
+/** Different kinds of features begin with different hashes. */
+const SEED = { grams: 0x811c9dc5, word: 0x2f0b4c47, pair: 0x5bd1e995 } as const;
+const SPACE = 32;
+
+/** The features of a text: buckets, none twice, and how often each occurs. */
+export interface TextFeatures {
+  readonly buckets: Uint32Array;
+  readonly counts: Uint16Array;
+}
+
+/** What words say about routes. Plain numbers, as a head's file keeps them. */
+export interface WordModel {
+  readonly routes: number;
+  /** IDF of a feature that no text of the set has. */
+  readonly unknown: number;
+  /** By route: log of its mass and all smoothing. */
+  readonly masses: Float32Array;
+  /** Buckets of the features that occur, ascending. */
+  readonly buckets: Uint32Array;
+  readonly idf: Float32Array;
+  /** Feature `i` owns the entries from `offsets[i]` up to but without `offsets[i + 1]` of the following two. */
+  readonly offsets: Uint32Array;
+  readonly owners: Uint16Array;
+  /** log(1 + count / smoothing) of a feature and a route. */
+  readonly gains: Float32Array;
+}
+
+/** Returns the words of a text: runs of letters and digits, without case and accents. */
+export function wordsOf(text: string): string[] {
+  const plain = text
+    .slice(0, MOST_CHARS)
+    .normalize('NFKD')
+    .replace(/[\p{M}\p{Cf}]+/gu, '')
+    .toLowerCase();
+  return plain.match(/[\p{L}\p{N}]+/gu) ?? [];
+}
+
+/**
+ * Visits the buckets of a text's features.
+ * @param visit gets the index of the word, and whether the feature is the pair of it and the next one
+ */
+function visitFeatures(
+  words: readonly string[],
+  visit: (bucket: number, word: number, pair: boolean) => void,
+): void {
+  let previous = 0;
+  for (const [index, word] of words.entries()) {
+    let hash: number = SEED.word;
+    for (let i = 0; i < word.length; i += 1) hash = mix(hash, word.charCodeAt(i));
+    visit(bucketOf(hash), index, false);
+    if (index > 0) visit(bucketOf(mix(previous, hash)), index - 1, true);
+    previous = mix(SEED.pair, hash);
+    // The word with a space at both ends.
+    for (let from = -1; from < word.length; from += 1) {
+      let gram: number = SEED.grams;
+      const to = Math.min(word.length, from + GRAM.most - 1);
+      for (let at = from; at <= to; at += 1) {
+        gram = mix(gram, at < 0 || at === word.length ? SPACE : word.charCodeAt(at));
+        if (at - from + 1 >= GRAM.least) visit(bucketOf(gram), index, false);
+      }
+    }
+  }
+}
+
+/** One step of FNV-1a over 32 bits. */
+function mix(hash: number, value: number): number {
+  return Math.imul(hash ^ value, 0x01000193) >>> 0;
+}
+
+function bucketOf(hash: number): number {
+  const spread = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
+  return (spread ^ (spread >>> 13)) & (WORD_BUCKETS - 1);
+}
+
+/** Returns the features of a text, in the order in which they occur. */
+export function featuresOf(text: string): TextFeatures {
+  const counts = new Map<number, number>();
+  visitFeatures(wordsOf(text), (bucket) => counts.set(bucket, (counts.get(bucket) ?? 0) + 1));
+  return { buckets: Uint32Array.from(counts.keys()), counts: Uint16Array.from(counts.values()) };
+}
+
+/**
+ * Learns from texts.
+ * @param labels route of each text
+ * @param counts whether a text counts; its IDF always does, which knows no routes
+ */
+export function trainWords(
+  texts: readonly TextFeatures[],
+  labels: Uint32Array,
+  routes: number,
+  counts: (text: number) => boolean = () => true,
+): WordModel {
+  const frequencies = new Map<number, number>();
+  for (const { buckets } of texts) {
+    for (const bucket of buckets) frequencies.set(bucket, (frequencies.get(bucket) ?? 0) + 1);
+  }
+  const idfOf = (frequency: number): number => Math.log((1 + texts.length) / (1 + frequency)) + 1;
+  const unknown = idfOf(0);
+  const masses = new Float64Array(routes);
+  const sums = new Map<number, Map<number, number>>();
+  for (const [text, { buckets, counts: times }] of texts.entries()) {
+    if (!counts(text)) continue;
+    const label = labels[text] as number;
+    const weights = Float64Array.from(times, (count, i) => {
+      return (1 + Math.log(count)) * idfOf(frequencies.get(buckets[i] as number) ?? 0);
+    });
+    const length = Math.hypot(...weights);
+    for (const [i, weight] of weights.entries()) {
+      const bucket = buckets[i] as number;
+      let byRoute = sums.get(bucket);
+      if (!byRoute) {
+        byRoute = new Map();
+        sums.set(bucket, byRoute);
+      }
+      byRoute.set(label, (byRoute.get(label) ?? 0) + weight / length);
+      masses[label] = (masses[label] as number) + weight / length;
+    }
+  }
+  const features = [...sums].sort(([a], [b]) => a - b);
+  const entries = features.flatMap(([, byRoute]) => [...byRoute].sort(([a], [b]) => a - b));
+  const offsets = new Uint32Array(features.length + 1);
+  for (const [i, [, byRoute]] of features.entries()) offsets[i + 1] = (offsets[i] as number) + byRoute.size;
+  return {
+    routes,
+    unknown: Math.fround(unknown),
+    masses: Float32Array.from(masses, (mass) => Math.log(mass + SMOOTHING * (1 + frequencies.size))),
+    buckets: Uint32Array.from(features, ([bucket]) => bucket),
+    idf: Float32Array.from(features, ([bucket]) => idfOf(frequencies.get(bucket) ?? 0)),
+    offsets,
+    owners: Uint16Array.from(entries, ([route]) => route),
+    gains: Float32Array.from(entries, ([, sum]) => Math.log1p(sum / SMOOTHING)),
+  };
+}
+
+/** A word, or two that follow each other, and what it says for a route. */
+export interface WordEvidence {
+  readonly text: string;
+  readonly evidence: number;
+}
+
+/** Scores texts by a model. */
+export class WordScorer {
+  readonly #model: WordModel;
+  /** Index of the feature of each bucket, from 1. */
+  readonly #indexOf = new Uint32Array(WORD_BUCKETS);
+
+  constructor(model: WordModel) {
+    this.#model = model;
+    for (const [index, bucket] of model.buckets.entries()) this.#indexOf[bucket] = index + 1;
+  }
+
+  /**
+   * Writes the evidence for every route to `out`: 0 for all where the set knows nothing of the text.
+   * @param from where `out` begins
+   */
+  score({ buckets, counts }: TextFeatures, out: Float64Array | Float32Array, from = 0): void {
+    const { routes, unknown, masses, idf, offsets, owners, gains } = this.#model;
+    out.fill(0, from, from + routes);
+    let squares = 0;
+    let known = 0;
+    for (let i = 0; i < buckets.length; i += 1) {
+      const index = (this.#indexOf[buckets[i] as number] as number) - 1;
+      const count = counts[i] as number;
+      const weight = (count === 1 ? 1 : 1 + Math.log(count)) * (index < 0 ? unknown : (idf[index] as number));
+      squares += weight * weight;
+      if (index < 0) continue;
+      known += weight;
+      const end = offsets[index + 1] as number;
+      for (let at = offsets[index] as number; at < end; at += 1) {
+        const route = from + (owners[at] as number);
+        out[route] = (out[route] as number) + weight * (gains[at] as number);
+      }
+    }
+    const length = squares === 0 ? 1 : Math.sqrt(squares);
+    for (let route = 0; route < routes; route += 1) {
+      const at = from + route;
+      out[at] = ((out[at] as number) - known * (masses[route] as number)) / length;
+    }
+  }
+
+  /** Returns what each word of a text, and each pair, adds to a route's evidence beyond the mean of `others`. */
+  explain(text: string, route: number, others: readonly number[]): WordEvidence[] {
+    const { routes, unknown, masses, idf, offsets, owners, gains } = this.#model;
+    const words = wordsOf(text);
+    const { buckets, counts } = featuresOf(text);
+    const times = new Map(Array.from(buckets, (bucket, i) => [bucket, counts[i] as number]));
+    const gained = new Float64Array(routes);
+    const found = new Map<string, number>();
+    let squares = 0;
+    for (const [bucket, count] of times) {
+      const index = (this.#indexOf[bucket] as number) - 1;
+      squares += ((1 + Math.log(count)) * (index < 0 ? unknown : (idf[index] as number))) ** 2;
+    }
+    visitFeatures(words, (bucket, word, pair) => {
+      const index = (this.#indexOf[bucket] as number) - 1;
+      if (index < 0) return;
+      gained.fill(0);
+      for (let at = offsets[index] as number; at < (offsets[index + 1] as number); at += 1) {
+        gained[owners[at] as number] = gains[at] as number;
+      }
+      const gainOf = (one: number): number => (gained[one] as number) - (masses[one] as number);
+      const mean = others.reduce((sum, one) => sum + gainOf(one), 0) / Math.max(1, others.length);
+      const count = times.get(bucket) ?? 1;
+      const weight = ((1 + Math.log(count)) * (idf[index] as number)) / Math.sqrt(squares) / count;
+      const name = pair ? `${words[word]} ${words[word + 1]}` : (words[word] ?? '');
+      found.set(name, (found.get(name) ?? 0) + weight * (gainOf(route) - mean));
+    });
+    return [...found].map(([name, evidence]) => ({ text: name, evidence }));
+  }
+}
