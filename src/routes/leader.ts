@@ -6,7 +6,7 @@ import { ensureDirectory, readSmall, writeAtomic } from '../cache/disk.js';
 import type { Layout } from '../cache/layout.js';
 import { contentLengthOf, headerOf } from '../cache/sources/faults.js';
 import { HttpClient } from '../cache/sources/http-client.js';
-import { WIRE_DEFAULTS } from '../cache/sources/retry.js';
+import { WIRE_DEFAULTS, type WireLimits } from '../cache/sources/retry.js';
 import { type BaseUrl, exactUrl, parseBaseUrl, redactUrl } from '../cache/sources/url.js';
 import { throwIfAborted } from '../shared/concurrent.js';
 import { AppError, messageOf } from '../shared/errors.js';
@@ -16,13 +16,13 @@ import { faultOf, type RouteFileFault, type RouteFileOptions, type RouteFileStat
 import { type RouteSet, routeSetToJson } from './set.js';
 
 /** Bounds on one request to the leader; a slow one must not keep the next answer away for long. Times in ms. */
-const LEADER_LIMITS = {
+const LEADER_LIMITS: WireLimits = {
   ...WIRE_DEFAULTS,
   connectTimeoutMs: 3_000,
   headersTimeoutMs: 5_000,
   idleTimeoutMs: 5_000,
+  fileDeadlineMs: 60_000,
 };
-const DEADLINE_MS = 60_000;
 
 /** At most four bytes for each character that a set may have. */
 const MAX_BYTES = 4 * ROUTE_LIMITS.textChars;
@@ -38,6 +38,8 @@ export interface RouteLeaderOptions {
   readonly layout: Layout;
   readonly apply: RouteFileOptions['apply'];
   readonly log: Log;
+  /** Bounds that differ from {@link LEADER_LIMITS}. */
+  readonly limits?: Partial<WireLimits>;
 }
 
 /** A content of the leader that came to an end: served, or refused for good. */
@@ -56,6 +58,7 @@ export class RouteLeader {
   readonly #base: BaseUrl;
   /** The address without secrets. */
   readonly address: string;
+  readonly #limits: WireLimits;
   readonly #client: HttpClient;
   readonly #stop = new AbortController();
   #set: RouteSet | undefined;
@@ -72,7 +75,8 @@ export class RouteLeader {
     this.#options = options;
     this.#base = parseBaseUrl(options.url, options.token);
     this.address = redactUrl(this.#base.url);
-    this.#client = new HttpClient(this.#base, LEADER_LIMITS);
+    this.#limits = { ...LEADER_LIMITS, ...options.limits };
+    this.#client = new HttpClient(this.#base, this.#limits);
   }
 
   /** Seconds since the leader confirmed the routes that are served; `undefined` before it did. */
@@ -157,7 +161,7 @@ export class RouteLeader {
       url: exactUrl(this.#base),
       label: 'routes',
       signal,
-      deadline: performance.now() + DEADLINE_MS,
+      deadline: performance.now() + this.#limits.fileDeadlineMs,
       ...(etag !== undefined && { headers: { 'if-none-match': etag } }),
     });
     const { status, headers, place, body } = answer;

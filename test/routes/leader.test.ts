@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { beforeEach, expect, it, onTestFinished } from 'vitest';
 import { layoutOf } from '../../src/cache/layout.js';
-import { RouteLeader } from '../../src/routes/leader.js';
+import { RouteLeader, type RouteLeaderOptions } from '../../src/routes/leader.js';
 import { AppError } from '../../src/shared/errors.js';
 import { eventually } from '../support/eventually.js';
 import { listen } from '../support/listen.js';
@@ -53,7 +53,9 @@ const json = (name: string) =>
     routes: [{ name, utterances: ['hello'] }],
   });
 
-function leader(options: { token?: string; at?: string } = {}) {
+function leader(
+  options: { token?: string; at?: string; limits?: NonNullable<RouteLeaderOptions['limits']> } = {},
+) {
   const { at = url, ...rest } = options;
   const log = recordingLog();
   const made = new RouteLeader({
@@ -144,6 +146,35 @@ it.each<[string, Answer, string]>([
   answer = serving(json('good'), '"1"');
   await eventually(() => expect(follower.status().error).toBeUndefined());
 });
+
+it.each<[string, Answer, RegExp]>([
+  ['never answers', () => undefined, /no answer within 200 ms/],
+  ['stops halfway', (_, response) => void response.writeHead(200).write('{"routes":'), /silent for 200 ms/],
+  [
+    'drips',
+    (_, response) => {
+      const drip = setInterval(() => response.write(' '), 50);
+      response.on('close', () => clearInterval(drip));
+    },
+    /not complete at its deadline/,
+  ],
+])(
+  'gives a leader up that %s, and serves the last good set meanwhile, whose age grows',
+  async (_, slow, message) => {
+    answer = serving(json('good'), '"1"');
+    const limits = { headersTimeoutMs: 200, idleTimeoutMs: 200, fileDeadlineMs: 600 };
+    const follower = leader({ limits });
+    await follower.start();
+    answer = slow;
+    await eventually(() => expect(follower.status().error?.message).toMatch(message));
+    const { ageSeconds = 0 } = follower;
+    await eventually(() => expect(follower.ageSeconds).toBeGreaterThan(ageSeconds));
+    expect(applied).toEqual(['good']);
+    answer = serving(json('new'), '"2"');
+    await eventually(() => expect(follower.status().error).toBeUndefined());
+    expect(applied).toEqual(['good', 'new']);
+  },
+);
 
 it('sends the key to the leader only, not to where it redirects', async () => {
   const seen: IncomingMessage['headers'][] = [];
