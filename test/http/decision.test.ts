@@ -77,6 +77,7 @@ it.each<[string, string, unknown?]>([
   ['no text at all', '/decision/v1/models'],
   ['JSON of another kind', '/decision', { messages: 'none', text: 7 }],
   ['a JSON list', '/decision', [1]],
+  ['the type of JSON and no body', '/decision', ''],
   ['an empty text', '/decision?text=%20'],
 ])('lets a request with %s pass, with empty headers over those of the client', async (_, path, body) => {
   expect(await ask(path, body)).toEqual({ status: 200, route: '', score: '' });

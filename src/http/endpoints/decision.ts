@@ -81,7 +81,8 @@ export function decisionEndpoints({ maxTextChars }: RequestLimits): Endpoint<Cla
 async function turnsIn(context: RequestContext, ports: ClassifyPorts): Promise<readonly Turn[]> {
   const { text } = context.query;
   if (typeof text === 'string') return turnsOfState(text.trim());
-  if (!context.is('application/json', '+json')) return [];
+  // Clients name a type also where they send nothing.
+  if (context.request.length === 0 || !context.is('application/json', '+json')) return [];
   const body = await readJson(context, z.unknown(), ports);
   if (typeof body !== 'object' || body === null) return [];
   const fields: { text?: unknown; prompt?: unknown; input?: unknown; messages?: unknown } = body;
