@@ -6,6 +6,60 @@ import { isMap, parseDocument, type YAMLMap } from 'yaml';
 /** Folder of the Helm chart. */
 export const CHART = 'deploy/helm/ai-router';
 
+/** Every mode of the chart, as values for `--set`. */
+export const MODES: Readonly<Record<string, string>> = {
+  baked: '',
+  feeder: 'model.mode=feeder',
+  mirror: 'model.mode=mirror model.mirror=http://mirror.example:3000',
+  volume: 'model.mode=volume model.claim=models replicas=1',
+  configmap:
+    'routes.mode=configMap routes.file=[{"name":"a"\\,"utterances":["b"]}\\,{"name":"c"\\,"utterances":["d"]}]',
+  leader: 'routes.mode=leader routes.editable=true existingSecret=keys',
+  url: 'routes.mode=url routes.url=http://bucket.example:3000/routes',
+  hpa: 'hpa.enabled=true',
+  keda: 'keda.enabled=true',
+  everything:
+    'monitoring.serviceMonitor=true monitoring.rules=true monitoring.dashboard=true ingress.enabled=true ingress.host=a.example httpRoute.enabled=true httpRoute.gateway=g',
+};
+
+/** Folders of plain manifests. */
+export const OVERLAYS = ['base', 'overlays/autoscaled', 'overlays/follower', 'overlays/volume'].map(
+  (folder) => `deploy/kustomize/${folder}`,
+);
+
+/** Values that are refused, with what the message says. */
+export const REFUSALS: readonly (readonly [values: string, message: RegExp])[] = [
+  ['hpa.enabled=true keda.enabled=true', /two autoscalers/],
+  ['hpa.enabled=true hpa.min=9 hpa.max=3', /hpa.min is larger/],
+  ['keda.enabled=true keda.min=9 keda.max=3', /keda.min is larger/],
+  ['model.mode=volume replicas=1', /model.claim/],
+  ['model.claim=c', /model.claim is used by model.mode volume only/],
+  ['model.mirror=http://a.example', /model.mirror is used by model.mode mirror only/],
+  ['routes.url=http://a.example', /routes.url is used by routes.mode url only/],
+  ['networkPolicy.enabled=false networkPolicy.egress[0].ports[0].port=4318', /networkPolicy.egress/],
+  ['model.mode=volume model.claim=c replicas=2', /ReadWriteOnce/],
+  ['model.mode=volume model.claim=c replicas=1 hpa.enabled=true', /ReadWriteOnce/],
+  ['model.mode=mirror', /model.mirror/],
+  ['routes.mode=url', /routes.url/],
+  ['routes.mode=configMap', /routes.file/],
+  ['routes.file=x', /ignores routes.file/],
+  ['routes.mode=configMap routes.file=x routes.existingConfigMap=y', /ignored/],
+  ['routes.editable=true existingSecret=s', /more than one replica/],
+  ['routes.editable=true existingSecret=s replicas=1', /lost with the pod/],
+  ['routes.editable=true routes.mode=leader', /ADMIN_KEYS/],
+  ['routes.editable=true routes.mode=url routes.url=https://a.example existingSecret=s', /followers refuse/],
+  ['shutdown.graceSeconds=10', /cut off/],
+  ['ingress.enabled=true', /ingress.host/],
+  ['httpRoute.enabled=true', /httpRoute.gateway/],
+  ['monitoring.key=k', /existingSecret/],
+  ['settings.DRAIN_MS=1', /the chart sets it/],
+  ['settings.MODEL_SOURCES=hub', /the chart sets it/],
+  ['replicas=0', /replicas/],
+  ['image.digest=latest', /digest/],
+  ['model.mode=magic', /model.mode|model\/mode/],
+  ['typo=1', /typo/],
+];
+
 const HEAD = `# Helm chart of ai-router
 
 A fleet of equal replicas behind one Service. Generated from \`values.yaml\` by \`npm run chart:readme\`.

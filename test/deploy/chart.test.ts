@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
-import { CHART, chartReadme } from '../../scripts/chart.js';
+import { CHART, chartReadme, MODES, OVERLAYS, REFUSALS } from '../../scripts/chart.js';
 import { readConfig } from '../../src/config/config.js';
 import { SETTINGS } from '../../src/config/settings.js';
 
@@ -57,14 +57,9 @@ it('the README of the chart is the one of its values (npm run chart:readme)', as
 
 describe.skipIf(!hasHelm)('the chart', () => {
   it.each([
-    '',
+    ...Object.values(MODES),
     'replicas=3 shutdown.preStopSeconds=3 shutdown.delayMs=1500',
-    'model.mode=feeder',
-    'model.mode=mirror model.mirror=https://mirror.example',
-    'model.mode=volume model.claim=c replicas=1',
-    'routes.mode=leader routes.editable=true existingSecret=keys',
-    'routes.mode=configMap routes.file=x hpa.enabled=true',
-    'routes.mode=url routes.url=https://bucket.example/routes.json keda.enabled=true',
+    'routes.mode=leader model.mode=feeder hpa.enabled=true',
   ])('renders workloads whose settings the daemon takes, with enough grace: %s', async (values) => {
     const workloads = (await render(values)).filter(({ kind }) => /^(Deployment|StatefulSet)$/.test(kind));
     expect(workloads.length).toBe(/feeder|leader/.test(values) ? 2 : 1);
@@ -73,6 +68,39 @@ describe.skipIf(!hasHelm)('the chart', () => {
       const grace = workload.spec.template.spec.terminationGracePeriodSeconds * 1_000;
       expect(grace).toBeGreaterThan(shutdownDelayMs + drainMs);
     }
+  });
+
+  it('confines, spreads and probes its pods, and deploys by digest', async () => {
+    const digest = `sha256:${'a'.repeat(64)}`;
+    const all = await render(`routes.mode=leader image.repository=r.example/a image.digest=${digest}`);
+    const pods = all
+      .filter(({ kind }) => /^(Deployment|StatefulSet)$/.test(kind))
+      .map(({ spec }) => spec.template.spec);
+    expect(pods).toHaveLength(2);
+    for (const pod of pods) {
+      expect(pod).toMatchObject({
+        automountServiceAccountToken: false,
+        securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } },
+        containers: [
+          {
+            image: `r.example/a@${digest}`,
+            startupProbe: { httpGet: { path: '/livez' }, periodSeconds: 1 },
+            livenessProbe: { httpGet: { path: '/livez' } },
+            readinessProbe: { httpGet: { path: '/readyz' } },
+            resources: { requests: { cpu: '1', memory: '256Mi' }, limits: { memory: '512Mi' } },
+            securityContext: {
+              allowPrivilegeEscalation: false,
+              readOnlyRootFilesystem: true,
+              capabilities: { drop: ['ALL'] },
+            },
+          },
+        ],
+      });
+    }
+    const deployment = all.find(({ kind }) => kind === 'Deployment');
+    expect(deployment?.spec.template.spec).toMatchObject({
+      topologySpreadConstraints: [{ maxSkew: 1, topologyKey: 'kubernetes.io/hostname' }],
+    });
   });
 
   it('lets a baked fleet call nothing', async () => {
@@ -103,35 +131,13 @@ describe.skipIf(!hasHelm)('the chart', () => {
       expect(kinds).toContain(kind);
   });
 
-  it.each([
-    ['hpa.enabled=true keda.enabled=true', /two autoscalers/],
-    ['hpa.enabled=true hpa.min=9 hpa.max=3', /hpa.min is larger/],
-    ['model.mode=volume replicas=1', /model.claim/],
-    ['model.mode=volume model.claim=c replicas=2', /ReadWriteOnce/],
-    ['model.mode=volume model.claim=c replicas=1 hpa.enabled=true', /ReadWriteOnce/],
-    ['model.mode=mirror', /model.mirror/],
-    ['routes.mode=url', /routes.url/],
-    ['routes.mode=configMap', /routes.file/],
-    ['routes.file=x', /ignores routes.file/],
-    ['routes.mode=configMap routes.file=x routes.existingConfigMap=y', /ignored/],
-    ['routes.editable=true existingSecret=s', /more than one replica/],
-    ['routes.editable=true existingSecret=s replicas=1', /lost with the pod/],
-    ['routes.editable=true routes.mode=leader', /ADMIN_KEYS/],
-    [
-      'routes.editable=true routes.mode=url routes.url=https://a.example existingSecret=s',
-      /followers refuse/,
-    ],
-    ['shutdown.graceSeconds=10', /cut off/],
-    ['ingress.enabled=true', /ingress.host/],
-    ['httpRoute.enabled=true', /httpRoute.gateway/],
-    ['monitoring.key=k', /existingSecret/],
-    ['settings.DRAIN_MS=1', /the chart sets it/],
-    ['replicas=0', /replicas/],
-    ['image.digest=latest', /digest/],
-    ['model.mode=magic', /model.mode|model\/mode/],
-    ['typo=1', /typo/],
-  ])('refuses %s', async (values, message) => {
+  it.each(REFUSALS)('refuses %s', async (values, message) => {
     await expect(render(values)).rejects.toThrow(message);
+  });
+
+  it('refuses a preStop that an old cluster does not know', async () => {
+    const old = ['template', 'r', CHART, '--kube-version', '1.29.0', '--set', 'shutdown.preStopSeconds=3'];
+    await expect(run(HELM, old)).rejects.toThrow('use shutdown.delayMs');
   });
 
   it('passes helm lint --strict', async () => {
@@ -140,17 +146,14 @@ describe.skipIf(!hasHelm)('the chart', () => {
 });
 
 describe.skipIf(!hasKubectl)('kustomize', () => {
-  it.each(['base', 'overlays/autoscaled', 'overlays/follower', 'overlays/volume'])(
-    'builds %s',
-    async (folder) => {
-      const { stdout } = await run('kubectl', ['kustomize', `deploy/kustomize/${folder}`]);
-      const workload = parseAll(stdout).find(({ kind }) => kind === 'Deployment');
-      if (!workload) throw new Error('no Deployment');
-      const { shutdownDelayMs, drainMs, routesUrl } = configOf(workload);
-      expect(workload.spec.template.spec.terminationGracePeriodSeconds * 1_000).toBeGreaterThan(
-        shutdownDelayMs + drainMs,
-      );
-      expect(routesUrl !== undefined).toBe(folder.endsWith('follower'));
-    },
-  );
+  it.each(OVERLAYS)('builds %s', async (folder) => {
+    const { stdout } = await run('kubectl', ['kustomize', folder]);
+    const workload = parseAll(stdout).find(({ kind }) => kind === 'Deployment');
+    if (!workload) throw new Error('no Deployment');
+    const { shutdownDelayMs, drainMs, routesUrl } = configOf(workload);
+    expect(workload.spec.template.spec.terminationGracePeriodSeconds * 1_000).toBeGreaterThan(
+      shutdownDelayMs + drainMs,
+    );
+    expect(routesUrl !== undefined).toBe(folder.endsWith('follower'));
+  });
 });

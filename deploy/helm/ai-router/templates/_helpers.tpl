@@ -111,9 +111,14 @@ containers:
       {{- else if eq $v.routes.mode "url" }}
       - { name: ROUTES_URL, value: {{ $v.routes.url | quote }} }
       {{- end }}
-      {{- if or $v.ingress.enabled (and $v.httpRoute.enabled $v.httpRoute.hostnames) }}
+      {{- if and (or $v.ingress.enabled (and $v.httpRoute.enabled $v.httpRoute.hostnames)) (not (hasKey $v.settings "ALLOWED_HOSTS")) }}
+      {{- $namespace := .root.Release.Namespace }}
+      {{- $names := list ".svc" ".local" }}
+      {{- range list $name (printf "%s-leader" $name) }}
+      {{- $names = concat $names (list . (printf "%s.%s" . $namespace)) }}
+      {{- end }}
       - name: ALLOWED_HOSTS
-        value: {{ concat (list "." ".local" ".internal" ".svc") (ternary (list $v.ingress.host) list $v.ingress.enabled) (ternary $v.httpRoute.hostnames list $v.httpRoute.enabled) | join "," | quote }}
+        value: {{ concat $names (ternary (list $v.ingress.host) list $v.ingress.enabled) (ternary $v.httpRoute.hostnames list $v.httpRoute.enabled) | join "," | quote }}
       {{- end }}
       {{- if $v.existingSecret }}
       {{- range concat (list "API_KEYS" "ROUTES_URL_TOKEN" "MODEL_MIRROR_TOKEN" "HF_TOKEN") (ternary (list "ADMIN_KEYS") list $v.routes.editable) }}
