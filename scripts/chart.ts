@@ -22,8 +22,8 @@ export const MODES: Readonly<Record<string, string>> = {
     'monitoring.serviceMonitor=true monitoring.rules=true monitoring.dashboard=true ingress.enabled=true ingress.host=a.example httpRoute.enabled=true httpRoute.gateway=g',
 };
 
-/** Folders of plain manifests. */
-export const OVERLAYS = ['base', 'overlays/autoscaled', 'overlays/follower', 'overlays/volume'].map(
+/** Folders of plain manifests; the follower's leader comes before it. */
+export const OVERLAYS = ['base', 'overlays/autoscaled', 'overlays/volume', 'overlays/follower'].map(
   (folder) => `deploy/kustomize/${folder}`,
 );
 

@@ -1,30 +1,45 @@
 import { Agent, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { loopbackOf, PORT, type StubKubelet } from './kubelet.js';
+import { type Endpoint, type Endpoints, loopbackOf, PORT } from './endpoints.js';
 
 /** One answer, or why there was none. */
 interface Outcome {
   readonly pod: string;
   readonly ms: number;
-  readonly digest: string | undefined;
   readonly failure: string | undefined;
 }
 
-/** A client that follows the EndpointSlices of a Service and never tries twice: a refused connection is a failed request. */
+export interface LoadOptions {
+  readonly service: string;
+  readonly perSecond: number;
+  /** Until a change of the endpoints is acted on, in ms: a proxy on another node takes as long. */
+  readonly delayMs: number;
+}
+
+/**
+ * A client that follows the EndpointSlices of a Service and never tries twice: a refused connection is a failed request.
+ */
 export class Load {
-  readonly #kubelet: StubKubelet;
-  readonly #service: string;
   readonly #agent = new Agent({ keepAlive: true });
   readonly #open = new Set<Promise<void>>();
+  readonly #unfollow: () => void;
+  readonly #loop: Promise<void>;
+  #targets: readonly Endpoint[];
   #outcomes: Outcome[] = [];
   #running = true;
   #sent = 0;
-  readonly #loop: Promise<void>;
+  perSecond: number;
 
-  constructor(kubelet: StubKubelet, service: string, perSecond: number) {
-    this.#kubelet = kubelet;
-    this.#service = service;
-    this.#loop = this.#send(1_000 / perSecond);
+  constructor(endpoints: Endpoints, { service, perSecond, delayMs }: LoadOptions) {
+    this.perSecond = perSecond;
+    this.#targets = endpoints.ready(service);
+    this.#unfollow = endpoints.onChange(() => {
+      const targets = endpoints.ready(service);
+      setTimeout(() => {
+        this.#targets = targets;
+      }, delayMs);
+    });
+    this.#loop = this.#send();
   }
 
   /** The outcomes since the last call. */
@@ -37,18 +52,18 @@ export class Load {
   /** Ends once the last answer is there. */
   async end(): Promise<void> {
     this.#running = false;
+    this.#unfollow();
     await this.#loop;
     await Promise.all(this.#open);
     this.#agent.destroy();
   }
 
-  async #send(everyMs: number): Promise<void> {
-    for (let due = performance.now(); this.#running; due += everyMs) {
+  async #send(): Promise<void> {
+    for (let due = performance.now(); this.#running; due += 1_000 / this.perSecond) {
       await sleep(Math.max(0, due - performance.now()));
-      const ready = this.#kubelet.endpoints.get(this.#service) ?? [];
-      const chosen = ready[Math.floor(Math.random() * ready.length)];
+      const chosen = this.#targets[Math.floor(Math.random() * this.#targets.length)];
       if (!chosen) {
-        this.#outcomes.push({ pod: '-', ms: 0, digest: undefined, failure: 'the Service has no endpoint' });
+        this.#outcomes.push({ pod: '-', ms: 0, failure: 'the Service has no endpoint' });
         continue;
       }
       const asked = this.#ask(chosen).then((outcome) => {
@@ -59,12 +74,11 @@ export class Load {
     }
   }
 
-  #ask({ address, pod }: { readonly address: string; readonly pod: string }): Promise<Outcome> {
+  #ask({ address, pod }: Endpoint): Promise<Outcome> {
     const began = performance.now();
     const body = JSON.stringify({ text: `I am hungry, please bring me number ${this.#sent++}` });
     return new Promise((resolve) => {
-      const end = (failure: string | undefined, digest?: string): void =>
-        resolve({ pod, ms: performance.now() - began, digest, failure });
+      const end = (failure?: string): void => resolve({ pod, ms: performance.now() - began, failure });
       const options = {
         host: loopbackOf(address),
         port: PORT,
@@ -80,10 +94,9 @@ export class Load {
           text += piece;
         });
         response.on('error', (error) => end(String(error)));
-        response.on('end', () => {
-          if (response.statusCode !== 200) end(`${response.statusCode} ${text.slice(0, 200)}`);
-          else end(undefined, (JSON.parse(text) as { routes_digest: string }).routes_digest);
-        });
+        response.on('end', () =>
+          end(response.statusCode === 200 ? undefined : `${response.statusCode} ${text.slice(0, 200)}`),
+        );
       });
       call.on('timeout', () => call.destroy(new Error('no answer within 30 s')));
       call.on('error', (error) => end(String(error)));
