@@ -55,6 +55,7 @@ export const REFUSALS: readonly (readonly [values: string, message: RegExp])[] =
   ['settings.DRAIN_MS=1', /the chart sets it/],
   ['settings.MODEL_SOURCES=hub', /the chart sets it/],
   ['replicas=0', /replicas/],
+  ['pdb.maxUnavailable=100%', /maxUnavailable/],
   ['image.digest=latest', /digest/],
   ['model.mode=magic', /model.mode|model\/mode/],
   ['typo=1', /typo/],
