@@ -1,5 +1,5 @@
 import type { IncomingMessage, RequestListener } from 'node:http';
-import Koa, { type Middleware, type Next } from 'koa';
+import Koa, { type Middleware } from 'koa';
 import { MAX_VECTOR_BYTES, type RequestLimits } from '../api/limits.js';
 import type { RateLimit, TrustedProxy } from '../config/parsers.js';
 import { AppError, messageOf } from '../shared/errors.js';
@@ -52,27 +52,27 @@ export function createApp(deps: AppDeps): RequestListener {
   };
   const authenticator = new Authenticator(deps.keys);
   const meter = deps.rateLimit && createMeter(deps.rateLimit);
-  const matches = new WeakMap<RequestContext, Match<Ports>>();
+  const loadingCors = deps.corsOrigins.length > 0 ? crossOrigin(deps.corsOrigins) : undefined;
 
   const app = new Koa<RequestState>();
   trustProxy(app, deps.trustedProxy);
-  app.use(async (context, next) => {
+  // One middleware, which calls the steps itself: each further one costs every request a few promises.
+  app.use(async (context) => {
     const match = table.match(context.method, context.path ?? '');
-    matches.set(context, match);
     context.state.dialect = match.dialect;
-    await recordRequest(context, next, deps, match.endpoint);
+    await recordRequest(context, () => secured(context, match), deps, match.endpoint);
     if (health.draining()) context.set('Connection', 'close');
   });
-  app.use(secureHeaders);
-  if (deps.corsOrigins.length > 0) {
-    const loading = crossOrigin(deps.corsOrigins);
-    app.use(async (context, next) => (await loading)(context, next));
-  }
-  app.use(answerErrors);
-  app.use((context) => answer(context, matches.get(context) as Match<Ports>));
   // A connection that broke while we wrote is the client's affair; everything else was answered above.
   app.on('error', (error) => log.debug({ err: error }, 'response not delivered'));
   return app.callback();
+
+  async function secured(context: RequestContext, match: Match<Ports>): Promise<void> {
+    setSecureHeaders(context);
+    if (!loadingCors) return answered(context, match);
+    const cors = await loadingCors;
+    await cors(context, () => answered(context, match));
+  }
 
   async function answer(context: RequestContext, { endpoint, params, allowed }: Match<Ports>): Promise<void> {
     validateHeaders(context.req, deps.maxHeaders);
@@ -91,9 +91,9 @@ export function createApp(deps: AppDeps): RequestListener {
     await endpoint.handle(context, ports, params);
   }
 
-  async function answerErrors(context: RequestContext, next: Next): Promise<void> {
+  async function answered(context: RequestContext, match: Match<Ports>): Promise<void> {
     try {
-      await next();
+      await answer(context, match);
     } catch (thrown) {
       const error =
         thrown instanceof AppError ? thrown : new AppError('internal', messageOf(thrown), { cause: thrown });
@@ -116,24 +116,23 @@ function notFound(context: RequestContext, allowed: readonly string[]): AppError
   return new AppError('method_not_allowed', `${path} takes ${methods}, not ${context.method}`);
 }
 
-const SECURE_HEADERS: Readonly<Record<string, string>> = {
-  'Content-Security-Policy': policyOf(),
-  'X-Content-Type-Options': 'nosniff',
-  'X-Frame-Options': 'DENY',
-  'Referrer-Policy': 'no-referrer',
-  'Cross-Origin-Opener-Policy': 'same-origin',
-  'Cross-Origin-Resource-Policy': 'same-origin',
-};
+const SECURE_HEADERS: readonly (readonly [name: string, value: string])[] = [
+  ['Content-Security-Policy', policyOf()],
+  ['X-Content-Type-Options', 'nosniff'],
+  ['X-Frame-Options', 'DENY'],
+  ['Referrer-Policy', 'no-referrer'],
+  ['Cross-Origin-Opener-Policy', 'same-origin'],
+  ['Cross-Origin-Resource-Policy', 'same-origin'],
+];
 
 /** Seconds for which a browser may remember what a page of another origin is allowed. */
 const CORS_MAX_AGE = 600;
 
 /** Sets the headers that keep browsers from misusing an answer. An endpoint may set other values. */
-function secureHeaders(context: RequestContext, next: Next): Promise<void> {
-  context.set(SECURE_HEADERS);
+function setSecureHeaders(context: RequestContext): void {
+  for (const [name, value] of SECURE_HEADERS) context.res.setHeader(name, value);
   // Only what came through TLS may promise it; the proxy that ends it says so.
   if (context.secure) context.set('Strict-Transport-Security', 'max-age=31536000');
-  return next();
 }
 
 /** Middleware that lets pages of some origins, or of any (`*`), call this daemon. Keys travel as bearer, never as cookies. */

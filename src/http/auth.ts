@@ -1,5 +1,5 @@
 import { hash, timingSafeEqual } from 'node:crypto';
-import { isIP, isIPv6 } from 'node:net';
+import { isIP, isIPv4, isIPv6 } from 'node:net';
 import type Koa from 'koa';
 import type { TrustedProxy } from '../config/parsers.js';
 import { AppError } from '../shared/errors.js';
@@ -134,6 +134,9 @@ export function trustProxy(app: Koa<RequestState>, trusted: TrustedProxy): void 
  * @param entry of `X-Forwarded-For` or of the connection: `203.0.113.7`, `203.0.113.7:4711`, `"[2001:db8::1]:4711"`
  */
 export function networkOf(entry: string): string {
+  // Nearly always: an IPv4 address, as a socket for both families shows it or plain.
+  const plain = entry.startsWith('::ffff:') ? entry.slice(7) : entry;
+  if (isIPv4(plain)) return plain;
   // Some proxies append the port of the connection, and put what has a colon in quotes.
   const unquoted = entry.trim().replace(/^"(.*)"$/, '$1');
   const [, v6, v4] = /^(?:\[([^\]]+)\]|(\d+\.\d+\.\d+\.\d+))(?::\d+)?$/.exec(unquoted) ?? [];

@@ -124,6 +124,8 @@ interface RouteSizes {
 /** Sizes of the served sets, which are the same for every request: without and with explanations. */
 const plain = new WeakMap<RouteSet, readonly RouteSizes[]>();
 const explained = new WeakMap<RouteSet, readonly RouteSizes[]>();
+/** Bytes of a decision among all routes of a set, where the request has no options that matter here: nearly always. */
+const usual = new WeakMap<RouteSet, number>();
 
 /**
  * Takes memory for the answer to a classification before any text is embedded. Its size is known from above:
@@ -138,7 +140,13 @@ export function reserveAnswer(
   options: ClassifyOptions,
   served: RouteSet | undefined,
 ): void {
-  const each = decisionBytes(sizesOf(options, served), options);
+  const { labels, routes, explain, multi, top_k } = options;
+  const isUsual = !labels && !routes && !explain && !multi && top_k === undefined;
+  let each = isUsual && served ? usual.get(served) : undefined;
+  if (each === undefined) {
+    each = decisionBytes(sizesOf(options, served), options);
+    if (isUsual && served) usual.set(served, each);
+  }
   reserve(context, budget, texts, each, 'lower "top_k", or leave out "explain" or "multi"');
 }
 

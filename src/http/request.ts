@@ -146,9 +146,16 @@ export async function withDeadline<T>(
   }, timeoutMs);
   const onClose = (): void => controller.abort(gone());
   res.on('close', onClose);
+  const call: CallContext = {
+    client: state.client,
+    deadline: performance.now() + timeoutMs,
+    // Node makes it when it is read: a text whose embedding is known needs none.
+    get signal() {
+      return controller.signal;
+    },
+  };
   try {
-    const deadline = performance.now() + timeoutMs;
-    return await work({ client: state.client, deadline, signal: controller.signal });
+    return await work(call);
   } catch (error) {
     // Whatever form the abort took on its way down, its reason is what happened.
     throw controller.signal.aborted ? controller.signal.reason : error;

@@ -47,6 +47,8 @@ export class HeadScorer implements Scorer {
   readonly #order: Uint32Array;
   /** Index of the class of `none`, where there is one. */
   readonly #none: number | undefined;
+  /** Each logit's share of `#total`. */
+  readonly #shares: Float64Array;
   /** The last scores, for `explain`. */
   #text = '';
   #noneCosine = -1;
@@ -82,6 +84,7 @@ export class HeadScorer implements Scorer {
     this.#all = Uint32Array.from({ length: routes }, (_, index) => index);
     this.#among = this.#all;
     this.#logits = new Float64Array(head.routes);
+    this.#shares = new Float64Array(head.routes);
   }
 
   score(vector: Float32Array, candidates: Uint32Array | undefined, out: RouteScores, text = ''): void {
@@ -110,7 +113,11 @@ export class HeadScorer implements Scorer {
       if (logit > highest) highest = logit;
       total = Math.exp(logit - highest);
     }
-    for (const route of among) total += Math.exp((logits[route] as number) - highest);
+    for (const route of among) {
+      const share = Math.exp((logits[route] as number) - highest);
+      this.#shares[route] = share;
+      total += share;
+    }
     this.#highest = highest;
     this.#total = total;
     this.#similarity = nearest;
@@ -189,8 +196,7 @@ export class HeadScorer implements Scorer {
 
   /** Log-odds of a route's probability: its weight against all the others' together. */
   #logOdds(route: number): number {
-    const weight = Math.exp((this.#logits[route] as number) - this.#highest);
-    const others = this.#total - weight;
+    const others = this.#total - (this.#shares[route] as number);
     if (!(others > 0)) return MOST_LOG_ODDS;
     return Math.max(-MOST_LOG_ODDS, (this.#logits[route] as number) - this.#highest - Math.log(others));
   }
