@@ -88,14 +88,16 @@ export function writeFrame(
   message: ToWorker | FromWorker,
   bytes: readonly Uint8Array[] = [],
 ): Promise<void> {
-  const json = Buffer.from(JSON.stringify(message));
-  const header = Buffer.allocUnsafe(HEADER_BYTES);
-  header.writeUInt32LE(json.length, 0);
-  header.writeUInt32LE(
+  const json = JSON.stringify(message);
+  const length = Buffer.byteLength(json);
+  const head = Buffer.allocUnsafe(HEADER_BYTES + length);
+  head.writeUInt32LE(length, 0);
+  head.writeUInt32LE(
     bytes.reduce((sum, { byteLength }) => sum + byteLength, 0),
     4,
   );
-  const parts = [header, json, ...bytes];
+  head.write(json, HEADER_BYTES);
+  const parts = [head, ...bytes];
   const last = parts.pop();
   // One system call for all parts.
   channel.cork();
