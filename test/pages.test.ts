@@ -26,7 +26,7 @@ const LEFT_OUT = {
   'needs a cluster': 1,
   'needs a leader of yours': 1,
   'needs Python packages': 1,
-  '`npm run contract` runs it': 24,
+  '`npm run contract` runs it': 26,
   'needs a language model': 1,
   'needs a mirror of yours': 3,
   'needs a server of yours': 1,
