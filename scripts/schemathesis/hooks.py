@@ -1,6 +1,6 @@
 """Makes of requests that a schema allows ones that the daemon can take: a schema knows neither the names of the
-routes that are served, nor the ETag of now, nor that no two routes or labels may share a name. Requests that are
-meant to be wrong stay as they are."""
+routes that are served, nor the ETag of now, nor that no two routes, labels or choices may share a name, nor that a
+structure must hold a text. Requests that are meant to be wrong stay as they are."""
 
 import os
 
@@ -24,6 +24,39 @@ def numbered(items):
             items[number] = f"{number}.{item.strip().split('.')[-1]}"[:128]
 
 
+def has_text(value):
+    """Letters of Latin: others may be none that the model knows."""
+    if isinstance(value, str):
+        return any(char.isascii() and char.isalnum() for char in value)
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(has_text(item) for item in items)
+
+
+def readable(value):
+    """The same with letters in every text."""
+    if isinstance(value, str):
+        return value if has_text(value) else f"{value} a"
+    if isinstance(value, list):
+        return [readable(item) for item in value]
+    return {key: readable(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def answerable(question):
+    """A question with all that it needs."""
+    if not isinstance(question, dict):
+        return
+    choices = question.get("choices")
+    if isinstance(choices, list):
+        for number, choice in enumerate(choices):
+            if isinstance(choice, dict):
+                choice["value"] = f"option {number}"
+    criteria = question.get("criteria")
+    if isinstance(criteria, list):
+        question["criteria"] = [level if has_text(level) else f"level {n}" for n, level in enumerate(criteria)]
+    if not has_text(question.get("instructions")):
+        question["instructions"] = "Is this so?"
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
     if case.meta is None or case.meta.generation.mode != GenerationMode.POSITIVE:
@@ -34,6 +67,16 @@ def before_call(context, case, kwargs):
         return
     if case.operation.path == "/routes/{name}":
         case.body.pop("name", None)
+    for field in ("text", "texts", "input", "inputs", "messages"):
+        if field in case.body:
+            case.body[field] = readable(case.body[field])
+    if case.operation.path in ("/v1/systemone", "/v1/decisions"):
+        field = "state" if case.operation.path == "/v1/systemone" else "input"
+        if not has_text(case.body.get(field)):
+            case.body[field] = "a text"
+        questions = case.body.get("questions")
+        for question in questions.values() if isinstance(questions, dict) else questions or ():
+            answerable(question)
     if case.body.get("method") == "head":
         # Wants enough utterances to be trained on.
         case.body["method"] = "auto"

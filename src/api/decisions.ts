@@ -63,10 +63,13 @@ const noul = z
 const choice = z.object({
   type: z.literal('choice'),
   instructions,
-  criteria: z.record(z.string().min(1).max(QUESTION_LIMITS.chars), content.nullable()).refine((options) => {
-    const count = Object.keys(options).length;
-    return count >= 2 && count <= QUESTION_LIMITS.options;
-  }, `must have 2 to ${QUESTION_LIMITS.options} options`),
+  criteria: z
+    .record(z.string().min(1).max(QUESTION_LIMITS.chars), content.nullable())
+    .refine((options) => {
+      const count = Object.keys(options).length;
+      return count >= 2 && count <= QUESTION_LIMITS.options;
+    }, `must have 2 to ${QUESTION_LIMITS.options} options`)
+    .meta({ minProperties: 2, maxProperties: QUESTION_LIMITS.options }),
 });
 
 const score = z.object({
@@ -91,7 +94,8 @@ export const systemOneRequest = z
       .refine((all) => {
         const count = Object.keys(all).length;
         return count >= 1 && count <= QUESTION_LIMITS.questions;
-      }, `must hold 1 to ${QUESTION_LIMITS.questions} questions`),
+      }, `must hold 1 to ${QUESTION_LIMITS.questions} questions`)
+      .meta({ minProperties: 1, maxProperties: QUESTION_LIMITS.questions }),
   })
   .meta({ id: 'SystemOneRequest' });
 

@@ -57,21 +57,31 @@ export function decisionEndpoints({ maxTextChars }: RequestLimits): Endpoint<Cla
     context.body = '';
   };
   const endpoint = { access: 'key', inference: true, handle } as const;
+  const described = {
+    ...endpoint,
+    path: '/decision',
+    tag: 'Classification',
+    params: { query: QUERY },
+    answers: {
+      200: { description: 'The decision, or that there was no text', headers: z.object(HEADERS) },
+    },
+    problems: [400, 413],
+  } as const;
   return [
     {
-      ...endpoint,
+      ...described,
       method: 'GET',
-      path: '/decision',
       id: 'decision',
-      tag: 'Classification',
       summary: 'Where should this text go? Answered in headers, for gateways',
-      params: { query: QUERY },
-      answers: {
-        200: { description: 'The decision, or that there was no text', headers: z.object(HEADERS) },
-      },
-      problems: [400, 413],
     },
-    { ...endpoint, method: 'POST', path: '/decision' },
+    {
+      ...described,
+      method: 'POST',
+      id: 'decisionOfBody',
+      summary: 'The same of a body, from which the text is taken where the query has none',
+      // Of gateways that forward it; anything else than JSON holds no text.
+      body: { content: { 'application/json': { schema: z.unknown() } } },
+    },
     { ...endpoint, method: 'GET', path: '/decision/{path+}' },
     { ...endpoint, method: 'POST', path: '/decision/{path+}' },
   ];
