@@ -1,11 +1,10 @@
 /**
- * How well and how fast texts are routed, on Banking77: `npm run bench:routing [-- --json] [--no-http | --http-only]
+ * How well and how fast texts are routed, on Banking77: `npm run bench:routing [-- --json] [--no-http | --http-only | --decisions]
  * [--vectors FOLDER]`. `--vectors` keeps the embeddings for the next run. Takes some minutes without.
  */
 import { availableParallelism, cpus } from 'node:os';
 import { BACKGROUND } from '../src/scoring/head/background.js';
 import { sentencesOf } from '../src/scoring/labels.js';
-import { NAMED_CENTRE, similarityScoring } from '../src/scoring/similarity-scorer.js';
 import { Random } from '../test/support/random.js';
 import { mean } from '../test/support/stats.js';
 import { withFolder } from './measure.js';
@@ -19,7 +18,8 @@ import {
 } from './routing/banking77.js';
 import { dialogueTrials, readDialogues } from './routing/dialogues.js';
 import { embedAll } from './routing/embeddings.js';
-import { accuracyOverHttp } from './routing/over-http.js';
+import { labelTasks, labelTexts, labelTrials } from './routing/labels.js';
+import { accuracyOverHttp, decisionsOverHttp } from './routing/over-http.js';
 import { type ProbedSet, probe, probedSets, probeTexts } from './routing/probes.js';
 import {
   ask,
@@ -30,7 +30,6 @@ import {
   PROBED_METHODS,
   scoringTime,
   several,
-  TEMPLATES,
 } from './routing/trials.js';
 
 const SEEDS = [1, 2, 3];
@@ -76,12 +75,17 @@ report('machine', {
   seeds: SEEDS.join(','),
 });
 
-if (!args.includes('--http-only')) {
+const only = args.includes('--http-only') || args.includes('--decisions');
+if (!only) {
   await probes();
   await dialogues();
+  await labels();
   await inProcess();
 }
-if (!args.includes('--no-http')) await overHttp();
+if (!args.includes('--no-http')) {
+  if (!args.includes('--decisions')) await overHttp();
+  await decisions();
+}
 if (json) process.stdout.write(`${JSON.stringify(results, undefined, 2)}\n`);
 
 /** Texts that no route should take, by sets from two utterances to all of Banking77. */
@@ -117,10 +121,16 @@ async function dialogues(): Promise<void> {
   for (const row of await dialogueTrials(all, embedder)) report('dialogues', row);
 }
 
+/** Options that are known by their names or descriptions alone. */
+async function labels(): Promise<void> {
+  const tasks = await labelTasks(data);
+  const embedder = await embedAll(labelTexts(tasks), vectorsAt);
+  for (const row of await labelTrials(tasks, embedder)) report('labels', row);
+}
+
 /** Every method side by side, given embeddings. */
 async function inProcess(): Promise<void> {
   const pairs = twoIntents(data);
-  const templates = data.routes.flatMap((name) => Object.values(TEMPLATES).flatMap((of) => of(name)));
   const embedder = await embedAll(
     [
       ...data.train.map(({ text }) => text.trim()),
@@ -128,7 +138,6 @@ async function inProcess(): Promise<void> {
       ...data.routes.flatMap((name) => sentencesOf(name, undefined)),
       ...Array.from({ length: 150 }, (_, i) => sentencesOf(halfName(data, i), undefined)).flat(),
       ...pairs.map(({ text }) => text),
-      ...templates,
       ...BACKGROUND,
     ],
     vectorsAt,
@@ -181,15 +190,6 @@ async function inProcess(): Promise<void> {
     report('multi', { per_route: 10, method, ...several(one, two, expected) });
   }
 
-  for (const [template, sentences] of Object.entries(TEMPLATES)) {
-    const labels = new Map(data.routes.map((name) => [name, sentences(name)]));
-    const made = await make(similarityScoring(NAMED_CENTRE), labels, embedder);
-    report('labels by name', {
-      template,
-      accuracy: inScope(await ask(made, embedder, texts), data.test).accuracy,
-    });
-  }
-
   {
     // No public set here has 150 routes: each of these is half of one, which is harder to tell from the other half.
     const whole = drawUtterances(data, 20, 1);
@@ -221,6 +221,29 @@ async function overHttp(): Promise<void> {
         );
         report('over HTTP', { per_route: size ?? 'all', seed, method, accuracy, ready_ms: readyMs });
       }
+    }
+  });
+}
+
+/** Single decision calls of the real daemon, about labels and about routes. */
+async function decisions(): Promise<void> {
+  await withFolder(async (volume) => {
+    const [task] = await labelTasks(data);
+    const elsewhere = new Map(['ships', 'chairs'].map((name) => [name, [name]]));
+    for (const known of ['names', 'descriptions'] as const) {
+      const criteria = Object.fromEntries(
+        (task?.options ?? []).map(({ name, description }) => [
+          name,
+          known === 'names' ? null : (description ?? null),
+        ]),
+      );
+      const row = await decisionsOverHttp(volume, elsewhere, criteria, data.test);
+      report('decision calls', { options_known_by: known, ...row });
+    }
+    const names = Object.fromEntries(data.routes.map((name) => [name, null]));
+    for (const size of SIZES) {
+      const row = await decisionsOverHttp(volume, drawUtterances(data, size, 1), names, data.test);
+      report('decision calls', { options_known_by: `${size ?? 'all'} utterances each`, ...row });
     }
   });
 }

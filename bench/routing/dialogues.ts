@@ -60,7 +60,7 @@ export async function dialogueTrials(
     const { route } = set.judge(text, last, undefined, {});
     if (route !== null || share === 0 || !canBlend(last, short ? text : '', previous)) return route;
     const both = blended(last, await embedder.embed(previous), share);
-    return both ? set.judge(text, both, undefined, {}).route : route;
+    return both ? set.judge(`${previous} ${text}`, both, undefined, {}).route : route;
   };
   const rows = [];
   for (const way of WAYS) {

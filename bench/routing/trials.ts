@@ -5,7 +5,6 @@ import { backgroundVectors } from '../../src/daemon/model.js';
 import type { Embedder } from '../../src/inference/embedder.js';
 import { createRouteSet, type RouteSet } from '../../src/routes/set.js';
 import { headScoring } from '../../src/scoring/head/head-scoring.js';
-import { labelSetOf } from '../../src/scoring/labels.js';
 import { type CreateScorer, createRouteScores, type Scorer } from '../../src/scoring/scorer.js';
 import { similarityScoring } from '../../src/scoring/similarity-scorer.js';
 import { embedRoutes, type RouteVectors } from '../../src/scoring/vectors.js';
@@ -180,16 +179,4 @@ export function several(
     precision_of_two: found / Math.max(1, returned),
     both_found: both / two.length,
   };
-}
-
-/** Sentences of a label that is known by its name alone, by template. */
-export const TEMPLATES: Readonly<Record<string, (name: string) => string[]>> = {
-  '{name}': (name) => [words(name)],
-  'I want help with {name}': (name) => [`I want help with ${words(name)}`],
-  'question about {name}': (name) => [`question about ${words(name)}`],
-  'as shipped: the first two': (name) => [...(labelSetOf([name]).set.routes[0]?.utterances ?? [])],
-};
-
-function words(name: string): string {
-  return name.replace(/[_-]+/g, ' ').toLowerCase();
 }

@@ -4,7 +4,7 @@ import { MAX_ANSWER_BYTES, MAX_VECTOR_BYTES } from '../api/limits.js';
 import type { RateLimit } from '../config/parsers.js';
 import type { Route, RouteSet } from '../routes/set.js';
 import type { ClassifyOptions } from '../scoring/active-set.js';
-import { sentencesOf } from '../scoring/labels.js';
+import { optionSentences } from '../scoring/labels.js';
 import { AppError } from '../shared/errors.js';
 import type { RequestContext } from './request.js';
 
@@ -263,8 +263,8 @@ function sizesOfRoute({ name, utterances, metadata }: Sized, withNearest: boolea
 
 function routeLike(label: Label): Sized {
   if (typeof label === 'string')
-    return { name: label, utterances: sentencesOf(label, undefined), metadata: undefined };
-  const { name, description, utterances = sentencesOf(name, description) } = label;
+    return { name: label, utterances: optionSentences(label, undefined), metadata: undefined };
+  const { name, description, utterances = optionSentences(name, description) } = label;
   return { name, utterances, metadata: undefined };
 }
 

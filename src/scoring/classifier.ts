@@ -211,10 +211,14 @@ export class Classifier {
       stop?.signal,
     );
     let scoreMs = 0;
-    const answer = (embedding: Embedding, { question, routes, options }: (typeof plans)[number]) => {
+    const answer = (
+      read: string,
+      embedding: Embedding,
+      { question, routes, options }: (typeof plans)[number],
+    ) => {
       const started = performance.now();
       const given = routes
-        ? answerOfRoutes(active, text, embedding, routes)
+        ? answerOfRoutes(active, read, embedding, routes)
         : answerOfOptions(options, embedding, question);
       scoreMs += performance.now() - started;
       return given;
@@ -226,7 +230,7 @@ export class Classifier {
       1,
       (embedding) => {
         requireTokens(embedding, path);
-        return { embedding, answers: plans.map((plan) => answer(embedding, plan)) };
+        return { embedding, answers: plans.map((plan) => answer(text, embedding, plan)) };
       },
       stop,
     );
@@ -239,7 +243,8 @@ export class Classifier {
     const [both] = second.results;
     const given = answers.map((own, index) => {
       const plan = plans[index];
-      return both && plan && own.abstained ? { ...answer(both, plan), blended: true } : own;
+      if (!both || !plan || !own.abstained) return own;
+      return { ...answer(`${previous} ${text}`, both, plan), blended: true };
     });
     const { usage, timing } = sumOf(first, second);
     return { answers: given, digest: active.set.digest, usage, timing: { ...timing, scoreMs } };
@@ -316,10 +321,10 @@ export class Classifier {
       unsure.map(({ previous }) => previous),
       this.#concurrency,
       (before, at) => {
-        const { index, embedding } = unsure[at] as (typeof unsure)[number];
+        const { index, embedding, previous } = unsure[at] as (typeof unsure)[number];
         const both = blended(embedding, before);
         if (!both) return;
-        decisions[index] = decide(inputs[index]?.text ?? '', both);
+        decisions[index] = decide(`${previous} ${inputs[index]?.text}`, both);
         taken.add(index);
       },
       stop,

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { JsonObject } from '../api/schema.js';
 import { createRouteSet, type RouteSet } from '../routes/set.js';
-import { sentencesOf } from './labels.js';
+import { optionSentences } from './labels.js';
 
 /** One option of a choice. */
 export interface Option {
@@ -61,7 +61,7 @@ export function optionSetOf(question: Question): RouteSet {
 function textsOf(question: Question): readonly (readonly string[])[] {
   switch (question.type) {
     case 'choice':
-      return question.options.map(({ name, description }) => sentencesOf(name, description));
+      return question.options.map(({ name, description }) => optionSentences(name, description));
     case 'scale':
       return question.levels.map((level) => [level]);
     case 'truth':

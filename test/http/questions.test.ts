@@ -8,6 +8,7 @@ import {
   systemOneResponse,
 } from '../../src/api/decisions.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { metricOf } from '../support/metric.js';
 import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
 
@@ -46,7 +47,16 @@ const NOUL = { type: 'noul', instructions: 'The lamp is to be switched on.' };
 const SCORE = { type: 'score', criteria: ['calm', 'angry', 'furious'] };
 const CHOICE = { type: 'choice', criteria: { light: 'Lamps and light', music: null } };
 
+function optionsOf(count: number): Record<string, null> {
+  return Object.fromEntries(Array.from({ length: count }, (_, index) => [`option ${index}`, null]));
+}
+
 describe('POST /v1/systemone', () => {
+  it('takes 255 options', async () => {
+    const { answers } = await ask({ q: { type: 'choice', criteria: optionsOf(255) } });
+    expect(Object.keys(answers.q?.type === 'choice' ? answers.q.probabilities : {})).toHaveLength(255);
+  });
+
   it('asks the scorer of the served routes where the options are routes', async () => {
     const { body: decision } = await daemon.post<{ route: string; score: number; routes_digest: string }>(
       '/classify',
@@ -63,6 +73,54 @@ describe('POST /v1/systemone', () => {
     expect(x_routes_digest).toBe(decision.routes_digest);
     const off = await ask({ q: { type: 'choice', criteria } }, 'what is the capital of France?');
     expect(off.answers.q).toMatchObject({ x_abstained: true });
+  });
+
+  it('asks it about some of the routes, among which the probabilities are shares', async () => {
+    const some = routes.slice(0, 2);
+    const { body } = await daemon.post<{ candidates: { route: string; score: number }[] }>('/classify', {
+      text: TEXT,
+      routes: some,
+    });
+    const criteria = Object.fromEntries(some.map((name) => [name, 'whatever stands here']));
+    const { answers } = await ask({ q: { type: 'choice', instructions: 'Which?', criteria } });
+    const sum = body.candidates.reduce((total, { score }) => total + score, 0);
+    const shares = body.candidates.map(({ route, score }) => [route, expect.closeTo(score / sum, 5)]);
+    expect(answers.q).toMatchObject({ x_routes: true, probabilities: Object.fromEntries(shares) });
+  });
+
+  it('takes any model, and ignores fields that it does not know', async () => {
+    const questions = { q: CHOICE };
+    const plain = await daemon.post('/v1/systemone', { model: 'jev-latest', state: TEXT, questions });
+    const other = { model: 'gpt-6-luna', state: TEXT, questions, temperature: 0, metadata: { a: 1 } };
+    expect((await daemon.post('/v1/systemone', other)).body).toEqual(plain.body);
+  });
+
+  it('embeds the state once for all questions', async () => {
+    const questions = Object.fromEntries([CHOICE, NOUL, SCORE].map((question, index) => [index, question]));
+    // The texts of the options are kept.
+    await ask(questions);
+    const embedded = () => metricOf(daemon.url, 'ai_router_inference_embedded_total');
+    const before = await embedded();
+    await ask(questions, 'a text that was never sent before');
+    expect(await embedded()).toBe(before + 1);
+  });
+
+  it('reads each thing of a description that lists some, and no instructions', async () => {
+    const choice = (description: string | null, instructions?: string) => ({
+      type: 'choice',
+      instructions,
+      criteria: { a: description, b: 'Music and films' },
+    });
+    const shareOf = async (question: object): Promise<number> => {
+      const { answers } = await ask({ q: question });
+      return answers.q?.type === 'choice' ? (answers.q.probabilities.a ?? 0) : Number.NaN;
+    };
+    const described = await shareOf(choice('Lamps, light switches and brightness'));
+    expect(described).toBeGreaterThan(await shareOf(choice(null)));
+    // Each thing is an example: one of several is nearer than all of them together.
+    expect(described).toBeGreaterThan(await shareOf(choice('Lamps or light switches or brightness')));
+    // Measured, instructions make no difference beside options, so that they make none here.
+    expect(await shareOf(choice('Lamps, light switches and brightness', 'Which device?'))).toBe(described);
   });
 
   it('answers other options from their names and descriptions', async () => {
@@ -106,6 +164,16 @@ describe('POST /v1/systemone', () => {
       'a noul about nothing',
       { model: 'x', state: 'a', questions: { n: { type: 'noul' } } },
       ['body', 'questions', 'n'],
+    ],
+    [
+      'one option',
+      { model: 'x', state: 'a', questions: { q: { type: 'choice', criteria: { a: null } } } },
+      ['body', 'questions', 'q', 'criteria'],
+    ],
+    [
+      '256 options',
+      { model: 'x', state: 'a', questions: { q: { type: 'choice', criteria: optionsOf(256) } } },
+      ['body', 'questions', 'q', 'criteria'],
     ],
   ])('refuses %s in its own shape', async (_, request, loc) => {
     const { status, body } = await daemon.post('/v1/systemone', request);
@@ -169,6 +237,20 @@ describe('POST /v1/decisions, with the client of OpenAI', () => {
       ],
     });
     expect(off.answers).toEqual([{ type: 'refusal', name: 'route' }]);
+  });
+
+  it('takes 1 to 400 questions, and counts the tokens of the input', async () => {
+    const create = (count: number) =>
+      client.decisions.create({
+        model: 'gpt-6-luna',
+        input: TEXT,
+        questions: Array(count).fill({ type: 'predicate', instructions: 'Light?' }),
+      });
+    const { answers, usage } = await create(400);
+    expect(answers).toHaveLength(400);
+    expect(usage).toMatchObject({ input_tokens: usage.total_tokens, output_tokens: 0 });
+    expect(usage.total_tokens).toBeGreaterThan(5);
+    for (const count of [0, 401]) await expect(create(count)).rejects.toMatchObject({ status: 400 });
   });
 
   it('says that it reads no images', async () => {
