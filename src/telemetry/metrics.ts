@@ -1,8 +1,9 @@
-import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { HealthReport } from '../api/health.js';
 import type { Manifest } from '../cache/manifest.js';
 import { type CacheFacts, cacheMetrics, type VolumePort } from './metrics/cache.js';
 import { type InferenceFacts, inferenceMetrics, type ObserveEmbedding } from './metrics/inference.js';
+import { gauge, gauges } from './metrics/instruments.js';
 import { requestMetrics } from './metrics/requests.js';
 import type { MetricsPort } from './ports.js';
 
@@ -43,76 +44,34 @@ export function createMetrics(sources: MetricsSources): Metrics {
 
 function identityMetrics({ version, model, routes, routesAge }: MetricsSources, registers: Registry[]): void {
   const { repo, revision, variant, digest } = model;
-  new Gauge({
-    name: 'ai_router_info',
-    help: '1, with the version and the pinned model as labels',
-    labelNames: ['version', 'model', 'revision', 'variant', 'digest'],
+  const labels = { version, model: repo, revision, variant, digest };
+  const identity = '1, with the version and the pinned model as labels';
+  gauges(registers, 'info', identity, Object.keys(labels), () => [[labels, 1]]);
+  gauge(registers, 'routes', 'Served routes', () => routes()?.routes.length ?? 0);
+  gauges(
     registers,
-  }).set({ version, model: repo, revision, variant, digest }, 1);
-  new Gauge({
-    name: 'ai_router_routes',
-    help: 'Served routes',
-    registers,
-    collect() {
-      this.set(routes()?.routes.length ?? 0);
-    },
-  });
-  new Gauge({
-    name: 'ai_router_routes_info',
-    help: '1, with the digest of the served routes as label; replicas with different ones decide differently',
-    labelNames: ['digest'],
-    registers,
-    collect() {
-      this.reset();
+    'routes_info',
+    '1, with the digest of the served routes as label; replicas with different ones decide differently',
+    ['digest'],
+    () => {
       const served = routes();
-      if (served) this.set({ digest: served.digest }, 1);
+      return served ? [[{ digest: served.digest }, 1]] : [];
     },
-  });
-  new Gauge({
-    name: 'ai_router_routes_age_seconds',
-    help: 'Time since the leader of ROUTES_URL confirmed the served routes',
-    labelNames: [],
-    registers,
-    collect() {
-      this.reset();
-      const age = routesAge();
-      if (age === undefined) this.remove();
-      else this.set(age);
-    },
-  });
+  );
+  const age = 'Time since the leader of ROUTES_URL confirmed the served routes';
+  gauge(registers, 'routes_age_seconds', age, routesAge);
 }
 
 const STATUSES: readonly HealthReport['status'][] = ['starting', 'ready', 'degraded', 'draining'];
 
 function healthMetrics(health: () => HealthReport, registers: Registry[]): void {
-  new Gauge({
-    name: 'ai_router_ready',
-    help: 'Whether a classification would succeed now',
-    registers,
-    collect() {
-      this.set(health().ready ? 1 : 0);
-    },
+  gauge(registers, 'ready', 'Whether a classification would succeed now', () => health().ready);
+  gauges(registers, 'status', '1 for the status that /health says, 0 for the others', ['status'], () => {
+    const { status } = health();
+    return STATUSES.map((each) => [{ status: each }, each === status]);
   });
-  new Gauge({
-    name: 'ai_router_status',
-    help: '1 for the status that /health says, 0 for the others',
-    labelNames: ['status'],
-    registers,
-    collect() {
-      const { status } = health();
-      for (const each of STATUSES) this.set({ status: each }, each === status ? 1 : 0);
-    },
-  });
-  new Gauge({
-    name: 'ai_router_check_ok',
-    help: 'Whether a check of /health is well; where it is not, with its code',
-    labelNames: ['check', 'code'],
-    registers,
-    collect() {
-      this.reset();
-      for (const [check, { ok, code }] of Object.entries(health().checks)) {
-        this.set({ check, code: code ?? '' }, ok ? 1 : 0);
-      }
-    },
-  });
+  const help = 'Whether a check of /health is well; where it is not, with its code';
+  gauges(registers, 'check_ok', help, ['check', 'code'], () =>
+    Object.entries(health().checks).map(([check, { ok, code = '' }]) => [{ check, code }, ok]),
+  );
 }

@@ -1,17 +1,8 @@
-import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import type { FileState } from '../../cache/cache-state.js';
+import { Counter, Histogram, type Registry } from 'prom-client';
+import { FILE_STATES } from '../../api/cache.js';
 import type { Reconciler } from '../../cache/reconciler.js';
 import type { ContentStore } from '../../cache/store.js';
-import { countersFrom } from './counters.js';
-
-const FILE_STATES: readonly FileState[] = [
-  'unknown',
-  'verified',
-  'missing',
-  'corrupt',
-  'downloading',
-  'repairing',
-];
+import { counters, gauge, gauges, type Sample } from './instruments.js';
 
 /** Upper bounds of the buckets for the time to heal, in seconds. */
 const HEAL_BUCKETS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 3_600, 86_400];
@@ -26,82 +17,47 @@ export function cacheMetrics(cache: CacheFacts, volume: VolumePort, registers: R
   verificationMetrics(cache, registers);
 }
 
-function fileMetrics({ state: cached }: CacheFacts, registers: Registry[]): void {
-  new Gauge({
-    name: 'ai_router_cache_file_state',
-    help: '1 for the state that a pinned file is in, 0 for the others',
-    labelNames: ['path', 'state'],
+function fileMetrics({ state }: CacheFacts, registers: Registry[]): void {
+  const files = () => [...state.files.values()];
+  gauges(
     registers,
-    collect() {
-      for (const { path, state } of cached.files.values()) {
-        for (const each of FILE_STATES) this.set({ path, state: each }, each === state ? 1 : 0);
-      }
-    },
-  });
-  new Gauge({
-    name: 'ai_router_cache_file_bytes',
-    help: 'Bytes of a pinned file that are on the volume',
-    labelNames: ['path'],
-    registers,
-    collect() {
-      for (const { path, bytes } of cached.files.values()) this.set({ path }, bytes);
-    },
-  });
-  new Gauge({
-    name: 'ai_router_cache_whole',
-    help: 'Whether every pinned file is verified',
-    registers,
-    collect() {
-      this.set(cached.whole ? 1 : 0);
-    },
-  });
+    'cache_file_state',
+    '1 for the state that a pinned file is in, 0 for the others',
+    ['path', 'state'],
+    () =>
+      files().flatMap((file) =>
+        FILE_STATES.map((each): Sample => [{ path: file.path, state: each }, each === file.state]),
+      ),
+  );
+  const help = 'Bytes of a pinned file that are on the volume';
+  gauges(registers, 'cache_file_bytes', help, ['path'], () =>
+    files().map(({ path, bytes }) => [{ path }, bytes]),
+  );
+  gauge(registers, 'cache_whole', 'Whether every pinned file is verified', () => state.whole);
 }
 
 function volumeMetrics(cache: CacheFacts, volume: VolumePort, registers: Registry[]): void {
-  new Gauge({
-    name: 'ai_router_volume_problem',
-    help: '1 for what is wrong with the volume as such; absent when nothing is',
-    labelNames: ['code'],
-    registers,
-    collect() {
-      this.reset();
-      if (cache.volumeProblem) this.set({ code: cache.volumeProblem.code }, 1);
-    },
-  });
+  const help = '1 for what is wrong with the volume as such; absent when nothing is';
+  gauges(registers, 'volume_problem', help, ['code'], () =>
+    cache.volumeProblem ? [[{ code: cache.volumeProblem.code }, 1]] : [],
+  );
   const watch = new VolumeWatch(volume);
   cache.onRun(() => void watch.look());
-  const spaces = { free: 'Free space on the volume', total: 'Size of the volume' } as const;
-  for (const [key, help] of Object.entries(spaces) as [keyof typeof spaces, string][]) {
-    new Gauge({
-      name: `ai_router_volume_${key}_bytes`,
-      help,
-      registers,
-      collect() {
-        if (watch.space) this.set(watch.space[`${key}Bytes`]);
-        else this.remove();
-      },
-    });
-  }
-  new Gauge({
-    name: 'ai_router_cache_quarantined_blobs',
-    help: 'Bad blobs that are kept as evidence',
-    registers,
-    collect() {
-      if (watch.quarantined === undefined) this.remove();
-      else this.set(watch.quarantined);
-    },
-  });
+  gauge(registers, 'volume_free_bytes', 'Free space on the volume', () => watch.space?.freeBytes);
+  gauge(registers, 'volume_total_bytes', 'Size of the volume', () => watch.space?.totalBytes);
+  const evidence = 'Bad blobs that are kept as evidence';
+  gauge(registers, 'cache_quarantined_blobs', evidence, () => watch.quarantined);
 }
 
 function verificationMetrics(cache: CacheFacts, registers: Registry[]): void {
   const { state } = cache;
-  const counters = {
+  const totals = {
     verifications: 'Full verifications of the volume',
     corruptions: 'Corrupt blobs found',
     repairs: 'Corrupt blobs replaced',
     downloads: 'Blobs fetched',
   } as const;
-  countersFrom('ai_router_cache', counters, registers, (key) => state.counters[key]);
+  counters(registers, 'cache_', totals, (key) => state.counters[key]);
   new Counter({
     name: 'ai_router_cache_downloaded_bytes_total',
     help: 'Bytes fetched, by source',
@@ -112,16 +68,15 @@ function verificationMetrics(cache: CacheFacts, registers: Registry[]): void {
       for (const [source, bytes] of state.bytesBySource) this.inc({ source }, bytes);
     },
   });
-  new Gauge({
-    name: 'ai_router_cache_last_verification_timestamp_seconds',
-    help: 'When the last full verification ended, in seconds since 1970; absent before the first',
+  gauge(
     registers,
-    collect() {
+    'cache_last_verification_timestamp_seconds',
+    'When the last full verification ended, in seconds since 1970; absent before the first',
+    () => {
       const report = cache.lastReport;
-      if (report) this.set((Date.parse(report.started_at) + report.duration_ms) / 1_000);
-      else this.remove();
+      return report && (Date.parse(report.started_at) + report.duration_ms) / 1_000;
     },
-  });
+  );
   const heal = new Histogram({
     name: 'ai_router_cache_heal_seconds',
     help: 'Time from finding a blob corrupt or gone until it is verified again',

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
-import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import { Counter, Histogram, type Registry } from 'prom-client';
 import type { Embedding } from '../../inference/embedder.js';
 import type { EmbeddingCacheStatus } from '../../inference/embedding-cache.js';
 import type { WorkerPool } from '../../inference/pool.js';
-import { countersFrom } from './counters.js';
+import { counters, gauge, gauges, type Sample } from './instruments.js';
 
 /** Counts one text that a worker has embedded. */
 export type ObserveEmbedding = (embedding: Embedding) => void;
@@ -23,59 +23,42 @@ export function inferenceMetrics(
   { pool, embeddingCache }: InferenceFacts,
   registers: Registry[],
 ): ObserveEmbedding {
-  embeddingCacheMetrics(embeddingCache, registers);
-  const gauges = {
-    waiting: 'Texts that wait for a worker',
-    executing: 'Texts that workers are executing',
-  } as const;
-  for (const [key, help] of Object.entries(gauges) as [keyof typeof gauges, string][]) {
-    new Gauge({
-      name: `ai_router_inference_${key}`,
-      help,
-      registers,
-      collect() {
-        this.set(pool.status()[key]);
-      },
-    });
-  }
-  new Gauge({
-    name: 'ai_router_inference_workers',
-    help: 'Workers by state',
-    labelNames: ['state'],
-    registers,
-    collect() {
-      this.reset();
-      for (const { state } of pool.status().workers) this.inc({ state });
-    },
+  const status = () => pool.status();
+  const cached = <Key extends 'hits' | 'misses' | 'bytes'>(key: Key): number => embeddingCache()?.[key] ?? 0;
+  const known = { hits: 'Texts whose embedding was known', misses: 'Texts that had to be embedded' } as const;
+  counters(registers, 'embedding_cache_', known, cached);
+  const memory = 'Memory that the known embeddings take';
+  gauge(registers, 'embedding_cache_bytes', memory, () => cached('bytes'));
+  gauge(registers, 'inference_waiting', 'Texts that wait for a worker', () => status().waiting);
+  gauge(registers, 'inference_executing', 'Texts that workers are executing', () => status().executing);
+  gauges(registers, 'inference_workers', 'Workers by state', ['state'], () => {
+    const workers = status().workers.map(({ state }) => state);
+    return [...new Set(workers)].map((state) => [{ state }, workers.filter((each) => each === state).length]);
   });
-  new Gauge({
-    name: 'ai_router_inference_batching_workers',
-    help: 'Workers whose texts share forward passes, which they do where that changes no bit of a vector',
+  gauge(
     registers,
-    collect() {
-      this.set(pool.status().workers.filter(({ batches }) => batches).length);
-    },
-  });
-  new Gauge({
-    name: 'ai_router_inference_worker_resident_memory_bytes',
-    help: 'Resident memory of a worker (Linux); the process metrics are those of the HTTP process alone',
-    labelNames: ['worker'],
+    'inference_batching_workers',
+    'Workers whose texts share forward passes, which they do where that changes no bit of a vector',
+    () => status().workers.filter(({ batches }) => batches).length,
+  );
+  gauges(
     registers,
-    collect() {
-      this.reset();
-      for (const [index, { pid }] of pool.status().workers.entries()) {
+    'inference_worker_resident_memory_bytes',
+    'Resident memory of a worker (Linux); the process metrics are those of the HTTP process alone',
+    ['worker'],
+    () =>
+      status().workers.flatMap(({ pid }, index): Sample[] => {
         const bytes = pid === null ? undefined : residentBytes(pid);
-        if (bytes !== undefined) this.set({ worker: String(index) }, bytes);
-      }
-    },
-  });
+        return bytes === undefined ? [] : [[{ worker: String(index) }, bytes]];
+      }),
+  );
   const totals = {
     embedded: 'Texts embedded',
     passes: 'Forward passes; fewer than texts where texts share them',
     failed: 'Texts that could not be embedded',
     restarts: 'Workers replaced',
   } as const;
-  countersFrom('ai_router_inference', totals, registers, (key) => pool.status().totals[key]);
+  counters(registers, 'inference_', totals, (key) => status().totals[key]);
 
   const histogram = (name: string, help: string) =>
     new Histogram({ name: `ai_router_inference_${name}_seconds`, help, buckets: BUCKETS, registers });
@@ -104,22 +87,4 @@ function residentBytes(pid: number): number | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** The cache of embeddings. */
-function embeddingCacheMetrics(status: () => EmbeddingCacheStatus | undefined, registers: Registry[]): void {
-  const prefix = 'ai_router_embedding_cache';
-  const totals = {
-    hits: 'Texts whose embedding was known',
-    misses: 'Texts that had to be embedded',
-  } as const;
-  countersFrom(prefix, totals, registers, (key) => status()?.[key] ?? 0);
-  new Gauge({
-    name: `${prefix}_bytes`,
-    help: 'Memory that the known embeddings take',
-    registers,
-    collect() {
-      this.set(status()?.bytes ?? 0);
-    },
-  });
 }

@@ -1,7 +1,7 @@
-import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import { Counter, Histogram, type Registry } from 'prom-client';
 import { GATES } from '../../shared/errors.js';
 import type { RequestMetrics } from '../ports.js';
-import { countersFrom } from './counters.js';
+import { counters, gauge } from './instruments.js';
 
 /** Upper bounds of the latency buckets, in seconds. */
 const LATENCY_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];
@@ -19,14 +19,7 @@ const LABELS = '(labels)';
 /** Creates the metrics of requests. */
 export function requestMetrics(registers: Registry[]): RequestMetrics {
   let open = 0;
-  new Gauge({
-    name: 'ai_router_http_requests_open',
-    help: 'Requests that are being answered',
-    registers,
-    collect() {
-      this.set(open);
-    },
-  });
+  gauge(registers, 'http_requests_open', 'Requests that are being answered', () => open);
   const seconds = new Histogram({
     name: 'ai_router_http_request_duration_seconds',
     help: 'Time from a request to its answer, by template of the path; its count is the number of requests',
@@ -61,7 +54,7 @@ export function requestMetrics(registers: Registry[]): RequestMetrics {
     truncated_texts: 'Texts that were longer than the model takes',
     truncated_tokens: 'Tokens that were cut off such texts',
   } as const;
-  countersFrom('ai_router', helps, registers, (key) => totals[key]);
+  counters(registers, '', helps, (key) => totals[key]);
   const decisions = new Counter({
     name: 'ai_router_decisions_total',
     help: `Decisions by route; abstentions have the empty route, and decisions among a request's own labels ${LABELS}`,
