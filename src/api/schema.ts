@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { ERROR_CODES } from '../shared/errors.js';
+import { ERROR_CODES, type FieldIssue } from '../shared/errors.js';
 
 /** A value that JSON can carry. */
 export type JsonValue = string | number | boolean | null | readonly JsonValue[] | JsonObject;
@@ -64,4 +64,9 @@ function fits(value: string, maxChars: number): boolean {
   let chars = 0;
   for (const _ of value) chars += 1;
   return chars <= maxChars;
+}
+
+/** The faults that a schema found, each with the path of its field (`files[0].size`). */
+export function issuesOf(error: z.ZodError): FieldIssue[] {
+  return error.issues.map(({ path, message }) => ({ path: z.core.toDotPath(path), message }));
 }

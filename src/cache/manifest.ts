@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as z from 'zod';
+import { issuesOf } from '../api/schema.js';
 import { AppError, fileFault } from '../shared/errors.js';
-import { issuesOf } from '../shared/validation.js';
 
 /** A file of a model is never larger than this (64 GiB): a manifest that says so has a typing error. */
 const MAX_FILE_BYTES = 64 * 2 ** 30;

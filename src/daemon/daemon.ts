@@ -439,8 +439,8 @@ export class Daemon {
     if (reconciler.state.whole)
       return readModel(manifest, async (file) => verified.take(file) ?? store.read(file));
     log.warn({ code: reconciler.volumeProblem?.code }, 'volume unusable, serving from memory');
-    const gathered = await fetchIntoMemory(sources, modelFiles(manifest), this.#stop.signal);
-    return readModel(manifest, async ({ path }) => gathered.get(path) ?? Buffer.alloc(0));
+    const fetched = await fetchIntoMemory(sources, modelFiles(manifest), this.#stop.signal);
+    return readModel(manifest, async ({ path }) => fetched.get(path) ?? Buffer.alloc(0));
   }
 
   async #pause(ms: number): Promise<void> {

@@ -1,13 +1,9 @@
 import type { Manifest } from '../cache/manifest.js';
 import type { Source } from '../cache/source.js';
-import {
-  createArchiveSource,
-  createBundledSource,
-  createHubSource,
-  createMirrorSource,
-  type HttpSourceOptions,
-  type SourceEvent,
-} from '../cache/sources/index.js';
+import { createArchiveSource } from '../cache/sources/archive.js';
+import { createBundledSource } from '../cache/sources/bundled.js';
+import { createHubSource, createMirrorSource } from '../cache/sources/files.js';
+import type { HttpSourceOptions, SourceEvent } from '../cache/sources/retry.js';
 import type { Config } from '../config/config.js';
 import type { SourceKind } from '../config/parsers.js';
 

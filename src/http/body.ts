@@ -1,6 +1,6 @@
 import type * as z from 'zod';
+import { issuesOf } from '../api/schema.js';
 import { AppError, messageOf } from '../shared/errors.js';
-import { issuesOf } from '../shared/validation.js';
 import type { ByteBudget } from './gates.js';
 import { type RequestContext, truncate } from './request.js';
 

@@ -1,7 +1,6 @@
 import { throwIfAborted } from '../shared/concurrent.js';
 import { AppError, messageOf } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
-import { Queue } from '../shared/queue.js';
 import type { RouteSet } from './set.js';
 import type { RouteChange, RouteVersion, RouteVersions } from './versions.js';
 
@@ -294,5 +293,29 @@ export class RouteCatalogue {
     const found = problems.filter((problem) => problem !== undefined);
     this.#problem = found.length === 0 ? undefined : found.join('; ');
     if (this.#problem) this.#options.log.error({ reason: this.#problem }, `routes: ${this.#problem}`);
+  }
+}
+
+/** Pieces of work that may wait; more are refused. */
+const MAX_WAITING = 64;
+
+/** Runs one piece of work after the other, in the order in which they came. */
+class Queue {
+  #last: Promise<unknown> = Promise.resolve();
+  #waiting = 0;
+
+  /** @throws AppError `overloaded` when too many wait; what `work` throws */
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#waiting >= MAX_WAITING) {
+      throw new AppError('overloaded', 'too many changes wait for their turn', { retryable: true });
+    }
+    this.#waiting += 1;
+    const turn = this.#last.then(work);
+    this.#last = turn.catch(() => undefined);
+    try {
+      return await turn;
+    } finally {
+      this.#waiting -= 1;
+    }
   }
 }

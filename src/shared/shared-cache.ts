@@ -56,7 +56,7 @@ export class SharedCache<Value extends object> {
     const stop = new AbortController();
     const job = { work: make(stop.signal), stop, waiting: 0 };
     this.#jobs.set(key, job);
-    // Whoever comes after an abort needs work of its own.
+    // A caller that comes after an abort needs work of its own.
     const forget = (): void => void (this.#jobs.get(key) === job && this.#jobs.delete(key));
     stop.signal.addEventListener('abort', forget, { once: true });
     job.work.then((value) => this.#kept.set(key, value, { size: weight }), forget).finally(forget);

@@ -5,7 +5,7 @@ import { blobPath } from '../../src/cache/layout.js';
 import { Reconciler, type ReconcilerOptions } from '../../src/cache/reconciler.js';
 import { VerifiedBytes } from '../../src/cache/reconciliation.js';
 import type { Source } from '../../src/cache/source.js';
-import { createMirrorSource } from '../../src/cache/sources/index.js';
+import { createMirrorSource } from '../../src/cache/sources/files.js';
 import { ContentStore } from '../../src/cache/store.js';
 import { AppError } from '../../src/shared/errors.js';
 import { eventually } from '../support/eventually.js';

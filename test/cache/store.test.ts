@@ -1,7 +1,5 @@
-import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import {
-  chmod,
   lstat,
   mkdir,
   open,
@@ -15,13 +13,13 @@ import {
   utimes,
   writeFile,
 } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { writeAtomic } from '../../src/cache/disk.js';
 import { blobPath } from '../../src/cache/layout.js';
 import { QUARANTINE_LIMITS } from '../../src/cache/quarantine.js';
 import { ContentStore } from '../../src/cache/store.js';
+import { CONTENT_ROT, flipBit, KIND_ROT, LINK_ROT } from '../resilience/rot.js';
 import { pin, temporaryFolder } from '../support/volume.js';
 
 const never = new AbortController().signal;
@@ -52,71 +50,15 @@ describe('ContentStore', () => {
     await expect(store.read(file)).rejects.toMatchObject({ code: 'blob_missing' });
   });
 
-  const flip = async (blob: string) => {
-    await chmod(blob, 0o644);
-    const handle = await open(blob, 'r+');
-    const byte = Buffer.alloc(1);
-    await handle.read(byte, 0, 1, 1_234_567);
-    byte[0] = (byte[0] ?? 0) ^ 0b0100;
-    await handle.write(byte, 0, 1, 1_234_567);
-    await handle.close();
-  };
-  const replace = (make: (blob: string) => Promise<unknown> | unknown) => async (blob: string) => {
-    await rm(blob);
-    await make(blob);
-  };
-  const corruptions: [string, (blob: string) => Promise<unknown>, RegExp][] = [
-    ['one flipped bit', flip, /sha256 is/],
-    [
-      'one flipped bit under the old date',
-      async (blob) => {
-        const { atime, mtime } = await stat(blob);
-        await flip(blob);
-        await utimes(blob, atime, mtime);
-      },
-      /sha256 is/,
-    ],
-    [
-      'a zeroed tail',
-      async (blob) => {
-        await truncate(blob, 2_999_000);
-        await truncate(blob, 3_000_000);
-      },
-      /sha256 is/,
-    ],
-    ['a truncated file', (blob) => truncate(blob, 1_000), /size is 1000/],
-    ['an empty file', (blob) => truncate(blob, 0), /size is 0/],
-    ['an extended file', (blob) => truncate(blob, 3_000_001), /size is 3000001/],
-    ['a directory', replace((blob) => mkdir(join(blob, 'deep'), { recursive: true })), /directory/],
-    ['a FIFO', replace((blob) => execFileSync('mkfifo', [blob])), /FIFO/],
-    [
-      'a socket',
-      replace(
-        (blob) =>
-          new Promise<void>((resolve) => {
-            // A path longer than a socket's name may be needs the folder as the working one; short tmp paths fit.
-            const server = createServer().listen(blob, resolve);
-            onTestFinished(() => void server.close());
-          }),
-      ),
-      /socket/,
-    ],
-    [
-      'a symbolic link to a good copy',
-      async (blob) => {
-        await rename(blob, `${blob}.good`);
-        await symlink(`${blob}.good`, blob);
-      },
-      /symbolic link/,
-    ],
-  ];
-
-  describe.each(corruptions)('finds, sets aside and replaces %s', (_, corrupt, reason) => {
-    it('', async () => {
+  it.each([...CONTENT_ROT, ...KIND_ROT, ...LINK_ROT])(
+    'finds, sets aside and replaces: %s',
+    async (_, spoil) => {
       const { store, blob } = await filledStore();
-      await corrupt(blob);
-      const verdict = await store.verify(file);
-      expect(verdict).toMatchObject({ state: 'corrupt', reason: expect.stringMatching(reason) });
+      await spoil(blob);
+      expect(await store.verify(file)).toMatchObject({
+        state: 'corrupt',
+        reason: expect.stringMatching(/^(size|sha256) is |is a (directory|FIFO|socket|symbolic link)/),
+      });
       await expect(store.read(file)).rejects.toMatchObject({ code: 'blob_corrupt' });
 
       const entry = await store.quarantine(file, 'because');
@@ -135,12 +77,12 @@ describe('ContentStore', () => {
       await writer.commit();
       expect(await store.verify(file)).toMatchObject({ state: 'verified' });
       expect(await store.quarantined()).toHaveLength(1);
-    });
-  });
+    },
+  );
 
   it('sets one bad file aside once, however often it is asked', async () => {
     const { store, blob } = await filledStore();
-    await flip(blob);
+    await flipBit(blob, 1_234_567);
     await store.quarantine(file, 'first');
     await store.quarantine(file, 'second');
     expect(await store.quarantined()).toMatchObject([{ reason: 'first' }]);

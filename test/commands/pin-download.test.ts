@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { expect, it, onTestFinished } from 'vitest';
 import { HttpClient } from '../../src/cache/sources/http-client.js';
-import { WIRE_DEFAULTS } from '../../src/cache/sources/index.js';
+import { WIRE_DEFAULTS } from '../../src/cache/sources/retry.js';
 import { parseBaseUrl } from '../../src/cache/sources/url.js';
 import { download } from '../../src/commands/pin/download.js';
 import { generated, sha256Of, sliceOf } from '../support/content.js';

@@ -7,7 +7,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { blobPath, type Layout, layoutOf } from '../../src/cache/layout.js';
 import { type Manifest, type PinnedFile, parseManifest } from '../../src/cache/manifest.js';
 import { BlobOpener } from '../../src/cache/open-blob.js';
-import { createMirrorSource } from '../../src/cache/sources/index.js';
+import { createMirrorSource } from '../../src/cache/sources/files.js';
 import { ContentStore } from '../../src/cache/store.js';
 import { readConfig } from '../../src/config/config.js';
 import { EndpointTable } from '../../src/http/endpoint.js';

@@ -1,46 +1,20 @@
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFile, cp, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
+import { isAlive } from '../inference/processes.js';
 import { PROGRAM, startDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { startHub } from '../support/hub-origin.js';
+import { runFrom } from '../support/run.js';
 import { temporaryFolder } from '../support/volume.js';
 
 const OFFLINE = { HF_HUB_OFFLINE: '1' };
 
 /** Runs the program to its end. */
-function run(args: readonly string[], env: Record<string, string> = {}) {
-  return runCommand(process.execPath, args, env);
-}
-
-async function runCommand(command: string, args: readonly string[], env: Record<string, string>) {
-  const child = spawn(command, args, { env: { PATH: process.env.PATH, ...env } });
-  onTestFinished(() => void child.kill('SIGKILL'));
-  let stdout = '';
-  let stderr = '';
-  child.stdout.setEncoding('utf8').on('data', (text) => {
-    stdout += text;
-  });
-  child.stderr.setEncoding('utf8').on('data', (text) => {
-    stderr += text;
-  });
-  const [code] = await once(child, 'close');
-  return { code, stdout, stderr };
-}
-
-/** Whether any process has this pid. */
-function lives(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}
+const run = (args: readonly string[], env: Record<string, string> = {}) => runFrom('.', args, env);
 
 describe('settings', () => {
   it('name a manifest that is wrong', async () => {
@@ -165,7 +139,7 @@ describe('SIGTERM', () => {
     const answered = answers.filter((answer) => answer.status === 'fulfilled');
     expect(answered.length).toBeGreaterThan(0);
     for (const answer of answered) expect([200, 503]).toContain(answer.value.status);
-    await eventually(() => expect(workers.filter(lives)).toEqual([]));
+    await eventually(() => expect(workers.filter(isAlive)).toEqual([]));
   });
 
   it('builds and starts a clean clone with npm start, which it reaches', { timeout: 120_000 }, async () => {
@@ -193,12 +167,12 @@ describe('SIGTERM', () => {
     expect(await readdir(join(clone, 'dist'))).toContain('main.js');
     const pid = daemon.lines.find(({ msg }) => msg === 'listening')?.pid;
     await daemon.stop();
-    await eventually(() => expect(lives(Number(pid))).toBe(false));
+    await eventually(() => expect(isAlive(Number(pid))).toBe(false));
     expect(daemon.lines.at(-1)?.msg).toBe('stopped');
   });
 
   it('runs no script of a package when packages are installed', async () => {
-    const { stdout } = await runCommand('npm', ['config', 'get', 'ignore-scripts'], {});
+    const { stdout } = await runFrom('.', ['config', 'get', 'ignore-scripts'], {}, 'npm');
     expect(stdout.trim()).toBe('true');
     const { scripts } = JSON.parse(await readFile('package.json', 'utf8')) as {
       scripts: Readonly<Record<string, string>>;

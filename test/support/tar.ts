@@ -8,8 +8,6 @@ export interface TarInput {
   link?: string;
   /** The size to announce. Default: that of `content`. */
   size?: number;
-  /** How a path of more than 100 bytes is written. Default: `gnu`. */
-  longPath?: 'gnu' | 'pax' | 'ustar';
   /** Further PAX records. */
   pax?: Readonly<Record<string, string>>;
 }
@@ -30,26 +28,17 @@ export function tarOf(files: Readonly<Record<string, Uint8Array>>): Buffer {
 
 function entryOf(entry: TarInput): Buffer[] {
   const { path, content = Buffer.alloc(0), type = '0', link = '', size = content.length } = entry;
-  const { longPath = 'gnu' } = entry;
-  const records = { ...entry.pax };
-  const isLong = Buffer.byteLength(path) > 100;
-  if (isLong && longPath === 'pax') records.path = path;
+  const records = Object.entries(entry.pax ?? {});
   const parts: Buffer[] = [];
-  if (Object.keys(records).length > 0) {
-    const body = Buffer.concat(Object.entries(records).map(([key, value]) => paxRecord(key, value)));
+  if (records.length > 0) {
+    const body = Buffer.concat(records.map(([key, value]) => paxRecord(key, value)));
     parts.push(header('PaxHeader', body.length, 'x', ''), padded(body));
   }
-  if (isLong && longPath === 'gnu') {
-    const body = Buffer.from(`${path}\0`);
-    parts.push(header('././@LongLink', body.length, 'L', ''), padded(body));
-  }
-  const slash = isLong && longPath === 'ustar' ? path.lastIndexOf('/', 154) : -1;
-  const [prefix, name] = slash < 0 ? ['', path] : [path.slice(0, slash), path.slice(slash + 1)];
-  parts.push(header(name, size, type, link, prefix), padded(content));
+  parts.push(header(path, size, type, link), padded(content));
   return parts;
 }
 
-function header(name: string, size: number, type: string, link: string, prefix = ''): Buffer {
+function header(name: string, size: number, type: string, link: string): Buffer {
   const block = Buffer.alloc(BLOCK);
   block.write(name.slice(0, 100), 0);
   block.write('0000644\0', 100);
@@ -61,7 +50,6 @@ function header(name: string, size: number, type: string, link: string, prefix =
   block.write(type, 156);
   block.write(link.slice(0, 100), 157);
   block.write('ustar\x0000', 257);
-  block.write(prefix, 345);
   const sum = block.reduce((total, byte) => total + byte, 0);
   block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
   return block;

@@ -5,60 +5,44 @@ import type { Source } from '../source.js';
 import { abortedFault, isWorthRetrying } from './faults.js';
 import type { Environment } from './proxy.js';
 
-/** The bounds that every download keeps. Times are milliseconds. */
-export interface WireLimits {
+/** The bounds that every download keeps unless a source is made with others. Times are milliseconds. */
+export const WIRE_DEFAULTS = {
   /** Until a TCP and TLS connection stands. */
-  readonly connectTimeoutMs: number;
+  connectTimeoutMs: 10_000,
   /** From the request (connection included) until the headers of its answer. */
-  readonly headersTimeoutMs: number;
+  headersTimeoutMs: 30_000,
   /** Longest silence between two pieces of a body. */
-  readonly idleTimeoutMs: number;
+  idleTimeoutMs: 20_000,
   /** For one file (or one archive), all its attempts and waits together. */
-  readonly fileDeadlineMs: number;
+  fileDeadlineMs: 3_600_000,
   /** Lowest average rate of a body, measured over `rateWindowMs` of waiting for the network. 0: any rate. */
-  readonly minBytesPerSecond: number;
-  readonly rateWindowMs: number;
+  minBytesPerSecond: 4_096,
+  rateWindowMs: 30_000,
   /** Attempts in a row that may fail before the source is given up. */
-  readonly attempts: number;
+  attempts: 5,
   /** An attempt that brought at least this many new bytes makes the count of attempts start again. */
-  readonly progressBytes: number;
+  progressBytes: 1_048_576,
   /** The first wait between two attempts lies between half of this and this; the range doubles each time. */
-  readonly backoffBaseMs: number;
+  backoffBaseMs: 500,
   /** The range of waits never exceeds this. */
-  readonly backoffCapMs: number;
+  backoffCapMs: 15_000,
   /** The longest `Retry-After` that is waited for; with a longer one the source is given up at once. */
-  readonly retryAfterCapMs: number;
+  retryAfterCapMs: 60_000,
   /** Redirects that one request follows. */
-  readonly maxRedirects: number;
+  maxRedirects: 5,
   /** Files that one source delivers at the same time. */
-  readonly concurrency: number;
+  concurrency: 4,
   /** Bytes that an archive may hold, packed and unpacked, beyond the files that are wanted from it. */
-  readonly archiveSlackBytes: number;
+  archiveSlackBytes: 536_870_912,
   /**
    * Whether a wait between two attempts keeps an otherwise idle process alive. A daemon has its server for
    * that; a program that does nothing but download needs `true`, or it ends in the middle of a wait.
    */
-  readonly holdProcess: boolean;
-}
-
-/** The bounds that hold unless a source is made with others. */
-export const WIRE_DEFAULTS: WireLimits = Object.freeze({
-  connectTimeoutMs: 10_000,
-  headersTimeoutMs: 30_000,
-  idleTimeoutMs: 20_000,
-  fileDeadlineMs: 3_600_000,
-  minBytesPerSecond: 4_096,
-  rateWindowMs: 30_000,
-  attempts: 5,
-  progressBytes: 1_048_576,
-  backoffBaseMs: 500,
-  backoffCapMs: 15_000,
-  retryAfterCapMs: 60_000,
-  maxRedirects: 5,
-  concurrency: 4,
-  archiveSlackBytes: 536_870_912,
   holdProcess: false,
-});
+};
+
+/** See {@link WIRE_DEFAULTS}. */
+export type WireLimits = Readonly<typeof WIRE_DEFAULTS>;
 
 /** An attempt failed and another one follows: for the caller's log. */
 export interface SourceEvent {
@@ -167,15 +151,8 @@ export class Attempts {
     if (demanded > limits.retryAfterCapMs) throw failure;
     const waitMs = Math.max(demanded, Math.round(backoffMs(this.#failed, limits, random)));
     if (performance.now() + waitMs >= this.deadline) throw failure;
-    onEvent?.({
-      kind: 'retry',
-      source,
-      file,
-      attempt: this.#failed,
-      waitMs,
-      code: failure.code,
-      reason: failure.message,
-    });
+    const { code, message: reason } = failure;
+    onEvent?.({ kind: 'retry', source, file, attempt: this.#failed, waitMs, code, reason });
     await pause(waitMs, signal, limits.holdProcess);
   }
 }

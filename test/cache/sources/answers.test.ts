@@ -1,5 +1,5 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { createMirrorSource } from '../../../src/cache/sources/index.js';
+import { createMirrorSource } from '../../../src/cache/sources/files.js';
 import { ENDLESS_MS } from '../../support/eventually.js';
 import { Origin } from '../../support/origin.js';
 import { startRaw } from '../../support/raw-origin.js';

@@ -1,10 +1,7 @@
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import {
-  type ArchiveOptions,
-  createArchiveSource,
-  type SourceEvent,
-} from '../../../src/cache/sources/index.js';
+import { type ArchiveOptions, createArchiveSource } from '../../../src/cache/sources/archive.js';
+import type { SourceEvent } from '../../../src/cache/sources/retry.js';
 import { type Content, generated, pin, sha256Of, sizeOf, sliceOf } from '../../support/content.js';
 import { type Fault, Origin, type ServeOptions } from '../../support/origin.js';
 import { type TarInput, tar, tarOf } from '../../support/tar.js';

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { createBundledSource } from '../../../src/cache/sources/index.js';
+import { createBundledSource } from '../../../src/cache/sources/bundled.js';
 import { type Content, pin, sizeOf, sliceOf } from '../../support/content.js';
 import { LFS_POINTER } from '../../support/origin-fault.js';
 import { collect, faultOf, fetchOne, wanted } from './collect.js';

@@ -1,6 +1,6 @@
 import type { PinnedFile } from '../../../src/cache/manifest.js';
 import type { Source, WantedFile } from '../../../src/cache/source.js';
-import type { WireLimits } from '../../../src/cache/sources/index.js';
+import type { WireLimits } from '../../../src/cache/sources/retry.js';
 import { AppError } from '../../../src/shared/errors.js';
 
 /** Pauses that make a test short, and patience for as long as a busy machine may make both ends wait. */

@@ -1,5 +1,6 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { createHubSource, type HubOptions, type WireParts } from '../../../src/cache/sources/index.js';
+import { createHubSource, type HubOptions } from '../../../src/cache/sources/files.js';
+import type { WireParts } from '../../../src/cache/sources/retry.js';
 import { generated, pin } from '../../support/content.js';
 import { type Hub, startHub } from '../../support/hub-origin.js';
 import { collect, FAST, faultOf, fetchOne, wanted } from './collect.js';

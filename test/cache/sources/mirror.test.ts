@@ -1,5 +1,5 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { createMirrorSource, type MirrorOptions } from '../../../src/cache/sources/index.js';
+import { createMirrorSource, type MirrorOptions } from '../../../src/cache/sources/files.js';
 import { pin } from '../../support/content.js';
 import { Origin } from '../../support/origin.js';
 import { collect, FAST, faultOf, fetchOne, wanted } from './collect.js';

@@ -1,13 +1,8 @@
 import type { LookupFunction } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import {
-  createArchiveSource,
-  createMirrorSource,
-  type HttpSource,
-  type SourceEvent,
-  type WireLimits,
-  type WireParts,
-} from '../../../src/cache/sources/index.js';
+import { createArchiveSource } from '../../../src/cache/sources/archive.js';
+import { createMirrorSource } from '../../../src/cache/sources/files.js';
+import type { HttpSource, SourceEvent, WireLimits, WireParts } from '../../../src/cache/sources/retry.js';
 import { selfSigned } from '../../support/certificate.js';
 import { pin } from '../../support/content.js';
 import { Origin, type OriginOptions } from '../../support/origin.js';

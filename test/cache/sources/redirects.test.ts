@@ -1,6 +1,7 @@
 import type { LookupFunction } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { createHubSource, createMirrorSource, type WireParts } from '../../../src/cache/sources/index.js';
+import { createHubSource, createMirrorSource } from '../../../src/cache/sources/files.js';
+import type { WireParts } from '../../../src/cache/sources/retry.js';
 import { selfSigned } from '../../support/certificate.js';
 import { pin } from '../../support/content.js';
 import { Origin, type OriginOptions } from '../../support/origin.js';

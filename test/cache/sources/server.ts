@@ -1,10 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished } from 'vitest';
-import {
-  createMirrorSource,
-  type HttpSource,
-  type SourceEvent,
-  type WireLimits,
-} from '../../../src/cache/sources/index.js';
+import { createMirrorSource } from '../../../src/cache/sources/files.js';
+import type { HttpSource, SourceEvent, WireLimits } from '../../../src/cache/sources/retry.js';
 import type { AppError } from '../../../src/shared/errors.js';
 import { generated, pin } from '../../support/content.js';
 import { eventually } from '../../support/eventually.js';

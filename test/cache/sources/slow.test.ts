@@ -1,5 +1,5 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { createMirrorSource } from '../../../src/cache/sources/index.js';
+import { createMirrorSource } from '../../../src/cache/sources/files.js';
 import { ENDLESS_MS, eventually } from '../../support/eventually.js';
 import type { Fault } from '../../support/origin.js';
 import { FAST, faultOf, fetchOne, IMPATIENT, never } from './collect.js';
