@@ -118,7 +118,8 @@ describe('POST /v1/systemone', () => {
     const described = await shareOf(choice('Lamps, light switches and brightness'));
     expect(described).toBeGreaterThan(await shareOf(choice(null)));
     // Each thing is an example: one of several is nearer than all of them together.
-    expect(described).toBeGreaterThan(await shareOf(choice('Lamps or light switches or brightness')));
+    const listed = await shareOf(choice('Lamps, invoices, tax forms and shoes'));
+    expect(listed).toBeGreaterThan(await shareOf(choice('Lamps invoices tax forms shoes')));
     // Measured, instructions make no difference beside options, so that they make none here.
     expect(await shareOf(choice('Lamps, light switches and brightness', 'Which device?'))).toBe(described);
   });
