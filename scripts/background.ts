@@ -1,5 +1,5 @@
 /**
- * Writes `model/background.<variant>.bin`, the vectors of the background texts: `npm run background`, after any change
+ * Writes `model/background.<variant>.bin`, the vectors of the background and noise texts: `npm run background`, after any change
  * of these texts or of a pinned model. The weights of fp32 are not bundled: without `AI_ROUTER_FP32_MODEL`, its file
  * stays as it is.
  */
@@ -9,7 +9,7 @@ import { fileOf, loadManifest } from '../src/cache/manifest.js';
 import { backgroundFile, builtInManifest, PACKAGE_ROOT, VARIANTS } from '../src/config/program-files.js';
 import { readModel } from '../src/daemon/model.js';
 import { WorkerPool } from '../src/inference/pool.js';
-import { BACKGROUND, encodeBackground } from '../src/scoring/head/background.js';
+import { encodeBackground, SHIPPED } from '../src/scoring/noise.js';
 import { fp32Model, workerEntry } from '../test/support/model.js';
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
@@ -29,7 +29,7 @@ for (const variant of VARIANTS) {
     ),
   );
   const vectors = [];
-  for (const text of BACKGROUND) vectors.push((await pool.embed(text)).vector);
+  for (const text of SHIPPED) vectors.push((await pool.embed(text)).vector);
   await pool.close(0);
   await writeFile(backgroundFile(variant), encodeBackground(manifest.digest, vectors));
   process.stdout.write(`${backgroundFile(variant)}: ${vectors.length} vectors\n`);

@@ -7,7 +7,7 @@ import { ActiveSet } from '../../src/scoring/active-set.js';
 import { sentencesOf } from '../../src/scoring/labels.js';
 import { blended, canBlend } from '../../src/scoring/messages.js';
 import { mean } from '../../test/support/stats.js';
-import { make, PROBED_METHODS } from './trials.js';
+import { make, PROBED_METHODS, shippedNoise } from './trials.js';
 
 /**
  * A dialogue of two or three turns of a person, with the assistant's between them, in the forms that public collections of
@@ -48,10 +48,11 @@ export async function dialogueTrials(
   embedder: Embedder,
 ): Promise<Record<string, string | number>[]> {
   const model = { id: 'bench', revision: '', variant: 'q8', digest: '' };
+  const noise = await shippedNoise(embedder);
   const served = new Map<string, ActiveSet>();
   for (const [name, utterances] of sets) {
     const { set, vectors, scorer } = await make(PROBED_METHODS.auto, utterances, embedder);
-    served.set(name, new ActiveSet({ embedder, model }, set, vectors, scorer));
+    served.set(name, new ActiveSet({ embedder, model }, set, vectors, scorer, { noise }));
   }
   const decide = async ({ routes, turns }: Dialogue, { share, short }: (typeof WAYS)[number]) => {
     const set = served.get(routes) as ActiveSet;

@@ -5,13 +5,14 @@ import type { Embedder } from '../../src/inference/embedder.js';
 import { parseRouteSet } from '../../src/routes/parse.js';
 import { ActiveSet } from '../../src/scoring/active-set.js';
 import { labelSetOf, sentencesOf } from '../../src/scoring/labels.js';
+import { NOISE_DEFAULTS } from '../../src/scoring/noise.js';
 import { type CreateScorer, FAMILIARITY_DEFAULTS } from '../../src/scoring/scorer.js';
 import { NAMED_CENTRE, SimilarityScorer } from '../../src/scoring/similarity-scorer.js';
 import { IN_SCOPE, IN_SCOPE_UNSEEN } from '../../test/scoring/held-out.js';
 import { ELSEWHERE, HELD_OUT, type Probes, SMALL_SETS, TUNING } from '../../test/scoring/probes.js';
 import { mean } from '../../test/support/stats.js';
 import type { Labelled } from './banking77.js';
-import { make } from './trials.js';
+import { make, shippedNoise } from './trials.js';
 
 /** A set that is asked about the probes, and texts that are for its routes. */
 export interface ProbedSet {
@@ -84,7 +85,10 @@ export async function probe(
 ): Promise<Record<string, number>> {
   const made = await make(set.named ? namedScoring : create, set.utterances, embedder);
   const encoder = { embedder, model: { id: 'bench', revision: '', variant: 'q8', digest: '' } };
-  const active = new ActiveSet(encoder, made.set, made.vectors, made.scorer);
+  const active = new ActiveSet(encoder, made.set, made.vectors, made.scorer, {
+    noise: await shippedNoise(embedder),
+    ...(set.named && { noiseLead: NOISE_DEFAULTS.namedLead }),
+  });
   const judge = async (text: string) => active.judge(text, await embedder.embed(text), undefined, {});
   const shareOf = async (texts: readonly string[], wrong: (route: string | null, at: number) => boolean) => {
     const verdicts = await Promise.all(texts.map(judge));

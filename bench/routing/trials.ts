@@ -5,6 +5,7 @@ import { backgroundVectors } from '../../src/daemon/model.js';
 import type { Embedder } from '../../src/inference/embedder.js';
 import { createRouteSet, type RouteSet } from '../../src/routes/set.js';
 import { headScoring } from '../../src/scoring/head/head-scoring.js';
+import { Noise } from '../../src/scoring/noise.js';
 import { type CreateScorer, createRouteScores, type Scorer } from '../../src/scoring/scorer.js';
 import { similarityScoring } from '../../src/scoring/similarity-scorer.js';
 import { embedRoutes, type RouteVectors } from '../../src/scoring/vectors.js';
@@ -13,6 +14,12 @@ import type { Labelled } from './banking77.js';
 
 const manifest = await loadManifest(builtInManifest('q8'));
 const background = (): Promise<Float32Array | undefined> => backgroundVectors(manifest);
+
+/** The noise texts, by the vectors that come with the program. */
+export async function shippedNoise({ dimension }: Embedder): Promise<Noise | undefined> {
+  const vectors = await background();
+  return vectors && new Noise(vectors, dimension);
+}
 
 /** The methods of the product. */
 export const METHODS = {

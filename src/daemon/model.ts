@@ -11,9 +11,9 @@ import { backgroundFile, VARIANTS } from '../config/program-files.js';
 import type { ContractSettings } from '../http/openapi.js';
 import type { ModelBytes } from '../inference/protocol.js';
 import { Classifier } from '../scoring/classifier.js';
-import { decodeBackground } from '../scoring/head/background.js';
 import { createHeadCache, type HeadCache } from '../scoring/head/head-cache.js';
 import { type HeadScoringOptions, headScoring } from '../scoring/head/head-scoring.js';
+import { decodeBackground } from '../scoring/noise.js';
 import { type ByteStore, createVectorCache, type VectorCache } from '../scoring/vector-cache.js';
 import { AppError } from '../shared/errors.js';
 

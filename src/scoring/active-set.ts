@@ -3,6 +3,7 @@ import type { Embedding } from '../inference/embedder.js';
 import { compareText, didYouMean } from '../routes/closest.js';
 import type { JsonObject, RouteSet } from '../routes/set.js';
 import { AppError, type FieldIssue } from '../shared/errors.js';
+import { NOISE_DEFAULTS, type Noise } from './noise.js';
 import { createRouteScores, type Encoder, familiarity, type RouteScores, type Scorer } from './scorer.js';
 import type { RouteVectors } from './vectors.js';
 
@@ -23,6 +24,15 @@ export type Verdict = Pick<Decision, 'route' | 'score' | 'similarity' | 'candida
   readonly route_metadata: JsonObject | undefined;
 };
 
+/** Options of {@link ActiveSet}. */
+export interface ActiveSetOptions {
+  /** Default: the scorer's. */
+  readonly defaultThreshold?: number | undefined;
+  readonly noise?: Noise | undefined;
+  /** Default: {@link NOISE_DEFAULTS}. */
+  readonly noiseLead?: number;
+}
+
 /** A route set that is ready to judge vectors. Replaced as a whole, never changed. */
 export class ActiveSet {
   /** The model that made the vectors and has to embed what they are compared with. */
@@ -33,13 +43,15 @@ export class ActiveSet {
   readonly #scores: RouteScores;
   readonly #all: Uint32Array;
   readonly #defaultThreshold: number;
+  readonly #noise: Noise | undefined;
+  readonly #noiseLead: number;
 
   constructor(
     encoder: Encoder,
     set: RouteSet,
     vectors: RouteVectors,
     scorer: Scorer,
-    defaultThreshold?: number,
+    { defaultThreshold, noise, noiseLead = NOISE_DEFAULTS.lead }: ActiveSetOptions = {},
   ) {
     this.encoder = encoder;
     this.set = set;
@@ -48,6 +60,8 @@ export class ActiveSet {
     this.#scores = createRouteScores(set.routes.length);
     this.#all = Uint32Array.from(set.routes.keys());
     this.#defaultThreshold = defaultThreshold ?? scorer.defaultThreshold;
+    this.#noise = noise;
+    this.#noiseLead = noiseLead;
   }
 
   /** Lowest score with which a route is chosen where neither the request nor the route says otherwise. */
@@ -92,7 +106,9 @@ export class ActiveSet {
     this.scorer.score(vector, candidates, scores, text);
     let nearest = -1;
     for (const route of among) nearest = Math.max(nearest, this.#numberOf(scores.similarity, route));
-    const factor = familiarity(nearest, this.scorer.floor, legibility);
+    const factor =
+      familiarity(nearest, this.scorer.floor, legibility) *
+      (this.#noise?.factor(vector, nearest, this.#noiseLead) ?? 1);
     const topK = options.top_k ?? DEFAULT_TOP_K;
     const top: number[] = [];
     const reached: number[] = [];

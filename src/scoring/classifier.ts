@@ -16,6 +16,7 @@ import {
 } from './embed-texts.js';
 import { type LabelSet, labelSetOf } from './labels.js';
 import { blended, canBlend } from './messages.js';
+import { NOISE_DEFAULTS, noiseOf } from './noise.js';
 import { optionSetOf, probabilitiesOf, type Question, type QuestionAnswer, sharesOf } from './questions.js';
 import { type CreateScorer, type Encoder, FAMILIARITY_DEFAULTS } from './scorer.js';
 import { NAMED_CENTRE, SimilarityScorer, similarityScoring } from './similarity-scorer.js';
@@ -139,9 +140,10 @@ export class Classifier {
         ...(cache && { cache }),
       });
       const scorer = await (createScorer ?? similarity)(set, vectors, { encoder, signal: both });
+      const noise = await noiseOf(encoder);
       throwIfAborted(both);
       await commit?.();
-      this.#active = new ActiveSet(encoder, set, vectors, scorer, defaultThreshold);
+      this.#active = new ActiveSet(encoder, set, vectors, scorer, { defaultThreshold, noise });
       this.#encoder = encoder;
       return {
         ...report,
@@ -338,10 +340,13 @@ export class Classifier {
   }
 
   #optionSet(question: Question, stop?: Stop): Promise<ActiveSet> {
-    return this.#passingSet({ set: optionSetOf(question), named: true }, stop);
+    return this.#passingSet({ set: optionSetOf(question), named: true, isOptions: true }, stop);
   }
 
-  async #passingSet({ set, named }: LabelSet, { client, signal }: Stop = {}): Promise<ActiveSet> {
+  async #passingSet(
+    { set, named, isOptions = false }: LabelSet & { readonly isOptions?: boolean },
+    { client, signal }: Stop = {},
+  ): Promise<ActiveSet> {
     const encoder = this.#encoder;
     if (!encoder) throw new AppError('not_ready', 'no model is loaded yet', { retryable: true });
     return this.#labelSets.get(
@@ -354,7 +359,9 @@ export class Classifier {
         const scorer = named
           ? new SimilarityScorer(vectors, NAMED_CENTRE, FAMILIARITY_DEFAULTS.named)
           : await similarity(set, vectors, { signal: stop });
-        return new ActiveSet(encoder, set, vectors, scorer);
+        if (isOptions) return new ActiveSet(encoder, set, vectors, scorer);
+        const noiseLead = named ? NOISE_DEFAULTS.namedLead : NOISE_DEFAULTS.lead;
+        return new ActiveSet(encoder, set, vectors, scorer, { noise: await noiseOf(encoder), noiseLead });
       },
       signal,
     );

@@ -18,7 +18,7 @@ export interface Encoder {
   readonly cache?: VectorCache;
   /** The same for texts that heads are trained and calibrated with besides utterances. */
   readonly auxiliary?: VectorCache;
-  /** The vectors of the background texts that came with the program for this model: texts × dimension. */
+  /** The vectors of the background and noise texts that came with the program for this model: texts × dimension. */
   readonly background?: () => Promise<Float32Array | undefined>;
   /** Trained heads that outlive the process. */
   readonly heads?: HeadCache;

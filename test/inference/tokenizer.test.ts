@@ -1,12 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { PreTrainedTokenizer } from '@xenova/transformers/src/tokenizers.js';
 import { describe, expect, it } from 'vitest';
-import {
-  createLegibility,
-  createTokenizer,
-  createUnigram,
-  createWordPiece,
-} from '../../src/inference/tokenizer.js';
+import { createLegibility, createTokenizer, createWordPiece } from '../../src/inference/tokenizer.js';
+import { createUnigram } from '../../src/inference/unigram.js';
 import { bundledModel, goldenCases } from '../support/model.js';
 
 const CLS = 101;

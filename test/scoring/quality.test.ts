@@ -7,8 +7,9 @@ import { WorkerPool } from '../../src/inference/pool.js';
 import { parseRouteSet } from '../../src/routes/parse.js';
 import type { RouteSet } from '../../src/routes/set.js';
 import { Classifier } from '../../src/scoring/classifier.js';
-import { BACKGROUND, decodeBackground } from '../../src/scoring/head/background.js';
+import { BACKGROUND } from '../../src/scoring/head/background.js';
 import { headScoring } from '../../src/scoring/head/head-scoring.js';
+import { decodeBackground } from '../../src/scoring/noise.js';
 import { bundledModel, cosine, headWorker, workerEntry } from '../support/model.js';
 import { IN_SCOPE, IN_SCOPE_UNSEEN, OUT_OF_SCOPE } from './held-out.js';
 import { HELD_OUT, SMALL_SETS } from './probes.js';
@@ -119,6 +120,12 @@ describe.each(['nearest', 'head'] as const)('the default route set on the real m
     }
     const { share, list } = await taken(classifier, HELD_OUT.languages);
     expect(share, list).toBeLessThanOrEqual(0.1);
+    const asked = ['nonsense', 'languages', 'symbols', 'names', 'keyboard'] as const;
+    const all = await taken(
+      classifier,
+      asked.flatMap((each) => HELD_OUT[each]),
+    );
+    expect(all.share, all.list).toBeLessThanOrEqual(method === 'head' ? 0.05 : 0.07);
     const quoting = await routed(HELD_OUT.quoting.map((text) => [text, 'translation'] as const));
     expect(quoting.share, quoting.missed.join('\n')).toBeGreaterThanOrEqual(0.75);
   });
@@ -134,6 +141,19 @@ describe.each(['nearest', 'head'] as const)('the default route set on the real m
       expect((await classifier.classify({ text, explain: true })).decision).toEqual(decisions[index]);
     }
     expect(decisions.at(-1)?.usage).toEqual({ tokens: 256, truncated_tokens: 346 });
+  });
+
+  it('sends no name and no nonsense to labels by name alone', async () => {
+    const labels = ['hardware', 'software', 'network', 'orders', 'billing'];
+    const texts = [...HELD_OUT.nonsense, ...HELD_OUT.names, ...HELD_OUT.languages];
+    const { decisions } = await classifier.classifyBatch(texts, { labels });
+    const sent = texts.filter((_, index) => decisions[index]?.route !== null);
+    expect(sent.length / texts.length, sent.join('\n')).toBeLessThanOrEqual(0.08);
+    const { decision } = await classifier.classify({
+      text: 'the screen stays black',
+      labels: ['hardware', 'billing'],
+    });
+    expect(decision.score).toBeLessThan(0.75);
   });
 
   it('takes labels by name alone', async () => {

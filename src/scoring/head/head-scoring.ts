@@ -97,11 +97,13 @@ async function headScorer(
   { signal, encoder }: Parameters<CreateScorer>[2],
   { workerEntry, onReport }: HeadScoringOptions,
 ): Promise<HeadScorer> {
-  const background = await encoder.background?.();
+  const { dimension } = vectors.matrix;
+  // Behind these are those of noise, of which a head knows nothing.
+  const background = (await encoder.background?.())?.slice(0, BACKGROUND.length * dimension);
   const { heads } = encoder;
   const key = keyOf(set, encoder, background);
   const none = set.none.length > 0;
-  const shape = { routes: set.routes.length + (none ? 1 : 0), dimension: vectors.matrix.dimension, none };
+  const shape = { routes: set.routes.length + (none ? 1 : 0), dimension, none };
   const found = heads ? await heads.get(key) : {};
   let { fault: cacheFault, head: encoded } = found;
   const started = performance.now();

@@ -1,0 +1,215 @@
+import { createHash } from 'node:crypto';
+import { BACKGROUND } from './head/background.js';
+import { RowMatrix } from './row-matrix.js';
+import type { Encoder } from './scorer.js';
+
+/** Constants, chosen with the tuning half of the probes (test/scoring/probes.ts). */
+export const NOISE_DEFAULTS = {
+  /** In cosine: by how much a text may be more like noise than like its nearest utterance, its factor being one half. */
+  lead: 0.05,
+  /** The same for labels without examples: a request is less like a name. */
+  namedLead: 0.2,
+  /** In cosine: the factor is three quarters so much nearer to the utterances. */
+  width: 0.04,
+} as const;
+
+/** Lowers the scores of texts that are more like noise than like anything that a set has. */
+export class Noise {
+  readonly #texts: RowMatrix;
+
+  /** @param shipped vectors of {@link SHIPPED} that came with the program: texts × dimension */
+  constructor(shipped: Float32Array, dimension: number) {
+    this.#texts = new RowMatrix(NOISE.length, dimension);
+    for (let row = 0; row < NOISE.length; row += 1) {
+      const from = (BACKGROUND.length + row) * dimension;
+      this.#texts.row(row).set(shipped.subarray(from, from + dimension));
+    }
+  }
+
+  /**
+   * Returns the factor, 0 to 1, by which all scores of a text are multiplied.
+   * @param cosine of the text and the nearest utterance
+   */
+  factor(vector: Float32Array, cosine: number, lead: number): number {
+    this.#texts.load(vector);
+    this.#texts.multiply(0, NOISE.length);
+    const nearest = this.#texts.products.reduce((best, product) => Math.max(best, product), -1);
+    return 1 / (1 + Math.exp((nearest - lead - cosine) / NOISE_DEFAULTS.width));
+  }
+}
+
+const noises = new WeakMap<Encoder, Promise<Noise | undefined>>();
+
+/** Returns the noise of a model; undefined where the program comes without the vectors. */
+export function noiseOf(encoder: Encoder): Promise<Noise | undefined> {
+  const { background, embedder } = encoder;
+  const found =
+    noises.get(encoder) ??
+    Promise.resolve(background?.()).then((shipped) => shipped && new Noise(shipped, embedder.dimension));
+  noises.set(encoder, found);
+  return found;
+}
+
+/**
+ * Texts that ask for nothing, whatever a set is about: names, and words without a sentence. A text that is more like one of
+ * them than like any utterance gets no confident score. Other texts than those that measure what comes of it
+ * (test/scoring/probes.ts). To be changed together with the vectors that come with the program (`npm run background`).
+ */
+export const NOISE: readonly string[] = [
+  // people
+  'Emily Thornbury',
+  'Prof. Adaeze Nwosu',
+  'Jean-Baptiste Lefèvre',
+  'Sofia Papadopoulou',
+  'Rajesh Venkataraman',
+  'Yamamoto Keiko',
+  'Tran Van Duc',
+  'Ingrid Solheim',
+  'Mustafa Yildirim',
+  'Carlos Eduardo Figueroa',
+  'Li Xiaoming',
+  'Park Ji-hoon',
+  'Fatima al-Rashid',
+  'Giovanni Battista Pergolesi',
+  'Ludwig van Beethoven',
+  'Marie Curie',
+  'Nelson Mandela',
+  'William Shakespeare',
+  'Frida Kahlo',
+  'Elizabeth',
+  'Christopher',
+  'Andrew',
+  'Margaret',
+  'Peter',
+  'Thomas',
+  'Hannah',
+  'Sebastian',
+  'Katarzyna',
+  'Mr. Henderson',
+  'Sir Reginald Fotheringay',
+  // places
+  'Saxony',
+  'Manitoba',
+  'Nebraska',
+  'Addis Ababa',
+  'Buenos Aires',
+  'Reykjavik',
+  'Ulaanbaatar',
+  'Jakarta',
+  'Lake Titicaca',
+  'Mount Fuji',
+  'the Danube',
+  'Avenida Paulista',
+  'Piazza Navona',
+  'Unter den Linden',
+  'Baker Street',
+  'Gloucestershire',
+  'Vladivostok',
+  'Patagonia',
+  // companies and products
+  'Unilever',
+  'Deutsche Telekom',
+  'Mitsubishi Heavy Industries',
+  'Procter and Gamble',
+  'Schneider Electric',
+  'Philips Medical Systems',
+  'Bosch',
+  'Ferrari',
+  'Harley-Davidson',
+  'Coca-Cola',
+  // words without a sentence
+  'giraffe nebula magnet',
+  'orange penguin toaster',
+  'silent triangles dream loudly',
+  'the fork of tomorrow is green',
+  'granite beneath upwards violin',
+  'electricity tastes sideways on Thursday',
+  'nine wooden clouds of silence',
+  'fern candle thunder walrus',
+  'backwards pineapple treaty',
+  'when the of a never but',
+  'three foxes, a ladder, no moon',
+  'trestle mumble flamingo',
+  'wobbledy frinkle snoutbarge',
+  'glimmerfax',
+  'brick lemon sorrow fourteen drum',
+  'pack my box with five dozen liquor jugs',
+  'table river seven blue',
+  'quiet hammers swim in paper',
+  'octopus ledger velvet',
+  'a teapot inside the number six',
+  'purple is heavier than Wednesday',
+  'snow anvil carpet whisker',
+  'marmalade equation',
+  'hollow umbrellas chew the horizon',
+  'under over between among',
+  'pebble parade of sleepy engines',
+  'dust copper feather alphabet',
+  'the moon ate my left staircase',
+  'zigzag turnip cathedral',
+  'plasma otter harmonica',
+  'cactus bishop oxygen',
+  'quasar butter hinge',
+  'vortex muffin',
+  'slow thunder in the pocket of a goose',
+  'eleven is a kind of cheese',
+  'crumpet',
+  'obelisk',
+  'lorem ipsum',
+  'foo bar baz',
+  'flurbish wexit plonder',
+  'spindlewort grackle thrum',
+];
+
+/** The texts whose vectors by the built-in models come with the program. */
+export const SHIPPED: readonly string[] = [...BACKGROUND, ...NOISE];
+
+const DIGEST_BYTES = 32;
+const MOST = 127;
+
+/**
+ * Vectors of these texts as bytes: what they were made from and of (a sha256), the vectors with 8
+ * bits a number, and the sha256 of all that. Their length is 1, so no scale is kept. 8 bits leave a cosine of 0.9999.
+ * @param manifestDigest of the model that made them
+ * @param vectors one for each of {@link SHIPPED}
+ */
+export function encodeBackground(manifestDigest: string, vectors: readonly Float32Array[]): Uint8Array {
+  const rows = vectors.map((vector) => {
+    const scale = vector.reduce((most, value) => Math.max(most, Math.abs(value)), 0) / MOST;
+    return Int8Array.from(vector, (value) => Math.round(value / scale));
+  });
+  const content = Buffer.concat([keyOf(manifestDigest), ...rows.map((row) => Buffer.from(row.buffer))]);
+  return Buffer.concat([content, sha256(content)]);
+}
+
+/**
+ * Reads what {@link encodeBackground} wrote.
+ * @returns texts × dimension, each of length 1; `undefined` if they are of another model, of other texts or damaged
+ */
+export function decodeBackground(
+  file: Uint8Array,
+  manifestDigest: string,
+  dimension: number,
+): Float32Array | undefined {
+  const bytes = Buffer.from(file.buffer, file.byteOffset, file.byteLength);
+  if (bytes.length !== 2 * DIGEST_BYTES + SHIPPED.length * dimension) return undefined;
+  if (!bytes.subarray(0, DIGEST_BYTES).equals(keyOf(manifestDigest))) return undefined;
+  if (!bytes.subarray(-DIGEST_BYTES).equals(sha256(bytes.subarray(0, -DIGEST_BYTES)))) return undefined;
+  const vectors = new Float32Array(SHIPPED.length * dimension);
+  for (let row = 0; row < SHIPPED.length; row += 1) {
+    const values = new Int8Array(bytes.buffer, bytes.byteOffset + DIGEST_BYTES + row * dimension, dimension);
+    let squares = 0;
+    for (let i = 0; i < dimension; i += 1) squares += (values[i] ?? 0) ** 2;
+    const length = Math.sqrt(squares);
+    for (let i = 0; i < dimension; i += 1) vectors[row * dimension + i] = (values[i] ?? 0) / length;
+  }
+  return vectors;
+}
+
+function keyOf(manifestDigest: string): Buffer {
+  return sha256(Buffer.from([manifestDigest, ...SHIPPED].join('\n')));
+}
+
+function sha256(bytes: Uint8Array): Buffer {
+  return createHash('sha256').update(bytes).digest();
+}
