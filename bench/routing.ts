@@ -1,8 +1,11 @@
 /**
- * How well and how fast texts are routed, on Banking77: `npm run bench:routing [-- --json] [--no-http | --http-only | --decisions]
- * [--vectors FOLDER]`. `--vectors` keeps the embeddings for the next run. Takes some minutes without.
+ * How well and how fast texts are routed, on Banking77: `npm run bench:routing [-- --json] [--only PART,PART]
+ * [--vectors FOLDER]`. Parts: probes, dialogues, labels, methods, none, other, http, decisions. `--vectors` keeps the embeddings for the next
+ * run. Takes some minutes without. `AI_ROUTER_INTENTS` names a folder with another set (train.csv and test.csv: text, route).
  */
+
 import { availableParallelism, cpus } from 'node:os';
+import { basename } from 'node:path';
 import { BACKGROUND } from '../src/scoring/head/background.js';
 import { sentencesOf } from '../src/scoring/labels.js';
 import { Random } from '../test/support/random.js';
@@ -19,7 +22,7 @@ import {
 import { dialogueTrials, readDialogues } from './routing/dialogues.js';
 import { embedAll } from './routing/embeddings.js';
 import { labelTasks, labelTexts, labelTrials } from './routing/labels.js';
-import { accuracyOverHttp, decisionsOverHttp } from './routing/over-http.js';
+import { askOverHttp, decisionsOverHttp } from './routing/over-http.js';
 import { type ProbedSet, probe, probedSets, probeTexts } from './routing/probes.js';
 import {
   ask,
@@ -33,8 +36,10 @@ import {
 } from './routing/trials.js';
 
 const SEEDS = [1, 2, 3];
-const SIZES = [5, 10, undefined];
+const SIZES = [5, 10, undefined] as const;
 const PAIRS = 600;
+/** What a head should reach over HTTP, at least; of the calibration error, at most. */
+const GOALS = { 5: 0.835, 10: 0.88, all: 0.942, auroc: 0.875, calibration_error: 0.03 } as const;
 const args = process.argv.slice(2);
 const json = args.includes('--json');
 const vectorsAt = args.includes('--vectors') ? args[args.indexOf('--vectors') + 1] : undefined;
@@ -75,17 +80,18 @@ report('machine', {
   seeds: SEEDS.join(','),
 });
 
-const only = args.includes('--http-only') || args.includes('--decisions');
-if (!only) {
-  await probes();
-  await dialogues();
-  await labels();
-  await inProcess();
-}
-if (!args.includes('--no-http')) {
-  if (!args.includes('--decisions')) await overHttp();
-  await decisions();
-}
+const parts = {
+  probes,
+  dialogues,
+  labels,
+  methods: inProcess,
+  none: negatives,
+  other: otherSet,
+  http: overHttp,
+  decisions,
+};
+const only = args.includes('--only') ? args[args.indexOf('--only') + 1]?.split(',') : undefined;
+for (const [name, run] of Object.entries(parts)) if (only?.includes(name) ?? true) await run();
 if (json) process.stdout.write(`${JSON.stringify(results, undefined, 2)}\n`);
 
 /** Texts that no route should take, by sets from two utterances to all of Banking77. */
@@ -98,7 +104,13 @@ async function probes(): Promise<void> {
       except: ['quoting'],
     }),
   );
-  const sets = [...(await probedSets()), ...banking];
+  const large = {
+    name: '150 × 100',
+    utterances: routesOf100(data),
+    inScope: [],
+    except: ['quoting'],
+  } as const;
+  const sets = [...(await probedSets()), ...banking, large];
   const embedder = await embedAll([...probeTexts(sets), ...BACKGROUND], vectorsAt);
   for (const set of sets) {
     for (const [method, create] of Object.entries(PROBED_METHODS)) {
@@ -150,7 +162,14 @@ async function inProcess(): Promise<void> {
       for (const seed of size === undefined ? [1] : SEEDS) {
         const made = await make(create, drawUtterances(data, size, seed), embedder);
         const { accuracy, calibration_error } = inScope(await ask(made, embedder, texts), data.test);
-        runs.push({ accuracy, calibration_error, train_ms: made.wallMs, train_cpu_ms: made.cpuMs });
+        runs.push({
+          accuracy,
+          calibration_error,
+          train_ms: made.wallMs,
+          train_cpu_ms: made.cpuMs,
+          score_ms: await scoringTime(made, embedder, texts),
+          head_kb: made.headBytes / 1_000,
+        });
       }
       report('in scope', { per_route: size ?? 'all', method, ...meanOf(runs) });
     }
@@ -159,19 +178,12 @@ async function inProcess(): Promise<void> {
   for (const [method, create] of Object.entries(METHODS)) {
     const runs = [];
     for (const seed of SEEDS) {
-      const out = new Set(shuffle([...data.routes], new Random(100 + seed)).slice(0, 19));
-      const utterances = drawUtterances(data, 10, seed);
-      for (const name of out) utterances.delete(name);
+      const { utterances, inside, outside } = heldOut(data, seed);
       const made = await make(create, utterances, embedder);
-      const isIn = ({ route }: Labelled): boolean => !out.has(route);
-      const test = data.test.filter(isIn);
-      const inside = await ask(
-        made,
-        embedder,
-        test.map(({ text }) => text),
+      const [own, strangers] = await Promise.all(
+        [inside, outside].map((test) => ask(made, embedder, textsOf(test), { withProduct: true })),
       );
-      const strangers = data.test.filter((one) => !isIn(one)).map(({ text }) => text);
-      runs.push(outOfScope(made, inside, test, await ask(made, embedder, strangers)));
+      runs.push(outOfScope(made.scorer.defaultThreshold, own ?? [], inside, strangers ?? []));
     }
     report('19 of 77 routes out of scope', { per_route: 10, method, ...meanOf(runs) });
   }
@@ -209,19 +221,90 @@ async function inProcess(): Promise<void> {
   }
 }
 
-/** The real daemon, boot and all. */
+/**
+ * Near-domain texts: those of a third of the held-out routes are listed under `none`, those of the other two thirds are asked.
+ */
+async function negatives(): Promise<void> {
+  const embedder = await embedAll(
+    [...data.train, ...data.test].map(({ text }) => text.trim()).concat(namesOf(data), BACKGROUND),
+    vectorsAt,
+  );
+  for (const [method, create] of Object.entries(METHODS)) {
+    for (const perRoute of [0, 10, undefined]) {
+      const runs = [];
+      for (const seed of SEEDS) {
+        const { utterances, inside, outside, out } = heldOut(data, seed);
+        const listed = new Set(out.slice(0, Math.floor(out.length / 3)));
+        const drawn = drawUtterances(data, perRoute, seed);
+        const none = perRoute === 0 ? [] : [...listed].flatMap((name) => drawn.get(name) ?? []);
+        const made = await make(create, utterances, embedder, none);
+        const answersTo = (test: readonly Labelled[]) => ask(made, embedder, textsOf(test.map(trimmed)));
+        const own = await answersTo(inside);
+        const far = outside.filter(({ route }) => !listed.has(route));
+        const near = outside.filter(({ route }) => listed.has(route));
+        const { defaultThreshold } = made.scorer;
+        const of = outOfScope(defaultThreshold, own, inside, await answersTo(far));
+        const like = outOfScope(defaultThreshold, own, inside, await answersTo(near));
+        const { auroc, rejected_out_of_scope: rejected } = like;
+        runs.push({ none: none.length, ...of, auroc_of_listed: auroc, rejected_of_listed: rejected });
+      }
+      report('texts of none', { method, per_route: perRoute ?? 'all', ...meanOf(runs) });
+    }
+  }
+}
+
+/** The methods on a set of the user's own. */
+async function otherSet(): Promise<void> {
+  const path = process.env.AI_ROUTER_INTENTS;
+  if (path === undefined) {
+    process.stderr.write(
+      'SKIPPED: another set; name a folder with train.csv and test.csv in AI_ROUTER_INTENTS\n',
+    );
+    return;
+  }
+  const other = readBanking77(path);
+  const embedder = await embedAll(
+    [...other.train, ...other.test].map(({ text }) => text.trim()).concat(namesOf(other), BACKGROUND),
+    vectorsAt,
+  );
+  const test = other.test.map(trimmed);
+  for (const size of [10, undefined]) {
+    for (const [method, create] of Object.entries(METHODS)) {
+      const made = await make(create, drawUtterances(other, size, 1), embedder);
+      const found = inScope(await ask(made, embedder, textsOf(test)), test);
+      report(basename(path), { per_route: size ?? 'all', method, ...found });
+    }
+  }
+}
+
+/** The real daemon, boot and all, and the goals. */
 async function overHttp(): Promise<void> {
   await withFolder(async (volume) => {
     for (const size of SIZES) {
+      const runs = [];
       for (const seed of size === undefined ? [1] : SEEDS) {
-        const { accuracy, readyMs, method } = await accuracyOverHttp(
+        const { answers, readyMs, method } = await askOverHttp(
           volume,
           drawUtterances(data, size, seed),
           data.test,
         );
-        report('over HTTP', { per_route: size ?? 'all', seed, method, accuracy, ready_ms: readyMs });
+        const found = inScope(answers, data.test);
+        report('over HTTP', { per_route: size ?? 'all', seed, method, ...found, ready_ms: readyMs });
+        runs.push(found);
       }
+      const goals = { accuracy_goal: GOALS[size ?? 'all'], error_goal: GOALS.calibration_error };
+      report('goals over HTTP', { per_route: size ?? 'all', ...meanOf(runs), ...goals });
     }
+    const runs = [];
+    for (const seed of SEEDS) {
+      const { utterances, inside, outside } = heldOut(data, seed);
+      const { answers } = await askOverHttp(volume, utterances, [...inside, ...outside]);
+      const [own, strangers] = [answers.slice(0, inside.length), answers.slice(inside.length)];
+      const { auroc } = outOfScope(0, own, inside, strangers);
+      report('over HTTP', { held_out: 19, seed, auroc });
+      runs.push({ auroc });
+    }
+    report('goals over HTTP', { held_out: 19, ...meanOf(runs), auroc_goal: GOALS.auroc });
   });
 }
 
@@ -246,6 +329,43 @@ async function decisions(): Promise<void> {
       report('decision calls', { options_known_by: `${size ?? 'all'} utterances each`, ...row });
     }
   });
+}
+
+/** 58 of the routes with 10 utterances each, and the test texts of these and of the other 19. */
+function heldOut(of: Banking77, seed: number) {
+  const out = shuffle([...of.routes], new Random(100 + seed)).slice(0, 19);
+  const utterances = drawUtterances(of, 10, seed);
+  for (const name of out) utterances.delete(name);
+  const isIn = ({ route }: Labelled): boolean => !out.includes(route);
+  const inside = of.test.filter(isIn);
+  return { utterances, inside, outside: of.test.filter((one) => !isIn(one)), out };
+}
+
+/** 150 routes of 100 utterances: halves of all texts of a route, completed by the same with a word before them. */
+function routesOf100(of: Banking77): Map<string, readonly string[]> {
+  return new Map(
+    Array.from({ length: 150 }, (_, i) => {
+      const name = of.routes[i >> 1];
+      const all = [...of.train, ...of.test]
+        .filter(({ route }) => route === name)
+        .map(({ text }) => text.trim());
+      const half = [...new Set(all)].filter((_, at) => at % 2 === i % 2);
+      const more = ['please: ', 'hello, ', 'question: '].flatMap((word) => half.map((text) => word + text));
+      return [halfName(of, i), [...half, ...more].slice(0, 100)];
+    }),
+  );
+}
+
+function namesOf({ routes }: Banking77): string[] {
+  return routes.flatMap((name) => sentencesOf(name, undefined));
+}
+
+function textsOf(labelled: readonly Labelled[]): string[] {
+  return labelled.map(({ text }) => text);
+}
+
+function trimmed({ text, route }: Labelled): Labelled {
+  return { text: text.trim(), route };
 }
 
 /** Texts that ask for two things, made of two test texts of different routes. */

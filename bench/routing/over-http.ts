@@ -4,6 +4,7 @@ import type { TestDaemon } from '../../test/support/daemon-process.js';
 import { quantile } from '../../test/support/stats.js';
 import { startTimed } from '../measure.js';
 import type { Labelled } from './banking77.js';
+import type { Answer } from './trials.js';
 
 const BATCH = 256;
 /** Times of single decision calls in milliseconds, and the share of the best options that are right. */
@@ -71,27 +72,27 @@ export async function decisionsOverHttp(
   }
 }
 
-/** Measures the accuracy of the compiled daemon over HTTP with these routes, with `threshold: 0`. */
-export async function accuracyOverHttp(
+/** Asks the compiled daemon over HTTP, with these routes and `threshold: 0`. */
+export async function askOverHttp(
   folder: string,
   utterances: ReadonlyMap<string, readonly string[]>,
   test: readonly Labelled[],
-): Promise<{ readonly accuracy: number; readonly readyMs: number; readonly method: string }> {
+): Promise<{ readonly answers: readonly Answer[]; readonly readyMs: number; readonly method: string }> {
   const { daemon, readyMs } = await serve(folder, utterances);
-  let right = 0;
+  const answers: Answer[] = [];
   let method = '';
   for (let at = 0; at < test.length; at += BATCH) {
     const part = test.slice(at, at + BATCH);
     const texts = part.map(({ text }) => text);
     const { status, body } = await daemon.post<{
-      results: { route: string | null; scorer: { method: string } }[];
+      results: { route: string | null; score: number; scorer: { method: string } }[];
     }>('/classify/batch', { texts, threshold: 0, top_k: 1 });
     if (status !== 200) throw new Error(`status ${status}: ${JSON.stringify(body)}`);
-    for (const [i, { route, scorer }] of body.results.entries()) {
-      if (route === part[i]?.route) right += 1;
+    for (const { route, score, scorer } of body.results) {
+      answers.push({ route: route ?? '', score, reached: [] });
       method = scorer.method;
     }
   }
   await daemon.stop();
-  return { accuracy: right / test.length, readyMs, method };
+  return { answers, readyMs, method };
 }

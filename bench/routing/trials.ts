@@ -4,9 +4,15 @@ import { builtInManifest } from '../../src/config/program-files.js';
 import { backgroundVectors } from '../../src/daemon/model.js';
 import type { Embedder } from '../../src/inference/embedder.js';
 import { createRouteSet, type RouteSet } from '../../src/routes/set.js';
+import type { HeadCache } from '../../src/scoring/head/head-cache.js';
 import { headScoring } from '../../src/scoring/head/head-scoring.js';
 import { Noise } from '../../src/scoring/noise.js';
-import { type CreateScorer, createRouteScores, type Scorer } from '../../src/scoring/scorer.js';
+import {
+  type CreateScorer,
+  createRouteScores,
+  type RouteScores,
+  type Scorer,
+} from '../../src/scoring/scorer.js';
 import { similarityScoring } from '../../src/scoring/similarity-scorer.js';
 import { embedRoutes, type RouteVectors } from '../../src/scoring/vectors.js';
 import { median } from '../../test/support/stats.js';
@@ -33,8 +39,8 @@ export const PROBED_METHODS = {
   auto: headScoring({ workerEntry: new URL('../../dist/head-worker.js', import.meta.url) }),
 } as const satisfies Record<string, CreateScorer>;
 
-/** A set of the routes with these utterances. */
-function setOf(utterances: ReadonlyMap<string, readonly string[]>): RouteSet {
+/** A set of the routes with these utterances, and texts of none. */
+function setOf(utterances: ReadonlyMap<string, readonly string[]>, none: readonly string[]): RouteSet {
   return createRouteSet(
     [...utterances].map(([name, texts]) => ({
       name,
@@ -43,6 +49,7 @@ function setOf(utterances: ReadonlyMap<string, readonly string[]>): RouteSet {
       scoreThreshold: undefined,
       metadata: undefined,
     })),
+    { none },
   );
 }
 
@@ -52,6 +59,8 @@ export interface Answer {
   readonly score: number;
   /** Routes that reach the default threshold. */
   readonly reached: readonly string[];
+  /** Of a head: its probability times the similarity, with nothing fitted. */
+  readonly product?: number | undefined;
 }
 
 /** A scorer that is ready, and what making it took. */
@@ -62,6 +71,8 @@ export interface Made {
   readonly wallMs: number;
   /** Of all threads of this process. */
   readonly cpuMs: number;
+  /** Bytes of the head on the volume; 0 without one. */
+  readonly headBytes: number;
 }
 
 /** Makes a scorer, given embeddings. */
@@ -69,16 +80,24 @@ export async function make(
   create: CreateScorer,
   utterances: ReadonlyMap<string, readonly string[]>,
   embedder: Embedder,
+  none: readonly string[] = [],
 ): Promise<Made> {
-  const set = setOf(utterances);
+  const set = setOf(utterances, none);
   const { vectors } = await embedRoutes(set, embedder);
   const model = { id: 'bench', revision: '', variant: 'q8', digest: '' };
   const cpu = process.cpuUsage();
   const started = performance.now();
-  const scorer = await create(set, vectors, { encoder: { embedder, model, background } });
+  let headBytes = 0;
+  const heads: HeadCache = {
+    get: async () => ({}),
+    put: async (_, { length }) => {
+      headBytes = length;
+    },
+  };
+  const scorer = await create(set, vectors, { encoder: { embedder, model, background, heads } });
   const wallMs = performance.now() - started;
   const { user, system } = process.cpuUsage(cpu);
-  return { set, scorer, vectors, wallMs, cpuMs: (user + system) / 1_000 };
+  return { set, scorer, vectors, wallMs, cpuMs: (user + system) / 1_000, headBytes };
 }
 
 /** Decisions of a scorer, one for each text. */
@@ -86,6 +105,7 @@ export async function ask(
   { set, scorer }: Made,
   embedder: Embedder,
   texts: readonly string[],
+  { withProduct = false }: { readonly withProduct?: boolean } = {},
 ): Promise<Answer[]> {
   const out = createRouteScores(set.routes.length);
   const answers: Answer[] = [];
@@ -99,9 +119,15 @@ export async function ask(
       route: set.routes[best]?.name ?? '',
       score: out.score[best] ?? 0,
       reached: reached.map(({ name }) => name),
+      product: withProduct ? productOf(scorer, best, out) : undefined,
     });
   }
   return answers;
+}
+
+function productOf(scorer: Scorer, route: number, scores: RouteScores): number | undefined {
+  const found = scorer.explain?.(route, scores);
+  return found && found.probability * Math.max(...scores.similarity);
 }
 
 /** Expected calibration error over 15 bins of equal width (Guo et al., 2017). */
@@ -128,7 +154,7 @@ export function inScope(answers: readonly Answer[], test: readonly Labelled[]) {
 
 /** Effect of the default threshold on texts whose routes were left out of the set. */
 export function outOfScope(
-  { scorer: { defaultThreshold } }: Made,
+  defaultThreshold: number,
   inside: readonly Answer[],
   test: readonly Labelled[],
   outside: readonly Answer[],
@@ -139,8 +165,11 @@ export function outOfScope(
     ({ route, score }, i) => score >= defaultThreshold && route === test[i]?.route,
   ).length;
   const scores = (answers: readonly Answer[]): number[] => answers.map(({ score }) => score);
+  const products = (answers: readonly Answer[]): number[] => answers.flatMap(({ product }) => product ?? []);
+  const product = aurocOf(products(inside), products(outside));
   return {
     auroc: aurocOf(scores(inside), scores(outside)) ?? Number.NaN,
+    ...(product !== null && product !== undefined && { auroc_of_product: product }),
     threshold: defaultThreshold,
     kept_in_scope: kept / inside.length,
     rejected_out_of_scope: rejected / outside.length,
