@@ -117,6 +117,14 @@ describe('doctor', () => {
     ['a HOST of a compiler', 'port', 'fail', /HOST="x86_64-linux-gnu" is no/, { HOST: 'x86_64-linux-gnu' }],
     ['routes that are missing', 'routes', 'fail', /does not exist/, { ROUTES_FILE: '/nowhere/routes.yaml' }],
     ['no source', 'sources', 'fail', /no source/, { MODEL_SOURCES: 'hub' }],
+    ['a fallback that is away', 'fallback', 'warn', /127\.0\.0\.1:1/, { FALLBACK_URL: 'http://127.0.0.1:1' }],
+    [
+      'a key of the fallback that cannot be read',
+      'fallback',
+      'warn',
+      /FALLBACK_API_KEY_FILE: .*ENOENT/,
+      { FALLBACK_URL: 'http://127.0.0.1:1', FALLBACK_API_KEY_FILE: '/no/key' },
+    ],
   ])('finds %s', async (_, check, status, detail, env) => {
     const { find, code } = await doctor(env);
     expect(find(check)).toMatchObject({ status, detail: expect.stringMatching(detail) });
