@@ -58,6 +58,14 @@ export class Batcher {
     return this.#rows.length;
   }
 
+  /** Whether those that wait fill less than half a pass, so that more would share it nearly for nothing. */
+  get sparse(): boolean {
+    const longest = this.#rows.reduce((most, { ids }) => Math.max(most, ids.length), 0);
+    return (
+      this.batches && 2 * longest * this.size < this.#limits.tokens && 2 * this.size < this.#limits.texts
+    );
+  }
+
   /**
    * Lets texts share forward passes, unless that changes a bit of these texts' vectors on this machine: how a
    * processor's matrix kernels add up may depend on the number of rows. Tried with all of them and with a full pass.

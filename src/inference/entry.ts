@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { constants, getPriority, setPriority } from 'node:os';
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { AppError, messageOf } from '../shared/errors.js';
 import { type Answer, Batcher } from './batches.js';
 import { checkCanary } from './canary.js';
@@ -16,8 +16,12 @@ import { CHANNEL_FD, type FromWorker, readFrames, type ToWorker, writeFrame } fr
 const NICENESS = 2;
 const LOWEST_PRIORITY = constants.priority.PRIORITY_LOW;
 
-/** Results wait this long for others, unless no text is left: each message wakes a process that takes a core. */
+/** Results wait this long for others, unless few texts are left: each message wakes a process that takes a core. */
 const ANSWER_MS = 8;
+
+/** From so many texts on, answered just now or waiting, the next pass waits for the next ones of those clients. */
+const GATHERED_TEXTS = 4;
+const GATHER_MS = 3;
 
 type LoadMessage = Extract<ToWorker, { kind: 'load' }>;
 
@@ -38,7 +42,7 @@ readFrames<ToWorker>(channel, (message, bytes) => {
   if (message.kind === 'load') void load(message, bytes).then(collectGarbage);
   else {
     batcher?.push(message.texts, answer);
-    if (!running) void run();
+    if (batcher && !running) void run(batcher);
   }
 });
 await send({ kind: 'started' });
@@ -102,20 +106,32 @@ async function vectorOf(loaded: Batcher, text: string): Promise<Float32Array> {
 }
 
 /** Runs passes until no text is left, and sends what they gave. */
-async function run(): Promise<void> {
+async function run(loaded: Batcher): Promise<void> {
   running = true;
   let sentAt = performance.now();
-  while (batcher && (batcher.size > 0 || answer.results.length > 0)) {
-    if (batcher.size > 0) await batcher.pass(answer);
-    if (batcher.size === 0 || performance.now() - sentAt >= ANSWER_MS) {
-      // Resolves when it has left this process: should the next pass crash it, these texts are not tried again.
-      await sendAnswer();
-      sentAt = performance.now();
-    }
+  while (loaded.size > 0 || answer.results.length > 0) {
+    if (loaded.size > 0) await loaded.pass(answer);
     // Texts that came during the pass may share the next one.
     await nextTurn();
+    if (loaded.size > 0 && !loaded.sparse && performance.now() - sentAt < ANSWER_MS) continue;
+    const expected = loaded.size + answer.results.length;
+    // Resolves when it has left this process: should the next pass crash it, these texts are not tried again.
+    await sendAnswer();
+    if (loaded.sparse && expected >= GATHERED_TEXTS) await gather(loaded, expected);
+    sentAt = performance.now();
   }
   running = false;
+}
+
+/**
+ * Waits for the next texts of clients that were just answered. Without it, as many as a pass answers arrive during the next
+ * one, wait for its end, and share the one after: two half batches in turn instead of a whole one.
+ */
+async function gather(loaded: Batcher, texts: number): Promise<void> {
+  const until = performance.now() + GATHER_MS;
+  while (loaded.size < texts && performance.now() < until) {
+    await Promise.race([new Promise((resolve) => channel.once('data', resolve)), sleep(GATHER_MS)]);
+  }
 }
 
 function sendAnswer(): Promise<void> {

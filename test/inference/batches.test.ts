@@ -137,6 +137,22 @@ describe('q8', () => {
 });
 
 const fp32 = fp32Model();
+it('few texts that wait are sparse, where passes are shared at all', async () => {
+  const batcher = new Batcher(tokenizer, rowByRow(await createSession(model, spec)));
+  const answer: Answer = { passes: 0, results: [], vectors: [] };
+  expect(batcher.sparse).toBe(false);
+  await batcher.allowBatches(['hello'], { texts: 8, tokens: 24, padding: 8 });
+  expect(batcher.sparse).toBe(true);
+  // Three tokens each.
+  batcher.push(
+    [0, 1, 2].map((id) => ({ id, text: 'hello' })),
+    answer,
+  );
+  expect(batcher.sparse).toBe(true);
+  batcher.push([{ id: 3, text: 'hello' }], answer);
+  expect(batcher.sparse).toBe(false);
+});
+
 describe.skipIf(fp32 === undefined)(
   fp32 ? 'fp32' : 'fp32 — SKIPPED: no model.onnx; set AI_ROUTER_FP32_MODEL to run these',
   () => {

@@ -104,6 +104,21 @@ describe('q8 with fixed scales', () => {
     expect(pool.status().totals.passes - before).toBeLessThan(many.length / 2);
   });
 
+  it('waits a moment for the next texts of clients that it answered, which then share one pass', async () => {
+    const pool = await serving({ workers: 1 });
+    const lane = async (texts: readonly string[]): Promise<void> => {
+      for (const text of texts) await pool.embed(text);
+    };
+    const lanes = Array.from({ length: 6 }, (_, index) => new Array<string>(20).fill(`parcel ${index}`));
+    // Half of the lanes would otherwise wait for the pass of the other half: three texts a pass. A busy machine may be late.
+    await eventually(async () => {
+      const { passes, embedded } = pool.status().totals;
+      await Promise.all(lanes.map(lane));
+      const { totals } = pool.status();
+      expect((totals.embedded - embedded) / (totals.passes - passes)).toBeGreaterThan(4);
+    });
+  });
+
   it('is not loaded with a recipe of another file', async () => {
     const pool = start({ workers: 1 });
     const other = { ...bundledModel, model: Buffer.concat([bundledModel.model, Buffer.of(0)]) };
