@@ -129,8 +129,7 @@ function checkStarter(env: NodeJS.ProcessEnv): Finding {
   const fix =
     'start node itself: CMD ["node", "dist/main.js", "serve"], and no start command in the dashboard';
   const script = env.npm_lifecycle_event;
-  if (script === 'npx') return fine('starter', 'started through npx, with which a daemon ends, too');
-  if (script !== undefined) {
+  if (script !== undefined && script !== 'npx') {
     return warning('starter', `started through "npm run ${script}", which may swallow SIGTERM`, fix);
   }
   const first = commandOf(1);
@@ -144,7 +143,11 @@ function checkStarter(env: NodeJS.ProcessEnv): Finding {
       fix,
     );
   }
-  return fine('starter', 'not started through npm');
+  const isNpx = script === 'npx';
+  return fine(
+    'starter',
+    isNpx ? 'started through npx, with which a daemon ends, too' : 'not started through npm',
+  );
 }
 
 /** `node /usr/bin/npm start` is npm. */
