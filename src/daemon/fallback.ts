@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs';
-import { BrokenCircuitError, ConsecutiveBreaker, circuitBreaker, handleWhen } from 'cockatiel';
 import * as z from 'zod';
 import type { FallbackFailure } from '../api/decisions.js';
 import { guardedLookup, isMetadataAddress, isMetadataHost } from '../cache/sources/address.js';
@@ -58,11 +57,7 @@ export class Fallback implements FallbackPort {
   readonly #log: Log;
   readonly #base: BaseUrl;
   readonly #client: HttpClient;
-  /** What the client of a request does is no failure of the server. */
-  readonly #circuit = circuitBreaker(
-    handleWhen((error) => !(error instanceof AppError && error.code === 'aborted')),
-    { halfOpenAfter: CIRCUIT.pauseMs, breaker: new ConsecutiveBreaker(CIRCUIT.failures) },
-  );
+  readonly #circuit: ReturnType<typeof createCircuit>;
   /** Calls that may be asked now: one at the start, `fallbackShare` more for each call. */
   #credit = 1;
 
@@ -78,8 +73,7 @@ export class Fallback implements FallbackPort {
     const bounds = { connectTimeoutMs: config.fallbackTimeoutMs, headersTimeoutMs: config.fallbackTimeoutMs };
     const limits = { ...WIRE_DEFAULTS, ...bounds };
     this.#client = new HttpClient(this.#base, limits, { lookup: guardedLookup(isMetadataAddress) });
-    this.#circuit.onBreak(() => log.warn({ pause_ms: CIRCUIT.pauseMs }, 'fallback paused after failures'));
-    this.#circuit.onReset(() => log.info({}, 'fallback answers again'));
+    this.#circuit = createCircuit(log);
   }
 
   /** The address without secrets. */
@@ -95,10 +89,11 @@ export class Fallback implements FallbackPort {
     // Tenths do not add up to one exactly.
     if (this.#credit < 1 - 1e-6) return { failed: 'share_exceeded' };
     this.#credit -= 1;
+    const { breaker, isBrokenCircuitError } = await this.#circuit;
     const timeout = AbortSignal.timeout(this.#config.fallbackTimeoutMs);
     const signal = AbortSignal.any([call.signal, timeout]);
     try {
-      return await this.#circuit.execute(() =>
+      return await breaker.execute(() =>
         this.#post(request, signal).catch((error: unknown) => {
           const late = timeout.aborted && !call.signal.aborted;
           throw late ? new AppError('source_stalled', 'no answer in time', { cause: error }) : error;
@@ -106,7 +101,7 @@ export class Fallback implements FallbackPort {
       );
     } catch (error) {
       if (call.signal.aborted) throw call.signal.reason;
-      if (error instanceof BrokenCircuitError) return { failed: 'circuit_open' };
+      if (isBrokenCircuitError(error)) return { failed: 'circuit_open' };
       const failed = failureOf(error);
       this.#log.warn({ result: failed, reason: messageOf(error) }, 'fallback failed');
       return { failed };
@@ -189,6 +184,20 @@ export class Fallback implements FallbackPort {
     }
     return { status, bytes: Buffer.concat(pieces) };
   }
+}
+
+/** Loaded only where there is a fallback. */
+async function createCircuit(log: Log) {
+  const { default: library } = await import('cockatiel');
+  const { ConsecutiveBreaker, circuitBreaker, handleWhen, isBrokenCircuitError } = library;
+  const breaker = circuitBreaker(
+    // What the client of a request does is no failure of the server.
+    handleWhen((error) => !(error instanceof AppError && error.code === 'aborted')),
+    { halfOpenAfter: CIRCUIT.pauseMs, breaker: new ConsecutiveBreaker(CIRCUIT.failures) },
+  );
+  breaker.onBreak(() => log.warn({ pause_ms: CIRCUIT.pauseMs }, 'fallback paused after failures'));
+  breaker.onReset(() => log.info({}, 'fallback answers again'));
+  return { breaker, isBrokenCircuitError };
 }
 
 function parseReply(bytes: Buffer): z.output<typeof reply> {
