@@ -26,7 +26,7 @@ async function works(command: string, ...args: string[]): Promise<boolean> {
 interface Manifest {
   kind: string;
   metadata: { name: string };
-  spec: { template: { spec: PodSpec }; egress?: unknown[] };
+  spec: { template: { spec: PodSpec }; egress?: unknown[]; triggers?: unknown[] };
 }
 
 interface PodSpec {
@@ -101,6 +101,12 @@ describe.skipIf(!hasHelm)('the chart', () => {
     expect(deployment?.spec.template.spec).toMatchObject({
       topologySpreadConstraints: [{ maxSkew: 1, topologyKey: 'kubernetes.io/hostname' }],
     });
+  });
+
+  it('never lets the queue alone scale: it is empty wherever replicas are enough', async () => {
+    const scaled = (await render('keda.enabled=true')).find(({ kind }) => kind === 'ScaledObject');
+    expect(JSON.stringify(scaled?.spec.triggers)).toContain('"type":"cpu"');
+    expect(JSON.stringify(scaled?.spec.triggers)).toContain('ai_router_inference_waiting');
   });
 
   it('lets a baked fleet call nothing', async () => {
