@@ -1,104 +1,266 @@
 /**
- * Costs of one replica of a fleet: `npm run bench:fleet [-- --rounds N]`. CPU time of all its processes per text, by batch
- * and length, from which requests per second and core follow whatever else the machine does; memory; and the boot of a
- * replica whose model comes from a feeder.
+ * How a fleet grows: `npm run bench:fleet [-- measure | simulate]`. `measure` measures one replica on one core, and what
+ * becomes of loads on four daemons behind HAProxy, and writes both to bench/fleet/measured.json: three minutes on an
+ * otherwise idle machine with `haproxy` and `taskset`. `simulate` reads that file, simulates the same loads, and only if
+ * that agrees, larger fleets. Without a word: both.
  */
-import { readFileSync } from 'node:fs';
-import type { CacheStatus } from '../src/api/cache.js';
-import type { TestDaemon } from '../test/support/daemon-process.js';
-import { childrenOf, cpuMsOf, memoryOf } from '../test/support/processes.js';
-import { median } from '../test/support/stats.js';
-import { benchArguments, startTimed, withFolder, writeRoutes } from './measure.js';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { SETTINGS } from '../src/config/settings.js';
+import { type Chart, readChart } from './fleet/autoscaler.js';
+import {
+  BOUNDS,
+  type Compared,
+  errorsOf,
+  isWithinBounds,
+  runReal,
+  simulateBoots,
+  simulateRun,
+} from './fleet/compare.js';
+import { costsOf, type Measured, measure } from './fleet/measure.js';
+import { type Rule, simulateDay, timeUntilAllServe } from './fleet/scenario.js';
+import type { Limits } from './fleet/simulation.js';
+import { withFolder } from './measure.js';
 
-const WORDS =
-  'please tell me where the parcel of last week is and why nobody has called me back about it yet'.split(' ');
-const SHAPES = [
-  { words: 8, batch: 1, requests: 400 },
-  { words: 40, batch: 1, requests: 150 },
-  { words: 160, batch: 1, requests: 60 },
-  { words: 8, batch: 64, requests: 8 },
-  { words: 40, batch: 64, requests: 4 },
-] as const;
-/** Connections at once: enough that the worker never waits. */
-const CONNECTIONS = 8;
-
-const { checkouts, rounds } = benchArguments(3);
-const [checkout] = checkouts;
-if (!checkout) throw new Error('nothing to measure');
-const say = (line: string): void => void process.stdout.write(`${line}\n`);
-const processor = /^model name\s*: (.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1];
-say(`one replica with one worker, ${rounds} rounds, ${processor}\n`);
-
-let count = 0;
-/** A text of so many words that no cache knows. */
-function textOf(words: number): string {
-  count += 1;
-  return Array.from({ length: words }, (_, at) =>
-    at === 0 ? `number${count}` : WORDS[(at + count) % WORDS.length],
-  ).join(' ');
-}
-
-const processesOf = ({ child }: TestDaemon): number[] => [child.pid ?? 0, ...childrenOf(child.pid ?? 0)];
-
-/** CPU time of all processes of a daemon per text, in milliseconds. */
-async function cpuPerText(
-  daemon: TestDaemon,
-  { words, batch, requests }: (typeof SHAPES)[number],
-): Promise<number> {
-  const cpu = (): number => processesOf(daemon).reduce((sum, pid) => sum + cpuMsOf(pid), 0);
-  const before = cpu();
-  let left = requests;
-  const lane = async (): Promise<void> => {
-    while (left-- > 0) {
-      const [path, body] =
-        batch === 1
-          ? ['/classify', { text: textOf(words) }]
-          : ['/classify/batch', { texts: Array.from({ length: batch }, () => textOf(words)) }];
-      const { status } = await daemon.post(path as string, body);
-      if (status !== 200) throw new Error(`answered ${status}`);
-    }
-  };
-  await Promise.all(Array.from({ length: CONNECTIONS }, lane));
-  return (cpu() - before) / (requests * batch);
-}
-
-await withFolder(async (folder) => {
-  const env = {
-    INFERENCE_WORKERS: '1',
-    CLASSIFY_METHOD: 'nearest',
-    ROUTES_FILE: await writeRoutes(folder),
-    MAX_QUEUE_MS: '60000',
-  };
-  const { daemon: feeder } = await startTimed(
-    checkout,
-    { ...env, MODEL_CACHE_DIR: `${folder}/feeder`, SERVE_MODEL: '1' },
-    600_000,
-  );
-  say(`memory after the boot: ${Math.round(memoryOf(processesOf(feeder)))} MB`);
-  for (const shape of SHAPES) {
-    const times: number[] = [];
-    for (let round = 0; round < rounds; round += 1) times.push(await cpuPerText(feeder, shape));
-    const ms = median(times);
-    const spread = `${Math.min(...times).toFixed(2)} to ${Math.max(...times).toFixed(2)}`;
-    say(
-      `${shape.words} words, ${shape.batch} a request: ${ms.toFixed(2)} ms CPU a text (${spread}), ${Math.round(1_000 / ms)} texts/s per core`,
-    );
-  }
-  say(`memory after the load: ${Math.round(memoryOf(processesOf(feeder)))} MB`);
-  const boots: number[] = [];
-  for (let round = 0; round < rounds; round += 1) {
-    const fed = {
-      ...env,
-      MODEL_CACHE_DIR: `${folder}/fed-${round}`,
-      MODEL_SOURCES: 'mirror',
-      MODEL_MIRRORS: feeder.url,
-    };
-    const { daemon, readyMs } = await startTimed(checkout, fed, 600_000);
-    boots.push(readyMs);
-    const { counters } = (await daemon.get<CacheStatus>('/cache/status')).body;
-    const cpu = processesOf(daemon).reduce((sum, pid) => sum + cpuMsOf(pid), 0);
-    say(`boot from the feeder: ${Math.round(readyMs)} ms, ${cpu} ms CPU, ${counters.downloaded_bytes} bytes`);
-    await daemon.stop();
-  }
-  await feeder.stop();
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    file: { type: 'string', default: 'bench/fleet/measured.json' },
+    seed: { type: 'string', default: '1' },
+    /** Price of a core for an hour. */
+    price: { type: 'string', default: '0.04' },
+    /** Length of the simulated day in hours: a short one swings faster than a real one. */
+    hours: { type: 'string', default: '6' },
+    swing: { type: 'string', default: '0.6' },
+    bursts: { type: 'string', default: '4' },
+    'burst-factor': { type: 'string', default: '2' },
+    'burst-seconds': { type: 'string', default: '60' },
+    /** Seconds from the autoscaler's decision until the container runs, image present, and until the Service knows it. */
+    'start-seconds': { type: 'string', default: '4' },
+    balance: { type: 'string', default: 'random' },
+    cell: { type: 'string', default: '2' },
+    /** Network of a node, in Gbit/s. */
+    network: { type: 'string', default: '1' },
+  },
 });
+
+const say = (line = ''): void => void process.stdout.write(`${line}\n`);
+const number = (name: keyof typeof values): number => Number(values[name]);
+const HOUR_MS = 3_600_000;
+const RATES = [100, 10_000, 100_000];
+const FED = 1_000;
+const FAN_OUTS = [32, 10];
+
+/** What the file holds. */
+interface Recorded {
+  readonly measured: Measured;
+  readonly compared: Compared;
+}
+
+const limits: Limits = {
+  maxQueue: SETTINGS.maxQueue.fallback({}),
+  maxQueueMs: SETTINGS.maxQueueMs.fallback({}),
+  maxConnections: SETTINGS.maxConnections.fallback({}),
+};
+
+if (positionals[0] !== 'simulate') {
+  await withFolder(async (folder) => {
+    const measured = await measure(folder, progress);
+    const compared = await runReal(folder, measured, progress);
+    const recorded: Recorded = { measured, compared };
+    writeFileSync(values.file, `${JSON.stringify(recorded, null, 2)}\n`);
+  });
+}
+const { measured, compared } = JSON.parse(readFileSync(values.file, 'utf8')) as Recorded;
+printMeasured(measured);
+const { holds, tail } = compare(compared, measured);
+if (!holds) {
+  say('The simulation is too far off: no larger figures.');
+  process.exitCode = 1;
+} else if (positionals[0] !== 'measure') {
+  printFleets(measured, readChart(), tail);
+  printDistribution(measured);
+}
+process.exit();
+
+function progress(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): void {
+  say(`| ${head.join(' | ')} |`);
+  say(`|${head.map((_, index) => (index === 0 ? '---|' : '---:|')).join('')}`);
+  for (const row of rows) say(`| ${row.join(' | ')} |`);
+  say();
+}
+
+function printMeasured({ date, machine, commit, loops, memoryMb, boots, feeder, overload }: Measured): void {
+  say(`${date}, ${machine}, ${commit}\n`);
+  table(
+    [
+      'words of a text',
+      'texts in a request',
+      'connections',
+      'texts/s of one core',
+      'CPU ms a text',
+      'texts in a pass',
+      'p50 ms',
+    ],
+    loops.map(({ words, batch, clients, textsPerSecond, requests, passes, httpMs, workerMs, p50Ms }) => [
+      words,
+      batch,
+      clients,
+      textsPerSecond.toFixed(0),
+      ((httpMs + workerMs) / requests / batch).toFixed(2),
+      ((requests * batch) / passes).toFixed(1),
+      p50Ms.toFixed(1),
+    ]),
+  );
+  table(
+    ['boot from', 'ms on one core', 'CPU ms', 'bytes'],
+    boots.map(({ from, readyMs, cpuMs, bytes }) => [from, readyMs, cpuMs, bytes]),
+  );
+  const rate = (feeder.bytesPerSecond / 1e6).toFixed(0);
+  say(`memory: ${memoryMb.afterBoot} MB after the boot, ${memoryMb.afterLoad} MB after the load`);
+  say(
+    `feeder: ${rate} MB/s, ${feeder.cpuMsPerMb.toFixed(2)} ms CPU a MB; refusal: ${overload.refusalMs.toFixed(2)} ms CPU\n`,
+  );
+}
+
+/** Prints the simulation of the real loads beside them; returns whether it is within the bounds, and how short its p99 is. */
+function compare({ runs, allServeMs }: Compared, measured: Measured): { holds: boolean; tail: number } {
+  const percent = (share: number): string => `${share > 0 ? '+' : ''}${(100 * share).toFixed(0)} %`;
+  let holds = true;
+  let tail = 1;
+  const rows = runs.map((run) => {
+    const simulated = simulateRun(run, measured, limits);
+    const errors = errorsOf(simulated, run);
+    holds &&= isWithinBounds(errors);
+    tail = Math.max(tail, run.real.p99Ms / simulated.p99Ms);
+    const both = (of: (results: typeof simulated) => string): string => `${of(run.real)} / ${of(simulated)}`;
+    return [
+      run.load,
+      run.cores.toFixed(2),
+      run.real.sent,
+      `${both(({ throughput }) => throughput.toFixed(0))} (${percent(errors.throughput)})`,
+      `${both(({ p50Ms }) => p50Ms.toFixed(0))} (${percent(errors.p50)})`,
+      `${both(({ p99Ms }) => p99Ms.toFixed(0))} (${percent(errors.p99)})`,
+      both(({ refused, sent }) => `${((100 * refused) / sent).toFixed(1)} %`),
+      both(({ textsPerPass }) => textsPerPass.toFixed(1)),
+    ];
+  });
+  say('Four daemons behind HAProxy, real / simulated (off by):\n');
+  table(
+    ['load', 'cores', 'requests', 'accepted a second', 'p50 ms', 'p99 ms', 'refused', 'texts in a pass'],
+    rows,
+  );
+  const expectedMs = simulateBoots(measured);
+  const bootError = expectedMs / allServeMs - 1;
+  holds &&= Math.abs(bootError) <= BOUNDS.boots;
+  say(
+    `four boots from one feeder at once, until all serve: ${allServeMs} ms / ${expectedMs.toFixed(0)} ms (${percent(bootError)})`,
+  );
+  const { throughput, p50, p99, refusedPoints, boots } = BOUNDS;
+  const latencies = `p50 ${percent(p50)}, p99 ${percent(p99)}`;
+  say(
+    `bounds: throughput ${percent(throughput)}, ${latencies}, refusals ${refusedPoints} points, boots ${percent(boots)}\n`,
+  );
+  return { holds, tail };
+}
+
+function printFleets(measured: Measured, chart: Chart, tail: number): void {
+  const costs = costsOf(measured.loops, measured.overload.refusalMs);
+  const bootMs = Math.max(
+    ...measured.boots.filter(({ from }) => from === 'image').map(({ readyMs }) => readyMs),
+  );
+  const { hpa, keda } = chart;
+  const rules: readonly [string, Rule][] = [
+    [`HPA: CPU ${hpa.cpu} %`, { kind: 'hpa', cpu: hpa.cpu }],
+    [`KEDA: CPU ${keda.cpu} %, ${keda.waiting} waiting`, { kind: 'keda', ...keda }],
+    [`${keda.waiting} waiting alone`, { kind: 'keda', waiting: keda.waiting }],
+  ];
+  const rows = RATES.flatMap((perSecond) =>
+    rules.map(([name, rule]) => {
+      const day = simulateDay({
+        costs,
+        limits,
+        chart,
+        rule,
+        load: {
+          perSecond,
+          dayMs: number('hours') * HOUR_MS,
+          swing: number('swing'),
+          burstsPerDay: number('bursts'),
+          burstFactor: number('burst-factor'),
+          burstMs: number('burst-seconds') * 1_000,
+        },
+        min: rule.kind === 'hpa' ? chart.hpa.min : chart.keda.min,
+        max: Number.POSITIVE_INFINITY,
+        startMs: number('start-seconds') * 1_000 + bootMs,
+        balance: values.balance === 'least' ? 'least' : 'random',
+        cell: number('cell'),
+        seed: number('seed'),
+      });
+      const { least, mean, most } = day.replicas;
+      const hourly = (day.coreHours * number('price')) / number('hours');
+      return [
+        perSecond.toLocaleString('en'),
+        name,
+        `${least} to ${most}, ${mean.toFixed(1)}`,
+        day.p50Ms.toFixed(0),
+        day.p99Ms.toFixed(0),
+        (day.p99Ms * tail).toFixed(0),
+        `${((100 * day.refused) / day.sent).toFixed(2)} %`,
+        hourly.toFixed(2),
+        ((hourly / perSecond / 3_600) * 1e6).toFixed(2),
+      ];
+    }),
+  );
+  say(
+    `A day of ${values.hours} h that swings by ${values.swing}, ${values.bursts} bursts of ${values['burst-factor']} times the load for ${values['burst-seconds']} s; a pod serves after ${values['start-seconds']} s and a boot of ${bootMs} ms; ${values.price} a core and hour; balance: ${values.balance}\n`,
+  );
+  table(
+    [
+      'requests/s',
+      'autoscaler',
+      'replicas, mean',
+      'p50 ms',
+      'p99 ms',
+      `p99 ms × ${tail.toFixed(1)}`,
+      'refused',
+      'cost an hour',
+      'cost of a million',
+    ],
+    rows,
+  );
+}
+
+function printDistribution({ boots, feeder }: Measured): void {
+  const fed = boots.filter(({ from }) => from === 'feeder').at(-1);
+  const bootMs = boots.find(({ from }) => from === 'image')?.readyMs ?? 0;
+  const network = (number('network') * 1e9) / 8;
+  const feederPerSecond = Math.min(network, 1e9 / feeder.cpuMsPerMb);
+  const seconds = (bytes: number, fanOut?: number): string =>
+    (
+      timeUntilAllServe({
+        replicas: FED,
+        bytes,
+        feederPerSecond,
+        replicaPerSecond: network,
+        bootMs,
+        ...(fanOut !== undefined && { fanOut }),
+      }) / 1_000
+    ).toFixed(0);
+  const bytes = fed?.bytes ?? 0;
+  say(
+    `${FED} replicas that start at once, ${bytes} bytes each, network of a node ${values.network} Gbit/s:\n`,
+  );
+  table(
+    ['model from', 'all serve after s'],
+    [
+      ['one feeder', seconds(bytes)],
+      ...FAN_OUTS.map((fanOut) => [`a tree, each feeds ${fanOut}`, seconds(bytes, fanOut)]),
+      ['the image', seconds(0)],
+    ],
+  );
+}

@@ -103,6 +103,13 @@ describe.skipIf(!hasHelm)('the chart', () => {
     });
   });
 
+  it('makes a level of a tree of feeders', async () => {
+    const all = await render('model.mode=mirror model.mirror=http://above:3000 model.serve=true');
+    const replica = all.find(({ kind }) => kind === 'Deployment');
+    if (!replica) throw new Error('no workload');
+    expect(configOf(replica)).toMatchObject({ serveModel: true, mirrors: ['http://above:3000'] });
+  });
+
   it('never lets the queue alone scale: it is empty wherever replicas are enough', async () => {
     const scaled = (await render('keda.enabled=true')).find(({ kind }) => kind === 'ScaledObject');
     expect(JSON.stringify(scaled?.spec.triggers)).toContain('"type":"cpu"');

@@ -25,6 +25,8 @@ export interface Shape {
   readonly repeated?: 'body' | 'text';
   /** Texts that fill the model's 256 tokens. */
   readonly long?: boolean;
+  /** Texts of this many words. */
+  readonly words?: number;
 }
 
 /** The answers to a load. Latencies are in milliseconds, from the moment at which a request was due. */
@@ -47,6 +49,8 @@ const SUBJECTS = [
 const VERBS = ['was declined', 'looks wrong', 'does not work', 'needs a summary', 'should be translated'];
 const TIMES = ['today', 'this morning', 'since Monday', 'again', 'for my boss'];
 const LONG = ' and so on'.repeat(100);
+const WORDS =
+  'please tell me where the parcel of last week is and why it has not been delivered to me yet'.split(' ');
 let texts = 0;
 
 /** Returns a text of about eleven tokens that this process has not sent before. */
@@ -55,6 +59,14 @@ export function freshText(): string {
   const pick = (list: readonly string[], by: number): string =>
     list[Math.floor(texts / by) % list.length] ?? '';
   return `${pick(SUBJECTS, 1)} ${texts % 997} ${pick(VERBS, 5)} ${pick(TIMES, 25)} ${Math.floor(texts / 997)}`;
+}
+
+/** Returns a text of so many words that this process has not sent before. */
+export function textOfWords(words: number): string {
+  texts += 1;
+  return Array.from({ length: words }, (_, at) =>
+    at === 0 ? `number${texts}` : WORDS[(at + texts) % WORDS.length],
+  ).join(' ');
 }
 
 /** A client that sends requests of one shape over as many connections as they need, and records the answers. */
@@ -104,16 +116,17 @@ export class Asker implements Answers {
   }
 
   #request(text: string | undefined): Buffer {
-    const { key, forged, get, batch, repeated, long } = this.#shape;
+    const { key, forged, get, batch, repeated, long, words } = this.#shape;
+    const fresh = (): string => (words === undefined ? freshText() + (long ? LONG : '') : textOfWords(words));
     const address = `198.51.${(texts >> 8) & 255}.${texts & 255}`;
     const headers: (readonly [string, string])[] = [JSON_TYPE];
     if (key !== undefined) headers.push(['Authorization', `Bearer ${key}`]);
     if (forged) headers.push(['X-Forwarded-For', address], ['X-Real-IP', address]);
     if (get !== undefined) return requestBytes('GET', get, headers.slice(1));
     const body = batch
-      ? { [batch.field]: Array.from({ length: batch.size }, freshText) }
+      ? { [batch.field]: Array.from({ length: batch.size }, fresh) }
       : {
-          text: text ?? (repeated ? 'where is my parcel?' : freshText() + (long ? LONG : '')),
+          text: text ?? (repeated ? 'where is my parcel?' : fresh()),
           ...(repeated === 'text' && { threshold: (this.#sent % 1_000_003) / 1_000_003 }),
         };
     return requestBytes('POST', batch?.path ?? '/classify', headers, JSON.stringify(body));
@@ -192,10 +205,10 @@ export interface OpenLoop extends Answers {
 /** From the first refusal until no answer comes from the queue of the first burst (`MAX_QUEUE_MS`). */
 const SETTLE_MS = 2_000;
 
-/** Sends requests at a fixed rate, however they are answered. */
+/** Sends requests at a fixed rate, or at these moments in milliseconds, however they are answered. */
 export async function openLoop(
   url: string,
-  perSecond: number,
+  arrivals: number | readonly number[],
   seconds: number,
   shape: Shape = {},
 ): Promise<OpenLoop> {
@@ -203,7 +216,9 @@ export async function openLoop(
   const late: number[] = [];
   const pending = new Set<Promise<void>>();
   const started = performance.now();
-  const total = Math.round(perSecond * seconds);
+  const total = typeof arrivals === 'number' ? Math.round(arrivals * seconds) : arrivals.length;
+  const dueOf = (index: number): number =>
+    started + (typeof arrivals === 'number' ? (index / arrivals) * 1_000 : (arrivals[index] ?? 0));
   let timely: number | undefined;
   let settlesAt = Number.POSITIVE_INFINITY;
   let before: { readonly accepted: number; readonly refused: number } | undefined;
@@ -211,9 +226,9 @@ export async function openLoop(
     timely = asker.accepted.length;
   }, seconds * 1_000);
   while (asker.sent < total) {
-    const wanted = Math.min(total, Math.ceil(((performance.now() - started) / 1_000) * perSecond));
-    while (asker.sent < wanted) {
-      const due = started + (asker.sent / perSecond) * 1_000;
+    const turn = performance.now();
+    while (asker.sent < total && dueOf(asker.sent) <= turn) {
+      const due = dueOf(asker.sent);
       late.push(performance.now() - due);
       const one = asker.ask(due).finally(() => pending.delete(one));
       pending.add(one);

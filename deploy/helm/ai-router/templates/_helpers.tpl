@@ -92,8 +92,10 @@ containers:
       - { name: INFERENCE_WORKERS, value: {{ $v.workers | quote }} }
       - { name: SHUTDOWN_DELAY_MS, value: {{ $v.shutdown.delayMs | int | quote }} }
       - { name: DRAIN_MS, value: {{ $v.shutdown.drainMs | int | quote }} }
-      {{- if and .leader (eq $v.model.mode "feeder") }}
+      {{- if or $v.model.serve (and .leader (eq $v.model.mode "feeder")) }}
       - { name: SERVE_MODEL, value: "true" }
+      {{- end }}
+      {{- if and .leader (eq $v.model.mode "feeder") }}
       {{- else if eq $v.model.mode "baked" }}
       - { name: MODEL_SOURCES, value: bundled }
       {{- else if eq $v.model.mode "mirror" }}

@@ -1,0 +1,68 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import {
+  arrivalsOf,
+  BOUNDS,
+  type Compared,
+  errorsOf,
+  isWithinBounds,
+  simulateRun,
+} from '../../../bench/fleet/compare.js';
+import { costsOf, type Measured } from '../../../bench/fleet/measure.js';
+import { SETTINGS } from '../../../src/config/settings.js';
+
+const { measured, compared } = JSON.parse(readFileSync('bench/fleet/measured.json', 'utf8')) as {
+  measured: Measured;
+  compared: Compared;
+};
+const LIMITS = {
+  maxQueue: SETTINGS.maxQueue.fallback({}),
+  maxQueueMs: SETTINGS.maxQueueMs.fallback({}),
+  maxConnections: SETTINGS.maxConnections.fallback({}),
+};
+
+describe('arrivalsOf', () => {
+  it('repeats itself, at random moments at the rate', () => {
+    const load = { seed: 5, base: 200, burst: 200 };
+    const moments = arrivalsOf(load, 20);
+    expect(arrivalsOf(load, 20)).toEqual(moments);
+    expect(arrivalsOf({ ...load, seed: 6 }, 20)).not.toEqual(moments);
+    expect(moments.length / 4_000).toBeCloseTo(1, 1);
+    expect(moments.toSorted((a, b) => a - b)).toEqual(moments);
+    const gaps = moments.slice(1).map((moment, index) => moment - (moments[index] ?? 0));
+    // Of exponential gaps, 37 in 100 are longer than the mean of 5 ms.
+    expect(gaps.filter((gap) => gap > 5).length / gaps.length).toBeCloseTo(Math.exp(-1), 1);
+  });
+
+  it('has bursts in the last two of five seconds', () => {
+    const moments = arrivalsOf({ seed: 5, base: 10, burst: 1_000 }, 20);
+    const inBursts = moments.filter((moment) => moment % 5_000 >= 3_000);
+    expect(inBursts.length / 8_000).toBeCloseTo(1, 1);
+    expect((moments.length - inBursts.length) / 120).toBeCloseTo(1, 0);
+  });
+});
+
+describe('the recorded measurement', () => {
+  it('gives costs that are positive, and less for a text in a shared pass than alone', () => {
+    const costs = costsOf(measured.loops, measured.overload.refusalMs);
+    for (const value of Object.values(costs)) expect(value).toBeGreaterThanOrEqual(0);
+    expect(costs.passMs).toBeGreaterThan(0);
+  });
+
+  it.each(compared.runs)('is simulated within the bounds: $load', (run) => {
+    const simulated = simulateRun(run, measured, LIMITS);
+    expect(simulated.sent).toBe(run.real.sent);
+    expect(errorsOf(simulated, run)).toSatisfy(isWithinBounds);
+  });
+});
+
+it('each error alone is out of bounds when it is too large, to either side', () => {
+  const none = { throughput: 0, p50: 0, p99: 0, refusedPoints: 0 };
+  expect(isWithinBounds(none)).toBe(true);
+  const { throughput, p50, p99, refusedPoints } = BOUNDS;
+  for (const [key, bound] of Object.entries({ throughput, p50, p99, refusedPoints }))
+    for (const sign of [-1, 1]) {
+      expect(isWithinBounds({ ...none, [key]: sign * bound * 0.99 })).toBe(true);
+      expect(isWithinBounds({ ...none, [key]: sign * bound * 1.01 })).toBe(false);
+    }
+});
