@@ -23,6 +23,7 @@ const BOUNDED: ReadonlyMap<string, string> = new Map([
   [/utterances\[(\d+)\]$/.source, 'the page reads an answer of its daemon'],
   [/([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"/.source, 'the page reads an answer of its daemon'],
   [/(\w+);dur=([\d.]+)/.source, 'the page reads an answer of its daemon'],
+  [/^.*? from \S+: /.source, 'a message of a download, as the program wrote it'],
   [/^.* from https?:\S+: /.source, 'the page reads an answer of its daemon'],
   [/\b([0-9a-f]{12})[0-9a-f]{52}\b/.source, 'the page reads an answer of its daemon'],
   [/\b([0-9a-f]{12})[0-9a-f]{20,}/.source, 'begins only where a word does, which the count does not see'],
