@@ -213,6 +213,35 @@ describe('a change', () => {
     expect((await edit.change('PUT', '/routes', { routes })).body.digest).toBe(digest);
   });
 
+  it('takes texts of no route, which decide, stay with changes of single routes, and go and come back', async () => {
+    const { routes, digest } = (await daemon.get<SetBody>('/routes')).body;
+    const none = ['how much sugar is in a burger', 'is pizza healthy', 'why is fast food unhealthy'];
+    const sent = async (): Promise<string | null> =>
+      (await daemon.post<Decision>('/classify', { text: none[1] ?? '', threshold: 0.1 })).body.route;
+    expect(await sent()).toBe('food');
+    const put = await edit.change('PUT', '/routes', { routes, none });
+    expect(put).toMatchObject({ status: 200, body: { changed: true, routes: routes.length } });
+    expect(await sent()).toBeNull();
+    await edit.change('PUT', '/routes/drinks', drinks);
+    expect((await daemon.get('/routes')).body).toMatchObject({ none });
+    const { versions } = (await edit.send<{ versions: { version: number }[] }>('GET', '/routes/versions'))
+      .body;
+    const kept = await edit.send('GET', `/routes/versions/${versions[0]?.version}`);
+    expect(kept.body).toMatchObject({ none });
+
+    const draft = { routes, none: [...none, 'Order a pizza!'] };
+    const { body } = await edit.send<LintReport>('POST', '/routes/lint', draft);
+    expect(body.findings).toContainEqual(
+      expect.objectContaining({ severity: 'error', kind: 'none_collision', routes: ['food'] }),
+    );
+    const wrong = await edit.change<ProblemBody>('PUT', '/routes', { routes, none: ['x', 3] });
+    expect(wrong).toMatchObject({ status: 422, body: { errors: [{ path: 'none[1]' }] } });
+
+    expect((await edit.change('PUT', '/routes', { routes })).body.digest).toBe(digest);
+    expect(await sent()).toBe('food');
+    expect((await daemon.get('/routes')).body).not.toHaveProperty('none');
+  });
+
   it('of editors at once: one gets through, the others get 412 and lose nothing', async () => {
     const tag = await edit.etag();
     const before = (await daemon.get<SetBody>('/routes')).body.routes.length;

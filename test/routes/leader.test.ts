@@ -44,13 +44,14 @@ function serving(text: string, etag?: string, type = 'application/json'): Answer
   };
 }
 
-const json = (name: string) =>
+const json = (name: string, none?: string[]) =>
   JSON.stringify({
     digest: 'sha256:0',
     source: {},
     problem: null,
     utterances: 1,
     routes: [{ name, utterances: ['hello'] }],
+    none,
   });
 
 function leader(
@@ -65,7 +66,7 @@ function leader(
     log,
     apply: async (set) => {
       await apply();
-      applied.push(set.routes.map(({ name }) => name).join());
+      applied.push([...set.routes.map(({ name }) => name), ...set.none].join());
     },
     ...rest,
   });
@@ -196,7 +197,7 @@ it('sends the key to the leader only, not to where it redirects', async () => {
 });
 
 it('serves the set of the volume while the leader is away, if it is of this leader', async () => {
-  answer = serving(json('kept'), '"1"');
+  answer = serving(json('kept', ['elsewhere']), '"1"');
   const first = leader();
   await first.start();
   await eventually(() =>
@@ -207,7 +208,7 @@ it('serves the set of the volume while the leader is away, if it is of this lead
   applied = [];
   const second = leader();
   await second.start();
-  expect(applied).toEqual(['kept']);
+  expect(applied).toEqual(['kept,elsewhere']);
   expect(second.ageSeconds).toBeUndefined();
   expect(second.status().error?.code).toBe('source_unreachable');
 
@@ -215,7 +216,7 @@ it('serves the set of the volume while the leader is away, if it is of this lead
   const other = leader({ at: url.replace('routes', 'others') });
   const started = other.start({ signal: stop.signal });
   await eventually(() => expect(other.status().error).toBeDefined());
-  expect(applied).toEqual(['kept']);
+  expect(applied).toEqual(['kept,elsewhere']);
   stop.abort();
   await expect(started).rejects.toThrow();
 });
