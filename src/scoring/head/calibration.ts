@@ -84,14 +84,10 @@ const PRIORS: readonly Prior[] = [
  * temperature). Convex, three parameters.
  */
 export function fitBlend(texts: OutOfFold): { readonly blend: Blend; readonly meanLoss: number } {
-  const { routes, labels, count } = texts;
-  const kinds = [texts.logits, texts.similarity, texts.words];
-  const size = kinds.length;
+  const { routes, labels, count, logits, similarity, words } = texts;
   const weights = new Float64Array(routes);
-  const means = new Float64Array(size);
-  const products = new Float64Array(size * size);
   let loss = 0;
-  const [logit = 1, cosine = 0, words = 0] = estimate(PRIORS, (at, into) => {
+  const [logit = 1, cosine = 0, word = 0] = estimate(PRIORS, (at, into) => {
     const { gradient, hessian } = into;
     loss = 0;
     for (let text = 0; text < count; text += 1) {
@@ -106,35 +102,44 @@ export function fitBlend(texts: OutOfFold): { readonly blend: Blend; readonly me
       }
       const target = weights[own] as number;
       let total = 0;
-      means.fill(0);
-      products.fill(0);
+      let [meanZ, meanS, meanW] = [0, 0, 0];
+      // Second moments, spelled out: this loop takes a tenth of a training.
+      let [zz, zs, ss, zw, sw, ww] = [0, 0, 0, 0, 0, 0];
       for (let route = 0; route < routes; route += 1) {
         const weight = Math.exp((weights[route] as number) - highest);
+        const z = logits[start + route] as number;
+        const s = similarity[start + route] as number;
+        const w = words[start + route] as number;
+        const weightedZ = weight * z;
+        const weightedS = weight * s;
+        const weightedW = weight * w;
         total += weight;
-        for (let i = 0; i < size; i += 1) {
-          const weighted = weight * ((kinds[i] as Float32Array)[start + route] as number);
-          means[i] = (means[i] as number) + weighted;
-          for (let j = 0; j <= i; j += 1) {
-            const of = (kinds[j] as Float32Array)[start + route] as number;
-            products[i * size + j] = (products[i * size + j] as number) + weighted * of;
-          }
-        }
+        meanZ += weightedZ;
+        meanS += weightedS;
+        meanW += weightedW;
+        zz += weightedZ * z;
+        zs += weightedZ * s;
+        ss += weightedS * s;
+        zw += weightedZ * w;
+        sw += weightedS * w;
+        ww += weightedW * w;
       }
       loss += Math.log(total) + highest - target;
-      for (let i = 0; i < size; i += 1) {
-        const mean = (means[i] as number) / total;
-        gradient[i] = (gradient[i] as number) + mean - ((kinds[i] as Float32Array)[start + own] as number);
-        for (let j = 0; j <= i; j += 1) {
-          const covariance =
-            (products[i * size + j] as number) / total - (mean * (means[j] as number)) / total;
-          hessian[i * size + j] = (hessian[i * size + j] as number) + covariance;
-          if (j < i) hessian[j * size + i] = (hessian[j * size + i] as number) + covariance;
+      const means = [meanZ / total, meanS / total, meanW / total];
+      const moments = [zz, zs, zw, zs, ss, sw, zw, sw, ww];
+      const values = [logits, similarity, words];
+      for (const [i, mean] of means.entries()) {
+        const value = (values[i] as Float32Array)[start + own] as number;
+        gradient[i] = (gradient[i] as number) + mean - value;
+        for (const [j, other] of means.entries()) {
+          const cell = 3 * i + j;
+          hessian[cell] = (hessian[cell] as number) + (moments[cell] as number) / total - mean * other;
         }
       }
     }
     into.value += loss;
   });
-  return { blend: { logit, similarity: cosine, words }, meanLoss: loss / Math.max(1, count) };
+  return { blend: { logit, similarity: cosine, words: word }, meanLoss: loss / Math.max(1, count) };
 }
 
 /** How scores come about once a softmax is there. */

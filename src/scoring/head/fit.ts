@@ -10,7 +10,15 @@ import {
 } from './calibration.js';
 import { SoftmaxRegression } from './regression.js';
 import { TrainingRows } from './training-rows.js';
-import { featuresOf, type TextFeatures, trainWords, type WordModel, WordScorer } from './words.js';
+import {
+  corpusOf,
+  featuresOf,
+  type TextFeatures,
+  trainWords,
+  type WordCorpus,
+  type WordModel,
+  WordScorer,
+} from './words.js';
 
 /** To be raised with anything that changes a head or its scores: the algorithm, a constant, the background. */
 export const HEAD_VERSION = 4;
@@ -77,6 +85,7 @@ class Training {
   readonly #balance: Float32Array;
   readonly #labels: Uint32Array;
   readonly #features: readonly TextFeatures[];
+  #corpus: WordCorpus | undefined;
 
   constructor(problem: HeadProblem) {
     const { dimension, routes, utterances, names, background, labels, nameLabels } = problem;
@@ -114,9 +123,9 @@ class Training {
   /** Learns the words without a fold, or of everything. */
   words(without: number | undefined): WordModel {
     const { labels, nameLabels, routes } = this.#problem;
-    const trained = this.#features.slice(0, labels.length + nameLabels.length);
+    this.#corpus ??= corpusOf(this.#features.slice(0, labels.length + nameLabels.length));
     const counts = (text: number): boolean => without === undefined || this.#folds[text] !== without;
-    return trainWords(trained, this.#labels, routes, counts);
+    return trainWords(this.#corpus, this.#labels, routes, counts);
   }
 
   /** Chooses the cost on the first fold, and scores the texts of every used fold by heads that never saw them. */

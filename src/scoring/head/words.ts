@@ -93,56 +93,114 @@ export function featuresOf(text: string): TextFeatures {
   return { buckets: Uint32Array.from(counts.keys()), counts: Uint16Array.from(counts.values()) };
 }
 
+/** Texts to learn from, their features weighted by TF-IDF, each text to length 1; by feature. */
+export interface WordCorpus {
+  /** IDF of a feature that no text has. */
+  readonly unknown: number;
+  /** Buckets of all features, ascending, and their IDF. */
+  readonly buckets: Uint32Array;
+  readonly idf: Float64Array;
+  /** Feature `i` owns the entries from `offsets[i]` up to but without `offsets[i + 1]` of the following two. */
+  readonly offsets: Uint32Array;
+  readonly texts: Uint32Array;
+  readonly weights: Float64Array;
+}
+
+/** Weighs the features of texts, of which each counts for the IDF: that knows no routes. */
+export function corpusOf(all: readonly TextFeatures[]): WordCorpus {
+  /** By bucket: how many texts have it; then the position of the feature. */
+  const counts = new Uint32Array(WORD_BUCKETS);
+  for (const { buckets } of all) {
+    for (const bucket of buckets) counts[bucket] = (counts[bucket] as number) + 1;
+  }
+  const idfOf = (frequency: number): number => Math.log((1 + all.length) / (1 + frequency)) + 1;
+  const found: number[] = [];
+  const idf: number[] = [];
+  const offsets = [0];
+  for (let bucket = 0; bucket < WORD_BUCKETS; bucket += 1) {
+    const frequency = counts[bucket] as number;
+    if (frequency === 0) continue;
+    counts[bucket] = found.length;
+    found.push(bucket);
+    idf.push(idfOf(frequency));
+    offsets.push((offsets.at(-1) as number) + frequency);
+  }
+  const next = Uint32Array.from(offsets);
+  const texts = new Uint32Array(next.at(-1) as number);
+  const weights = new Float64Array(texts.length);
+  for (const [text, { buckets, counts: times }] of all.entries()) {
+    let squares = 0;
+    const own = Float64Array.from(buckets, (bucket, i) => {
+      const weight = (1 + Math.log(times[i] as number)) * (idf[counts[bucket] as number] as number);
+      squares += weight * weight;
+      return weight;
+    });
+    const length = Math.sqrt(squares);
+    for (const [i, bucket] of buckets.entries()) {
+      const feature = counts[bucket] as number;
+      const at = next[feature] as number;
+      next[feature] = at + 1;
+      texts[at] = text;
+      weights[at] = (own[i] as number) / length;
+    }
+  }
+  return {
+    unknown: idfOf(0),
+    buckets: Uint32Array.from(found),
+    idf: Float64Array.from(idf),
+    offsets: Uint32Array.from(offsets),
+    texts,
+    weights,
+  };
+}
+
 /**
  * Learns from texts.
  * @param labels route of each text
- * @param counts whether a text counts; its IDF always does, which knows no routes
+ * @param counts whether a text counts
  */
 export function trainWords(
-  texts: readonly TextFeatures[],
+  corpus: WordCorpus,
   labels: Uint32Array,
   routes: number,
   counts: (text: number) => boolean = () => true,
 ): WordModel {
-  const frequencies = new Map<number, number>();
-  for (const { buckets } of texts) {
-    for (const bucket of buckets) frequencies.set(bucket, (frequencies.get(bucket) ?? 0) + 1);
-  }
-  const idfOf = (frequency: number): number => Math.log((1 + texts.length) / (1 + frequency)) + 1;
-  const unknown = idfOf(0);
   const masses = new Float64Array(routes);
-  const sums = new Map<number, Map<number, number>>();
-  for (const [text, { buckets, counts: times }] of texts.entries()) {
-    if (!counts(text)) continue;
-    const label = labels[text] as number;
-    const weights = Float64Array.from(times, (count, i) => {
-      return (1 + Math.log(count)) * idfOf(frequencies.get(buckets[i] as number) ?? 0);
-    });
-    const length = Math.hypot(...weights);
-    for (const [i, weight] of weights.entries()) {
-      const bucket = buckets[i] as number;
-      let byRoute = sums.get(bucket);
-      if (!byRoute) {
-        byRoute = new Map();
-        sums.set(bucket, byRoute);
-      }
-      byRoute.set(label, (byRoute.get(label) ?? 0) + weight / length);
-      masses[label] = (masses[label] as number) + weight / length;
+  const sums = new Float64Array(routes);
+  const known: number[] = [];
+  const offsets = [0];
+  const owners: number[] = [];
+  const gains: number[] = [];
+  for (let feature = 0; feature < corpus.buckets.length; feature += 1) {
+    const owning: number[] = [];
+    for (let at = corpus.offsets[feature] as number; at < (corpus.offsets[feature + 1] as number); at += 1) {
+      const text = corpus.texts[at] as number;
+      if (!counts(text)) continue;
+      const route = labels[text] as number;
+      const weight = corpus.weights[at] as number;
+      if (sums[route] === 0) owning.push(route);
+      sums[route] = (sums[route] as number) + weight;
+      masses[route] = (masses[route] as number) + weight;
     }
+    if (owning.length === 0) continue;
+    for (const route of owning.sort((a, b) => a - b)) {
+      owners.push(route);
+      gains.push(Math.log1p((sums[route] as number) / SMOOTHING));
+      sums[route] = 0;
+    }
+    known.push(feature);
+    offsets.push(owners.length);
   }
-  const features = [...sums].sort(([a], [b]) => a - b);
-  const entries = features.flatMap(([, byRoute]) => [...byRoute].sort(([a], [b]) => a - b));
-  const offsets = new Uint32Array(features.length + 1);
-  for (const [i, [, byRoute]] of features.entries()) offsets[i + 1] = (offsets[i] as number) + byRoute.size;
+  const smoothing = SMOOTHING * (1 + corpus.buckets.length);
   return {
     routes,
-    unknown: Math.fround(unknown),
-    masses: Float32Array.from(masses, (mass) => Math.log(mass + SMOOTHING * (1 + frequencies.size))),
-    buckets: Uint32Array.from(features, ([bucket]) => bucket),
-    idf: Float32Array.from(features, ([bucket]) => idfOf(frequencies.get(bucket) ?? 0)),
-    offsets,
-    owners: Uint16Array.from(entries, ([route]) => route),
-    gains: Float32Array.from(entries, ([, sum]) => Math.log1p(sum / SMOOTHING)),
+    unknown: Math.fround(corpus.unknown),
+    masses: Float32Array.from(masses, (mass) => Math.log(mass + smoothing)),
+    buckets: Uint32Array.from(known, (feature) => corpus.buckets[feature] as number),
+    idf: Float32Array.from(known, (feature) => corpus.idf[feature] as number),
+    offsets: Uint32Array.from(offsets),
+    owners: Uint16Array.from(owners),
+    gains: Float32Array.from(gains),
   };
 }
 

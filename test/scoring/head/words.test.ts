@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { featuresOf, trainWords, WordScorer, wordsOf } from '../../../src/scoring/head/words.js';
+import { corpusOf, featuresOf, trainWords, WordScorer, wordsOf } from '../../../src/scoring/head/words.js';
 
 const TEXTS = [
   'refund my invoice please',
@@ -59,7 +59,7 @@ function plainEvidence(text: string): number[] {
 }
 
 describe('words beside meaning', () => {
-  const model = trainWords(TEXTS.map(featuresOf), LABELS, ROUTES);
+  const model = trainWords(corpusOf(TEXTS.map(featuresOf)), LABELS, ROUTES);
   const scorer = new WordScorer(model);
   const scoresOf = (text: string): Float64Array => {
     const out = new Float64Array(ROUTES).fill(9);
@@ -110,7 +110,7 @@ describe('words beside meaning', () => {
   });
 
   it('can leave texts out', () => {
-    const without = trainWords(TEXTS.map(featuresOf), LABELS, ROUTES, (text) => text !== 0);
+    const without = trainWords(corpusOf(TEXTS.map(featuresOf)), LABELS, ROUTES, (text) => text !== 0);
     const lead = ([own = 0, second = 0]: Float64Array): number => own - second;
     const out = new Float64Array(ROUTES);
     new WordScorer(without).score(featuresOf('refund'), out);
