@@ -77,6 +77,7 @@ export const routeSetInputSchema = z
     source: served,
     problem: served,
     utterances: served,
+    default_threshold: served,
   })
   .meta({ id: 'RouteSetInput', description: 'A whole set of routes, as in a routes file; no name twice' });
 
@@ -101,6 +102,10 @@ export const routeSetSchema = z
     source: sourceSchema,
     problem: z.string().nullable().meta({ description: 'Fault of the versions on the volume' }),
     utterances: count,
+    default_threshold: z.number().min(0).max(1).meta({
+      description:
+        'Lowest score with which a route without a `score_threshold` is chosen; fitted to the utterances',
+    }),
     method: scoringMethod.exactOptional(),
     routes: z.array(routeSchema),
     none: z.array(z.string()).min(1).exactOptional().meta({ description: noneTexts }),

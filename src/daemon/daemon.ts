@@ -297,6 +297,7 @@ export class Daemon {
       },
       routes: catalogue,
       routesFile: config.routesUrl === undefined ? basename(config.routesFile) : routeFile.status().file,
+      defaultThreshold: () => classifier.active?.defaultThreshold,
       lint: new Linter(() => classifier.active),
       page: new StaticFiles(PAGE_FOLDER),
       cache: {

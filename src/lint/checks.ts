@@ -59,7 +59,8 @@ export function findSizes(set: RouteSet, accuracy: number | null): Finding[] {
       kind: 'hard_to_tell_apart',
       routes: [],
       message: `left out in turn, only ${percent(accuracy)} of the utterances find their way back`,
-      advice: 'Look at the overlaps first, then at the routes with the lowest share below.',
+      advice:
+        'Look at routes that overlap first; then give those with the lowest share more utterances of different wording.',
     });
   }
   return findings;

@@ -198,7 +198,7 @@ function judge({ matrix, offsets }: RouteVectors, sums: Sums, row: number, route
     other,
   };
   if (highest <= ownEvidence) return stays;
-  const nearest = nearestRows(products, row, 3);
+  const nearest = nearestRows(products.subarray(0, offsets.at(-1)), row, 3);
   return {
     ...stays,
     taken: rival,

@@ -7,7 +7,7 @@ import {
   type RouteSet,
 } from '../../packages/client/src/index.js';
 import { daemon, statusOf, withKey, wordsOf } from './api.js';
-import { byId, el, fill, markFaults, percent, plural, setText } from './dom.js';
+import { byId, el, fill, markFaults, percent, plural, score, setText } from './dom.js';
 import {
   changesOf,
   DraftFault,
@@ -65,6 +65,7 @@ export function openEditor(set: RouteSet, route: Route | undefined, onSaved: OnS
   byId<HTMLButtonElement>('edit-save').disabled = route !== undefined && isBeyondFields(route);
   if (route && isBeyondFields(route))
     say('An utterance holds the sign ↵, which this form cannot keep: edit this route over HTTP.');
+  byId<HTMLInputElement>('edit-threshold').placeholder = `${score(set.default_threshold)} (default)`;
   byId<HTMLDialogElement>('editor').showModal();
   byId(route ? 'edit-utterances' : 'edit-name').focus();
   if (route) review();

@@ -95,7 +95,7 @@ async function unlock(): Promise<void> {
 enableRoutes((set) => {
   routes = set;
   showServing({ model: cache?.manifest, routes });
-  showExamples(set.routes);
+  showExamples(set);
 });
 const lookNow = poll(look);
 enableTry(({ routes_digest: digest }) => {

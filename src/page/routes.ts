@@ -203,6 +203,8 @@ async function openHistory(set: RouteSet): Promise<void> {
   setText(byId('history-said'), '');
   fill(byId('history-list'));
   byId<HTMLDialogElement>('history').showModal();
+  // Another operator's change since the last look would be marked wrong.
+  await refreshRoutes();
   await showHistory();
 }
 
@@ -244,7 +246,7 @@ function versionRow(entry: RouteVersion, before: RouteVersion | undefined, isCur
           {
             type: 'button',
             class: 'plain',
-            'aria-label': `Go back to version ${version}`,
+            'aria-label': `Go back to it: version ${version}`,
             click: () => void rollback(version),
           },
           'Go back to it',

@@ -1,4 +1,4 @@
-import type { Candidate, Decision, Route } from '../../packages/client/src/index.js';
+import type { Candidate, Decision, RouteSet } from '../../packages/client/src/index.js';
 import { withKey, wordsOf } from './api.js';
 import { byId, chips, el, fill, markFaults, milliseconds, percent, plural, score, setText } from './dom.js';
 
@@ -35,8 +35,9 @@ export function enableTry(onDecision: (decision: Decision) => void): void {
   });
 }
 
-/** Offers an utterance of some of the routes, to begin with. */
-export function showExamples(routes: readonly Route[]): void {
+/** Shows the default threshold, and offers an utterance of some of the routes, to begin with. */
+export function showExamples({ routes, default_threshold: threshold }: RouteSet): void {
+  byId<HTMLInputElement>('threshold').placeholder = `${score(threshold)} (default)`;
   const box = byId('examples');
   const step = Math.max(1, Math.floor(routes.length / EXAMPLES));
   const texts = routes
@@ -44,8 +45,6 @@ export function showExamples(routes: readonly Route[]): void {
     .slice(0, EXAMPLES)
     .flatMap(({ utterances }) => utterances[0] ?? []);
   box.hidden = texts.length === 0;
-  own = new Set(routes.filter((route) => route.score_threshold !== undefined).map(({ name }) => name));
-  byId<HTMLInputElement>('threshold').placeholder = 'default';
   fill(
     box,
     ...texts.map((example) =>
@@ -102,7 +101,6 @@ async function classify(text: string, onDecision: (decision: Decision) => void):
         },
       }),
     );
-    if (threshold === '') showDefault(decision);
     showDecision(text, decision, timing);
     onDecision(decision);
   } catch (error) {
@@ -125,18 +123,6 @@ async function classify(text: string, onDecision: (decision: Decision) => void):
 function quoted(text: string): HTMLElement {
   return el('p', { class: 'quiet for' }, text.length > QUOTED ? `“${text.slice(0, QUOTED)}…”` : `“${text}”`);
 }
-
-/** The default threshold is what most candidates have; routes with one of their own are few. */
-function showDefault({ candidates }: Decision): void {
-  const counts = new Map<number, number>();
-  for (const { route, threshold } of candidates)
-    if (threshold !== undefined && !own.has(route)) counts.set(threshold, (counts.get(threshold) ?? 0) + 1);
-  const [most] = [...counts].sort(([, a], [, b]) => b - a);
-  if (most) byId<HTMLInputElement>('threshold').placeholder = `${score(most[0])} (default)`;
-}
-
-/** Routes with a threshold of their own. */
-let own: ReadonlySet<string> = new Set();
 
 function showDecision(text: string, decision: Decision, timing: string): void {
   const { route, candidates, usage, route_metadata: metadata } = decision;

@@ -36,7 +36,7 @@ const FOREIGN_TYPES: Readonly<Record<string, string>> = {
   merge: 'a merge of semantic-router: save its indexed router alone',
 };
 /** Written by `GET /routes`, whose answer is a routes file, too. */
-const SERVED_SET_FIELDS = new Set(['digest', 'source', 'problem', 'utterances']);
+const SERVED_SET_FIELDS = new Set(['digest', 'source', 'problem', 'utterances', 'default_threshold']);
 /** semantic-router's function calling, which has no counterpart here. */
 const FOREIGN_ROUTE_FIELDS = new Set([
   'function_schema',

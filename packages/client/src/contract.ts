@@ -430,6 +430,8 @@ export type RouteSet = {
   /** Fault of the versions on the volume */
   readonly problem: string | null;
   readonly utterances: number;
+  /** Lowest score with which a route without a `score_threshold` is chosen; fitted to the utterances */
+  readonly default_threshold: number;
   /** How these routes are scored, whatever `CLASSIFY_METHOD` says */
   readonly method?: 'auto' | 'head' | 'nearest';
   readonly routes: readonly Route[];
@@ -479,6 +481,8 @@ export type RouteSetInput = {
   readonly problem?: unknown;
   /** Written by `GET /routes`, and ignored */
   readonly utterances?: unknown;
+  /** Written by `GET /routes`, and ignored */
+  readonly default_threshold?: unknown;
 };
 
 /** Where the routes come from: the file, or a change on top of it */

@@ -56,6 +56,10 @@ body { margin: 0 }
 header { max-width: 1460px; margin: 0 auto; padding: 16px 20px 0; font: 15px/24px system-ui, sans-serif }
 .dark-mode body { background: #1c2022; color: #e4e6e6 }
 .dark-mode header a { color: #90caf9 }
+.swagger-ui .opblock .opblock-summary-method, .swagger-ui .info .title small { background: #334155 !important; color: #fff !important }
+.swagger-ui .info .title small pre { color: #fff }
+html:not(.dark-mode) .swagger-ui .info a, html:not(.dark-mode) .swagger-ui .info .url { color: #1d4f91 }
+html:not(.dark-mode) .swagger-ui .btn.authorize { border-color: #1a6b3c; color: #1a6b3c }
 </style>
 </head>
 <body>
@@ -69,14 +73,22 @@ header { max-width: 1460px; margin: 0 auto; padding: 16px 20px 0; font: 15px/24p
 `;
 
 /** Addresses are relative, so that the page works behind a proxy that puts a prefix before it. */
-const VIEWER_START = `const dark = matchMedia('(prefers-color-scheme: dark)');
+const VIEWER_START = `// The viewer's headings skip a level, and its introduction belongs to no landmark.
+new MutationObserver(() => {
+  for (const heading of document.querySelectorAll('h3, h4'))
+    heading.setAttribute('aria-level', String(heading.localName.at(1) - 1));
+  for (const about of document.querySelectorAll('.information-container')) {
+    about.setAttribute('role', 'region');
+    about.setAttribute('aria-label', 'About');
+  }
+}).observe(document.getElementById('reference'), { childList: true, subtree: true });
+const dark = matchMedia('(prefers-color-scheme: dark)');
 const followTheme = () => document.documentElement.classList.toggle('dark-mode', dark.matches);
 dark.addEventListener('change', followTheme);
 followTheme();
 SwaggerUIBundle({
   url: 'openapi.json',
   dom_id: '#reference',
-  deepLinking: true,
   defaultModelsExpandDepth: 0,
   displayRequestDuration: true,
   persistAuthorization: false,

@@ -65,6 +65,8 @@ export interface RoutePorts extends BodyDeps {
   readonly routes: RoutesPort;
   /** Base name of the routes file. */
   readonly routesFile: string;
+  /** Threshold of routes that have none of their own; `undefined` before a set is served. */
+  readonly defaultThreshold: () => number | undefined;
   readonly lint: LintPort;
   readonly requestTimeoutMs: number;
 }
@@ -379,6 +381,7 @@ function setJson(served: ServedRoutes, ports: RoutePorts): string {
     source: sourceOf(served, ports),
     problem: ports.routes.problem ?? null,
     utterances: set.utteranceCount,
+    default_threshold: ports.defaultThreshold() ?? 0,
   };
   let rest = routesJson.get(set);
   if (rest === undefined) {
