@@ -2,6 +2,7 @@ import type { IncomingMessage, RequestListener } from 'node:http';
 import Koa, { type Middleware } from 'koa';
 import { MAX_VECTOR_BYTES, type RequestLimits } from '../api/limits.js';
 import type { RateLimit, TrustedProxy } from '../config/parsers.js';
+import { Turns } from '../shared/concurrent.js';
 import { AppError, messageOf } from '../shared/errors.js';
 import { Authenticator, type Keys, requireHost, trustProxy } from './auth.js';
 import { EndpointTable, type Match } from './endpoint.js';
@@ -51,6 +52,7 @@ export function createApp(deps: AppDeps): RequestListener {
     bytes: new ByteBudget(Math.max(deps.limits.maxBodyBytes, MAX_VECTOR_BYTES)),
   };
   const authenticator = new Authenticator(deps.keys);
+  const turns = new Turns();
   const meter = deps.rateLimit && createMeter(deps.rateLimit);
   const loadingCors = deps.corsOrigins.length > 0 ? crossOrigin(deps.corsOrigins) : undefined;
 
@@ -88,6 +90,10 @@ export function createApp(deps: AppDeps): RequestListener {
     // Before the body is read: in a flood, refusals must leave the processor to the answers.
     const rejection = endpoint.inference ? deps.queue.rejectionFor(caller.client) : undefined;
     if (rejection) throw rejection;
+    // Many requests that arrive together would hold up the others, health among them, until all of them are answered.
+    if (endpoint.inference && turns.over) await turns.next();
+    // Its end, if it came while this request waited, is not announced again.
+    if (context.res.destroyed) throw new AppError('aborted', 'the client closed the connection');
     await endpoint.handle(context, ports, params);
   }
 

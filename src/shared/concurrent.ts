@@ -103,3 +103,26 @@ export class Slices {
     this.#since = performance.now();
   }
 }
+
+/**
+ * Bounds the work of one turn of the event loop where each piece is short but many arrive together: what else has arrived,
+ * such as a probe of health, is read between turns only.
+ */
+export class Turns {
+  #since: number | undefined;
+
+  /** Whether this turn has had its time. The first to ask in a turn begins it. */
+  get over(): boolean {
+    if (this.#since !== undefined) return performance.now() - this.#since > SLICE_MS;
+    this.#since = performance.now();
+    setImmediate(() => {
+      this.#since = undefined;
+    });
+    return false;
+  }
+
+  /** Resolves in a turn that has time left; those who wait go on in their order. */
+  async next(): Promise<void> {
+    while (this.over) await yieldToOthers();
+  }
+}
