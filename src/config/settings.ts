@@ -65,14 +65,24 @@ function optional(env: string, help: string, more: Partial<Setting<string | unde
   });
 }
 
+/** A whole number within bounds; by default a time of up to an hour. */
+function whole(
+  env: string,
+  help: string,
+  value: number,
+  [min, max]: readonly [number, number] = [1, 3_600_000],
+) {
+  return setting({ env, help, fallback: () => value, parse: integer(min, max) });
+}
+
+/** A switch that is off by default. */
+function onOff(env: string, help: string) {
+  return setting({ env, help, fallback: () => false, parse: flag });
+}
+
 /** Every setting, in the order of `--help`. Times are milliseconds where the name ends in `_MS`. */
 export const SETTINGS = {
-  port: setting({
-    env: 'PORT',
-    help: 'TCP port to listen on; 0 takes a free one',
-    fallback: () => 3000,
-    parse: integer(0, 65_535),
-  }),
+  port: whole('PORT', 'TCP port to listen on; 0 takes a free one', 3000, [0, 65_535]),
   host: optional('HOST', 'address to listen on', { defaultText: '`::` (IPv6 and IPv4)' }),
   cacheDir: setting({
     env: 'MODEL_CACHE_DIR',
@@ -138,12 +148,7 @@ export const SETTINGS = {
     parse: httpUrl,
   }),
   hubToken: optional('HF_TOKEN', 'token for the hub; sent to its own host only', { secret: true }),
-  hubOffline: setting({
-    env: 'HF_HUB_OFFLINE',
-    help: 'never ask the hub',
-    fallback: () => false,
-    parse: flag,
-  }),
+  hubOffline: onOff('HF_HUB_OFFLINE', 'never ask the hub'),
   routesFile: setting({
     env: 'ROUTES_FILE',
     help: 'route set (YAML or JSON), watched while serving',
@@ -161,12 +166,12 @@ export const SETTINGS = {
     'Bearer token for `ROUTES_URL`, such as one of the API_KEYS of that daemon',
     { secret: true },
   ),
-  routesPollMs: setting({
-    env: 'ROUTES_POLL_MS',
-    help: 'mean time between two requests to `ROUTES_URL`; each wait is half to one and a half times this',
-    fallback: () => 2_000,
-    parse: integer(100, 3_600_000),
-  }),
+  routesPollMs: whole(
+    'ROUTES_POLL_MS',
+    'mean time between two requests to `ROUTES_URL`; each wait is half to one and a half times this',
+    2_000,
+    [100, 3_600_000],
+  ),
   classifyMethod: setting<ScoringMethod>({
     env: 'CLASSIFY_METHOD',
     help: 'scoring of routes: `head` (trained), `nearest` (utterances), or `auto`: a head where there is enough to train on; a route set may name its own (`method`)',
@@ -186,102 +191,68 @@ export const SETTINGS = {
     fallback: (env) => machineLimits(variantOf(env)).workers,
     parse: integer(1, 256),
   }),
-  maxQueue: setting({
-    env: 'MAX_QUEUE',
-    help: 'maximum number of texts that wait for inference; further requests get 503',
-    fallback: () => 2_048,
-    parse: integer(1, 1_000_000),
-  }),
-  maxQueueMs: setting({
-    env: 'MAX_QUEUE_MS',
-    help: 'maximum estimated queueing time; requests that would wait longer get 503',
-    fallback: () => 500,
-    parse: integer(1, 3_600_000),
-  }),
-  embeddingCacheBytes: setting({
-    env: 'EMBEDDING_CACHE_BYTES',
-    help: 'memory for the embeddings of repeated texts; 0 disables the cache',
-    fallback: () => 32 * 2 ** 20,
-    parse: integer(0, 2 ** 40),
-  }),
-  maxTextChars: setting({
-    env: 'MAX_TEXT_CHARS',
-    help: 'maximum length of a text, in characters (Unicode code points)',
-    fallback: () => 20_000,
-    parse: integer(1, 1_000_000),
-  }),
-  maxBatch: setting({
-    env: 'MAX_BATCH',
-    help: 'maximum number of texts in one request',
-    fallback: () => 256,
-    parse: integer(1, 100_000),
-  }),
-  maxBodyBytes: setting({
-    env: 'MAX_BODY_BYTES',
-    help: 'maximum size of a request body, in bytes',
-    fallback: () => 4 * 2 ** 20,
-    parse: integer(1_024, 2 ** 30),
-  }),
-  maxConnections: setting({
-    env: 'MAX_CONNECTIONS',
-    help: 'maximum number of connections; further ones are closed',
-    fallback: () => 1_000,
-    parse: integer(1, 1_000_000),
-  }),
-  maxHeaders: setting({
-    env: 'MAX_HEADERS',
-    help: 'maximum number of headers of one request',
-    fallback: () => 100,
-    parse: integer(1, 10_000),
-  }),
-  maxHeaderBytes: setting({
-    env: 'MAX_HEADER_BYTES',
-    help: "maximum size of a request's line and headers, in bytes",
-    fallback: () => 16_384,
-    parse: integer(512, 2 ** 20),
-  }),
-  headersTimeoutMs: setting({
-    env: 'HEADERS_TIMEOUT_MS',
-    help: "time for a request's headers to arrive",
-    fallback: () => 15_000,
-    parse: integer(1, 3_600_000),
-  }),
-  bodyTimeoutMs: setting({
-    env: 'BODY_TIMEOUT_MS',
-    help: 'time for a request body to arrive after its headers',
-    fallback: () => 30_000,
-    parse: integer(1, 3_600_000),
-  }),
-  keepAliveMs: setting({
-    env: 'KEEP_ALIVE_MS',
-    help: 'idle time of a connection between requests; longer than that of proxies, so that they close first',
-    fallback: () => 65_000,
-    parse: integer(1, 3_600_000),
-  }),
-  sendTimeoutMs: setting({
-    env: 'SEND_TIMEOUT_MS',
-    help: 'time that a client may read nothing of its response',
-    fallback: () => 30_000,
-    parse: integer(1, 3_600_000),
-  }),
-  requestTimeoutMs: setting({
-    env: 'REQUEST_TIMEOUT_MS',
-    help: 'time for one classification, queueing included',
-    fallback: () => 30_000,
-    parse: integer(1, 3_600_000),
-  }),
-  shutdownDelayMs: setting({
-    env: 'SHUTDOWN_DELAY_MS',
-    help: 'time after SIGTERM in which `/readyz` says 503 and requests are still accepted, so that load balancers look away first',
-    fallback: () => 0,
-    parse: integer(0, 600_000),
-  }),
-  drainMs: setting({
-    env: 'DRAIN_MS',
-    help: 'time for open requests after SIGTERM and `SHUTDOWN_DELAY_MS`',
-    fallback: () => 10_000,
-    parse: integer(0, 600_000),
-  }),
+  maxQueue: whole(
+    'MAX_QUEUE',
+    'maximum number of texts that wait for inference; further requests get 503',
+    2_048,
+    [1, 1_000_000],
+  ),
+  maxQueueMs: whole(
+    'MAX_QUEUE_MS',
+    'maximum estimated queueing time; requests that would wait longer get 503',
+    500,
+  ),
+  embeddingCacheBytes: whole(
+    'EMBEDDING_CACHE_BYTES',
+    'memory for the embeddings of repeated texts; 0 disables the cache',
+    32 * 2 ** 20,
+    [0, 2 ** 40],
+  ),
+  maxTextChars: whole(
+    'MAX_TEXT_CHARS',
+    'maximum length of a text, in characters (Unicode code points)',
+    20_000,
+    [1, 1_000_000],
+  ),
+  maxBatch: whole('MAX_BATCH', 'maximum number of texts in one request', 256, [1, 100_000]),
+  maxBodyBytes: whole('MAX_BODY_BYTES', 'maximum size of a request body, in bytes', 4 * 2 ** 20, [
+    1_024,
+    2 ** 30,
+  ]),
+  maxConnections: whole(
+    'MAX_CONNECTIONS',
+    'maximum number of connections; further ones are closed',
+    1_000,
+    [1, 1_000_000],
+  ),
+  maxHeaders: whole('MAX_HEADERS', 'maximum number of headers of one request', 100, [1, 10_000]),
+  maxHeaderBytes: whole(
+    'MAX_HEADER_BYTES',
+    "maximum size of a request's line and headers, in bytes",
+    16_384,
+    [512, 2 ** 20],
+  ),
+  headersTimeoutMs: whole('HEADERS_TIMEOUT_MS', "time for a request's headers to arrive", 15_000),
+  bodyTimeoutMs: whole('BODY_TIMEOUT_MS', 'time for a request body to arrive after its headers', 30_000),
+  keepAliveMs: whole(
+    'KEEP_ALIVE_MS',
+    'idle time of a connection between requests; longer than that of proxies, so that they close first',
+    65_000,
+  ),
+  sendTimeoutMs: whole('SEND_TIMEOUT_MS', 'time that a client may read nothing of its response', 30_000),
+  requestTimeoutMs: whole('REQUEST_TIMEOUT_MS', 'time for one classification, queueing included', 30_000),
+  shutdownDelayMs: whole(
+    'SHUTDOWN_DELAY_MS',
+    'time after SIGTERM in which `/readyz` says 503 and requests are still accepted, so that load balancers look away first',
+    0,
+    [0, 600_000],
+  ),
+  drainMs: whole(
+    'DRAIN_MS',
+    'time for open requests after SIGTERM and `SHUTDOWN_DELAY_MS`',
+    10_000,
+    [0, 600_000],
+  ),
   apiKeys: setting<readonly string[]>({
     env: 'API_KEYS',
     help: 'comma-separated keys of 16 characters or more, plain or `sha256:<hex>`; if set, all but health, page and API description need one (`Authorization: Bearer`)',
@@ -341,12 +312,7 @@ export const SETTINGS = {
     },
     parse: hosts,
   }),
-  serveModel: setting({
-    env: 'SERVE_MODEL',
-    help: 'serve the verified model files to other instances and to hub clients',
-    fallback: () => false,
-    parse: flag,
-  }),
+  serveModel: onOff('SERVE_MODEL', 'serve the verified model files to other instances and to hub clients'),
   fallbackUrl: optional(
     'FALLBACK_URL',
     'a larger server of `/v1/systemone`, asked for choices of decision calls of which no option reaches its threshold; it is sent the texts of those calls',
@@ -364,12 +330,12 @@ export const SETTINGS = {
     fallback: () => 'jev-latest',
     parse: (text) => text,
   }),
-  fallbackTimeoutMs: setting({
-    env: 'FALLBACK_TIMEOUT_MS',
-    help: "time for its answer, within that of the request; then the daemon's own answer is sent",
-    fallback: () => 2_000,
-    parse: integer(1, 600_000),
-  }),
+  fallbackTimeoutMs: whole(
+    'FALLBACK_TIMEOUT_MS',
+    "time for its answer, within that of the request; then the daemon's own answer is sent",
+    2_000,
+    [1, 600_000],
+  ),
   fallbackShare: setting({
     env: 'FALLBACK_SHARE',
     help: 'largest share of decision calls with a choice that it is asked about, above 0 and up to 1',
