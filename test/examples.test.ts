@@ -4,9 +4,8 @@ import { readdir } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { beforeAll, expect, it } from 'vitest';
-import { startDaemon, type TestDaemon } from './support/daemon.js';
+import { servingDaemon, type TestDaemon } from './support/daemon.js';
 import { suiteEnd } from './support/suite.js';
-import { temporaryFolder } from './support/volume.js';
 
 const run = promisify(execFile);
 const atEnd = suiteEnd();
@@ -14,11 +13,7 @@ const atEnd = suiteEnd();
 let daemon: TestDaemon;
 
 beforeAll(async () => {
-  daemon = await startDaemon(
-    { MODEL_CACHE_DIR: await temporaryFolder(atEnd), HF_HUB_OFFLINE: '1' },
-    { atEnd },
-  );
-  await daemon.ready(50_000);
+  daemon = await servingDaemon({}, { atEnd });
 });
 
 function environment(env: Record<string, string> = {}): Record<string, string | undefined> {

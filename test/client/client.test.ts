@@ -15,7 +15,6 @@ import type { RouteSetBody, RouteVersionsBody } from '../../src/api/routes.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { listen } from '../support/listen.js';
 import { suiteEnd } from '../support/suite.js';
-import { temporaryFolder } from '../support/volume.js';
 
 const atEnd = suiteEnd();
 const KEYS = { API_KEYS: 'an-api-key-of-good-length', ADMIN_KEYS: 'an-admin-key-of-good-length' };
@@ -76,8 +75,6 @@ describe('the client and a daemon', () => {
     daemon = await startDaemon(
       {
         ...KEYS,
-        MODEL_CACHE_DIR: await temporaryFolder(atEnd),
-        HF_HUB_OFFLINE: '1',
         // Which needs no training.
         CLASSIFY_METHOD: 'nearest',
       },

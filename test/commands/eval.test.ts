@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { SetComparison } from '../../src/commands/evaluation/comparison.js';
 import type { Evaluation } from '../../src/commands/evaluation/evaluation.js';
-import { startDaemon } from '../support/daemon.js';
+import { servingDaemon } from '../support/daemon.js';
 import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
 import { run, runJson } from './program.js';
@@ -86,8 +86,7 @@ describe('eval', () => {
   });
 
   it('measures a daemon, which decides as the file does', async () => {
-    const daemon = await startDaemon({ ...env, HF_HUB_OFFLINE: '1' });
-    await daemon.ready();
+    const daemon = await servingDaemon({ ...env });
     const remote = await runJson<Report>(['eval', at('test.csv'), '--url', daemon.url, '--quiet']);
     expect(remote.code).toBe(0);
     const { name: _n, latency: _l, ...measured } = remote.report;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { startDaemon } from '../support/daemon.js';
+import { servingDaemon, startDaemon } from '../support/daemon.js';
 import { temporaryFolder } from '../support/volume.js';
 import { run, runJson } from './program.js';
 
@@ -8,15 +8,12 @@ const MODEL = 'Xenova/all-MiniLM-L6-v2';
 describe('one instance feeds the next', () => {
   it('through SERVE_MODEL, to a second daemon and to pull', async () => {
     const offline = { HF_HUB_OFFLINE: '1' };
-    const first = await startDaemon({
+    const first = await servingDaemon({
       ...offline,
-      MODEL_CACHE_DIR: await temporaryFolder(),
       SERVE_MODEL: '1',
     });
-    await first.ready();
     const fed = { ...offline, MODEL_SOURCES: 'mirror', MODEL_MIRRORS: first.url };
-    const second = await startDaemon({ ...fed, MODEL_CACHE_DIR: await temporaryFolder() });
-    await second.ready();
+    const second = await servingDaemon({ ...fed });
     const { body } = await second.get<{ whole: boolean; files: { source: string }[] }>('/cache/status');
     expect(body.whole).toBe(true);
     for (const { source } of body.files) expect(source).toBe(`mirror ${new URL(first.url).host}`);
@@ -46,7 +43,7 @@ describe('one instance feeds the next', () => {
   });
 
   it('only where it is switched on', async () => {
-    const daemon = await startDaemon({ HF_HUB_OFFLINE: '1', MODEL_CACHE_DIR: await temporaryFolder() });
+    const daemon = await startDaemon();
     const { status } = await daemon.get(`/${MODEL}/resolve/main/config.json`);
     expect(status).toBe(404);
   });

@@ -94,7 +94,7 @@ describe('status', () => {
 
   it('asks a running daemon by its URL', async () => {
     const { env } = await filled();
-    const daemon = await startDaemon({ ...env, HF_HUB_OFFLINE: '1' });
+    const daemon = await startDaemon({ ...env });
     const { code, report } = await runJson<FilesReport>(['status', daemon.url]);
     expect(report.files.map(({ path }) => path)).toEqual(manifest.files.map(({ path }) => path));
     expect(code).toBe(report.whole ? 0 : 1);

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { expect, it } from 'vitest';
-import { startDaemon } from '../support/daemon.js';
+import { servingDaemon } from '../support/daemon.js';
 import { ownRoutes } from '../support/own-routes.js';
 import { temporaryFolder } from '../support/volume.js';
 
@@ -17,8 +17,7 @@ it('pull --routes leaves a first start nothing to embed and nothing to train', a
   });
   expect(JSON.parse(stdout)).toMatchObject({ whole: true, routes: 16 });
 
-  const daemon = await startDaemon(env);
-  await daemon.ready();
+  const daemon = await servingDaemon(env);
   const line = (msg: string) => daemon.lines.find((candidate) => candidate.msg === msg);
   expect(line('scorer ready')).toMatchObject({ method: 'head', trained: false });
   expect(line('routes embedded')).toMatchObject({ embedded: 0, cached: 304 });

@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { parse } from 'smol-toml';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
-import { startDaemon } from '../support/daemon.js';
+import { servingDaemon } from '../support/daemon.js';
 import { DockerfileReplay, expand, filesBelow, parseDockerfile, type Stage } from '../support/dockerfile.js';
 import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
@@ -45,17 +45,15 @@ describe.runIf(process.platform === 'linux')('the image, built stage by stage', 
   /** Starts what the image starts, with its files and nothing else, and classifies. */
   async function serves({ root, workdir, env, entrypoint, cmd }: Stage, cacheDir: string): Promise<void> {
     const [program = '', ...args] = entrypoint;
-    const daemon = await startDaemon(
+    const daemon = await servingDaemon(
       {
         ...env,
         MODEL_CACHE_DIR: cacheDir,
-        HF_HUB_OFFLINE: '1',
         RUN_AS: 'root',
         PATH: `${join(root, 'usr/local/bin')}:${process.env.PATH}`,
       },
       { cwd: join(root, workdir), command: [join(root, program), ...args, ...cmd] },
     );
-    await daemon.ready(60_000);
     const { status, body } = await daemon.post<Decision>('/classify', { text: 'what is 2 + 2?' });
     expect([status, body.route]).toEqual([200, 'math']);
     const health = spawnSync(process.execPath, ['deploy/healthcheck.js'], {

@@ -44,7 +44,6 @@ beforeAll(async () => {
           MODEL_CACHE_DIR: join(folder, name),
           ROUTES_FILE: join(folder, 'routes.yaml'),
           CLASSIFY_METHOD: 'nearest',
-          HF_HUB_OFFLINE: '1',
           INFERENCE_WORKERS: '1',
           SHUTDOWN_DELAY_MS: '4000',
           // The second is the name by which the other recipes ask.

@@ -68,10 +68,7 @@ describe('npm pack, installed with --omit=dev in an empty folder', () => {
   });
 
   it('`npx ai-router serve` classifies, and ends when npx is told to end', async () => {
-    const daemon = await startDaemon(
-      { MODEL_CACHE_DIR: await temporaryFolder(atEnd), HF_HUB_OFFLINE: '1' },
-      { cwd: folder, command: ['npx', 'ai-router', 'serve'], atEnd },
-    );
+    const daemon = await startDaemon({}, { cwd: folder, command: ['npx', 'ai-router', 'serve'], atEnd });
     const pid = Number(daemon.lines.find(({ msg }) => msg === 'listening')?.pid);
     atEnd(() => {
       if (isRunning(pid)) process.kill(pid, 'SIGKILL');

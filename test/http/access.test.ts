@@ -62,8 +62,6 @@ async function ask(
 beforeAll(async () => {
   daemon = await startDaemon(
     {
-      MODEL_CACHE_DIR: await temporaryFolder(atEnd),
-      HF_HUB_OFFLINE: '1',
       API_KEYS: `${KEYS.plain}, sha256:${createHash('sha256').update(KEYS.hashed).digest('hex').toUpperCase()},${KEYS.spare}`,
       ADMIN_KEYS: ADMIN,
       RATE_LIMIT: `${LIMIT}/day`,
@@ -165,7 +163,6 @@ describe('files of keys', () => {
     for (const name of ['api', 'admin']) await symlink(`..data/${name}`, join(folder, name));
     const served = await startDaemon({
       MODEL_CACHE_DIR: join(folder, 'cache'),
-      HF_HUB_OFFLINE: '1',
       API_KEYS: KEYS.hashed,
       API_KEYS_FILE: join(folder, 'api'),
       ADMIN_KEYS_FILE: join(folder, 'admin'),
@@ -309,10 +306,7 @@ describe('the Host of a request', () => {
   });
 
   it('is checked everywhere but for health, which platforms probe under names of their own', async () => {
-    const keyless = await startDaemon(
-      { MODEL_CACHE_DIR: await temporaryFolder(atEnd), HF_HUB_OFFLINE: '1' },
-      { atEnd },
-    );
+    const keyless = await startDaemon({}, { atEnd });
     const { hostname, port } = new URL(keyless.url);
     const status = async (path: string, host: string): Promise<number | undefined> => {
       const sent = httpRequest({ hostname, port, path, headers: { host } }).end();

@@ -30,7 +30,6 @@ beforeAll(async () => {
     startDaemon(
       {
         MODEL_CACHE_DIR: volumes[0],
-        HF_HUB_OFFLINE: '1',
         HF_TOKEN: `hf_${PRIVATE}`,
         LOG_LEVEL: 'trace',
         // A small set without a head boots in half the time, and these tests are not about it.

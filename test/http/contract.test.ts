@@ -6,17 +6,13 @@ import { readConfig } from '../../src/config/config.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { like } from '../support/likeness.js';
 import { suiteEnd } from '../support/suite.js';
-import { temporaryFolder } from '../support/volume.js';
 
 const atEnd = suiteEnd();
 
 let daemon: TestDaemon;
 
 beforeAll(async () => {
-  daemon = await startDaemon(
-    { MODEL_CACHE_DIR: await temporaryFolder(atEnd), HF_HUB_OFFLINE: '1' },
-    { atEnd },
-  );
+  daemon = await startDaemon({}, { atEnd });
 });
 
 describe('the contract', () => {

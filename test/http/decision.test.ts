@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { beforeAll, expect, it } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
 import { parseRouteSet } from '../../src/routes/parse.js';
-import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { servingDaemon, type TestDaemon } from '../support/daemon.js';
 import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
 
@@ -15,17 +15,15 @@ let decision: Decision;
 beforeAll(async () => {
   const folder = await temporaryFolder(atEnd);
   await writeFile(join(folder, 'routes.yaml'), '- { name: Essen & mehr é, utterances: [I am hungry] }\n');
-  daemon = await startDaemon(
+  daemon = await servingDaemon(
     {
       MODEL_CACHE_DIR: join(folder, 'volume'),
       ROUTES_FILE: join(folder, 'routes.yaml'),
       CLASSIFY_METHOD: 'nearest',
-      HF_HUB_OFFLINE: '1',
       MAX_TEXT_CHARS: '200',
     },
     { atEnd },
   );
-  await daemon.ready();
   decision = (await daemon.post<Decision>('/classify', { text: TEXT })).body;
 });
 

@@ -1,10 +1,9 @@
 import { once } from 'node:events';
 import { Agent, type IncomingMessage, request } from 'node:http';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { servingDaemon, type TestDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { suiteEnd } from '../support/suite.js';
-import { temporaryFolder } from '../support/volume.js';
 
 const atEnd = suiteEnd();
 const GREEDY = 'the-key-of-a-greedy-client';
@@ -48,10 +47,8 @@ async function askUntil(status: number, sent: () => Sent): Promise<Response> {
 }
 
 beforeAll(async () => {
-  daemon = await startDaemon(
+  daemon = await servingDaemon(
     {
-      MODEL_CACHE_DIR: await temporaryFolder(atEnd),
-      HF_HUB_OFFLINE: '1',
       API_KEYS: `${GREEDY},${MODEST}`,
       INFERENCE_WORKERS: '1',
       MAX_QUEUE: '2',
@@ -59,7 +56,6 @@ beforeAll(async () => {
     },
     { atEnd },
   );
-  await daemon.ready();
   let flooding = true;
   atEnd(() => {
     flooding = false;

@@ -2,20 +2,17 @@ import { createConnection } from 'node:net';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
 import type { ProblemBody } from '../../src/api/problem.js';
-import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { servingDaemon, type TestDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { suiteEnd } from '../support/suite.js';
-import { temporaryFolder } from '../support/volume.js';
 
 const atEnd = suiteEnd();
 
 let daemon: TestDaemon;
 
 beforeAll(async () => {
-  daemon = await startDaemon(
+  daemon = await servingDaemon(
     {
-      MODEL_CACHE_DIR: await temporaryFolder(atEnd),
-      HF_HUB_OFFLINE: '1',
       MAX_TEXT_CHARS: '2000',
       MAX_BATCH: '3',
       MAX_BODY_BYTES: '10000',
@@ -23,7 +20,6 @@ beforeAll(async () => {
     },
     { atEnd },
   );
-  await daemon.ready();
 });
 
 const text = 'what is the weather in Paris tomorrow?';

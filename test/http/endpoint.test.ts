@@ -8,7 +8,6 @@ import { type Endpoint, EndpointTable } from '../../src/http/endpoint.js';
 import { allEndpoints } from '../../src/http/endpoints/index.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { suiteEnd } from '../support/suite.js';
-import { temporaryFolder } from '../support/volume.js';
 
 const config = readConfig({});
 const endpoints = allEndpoints(contractSettings(config, await loadManifest(config.manifestFile), 'any'));
@@ -101,8 +100,6 @@ describe('access to every endpoint under hundreds of spellings', () => {
   beforeAll(async () => {
     daemon = await startDaemon(
       {
-        MODEL_CACHE_DIR: await temporaryFolder(atEnd),
-        HF_HUB_OFFLINE: '1',
         API_KEYS: KEY,
         ADMIN_KEYS: 'an-admin-key-of-good-length',
         SERVE_MODEL: 'true',

@@ -1,9 +1,8 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { classifyAnswers, type Decision, type Decisions } from '../../src/api/classify.js';
 import { PREVIOUS_SHARE } from '../../src/scoring/messages.js';
-import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { servingDaemon, type TestDaemon } from '../support/daemon.js';
 import { suiteEnd } from '../support/suite.js';
-import { temporaryFolder } from '../support/volume.js';
 
 const atEnd = suiteEnd();
 const PRIVATE = 'bluebottle';
@@ -14,10 +13,8 @@ const FOLLOW_UP = 'and the other one?';
 let daemon: TestDaemon;
 
 beforeAll(async () => {
-  daemon = await startDaemon(
+  daemon = await servingDaemon(
     {
-      MODEL_CACHE_DIR: await temporaryFolder(atEnd),
-      HF_HUB_OFFLINE: '1',
       ROUTES_FILE: 'routes/smart-home.json',
       CLASSIFY_METHOD: 'nearest',
       LOG_LEVEL: 'trace',
@@ -26,7 +23,6 @@ beforeAll(async () => {
     },
     { atEnd },
   );
-  await daemon.ready(50_000);
 });
 
 const user = (content: unknown) => ({ role: 'user', content });

@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { servingDaemon, type TestDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { parseExposition, unknownIn } from '../support/exposition.js';
 import { suiteEnd } from '../support/suite.js';
@@ -18,17 +18,15 @@ let daemon: TestDaemon;
 
 beforeAll(async () => {
   volume = await temporaryFolder(atEnd);
-  daemon = await startDaemon(
+  daemon = await servingDaemon(
     {
       MODEL_CACHE_DIR: volume,
-      HF_HUB_OFFLINE: '1',
       // A small set without a head boots in half the time.
       ROUTES_FILE: 'routes/smart-home.json',
       CLASSIFY_METHOD: 'nearest',
     },
     { atEnd },
   );
-  await daemon.ready(50_000);
 });
 
 async function scrape(): Promise<string> {

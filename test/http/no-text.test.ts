@@ -2,9 +2,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { systemOneError } from '../../src/api/decisions.js';
 import { openAiError } from '../../src/api/embeddings.js';
 import { teiError } from '../../src/api/tei.js';
-import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { servingDaemon, type TestDaemon } from '../support/daemon.js';
 import { suiteEnd } from '../support/suite.js';
-import { temporaryFolder } from '../support/volume.js';
 
 /* Texts that say nothing, alone and beside one that does, as each dialect refuses them. */
 
@@ -66,16 +65,13 @@ const SYSTEM_ONE: readonly (readonly [path: string, request: Request, at: readon
 let daemon: TestDaemon;
 
 beforeAll(async () => {
-  daemon = await startDaemon(
+  daemon = await servingDaemon(
     {
-      MODEL_CACHE_DIR: await temporaryFolder(atEnd),
-      HF_HUB_OFFLINE: '1',
       ROUTES_FILE: 'routes/smart-home.json',
       CLASSIFY_METHOD: 'nearest',
     },
     { atEnd },
   );
-  await daemon.ready(50_000);
 });
 
 describe.each(NOTHING)('a text that is %s', (_, text) => {

@@ -7,10 +7,9 @@ import {
   systemOneError,
   systemOneResponse,
 } from '../../src/api/decisions.js';
-import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { servingDaemon, type TestDaemon } from '../support/daemon.js';
 import { metricOf } from '../support/metric.js';
 import { suiteEnd } from '../support/suite.js';
-import { temporaryFolder } from '../support/volume.js';
 
 const atEnd = suiteEnd();
 const TEXT = 'switch the lamp in the kitchen on, please';
@@ -21,17 +20,14 @@ let client: OpenAI;
 let routes: readonly string[];
 
 beforeAll(async () => {
-  daemon = await startDaemon(
+  daemon = await servingDaemon(
     {
-      MODEL_CACHE_DIR: await temporaryFolder(atEnd),
-      HF_HUB_OFFLINE: '1',
       ROUTES_FILE: 'routes/smart-home.json',
       CLASSIFY_METHOD: 'nearest',
       LOG_LEVEL: 'trace',
     },
     { atEnd },
   );
-  await daemon.ready(50_000);
   client = new OpenAI({ baseURL: `${daemon.url}/v1`, apiKey: 'none', maxRetries: 0 });
   const { body } = await daemon.get<{ routes: { name: string }[] }>('/routes');
   routes = body.routes.map(({ name }) => name);

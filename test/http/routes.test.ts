@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
 import type { LintReport } from '../../src/api/lint.js';
 import type { ProblemBody } from '../../src/api/problem.js';
-import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { servingDaemon, type TestDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { metricOf } from '../support/metric.js';
 import { suiteEnd } from '../support/suite.js';
@@ -68,17 +68,15 @@ let edit: ReturnType<typeof editor>;
 beforeAll(async () => {
   folder = await temporaryFolder(atEnd);
   await writeFile(join(folder, 'routes.yaml'), FILE);
-  daemon = await startDaemon(
+  daemon = await servingDaemon(
     {
       MODEL_CACHE_DIR: join(folder, 'volume'),
       ROUTES_FILE: join(folder, 'routes.yaml'),
-      HF_HUB_OFFLINE: '1',
       ADMIN_KEYS: KEY,
       MAX_BODY_BYTES: '50000',
     },
     { atEnd },
   );
-  await daemon.ready();
   edit = editor(daemon);
 });
 
@@ -347,8 +345,7 @@ describe('a volume that fails', () => {
 
 describe('without ADMIN_KEYS', () => {
   it('changes are closed, and routes can be read and looked over', async () => {
-    const closed = await startDaemon({ MODEL_CACHE_DIR: join(folder, 'volume'), HF_HUB_OFFLINE: '1' });
-    await closed.ready();
+    const closed = await servingDaemon({ MODEL_CACHE_DIR: join(folder, 'volume') });
     expect(await editor(closed).change<ProblemBody>('DELETE', '/routes/math')).toMatchObject({
       status: 403,
       body: { code: 'forbidden' },
@@ -373,8 +370,7 @@ describe('kill -9 in the middle of changes', () => {
     const acknowledged: string[] = [];
     let asked: string | undefined;
     for (let round = 0; round < 4; round += 1) {
-      const victim = await startDaemon(env);
-      await victim.ready();
+      const victim = await servingDaemon(env);
       const { body } = await victim.get<SetBody>('/routes');
       if (acknowledged.length > 0) {
         // What was answered is there; what was under way may be.

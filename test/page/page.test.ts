@@ -357,7 +357,6 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
   it('says that a key is wanted in place of empty cards, and what an operator lacks', async () => {
     const keyed = await startDaemon(
       {
-        MODEL_CACHE_DIR: await temporaryFolder(atEnd),
         API_KEYS: 'a-key-for-callers-of-length',
         INFERENCE_WORKERS: '1',
       },

@@ -3,7 +3,7 @@ import { chmod, chown, mkdir, readdir, readFile, truncate, writeFile } from 'nod
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
-import { PROGRAM, startDaemon, type TestDaemon } from '../support/daemon.js';
+import { PROGRAM, servingDaemon, startDaemon, type TestDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { Origin } from '../support/origin.js';
 import { suiteEnd } from '../support/suite.js';
@@ -73,7 +73,7 @@ beforeAll(async () => {
       mirror.redirect(place, `${inside.url}/internal/${path}`);
     }
   }
-  daemon = await startDaemon(
+  daemon = await servingDaemon(
     {
       MODEL_CACHE_DIR: volume,
       MODEL_SOURCES: 'mirror,bundled',
@@ -87,7 +87,6 @@ beforeAll(async () => {
       }),
     },
   );
-  await daemon.ready(60_000);
 }, 90_000);
 
 const status = async (): Promise<CacheStatus> => (await daemon.get<CacheStatus>('/cache/status')).body;
@@ -126,7 +125,7 @@ describe('a file of the host, mounted over a blob', () => {
     await writeFile(blob, '');
     const script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"';
     const mounted = await startDaemon(
-      { MODEL_CACHE_DIR: cache, HF_HUB_OFFLINE: '1', LOG_LEVEL: 'trace' },
+      { MODEL_CACHE_DIR: cache, LOG_LEVEL: 'trace' },
       { command: ['unshare', '-m', 'sh', '-c', script, 'sh', host, blob, process.execPath, ...PROGRAM] },
     );
     await eventually(async () =>

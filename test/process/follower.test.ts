@@ -6,7 +6,7 @@ import { expect, it } from 'vitest';
 import type { Health } from '../../src/api/health.js';
 import type { ProblemBody } from '../../src/api/problem.js';
 import type { RouteSetBody } from '../../src/api/routes.js';
-import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { servingDaemon, startDaemon, type TestDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { temporaryFolder } from '../support/volume.js';
 
@@ -38,7 +38,6 @@ const routesOf = async (daemon: TestDaemon) => (await daemon.get<Health>('/healt
 it('a follower takes up what is changed at its leader, refuses changes, and outlives the leader', async () => {
   const leader = await startDaemon({
     ...OFFLINE,
-    MODEL_CACHE_DIR: await temporaryFolder(),
     ROUTES_FILE: await fewRoutes(),
     ADMIN_KEYS: KEY,
   });
@@ -71,19 +70,16 @@ it('a follower takes up what is changed at its leader, refuses changes, and outl
   await eventually(async () => expect(await routesOf(follower)).toMatchObject({ ok: false, digest }));
   expect((await follower.get('/readyz')).status).toBe(200);
   await follower.stop();
-  const again = await startDaemon(env);
-  await again.ready();
+  const again = await servingDaemon(env);
   expect(await routesOf(again)).toMatchObject({ code: 'source_unreachable', digest });
 }, 120_000);
 
 it('SHUTDOWN_DELAY_MS keeps the port open while /readyz says 503', async () => {
-  const daemon = await startDaemon({
+  const daemon = await servingDaemon({
     ...OFFLINE,
-    MODEL_CACHE_DIR: await temporaryFolder(),
     ROUTES_FILE: await fewRoutes(),
     SHUTDOWN_DELAY_MS: '3000',
   });
-  await daemon.ready();
   const { port } = new URL(daemon.url);
   const signalled = performance.now();
   const ended = daemon.stop();

@@ -2,7 +2,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
-import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { servingDaemon, type TestDaemon } from '../support/daemon.js';
 import { ownRoutes } from '../support/own-routes.js';
 import { temporaryFolder } from '../support/volume.js';
 
@@ -11,13 +11,11 @@ async function boot(
   volume: string,
   env: NodeJS.ProcessEnv,
 ): Promise<{ daemon: TestDaemon; scored: unknown; warned: boolean }> {
-  const daemon = await startDaemon({
+  const daemon = await servingDaemon({
     MODEL_CACHE_DIR: volume,
-    HF_HUB_OFFLINE: '1',
     INFERENCE_WORKERS: '2',
     ...env,
   });
-  await daemon.ready(60_000);
   return {
     daemon,
     scored: daemon.lines.find(({ msg }) => msg === 'scorer ready'),

@@ -3,23 +3,21 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import type { CacheStatus } from '../../src/api/cache.js';
 import type { Health } from '../../src/api/health.js';
-import { startDaemon } from '../support/daemon.js';
+import { servingDaemon, startDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { temporaryFolder } from '../support/volume.js';
 
 it('a boot on a volume that has rotted repairs it before anything is loaded', async () => {
   const volume = await temporaryFolder();
   const env = { MODEL_CACHE_DIR: volume, HF_HUB_OFFLINE: '1' };
-  const daemon = await startDaemon(env);
-  await daemon.ready();
+  const daemon = await servingDaemon(env);
   await daemon.stop();
   const blobs = join(volume, 'blobs/sha256');
   for (const name of await readdir(blobs)) {
     await chmod(join(blobs, name), 0o644);
     await truncate(join(blobs, name), 100);
   }
-  const again = await startDaemon(env);
-  await again.ready();
+  const again = await servingDaemon(env);
   const { body } = await again.get<CacheStatus>('/cache/status');
   expect(body).toMatchObject({ whole: true, counters: { repairs: 5 } });
   expect(body.quarantine).toHaveLength(5);
@@ -28,7 +26,6 @@ it('a boot on a volume that has rotted repairs it before anything is loaded', as
 it('a boot without a source waits, names the reason and recovers by itself', async () => {
   const source = join(await temporaryFolder(), 'model');
   const daemon = await startDaemon({
-    MODEL_CACHE_DIR: await temporaryFolder(),
     MODEL_SOURCES: 'bundled',
     MODEL_BUNDLED_DIR: source,
   });

@@ -5,13 +5,11 @@ import { join, resolve } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
 import { isAlive } from '../inference/processes.js';
-import { PROGRAM, startDaemon } from '../support/daemon.js';
+import { PROGRAM, servingDaemon, startDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { startHub } from '../support/hub-origin.js';
 import { runFrom } from '../support/run.js';
 import { temporaryFolder } from '../support/volume.js';
-
-const OFFLINE = { HF_HUB_OFFLINE: '1' };
 
 /** Runs the program to its end. */
 const run = (args: readonly string[], env: Record<string, string> = {}) => runFrom('.', args, env);
@@ -114,8 +112,7 @@ describe('SIGTERM', () => {
     const sent = hub.cdn.bytesSent;
     const size = Math.max(...pinned.map((file: { size: number }) => file.size));
     expect(sent).toBeLessThan(size);
-    const second = await startDaemon(env);
-    await second.ready();
+    await servingDaemon(env);
     // Sockets hold some bytes that never reached the disk.
     expect(hub.cdn.bytesSent - sent).toBeLessThan(size - 3_000_000);
     expect(hub.cdn.requests.at(-1)?.headers.range).toMatch(/^bytes=\d+-/);
@@ -123,8 +120,7 @@ describe('SIGTERM', () => {
 
   it('lets requests under way finish, and leaves no process behind', async () => {
     const volume = await temporaryFolder();
-    const daemon = await startDaemon({ MODEL_CACHE_DIR: volume, ...OFFLINE });
-    await daemon.ready();
+    const daemon = await servingDaemon({ MODEL_CACHE_DIR: volume });
     const workers = daemon.lines.flatMap(({ msg, pid }) =>
       msg === 'inference worker ready' ? [Number(pid)] : [],
     );
@@ -159,11 +155,7 @@ describe('SIGTERM', () => {
       await cp(name, join(clone, name), { recursive: true, filter: (path) => !isBuilt.test(path) });
     }
     await symlink(resolve('node_modules'), join(clone, 'node_modules'));
-    const daemon = await startDaemon(
-      { MODEL_CACHE_DIR: await temporaryFolder(), ...OFFLINE },
-      { command: ['npm', '--silent', 'start'], cwd: clone },
-    );
-    await daemon.ready();
+    const daemon = await servingDaemon({}, { command: ['npm', '--silent', 'start'], cwd: clone });
     expect(await readdir(join(clone, 'dist'))).toContain('main.js');
     const pid = daemon.lines.find(({ msg }) => msg === 'listening')?.pid;
     await daemon.stop();
@@ -189,13 +181,10 @@ describe('SIGTERM', () => {
 
 describe('a daemon', () => {
   it('whose requests have little time does not take a worker at work for one that hangs', async () => {
-    const daemon = await startDaemon({
-      MODEL_CACHE_DIR: await temporaryFolder(),
+    const daemon = await servingDaemon({
       REQUEST_TIMEOUT_MS: '60',
       INFERENCE_WORKERS: '1',
-      ...OFFLINE,
     });
-    await daemon.ready();
     // The longest that is let in on this machine: its pass takes longer than a third of that time.
     let code: string | undefined = 'overloaded';
     for (let words = 300; code === 'overloaded' && words > 10; words *= 0.7) {
@@ -210,8 +199,7 @@ describe('a daemon', () => {
   });
 
   it('whose stdout is closed goes on', async () => {
-    const daemon = await startDaemon({ MODEL_CACHE_DIR: await temporaryFolder(), ...OFFLINE });
-    await daemon.ready();
+    const daemon = await servingDaemon();
     daemon.child.stdout?.destroy();
     for (let round = 0; round < 20; round += 1) {
       expect((await daemon.post('/classify', { text: 'hello' })).status).toBe(200);
@@ -224,12 +212,9 @@ describe('a daemon', () => {
       process.emitWarning('careful');
       process.emitWarning('out of date', 'DeprecationWarning');
     })`;
-    const daemon = await startDaemon({
-      MODEL_CACHE_DIR: await temporaryFolder(),
+    const daemon = await servingDaemon({
       NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(warn)}`,
-      ...OFFLINE,
     });
-    await daemon.ready();
     daemon.child.kill('SIGUSR2');
     await eventually(() =>
       expect(daemon.lines.find(({ msg }) => msg === 'Node.js warning')).toMatchObject({
@@ -248,12 +233,10 @@ describe('a daemon', () => {
     const folder = await temporaryFolder();
     const routes = join(folder, 'routes.yaml');
     await copyFile('routes/support-desk.yaml', routes);
-    const daemon = await startDaemon({
+    const daemon = await servingDaemon({
       MODEL_CACHE_DIR: join(folder, 'volume'),
       ROUTES_FILE: routes,
-      ...OFFLINE,
     });
-    await daemon.ready();
     const first = await daemon.post<Decision>('/classify', { text: 'bring me a pizza', threshold: 0 });
     await writeFile(
       routes,

@@ -82,8 +82,6 @@ describe('pull', () => {
 
   it('opens another daemon that wants a key', async () => {
     const daemon = await startDaemon({
-      MODEL_CACHE_DIR: await temporaryFolder(),
-      HF_HUB_OFFLINE: '1',
       API_KEYS: KEY,
       SERVE_MODEL: 'true',
     });

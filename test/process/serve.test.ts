@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
 import type { HealthReport } from '../../src/api/health.js';
-import { startDaemon } from '../support/daemon.js';
+import { servingDaemon, startDaemon } from '../support/daemon.js';
 import { startHub } from '../support/hub-origin.js';
 import { temporaryFolder } from '../support/volume.js';
 
@@ -27,7 +27,7 @@ const PATHS = [
 describe('a first boot', () => {
   it('fills an empty volume from the bundled copy and classifies', async () => {
     const volume = await temporaryFolder();
-    const daemon = await startDaemon({ MODEL_CACHE_DIR: volume, HF_HUB_OFFLINE: '1' });
+    const daemon = await startDaemon({ MODEL_CACHE_DIR: volume });
     // The server listens before the model is there.
     expect((await daemon.get('/livez')).status).toBe(200);
     await daemon.ready();
@@ -95,12 +95,11 @@ describe('a first boot', () => {
     // A valid cache makes no request at all.
     const requests = hub.requestCount;
     expect(requests).toBeGreaterThanOrEqual(PATHS.length);
-    const again = await startDaemon({
+    const again = await servingDaemon({
       MODEL_CACHE_DIR: volume,
       MODEL_SOURCES: 'hub',
       HF_ENDPOINT: hub.endpoint.url,
     });
-    await again.ready();
     expect((await again.post<Decision>('/classify', { text: 'hello' })).status).toBe(200);
     expect(hub.requestCount).toBe(requests);
     await hub.close();

@@ -1,7 +1,7 @@
 import { chmod, cp, mkdir, rename, symlink, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { PROGRAM, startDaemon } from '../support/daemon.js';
+import { PROGRAM, servingDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { runFrom } from '../support/run.js';
 import { has } from '../support/tools.js';
@@ -59,8 +59,7 @@ describe.skipIf(!has('root') || !has('mounts'))('ROUTES_FILE that is a mount its
       ...OFFLINE,
     };
     const mounted = inMounts(folder, 'mount --bind "$1/outside.yaml" "$1/inside.yaml"');
-    const daemon = await startDaemon(env, { command: [...mounted, ...PROGRAM] });
-    await daemon.ready(60_000);
+    const daemon = await servingDaemon(env, { command: [...mounted, ...PROGRAM] });
     expect(daemon.lines.filter(({ msg }) => msg.includes('ROUTES_FILE is itself a mount'))).toHaveLength(1);
     await writeFile(join(folder, 'new.yaml'), routesOf('replaced'));
     await rename(join(folder, 'new.yaml'), join(folder, 'outside.yaml'));
@@ -81,15 +80,12 @@ describe.skipIf(!has('root') || !has('mounts'))('ROUTES_FILE that is a mount its
     await mkdir(join(folder, 'outside'));
     await mkdir(join(folder, 'inside'));
     await writeFile(join(folder, 'outside/routes.yaml'), routesOf('weather'));
-    const daemon = await startDaemon(
+    const daemon = await servingDaemon(
       {
-        MODEL_CACHE_DIR: await temporaryFolder(),
         ROUTES_FILE: join(folder, 'inside/routes.yaml'),
-        ...OFFLINE,
       },
       { command: [...inMounts(folder, 'mount --bind "$1/outside" "$1/inside"'), ...PROGRAM] },
     );
-    await daemon.ready(60_000);
     await writeFile(join(folder, 'outside/new.yaml'), routesOf('replaced'));
     await rename(join(folder, 'outside/new.yaml'), join(folder, 'outside/routes.yaml'));
     await eventually(async () => {

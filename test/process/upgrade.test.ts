@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { RETIRED_COMMANDS, RETIRED_SETTINGS, SETTINGS } from '../../src/config/settings.js';
 import { decodeHead, decodeHeads } from '../../src/scoring/head/head-cache.js';
-import { startDaemon } from '../support/daemon.js';
+import { servingDaemon } from '../support/daemon.js';
 import { runFrom } from '../support/run.js';
 import { temporaryFolder } from '../support/volume.js';
 
@@ -31,13 +31,11 @@ const KEY = 'an-admin-key-of-the-upgrade-test';
 it('a volume of version 0.1 boots, serves its route version and can be rolled back', async () => {
   const volume = join(await temporaryFolder(), 'volume');
   await cp(FIXTURE, volume, { recursive: true });
-  const daemon = await startDaemon({
+  const daemon = await servingDaemon({
     MODEL_CACHE_DIR: volume,
     ROUTES_FILE: join(FIXTURE, 'routes.yaml'),
-    HF_HUB_OFFLINE: '1',
     ADMIN_KEYS: KEY,
   });
-  await daemon.ready(60_000);
   const routes = async () => {
     const response = await fetch(`${daemon.url}/routes`);
     const body = (await response.json()) as { routes: { name: string }[] };

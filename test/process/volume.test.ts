@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
 import type { HealthReport } from '../../src/api/health.js';
-import { PROGRAM, startDaemon, type TestDaemon } from '../support/daemon.js';
+import { PROGRAM, servingDaemon, startDaemon, type TestDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { has } from '../support/tools.js';
 import { temporaryFolder } from '../support/volume.js';
@@ -39,13 +39,12 @@ async function trouble(daemon: TestDaemon, code: string): Promise<HealthReport &
 describe('a volume', () => {
   it('that is not mounted is replaced by memory, degraded, where the setting allows it', async () => {
     const volume = await temporaryFolder();
-    const daemon = await startDaemon({
+    const daemon = await servingDaemon({
       MODEL_CACHE_DIR: volume,
       REQUIRE_MOUNT: 'true',
       WITHOUT_VOLUME: 'memory',
       ...OFFLINE,
     });
-    await daemon.ready(60_000);
     expect(await health(daemon)).toMatchObject({ http: 200, status: 'degraded' });
     expect((await daemon.post<Decision>('/classify', { text: 'what is 2 + 2?' })).status).toBe(200);
     expect(await readdir(volume)).toEqual([]);
@@ -54,8 +53,7 @@ describe('a volume', () => {
   it('may hold other things beside ours', async () => {
     const volume = await temporaryFolder();
     await writeFile(join(volume, 'PG_VERSION'), '16');
-    const daemon = await startDaemon({ MODEL_CACHE_DIR: volume, ...OFFLINE });
-    await daemon.ready(60_000);
+    const daemon = await servingDaemon({ MODEL_CACHE_DIR: volume, ...OFFLINE });
     expect(await health(daemon)).toMatchObject({ http: 200, status: 'ready' });
     expect(await readFile(join(volume, 'PG_VERSION'), 'utf8')).toBe('16');
   });
@@ -86,12 +84,10 @@ describe.skipIf(!root)('run by another user (needs root to become one)', () => {
 
   it('a read-only volume with a whole cache is as ready as any', async () => {
     const volume = await temporaryFolder();
-    const first = await startDaemon({ MODEL_CACHE_DIR: volume, ...OFFLINE });
-    await first.ready(60_000);
+    const first = await servingDaemon({ MODEL_CACHE_DIR: volume, ...OFFLINE });
     await first.stop();
     await chmod(volume, 0o755);
-    const daemon = await startDaemon({ MODEL_CACHE_DIR: volume, ...OFFLINE }, { command });
-    await daemon.ready(60_000);
+    const daemon = await servingDaemon({ MODEL_CACHE_DIR: volume, ...OFFLINE }, { command });
     expect(await health(daemon)).toMatchObject({ http: 200, status: 'ready' });
     expect((await daemon.post<Decision>('/classify', { text: 'what is 2 + 2?' })).status).toBe(200);
     expect(await daemon.stop()).toEqual({ code: 0, signal: null });
@@ -99,8 +95,7 @@ describe.skipIf(!root)('run by another user (needs root to become one)', () => {
 
   it('an unreadable volume is not corrupt', async () => {
     const volume = await temporaryFolder();
-    const first = await startDaemon({ MODEL_CACHE_DIR: volume, ...OFFLINE });
-    await first.ready(60_000);
+    const first = await servingDaemon({ MODEL_CACHE_DIR: volume, ...OFFLINE });
     await first.stop();
     const blobs = join(volume, 'blobs/sha256');
     for (const name of await readdir(blobs)) await chmod(join(blobs, name), 0o400);
@@ -124,11 +119,10 @@ describe.skipIf(!has('root') || !has('mounts'))('below a mount (needs root and m
 
   it('a folder is made and counts as mounted; a tmpfs is warned of', async () => {
     const folder = await temporaryFolder();
-    const daemon = await startDaemon(
+    const daemon = await servingDaemon(
       { MODEL_CACHE_DIR: join(folder, 'srv/models'), ...REQUIRED },
       inMounts(folder, 'mount -t tmpfs none "$1"'),
     );
-    await daemon.ready(60_000);
     const { body } = await daemon.get<{ volume: object }>('/cache/status');
     expect(body.volume).toMatchObject({ mount: true, writable: true });
     const warnings = daemon.lines.filter(({ msg }) => msg.includes('is on a tmpfs'));
@@ -139,11 +133,10 @@ describe.skipIf(!has('root') || !has('mounts'))('below a mount (needs root and m
     const folder = await temporaryFolder();
     await mkdir(join(folder, 'disk'));
     await symlink(join(folder, 'disk'), join(folder, 'link'));
-    const daemon = await startDaemon(
+    await servingDaemon(
       { MODEL_CACHE_DIR: join(folder, 'link'), ...REQUIRED },
       inMounts(folder, 'mount -t tmpfs none "$1/disk"'),
     );
-    await daemon.ready(60_000);
   });
 
   it('a read-only disk is called so', async () => {
@@ -181,7 +174,7 @@ describe.skipIf(!has('root') || !has('mounts'))('a system without inotify (needs
       const volume = await temporaryFolder();
       const routes = join(await temporaryFolder(), 'routes.yaml');
       await writeFile(routes, ROUTES);
-      const daemon = await startDaemon(
+      const daemon = await servingDaemon(
         { MODEL_CACHE_DIR: volume, VERIFY_CRON: '* * * * * *', ...OFFLINE, ROUTES_FILE: routes },
         {
           command: [
@@ -197,7 +190,6 @@ describe.skipIf(!has('root') || !has('mounts'))('a system without inotify (needs
           ],
         },
       );
-      await daemon.ready(60_000);
       await eventually(async () => {
         const { body } = await daemon.get<{ counters: { verifications: number } }>('/cache/status');
         expect(body.counters.verifications).toBeGreaterThan(2);
