@@ -186,6 +186,15 @@ describe('packages', () => {
   });
 });
 
+it('tests wait by `eventually` alone', async () => {
+  const others: string[] = [];
+  for (const name of await readdir('test', { recursive: true })) {
+    if (!name.endsWith('.ts') || name === 'architecture.test.ts') continue;
+    if (/\bvi\.wait|\bexpect\s*\.poll\(/.test(await readFile(join('test', name), 'utf8'))) others.push(name);
+  }
+  expect(others).toEqual([]);
+});
+
 it(`the root has at most ${MAX_ROOT_ENTRIES} visible entries`, async () => {
   const ignored = new Set(
     (await readFile('.gitignore', 'utf8')).split('\n').map((line) => line.replace(/\/$/, '')),

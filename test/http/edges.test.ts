@@ -33,7 +33,7 @@ describe('a request that is wrong gets a problem document', () => {
     ['a body that is no object', '/classify', '[]', 422, 'validation_failed', /expected object/i],
     ['null', '/classify', 'null', 422, 'validation_failed', /object/],
     ['deep JSON', '/classify', deep, 400, 'bad_request', /deeper than 64 levels/],
-    ['no text', '/classify', {}, 422, 'validation_failed', /^text: must be a string/],
+    ['no text', '/classify', {}, 422, 'validation_failed', /^send either "text" or "messages"/],
     ['a number for a text', '/classify', { text: 7 }, 422, 'validation_failed', /^text: must be a string/],
     ['an empty text', '/classify', { text: '' }, 422, 'validation_failed', /^text: must not be empty/],
     [
