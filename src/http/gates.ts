@@ -109,7 +109,15 @@ export class ByteBudget {
 }
 
 /** JSON bytes of a decision besides its candidates, of one candidate, and of what `explain` and `multi` add to it. */
-const FIXED = { decision: 1_024, candidate: 64, explanation: 384, nearest: 48, match: 80 } as const;
+const FIXED = {
+  decision: 1_024,
+  candidate: 64,
+  explanation: 384,
+  nearest: 48,
+  match: 80,
+  // Two of 300 characters, of which each may be an escape of six.
+  turns: 4_096,
+} as const;
 /** As in `active-set.ts`: candidates where the request does not say, and utterances that `explain` shows of each. */
 const SHOWN = { candidates: 3, nearest: 3 } as const;
 
@@ -131,6 +139,7 @@ const usual = new WeakMap<RouteSet, number>();
  * Takes memory for the answer to a classification before any text is embedded. Its size is known from above:
  * texts × candidates × what each shows.
  * @param served the set that decides where the request brings no labels
+ * @param turns whether the texts are conversations, whose turns are shown
  * @throws AppError `answer_too_large`, `overloaded`
  */
 export function reserveAnswer(
@@ -139,6 +148,7 @@ export function reserveAnswer(
   texts: number,
   options: ClassifyOptions,
   served: RouteSet | undefined,
+  turns = false,
 ): void {
   const { labels, routes, explain, multi, top_k } = options;
   const isUsual = !labels && !routes && !explain && !multi && top_k === undefined;
@@ -147,6 +157,7 @@ export function reserveAnswer(
     each = decisionBytes(sizesOf(options, served), options);
     if (isUsual && served) usual.set(served, each);
   }
+  if (turns) each += explain ? FIXED.turns : FIXED.candidate;
   reserve(context, budget, texts, each, 'lower "top_k", or leave out "explain" or "multi"');
 }
 

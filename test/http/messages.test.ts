@@ -72,6 +72,12 @@ describe('messages of /classify', () => {
     expect(both.usage.tokens).toBe(alone.usage.tokens + previous.usage.tokens);
   });
 
+  it('show 300 characters of a turn, and half of none', async () => {
+    const long = `${TEXT} ${'\u{1f4a1}'.repeat(150)} ${'\u0001'.repeat(200)}`;
+    const { turns } = await classify([user(long)], { explain: true });
+    expect(turns?.[0]?.text).toBe([...long].slice(0, 300).join(''));
+  });
+
   it('leave a turn alone that is sure, or that the model cannot read', async () => {
     expect(await classify([user('play some jazz'), user(TEXT)])).toMatchObject({
       route: 'lights',

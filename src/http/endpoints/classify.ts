@@ -65,7 +65,7 @@ export function classifyEndpoints(limits: RequestLimits): Endpoint<ClassifyPorts
         const { classifier, metrics, requestTimeoutMs } = ports;
         const turns = messages && turnsIn(messages, 'messages');
         const input = turns ? inputOf(turns, 'messages', maxTextChars) : { text: text ?? '' };
-        reserveAnswer(context, ports.bytes, 1, options, classifier.active?.set);
+        reserveAnswer(context, ports.bytes, 1, options, classifier.active?.set, turns !== undefined);
         const { decision, blended, timing, usage } = await withDeadline(context, requestTimeoutMs, (call) =>
           classifier.classify({ ...input, ...options }, call),
         );
@@ -88,7 +88,14 @@ export function classifyEndpoints(limits: RequestLimits): Endpoint<ClassifyPorts
         const pathOf = (index: number): string => `messages[${index}]`;
         const all = messages?.map((each, index) => turnsIn(each, pathOf(index)));
         const inputs = all?.map((turns, index) => inputOf(turns, pathOf(index), maxTextChars)) ?? texts;
-        reserveAnswer(context, ports.bytes, inputs.length, options, classifier.active?.set);
+        reserveAnswer(
+          context,
+          ports.bytes,
+          inputs.length,
+          options,
+          classifier.active?.set,
+          messages !== undefined,
+        );
         const { blended, timing, usage, ...decided } = await withDeadline(context, requestTimeoutMs, (call) =>
           classifier.classifyBatch(inputs, options, call),
         );
@@ -136,7 +143,7 @@ function withTurns(
     turns: read.map(({ message, text }, index) => ({
       message,
       share: blended ? (index === 0 ? 1 - PREVIOUS_SHARE : PREVIOUS_SHARE) : 1,
-      ...(explain === true && { text: text.slice(0, SHOWN_CHARS) }),
+      ...(explain === true && { text: cutText(text, SHOWN_CHARS) }),
     })),
   };
 }
