@@ -6,8 +6,9 @@ import { parseRecipe } from '../../src/inference/recipe.js';
 import { startHub } from '../support/hub-origin.js';
 import { cosine } from '../support/model.js';
 import { Origin } from '../support/origin.js';
+import type { Ended } from '../support/run.js';
 import { temporaryFolder } from '../support/volume.js';
-import { type Ended, run, runJson } from './program.js';
+import { run, runJson } from './program.js';
 
 const MODEL = resolve('model');
 const COMMIT = '48a5a372879ed2ed147ab84836e345977276d9b2';

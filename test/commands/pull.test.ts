@@ -139,7 +139,7 @@ describe('pull', () => {
       const first = start(['pull'], env);
       await eventually(() => expect(tree.bytesSent).toBeGreaterThan(50_000));
       first.child.kill(signal);
-      expect((await first.ended()).code).toBe(signal === 'SIGINT' ? 130 : 143);
+      expect((await first.ended).code).toBe(signal === 'SIGINT' ? 130 : 143);
       const { report } = await runJson<PullReport>(['pull', '--quiet'], env);
       expect(report).toMatchObject({ whole: true });
       expect(report.bytes_resumed).toBeGreaterThan(0);

@@ -1,5 +1,4 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { type ChildProcess, spawnSync } from 'node:child_process';
 import { chown, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,6 +15,7 @@ import type { Golden } from '../support/load.js';
 import { Origin, type OriginOptions } from '../support/origin.js';
 import { kill, startOf } from '../support/processes.js';
 import { Random } from '../support/random.js';
+import { type Ended, startProgram } from '../support/run.js';
 import { JSON_TYPE, requestBytes, Wire } from '../support/wire.js';
 
 /** The long form (`npm run resilience`): every case, large counts, verdicts on times. Else: what `npm test` runs. */
@@ -47,14 +47,6 @@ export function count(short: number, long: number): number {
 /** Returns the cases of a table that this form runs: in the short form the first few. */
 export function some<T>(all: readonly T[], short: number): readonly T[] {
   return LONG ? all : all.slice(0, short);
-}
-
-/** How a program ended, and its output. */
-export interface Ended {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly stdout: string;
-  readonly stderr: string;
 }
 
 /** A daemon in a mount namespace of its own, where its volume is a small file system. */
@@ -181,22 +173,9 @@ export class Box {
     env: Readonly<Record<string, string>>,
     command: readonly string[] = [process.execPath, 'dist/main.js'],
   ): { readonly child: ChildProcess; readonly ended: Promise<Ended> } {
-    const [file = '', ...first] = command;
-    const child = spawn(file, [...first, ...args], {
-      env: { PATH: process.env.PATH, HOME: process.env.HOME, HF_HUB_OFFLINE: '1', ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
+    const base = { HOME: process.env.HOME, HF_HUB_OFFLINE: '1' };
+    const { child, ended } = startProgram([...command, ...args], { ...base, ...env });
     this.own(child);
-    const output = { stdout: '', stderr: '' };
-    for (const name of ['stdout', 'stderr'] as const)
-      child[name].setEncoding('utf8').on('data', (text: string) => {
-        output[name] += text;
-      });
-    const ended = once(child, 'close').then(() => ({
-      code: child.exitCode,
-      signal: child.signalCode,
-      ...output,
-    }));
     return { child, ended };
   }
 

@@ -5,8 +5,9 @@ import { blobPath, layoutOf } from '../../src/cache/layout.js';
 import { type Manifest, parseManifest } from '../../src/cache/manifest.js';
 import { crashPoint } from '../support/crash-point-env.js';
 import type { Origin } from '../support/origin.js';
+import type { Ended } from '../support/run.js';
 import { smallModel } from '../support/small-model.js';
-import type { Box, Ended } from './box.js';
+import type { Box } from './box.js';
 import { bytesToFetch, flipBit, survey } from './rot.js';
 
 /** A model of random bytes, with the manifest that pins it and the file that holds the manifest. */
