@@ -343,6 +343,24 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     await reader.see('#serving-facts', '2 routes, 6 utterances');
   });
 
+  it('shows texts of no route, and what changed of them', async () => {
+    const own = await startOwn();
+    await eventually(async () => expect((await own.get('/readyz')).status).toBe(200));
+    const { routes } = (await own.get<{ routes: object[] }>('/routes')).body;
+    await change(own, '/routes', { routes, none: ['is pizza healthy', 'how much does a bed cost'] });
+    const reader = await openReady(own);
+    await reader.see('#route-list', /no route/);
+    await reader.page.locator('#route-list summary', { hasText: '2 texts to be sent nowhere' }).click();
+    await reader.see('#route-list', /is pizza healthy/);
+    await reader.signIn();
+    await reader.page.focus('#routes-history');
+    await reader.page.keyboard.press('Enter');
+    await reader.see('#history-list summary');
+    await reader.page.focus('#history-list > li:first-child summary');
+    await reader.page.keyboard.press('Enter');
+    await reader.see('.changes', /no route: 2 texts added: “is pizza healthy”, “how much does a bed cost”/);
+  });
+
   it('marks a threshold out of range, and moves the focus there', async () => {
     const reader = await openReady();
     await reader.page.fill('#threshold', '7');
@@ -504,16 +522,20 @@ class Reader {
 
 /** Another operator's change. */
 async function put(to: TestDaemon, name: string, utterances: string[]): Promise<void> {
+  await change(to, `/routes/${name}`, { utterances });
+}
+
+async function change(to: TestDaemon, path: string, body: object): Promise<void> {
   await eventually(async () => expect((await to.get('/readyz')).status).toBe(200));
   const { headers } = await to.get('/routes');
-  const { status } = await fetch(`${to.url}/routes/${name}`, {
+  const { status } = await fetch(to.url + path, {
     method: 'PUT',
     headers: {
       authorization: `Bearer ${KEY}`,
       'if-match': new Headers(headers).get('etag') ?? '',
       'content-type': 'application/json',
     },
-    body: JSON.stringify({ utterances }),
+    body: JSON.stringify(body),
   });
   expect([200, 201]).toContain(status);
 }
