@@ -255,7 +255,13 @@ describe('a head in the cache', () => {
     ['another dimension', (head) => forged(head, (numbers) => ({ ...numbers, dimension: 383 }))],
     ['no calibration', (head) => forged(head, ({ calibration: _, ...numbers }) => numbers)],
     ['a threshold of text', (head) => forged(head, (numbers) => ({ ...numbers, threshold: 'low' }))],
-    ['weights that are no numbers', (head) => Buffer.concat([head.subarray(0, -4), Buffer.alloc(4, 0xff)])],
+    ['weights that are no numbers', (head) => head.fill(0xff, jsonEnd(head), jsonEnd(head) + 4)],
+    ['words of a route that is not there', (head) => head.fill(0xff, head.length - 2)],
+    [
+      'more words than it has',
+      (head) =>
+        forged(head, (numbers) => ({ ...numbers, words: { ...Object(numbers.words), entries: 2e9 } })),
+    ],
     ['too few weights', (head) => head.subarray(0, -4)],
     ['a length beyond its end', (head) => Buffer.concat([Buffer.alloc(4, 0xff), head.subarray(4)])],
     ['nothing', () => Buffer.alloc(0)],
@@ -332,9 +338,13 @@ describe('training', () => {
   });
 });
 
+function jsonEnd(head: Buffer): number {
+  return 4 + head.readUInt32LE(0);
+}
+
 /** The head with other numbers before its weights. */
 function forged(head: Buffer, change: (numbers: Record<string, unknown>) => unknown): Buffer {
-  const end = 4 + head.readUInt32LE(0);
+  const end = jsonEnd(head);
   const json = Buffer.from(JSON.stringify(change(JSON.parse(head.toString('utf8', 4, end)))));
   const length = Buffer.alloc(4);
   length.writeUInt32LE(json.length);
