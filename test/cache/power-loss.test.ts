@@ -75,7 +75,7 @@ describe('power lost in a first boot', () => {
 });
 
 describe('power lost in a repair', () => {
-  it('leaves the bad blob or the good one, and its evidence harms nobody', async () => {
+  it('leaves the bad blob or the good one, and its evidence does no harm', async () => {
     const root = await temporaryFolder();
     const build = await recordChanges(root, () => reconcile(root));
     const blob = blobPath(new ContentStore(root).layout, model.sha256);

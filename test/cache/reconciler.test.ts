@@ -154,7 +154,7 @@ describe('Reconciler', () => {
     expect(offline.state.counters).toMatchObject({ corruptions: 1, repairs: 0 });
     expect(offline.state.events.map(({ kind }) => kind)).toEqual(['failed', 'quarantined', 'corrupt']);
     expect(await reconciler.request('schedule')).toMatchObject({ whole: true, fetched: ['tokenizer.json'] });
-    // And it is repaired, whoever did that.
+    // And it is repaired.
     expect(await offline.request('schedule')).toMatchObject({
       whole: true,
       healed: [{ path: 'tokenizer.json' }],

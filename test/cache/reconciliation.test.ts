@@ -13,7 +13,7 @@ describe('verified bytes', () => {
     expect(verified.take(file('aa'))).toBeUndefined();
   });
 
-  it('are kept no longer once nobody wants them', () => {
+  it('are kept no longer once they are not wanted', () => {
     const verified = new VerifiedBytes([file('aa')]);
     const late = verified.keeperOf(file('aa'));
     verified.keeperOf(file('aa'))?.(Buffer.from('one'));

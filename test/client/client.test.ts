@@ -245,7 +245,7 @@ describe('the client and a server in trouble', () => {
     expect((error as Error).message).not.toContain('k3y');
   });
 
-  it('shows no key when nobody answers', async () => {
+  it('shows no key when there is no answer', async () => {
     const client = createClient({ url: 'http://127.0.0.1:1', apiKey: 'k3y-of-a-client', retries: 0 });
     const error = await failureOf(client.health());
     expect(error).toMatchObject({ code: 'connection_failed' });

@@ -129,7 +129,7 @@ describe('prune', () => {
     await writeFile(join(layout.blobs, 'README'), 'mine');
     const args = ['prune', '--manifest', fileOf.second, '--keep', fileOf.first];
     expect((await runJson<PruneReport>(args, env)).report.removed).toEqual([]);
-    // Somebody in another container may still be writing it.
+    // A process in another container may still be writing it.
     const flags = ['--partials', '--quarantine'];
     const held = await runJson<PruneReport>([...args, ...flags], env);
     expect(held.report.removed.map(({ kind }) => kind)).toEqual(['quarantine']);

@@ -23,7 +23,7 @@ interface Sent {
   readonly headers?: Record<string, string>;
 }
 
-/** Asks; a body that says nothing else is one that nobody can read. */
+/** Asks; the default body cannot be read. */
 function ask({ key, path = '/classify', body = 'not JSON', headers = {} }: Sent): Promise<Response> {
   return fetch(daemon.url + path, {
     method: 'POST',
@@ -172,7 +172,7 @@ describe('beside a client that floods', () => {
     }
   });
 
-  it('nobody without a key learns of it', async () => {
+  it('a client without a key does not learn of it', async () => {
     const response = await ask({ key: 'no-key-at-all' });
     expect(response.status).toBe(401);
     await response.body?.cancel();

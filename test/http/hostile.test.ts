@@ -46,7 +46,7 @@ async function ask(
 describe('what never becomes a request is refused with a document all the same', () => {
   it.each<[string, string, number, string]>([
     ['no HTTP', '\x00\x01\x02\r\n\r\n', 400, 'bad_request'],
-    ['a method that nobody knows', 'BREW /coffee HTTP/1.1\r\nHost: a\r\n\r\n', 400, 'bad_request'],
+    ['an unknown method', 'BREW /coffee HTTP/1.1\r\nHost: a\r\n\r\n', 400, 'bad_request'],
     [
       'a bad chunk',
       'POST /classify HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n',
@@ -109,7 +109,7 @@ describe('what never becomes a request is refused with a document all the same',
 });
 
 describe('bodies that cost more than they weigh', () => {
-  it('a draft of broken YAML holds nobody up', async () => {
+  it('a draft of broken YAML does not delay other requests', async () => {
     const stop = new AbortController();
     let answered = false;
     const lint = fetch(`${daemon.url}/routes/lint`, {
@@ -290,7 +290,7 @@ describe('names that are members of every object', () => {
   });
 });
 
-describe('what is nobody’s business', () => {
+describe('secrets', () => {
   const SECRETS = [
     'my secret sentence',
     KEY,

@@ -59,7 +59,7 @@ describe('GET /metrics', () => {
     expect(metrics).toContain('ai_router_decisions_total{route="(labels)"} 1');
     expect(metrics).toContain('ai_router_abstentions_total{kind="routes"} 1');
     expect(metrics).toContain('ai_router_abstentions_total{kind="labels"} 1');
-    // Labels are a caller's words: no time series, and nobody else's business.
+    // Labels are a caller's words: no time series, and not public.
     expect(metrics).not.toContain('chairs');
     expect(metrics).toContain('ai_router_truncated_texts_total 1');
     expect(metrics).toContain('ai_router_truncated_tokens_total 346');
@@ -71,7 +71,7 @@ describe('GET /metrics', () => {
     expect(metrics).toContain(count('/classify', 200, 3));
     expect(metrics).toContain(count('/classify', 422, 1));
     expect(metrics).toContain(count('/v1/embeddings', 200, 1));
-    // A path that nobody serves must not become a time series of its own.
+    // An unknown path must not become a time series of its own.
     expect(metrics).not.toContain('at-all');
   });
 

@@ -111,7 +111,7 @@ describe('a file of the model', () => {
     await noneIsOpen(layout);
   });
 
-  it('resolves the branch to the pinned commit, and lets nobody keep that for long', async () => {
+  it('resolves the branch to the pinned commit, and lets no cache keep that for long', async () => {
     const { url } = await small();
     const response = await fetch(`${url}/test/small/resolve/main/tokenizer.json`, { method: 'HEAD' });
     expect(response.headers.get('x-repo-commit')).toBe(manifest.revision);

@@ -83,7 +83,7 @@ beforeAll(async () => {
 const drinks = { utterances: ['a glass of water', 'brew me a coffee', 'I am thirsty'] };
 
 describe('GET /routes', () => {
-  it('shows the set, whence it comes, and the digest that decisions name', async () => {
+  it('shows the set, its origin, and the digest that decisions name', async () => {
     const { body, headers } = await daemon.get<SetBody>('/routes');
     const decision = await daemon.post<Decision>('/classify', { text: 'a pizza please' });
     expect(headers.get('etag')).toBe(`"${body.digest}"`);

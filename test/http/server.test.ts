@@ -89,7 +89,7 @@ async function exchange(port: number, sent: string, last = ''): Promise<string> 
 
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 
-it('reads a pipelined body that is still to come, whoever is before it', async () => {
+it('reads a pipelined body that is still to come behind other requests', async () => {
   const app = new Koa();
   app.use(async (context) => {
     const { length } = await text(context.req);

@@ -156,7 +156,7 @@ describe('lint', () => {
     expect(report.by_route.find(({ name }) => name === 'tiny')).toMatchObject({ examined: 0, recovered: 0 });
   });
 
-  it('finds routes that overlap, and names the pair and nobody else', async () => {
+  it('finds routes that overlap, and names the pair and no others', async () => {
     const mixed = Array.from(
       { length: 12 },
       (_, index) => `pay card now ${['x', 'y', 'z'][index % 3]} ${index}`,

@@ -109,7 +109,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     expect(complaints.splice(0)).toEqual([]);
   });
 
-  /** Opens the page as somebody does who was never there. */
+  /** Opens the page as on a first visit. */
   async function open(
     of: TestDaemon = daemon,
     { path = '/', ...options }: { path?: string } & BrowserContextOptions = {},
@@ -241,7 +241,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     expect(await page.evaluate('sessionStorage.length + localStorage.length')).toBe(0);
   });
 
-  it('verifies for whoever has a key, and says that another one is refused', async () => {
+  it('verifies with a key, and says that another one is refused', async () => {
     const reader = await openReady();
     const { page } = reader;
     await page.click('#verify');
@@ -438,7 +438,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     await reader.see('#try-title');
   });
 
-  it('asks for nothing while nobody sees it', async () => {
+  it('asks for nothing while it is hidden', async () => {
     const { page } = await openReady();
     await page.clock.install();
     await page.reload();
@@ -462,7 +462,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
   });
 });
 
-/** Somebody in front of the page. */
+/** A person in front of the page. */
 class Reader {
   readonly page: Page;
   readonly #axe: string;

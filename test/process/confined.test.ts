@@ -144,7 +144,7 @@ describe('a file of the host, mounted over a blob', () => {
 });
 
 describe('what a mirror’s redirect brings from the inside of a network', () => {
-  it('is taken for no file, and nobody gets to see it', async () => {
+  it('is taken for no file, and shown nowhere', async () => {
     const { files } = await status();
     expect(inside.requests.length).toBeGreaterThanOrEqual(files.length);
     expect(files.map(({ state }) => state)).toEqual(files.map(() => 'verified'));

@@ -51,7 +51,7 @@ const replace = (catalogue: RouteCatalogue, expected: RouteSet, next: RouteSet) 
   catalogue.change([expected.digest], { action: 'replace' }, () => next);
 
 describe('which routes are served', () => {
-  it('is the file until somebody changes them, then the version, over any number of boots', async () => {
+  it('is the file until they are changed, then the version, over any number of boots', async () => {
     const { boot } = await house();
     const first = await boot();
     expect(first.catalogue.served).toEqual({ set: file, version: undefined });
@@ -123,7 +123,7 @@ describe('which routes are served', () => {
     expect(now()).toBe(setOf('x').digest);
   });
 
-  it('writes nothing where nobody changes anything', async () => {
+  it('writes nothing without a change', async () => {
     const { boot, layout } = await house();
     const { catalogue } = await boot();
     await catalogue.follow(edited, { signal });

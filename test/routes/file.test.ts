@@ -51,7 +51,7 @@ describe('a route file', () => {
     return file;
   }
 
-  /** Changes the file until that is seen: a watch begins some moments after it was asked for, and tells nobody. */
+  /** Changes the file until that is seen: a watch begins some moments after it was asked for, silently. */
   async function firstChange(change: () => Promise<void>, name: string): Promise<void> {
     await eventually(
       async () => {

@@ -325,7 +325,7 @@ describe('labels', () => {
     expect([...embedder.clients]).toEqual(['somebody']);
   });
 
-  it('are given up only when nobody waits for them any more', async () => {
+  it('are given up only when the last caller has', async () => {
     const { classifier, embedder } = await ready();
     embedder.before = (_text, signal) => forwardPass(40, signal);
     const [first, second, third] = [new AbortController(), new AbortController(), new AbortController()];

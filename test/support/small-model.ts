@@ -8,7 +8,7 @@ export function pin(path: string, bytes: Uint8Array): PinnedFile {
 }
 
 /**
- * A small model that nobody can load: random bytes under the usual names, and the manifest that pins them.
+ * A small model that cannot be loaded: random bytes under the usual names, and the manifest that pins them.
  * @param bytesOf where the bytes come from, so that a seed may make them
  */
 export function smallModel(

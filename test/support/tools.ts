@@ -13,7 +13,7 @@ export type Tool =
   /** Addresses of this machine besides 127.0.0.1. */
   | '127.0.0.x';
 
-/** Ends with an error where nobody can listen at an address. */
+/** Ends with an error where an address cannot be listened at. */
 const LISTENS = `require('net').createServer().listen(0, process.argv[1], () => process.exit())`;
 
 const PROBES: Readonly<Record<Tool, () => boolean>> = {

@@ -66,7 +66,7 @@ describe('a bundled folder', () => {
     expect((await faultIn(path)).code).toBe('source_wrong_bytes');
   });
 
-  it('refuses a FIFO in the place of a file, waiting for nobody', async () => {
+  it('refuses a FIFO in the place of a file, without waiting for a writer', async () => {
     const path = await folder({ 'onnx/other': bytes });
     execFileSync('mkfifo', [join(path, 'onnx/model.onnx')]);
     // Opened as a file, it would wait for its writer for ever.

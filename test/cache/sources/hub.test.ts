@@ -125,7 +125,7 @@ describe('the hub', () => {
     expect(hub.requestCount).toBe(1);
   });
 
-  it('connects to nobody before it has to', async () => {
+  it('makes no connection before it has to', async () => {
     const { hub, source } = await setup();
     expect(source.name).toBe('hub');
     expect(await collect(source, [])).toEqual([]);

@@ -181,7 +181,7 @@ describe('private addresses', () => {
     inside.put('/secrets', content);
     const location = `http://rebind.test:${inside.port}/secrets`;
     origin.redirect('/config.json', location);
-    // The first answer is a public address where nobody listens; the second one the private one.
+    // The first answer is a public address without a server; the second one the private one.
     const lookup = resolver({ 'rebind.test': ['127.0.0.1', '127.0.0.2'] });
     const source = sourceAt(origin.url, { isPrivate, lookup });
     expect((await faultOf(fetchOne(source, file))).code).toBe('source_unreachable');

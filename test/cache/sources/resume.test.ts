@@ -109,7 +109,7 @@ describe('an interrupted download', () => {
     expect(ranges()).toEqual(['bytes=100000-', undefined]);
   });
 
-  it('does not take a 206 that nobody asked for', async () => {
+  it('does not take a 206 without having asked for a range', async () => {
     server.origin.faultAlways(PATH, { kind: 'wrong-range', contentRange: `bytes 0-${SIZE - 1}/${SIZE}` });
     expect((await server.fail()).code).toBe('source_refused');
   });

@@ -52,7 +52,7 @@ describe('a slow server', () => {
   });
 });
 
-describe('a download that nobody wants any more', () => {
+describe('a download that is not wanted any more', () => {
   it.each<[string, Fault | undefined]>([
     ['before the headers', { kind: 'stall' }],
     ['in the body', { kind: 'stall', afterBytes: 1_000 }],
