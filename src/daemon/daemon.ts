@@ -11,8 +11,8 @@ import { checkMachine, fitWorkers, type MachineLimits, machineLimits } from '../
 import { PAGE_FOLDER } from '../config/program-files.js';
 import { retiredIn } from '../config/settings.js';
 import { createApp } from '../http/app.js';
+import { StaticFiles } from '../http/endpoints/pages.js';
 import { type HttpServer, listen } from '../http/server.js';
-import { StaticFiles } from '../http/static-files.js';
 import { EmbeddingCache } from '../inference/embedding-cache.js';
 import type { ModelBytes } from '../inference/protocol.js';
 import type { TokenView } from '../inference/token-view.js';

@@ -1,6 +1,6 @@
 import type { SystemOneError } from '../api/decisions.js';
 import type { OpenAiError } from '../api/embeddings.js';
-import type { ProblemBody } from '../api/problem.js';
+import type { ProblemBody } from '../api/schema.js';
 import type { TeiError } from '../api/tei.js';
 import type { AppError, ErrorCode } from '../shared/errors.js';
 import { JSON_UTF8, type RequestContext } from './request.js';

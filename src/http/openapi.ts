@@ -9,7 +9,7 @@ import type {
 import { systemOneError } from '../api/decisions.js';
 import { type EmbeddingModel, openAiError } from '../api/embeddings.js';
 import type { RequestLimits } from '../api/limits.js';
-import { problemSchema } from '../api/problem.js';
+import { problemSchema } from '../api/schema.js';
 import { teiError } from '../api/tei.js';
 import type { RateLimit } from '../config/parsers.js';
 import type { Endpoint } from './endpoint.js';

@@ -4,7 +4,7 @@ import { mkdir, rename, symlink, writeFile } from 'node:fs/promises';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { ProblemBody } from '../../src/api/problem.js';
+import type { ProblemBody } from '../../src/api/schema.js';
 import { readConfig } from '../../src/config/config.js';
 import { networkOf, requireHost } from '../../src/http/auth.js';
 import { run } from '../commands/program.js';

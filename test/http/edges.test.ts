@@ -1,7 +1,7 @@
 import { createConnection } from 'node:net';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
-import type { ProblemBody } from '../../src/api/problem.js';
+import type { ProblemBody } from '../../src/api/schema.js';
 import { servingDaemon, type TestDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { suiteEnd } from '../support/suite.js';

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Decision, Decisions } from '../../src/api/classify.js';
 import { MAX_ANSWER_BYTES } from '../../src/api/limits.js';
-import type { ProblemBody } from '../../src/api/problem.js';
+import type { ProblemBody } from '../../src/api/schema.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { metricOf } from '../support/metric.js';

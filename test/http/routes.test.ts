@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
 import type { LintReport } from '../../src/api/lint.js';
-import type { ProblemBody } from '../../src/api/problem.js';
+import type { ProblemBody } from '../../src/api/schema.js';
 import { servingDaemon, type TestDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { metricOf } from '../support/metric.js';

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { expect } from 'vitest';
 import { systemOneError } from '../../src/api/decisions.js';
-import type { ProblemBody } from '../../src/api/problem.js';
+import type { ProblemBody } from '../../src/api/schema.js';
 import { messageOf } from '../../src/shared/errors.js';
 import { type Answer, Wire } from '../support/wire.js';
 import {

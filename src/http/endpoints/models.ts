@@ -1,11 +1,50 @@
 import * as z from 'zod';
-import { type HubModel, type HubTree, hubModelSchema, hubTreeSchema } from '../../api/hub.js';
+import { count } from '../../api/schema.js';
 import type { Manifest, PinnedFile } from '../../cache/manifest.js';
 import type { OpenBlob } from '../../cache/open-blob.js';
 import { AppError } from '../../shared/errors.js';
 import type { Endpoint, PathParams } from '../endpoint.js';
 import { type Answer, json } from '../openapi.js';
 import { isFresh, type RequestContext, sendJson, sendStream, truncate } from '../request.js';
+
+const hubModelSchema = z
+  .object({
+    _id: z.string(),
+    id: z.string(),
+    modelId: z.string(),
+    sha: z.string(),
+    private: z.literal(false),
+    gated: z.literal(false),
+    disabled: z.literal(false),
+    tags: z.array(z.string()),
+    cardData: z.object({ license: z.string() }),
+    siblings: z.array(
+      z.object({
+        rfilename: z.string(),
+        size: count.exactOptional(),
+        blobId: z.string().exactOptional(),
+        lfs: z.object({ size: count, sha256: z.string(), pointerSize: count }).exactOptional(),
+      }),
+    ),
+  })
+  .meta({ id: 'HubModel', description: "A model in the hub's words" });
+
+const hubTreeSchema = z
+  .array(
+    z.object({
+      type: z.enum(['file', 'directory']),
+      path: z.string(),
+      size: count,
+      oid: z.string(),
+      lfs: z.object({ oid: z.string(), size: count, pointerSize: count }).exactOptional(),
+    }),
+  )
+  .meta({ id: 'HubTree', description: "A folder in the hub's words" });
+
+/** The hub's description of a model. */
+type HubModel = z.output<typeof hubModelSchema>;
+/** The hub's listing of a folder. */
+type HubTree = z.output<typeof hubTreeSchema>;
 
 /** Opens the model's files. */
 export interface ModelsPort {

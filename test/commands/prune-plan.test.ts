@@ -2,8 +2,8 @@ import { link, open, readdir, rm, symlink, utimes, writeFile } from 'node:fs/pro
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { blobPath, type Layout } from '../../src/cache/layout.js';
-import { planPrune, prune } from '../../src/cache/prune.js';
 import { ContentStore } from '../../src/cache/store.js';
+import { planPrune, removePlanned } from '../../src/commands/prune.js';
 import { pin, temporaryFolder } from '../support/volume.js';
 
 const bytes = Buffer.from('some bytes of a model');
@@ -23,7 +23,7 @@ describe('prune', () => {
     const plan = await planPrune(layout, new Set());
     expect(plan.removable).toEqual([{ kind: 'blob', name: file.sha256, bytes: bytes.length }]);
     expect((await store.verify(file)).state).toBe('verified');
-    expect(await prune(layout, plan)).toEqual(plan.removable);
+    expect(await removePlanned(layout, plan)).toEqual(plan.removable);
     expect((await store.verify(file)).state).toBe('missing');
     expect((await planPrune(layout, new Set())).removable).toEqual([]);
   });
@@ -31,7 +31,7 @@ describe('prune', () => {
   it('leaves a reader its open blob', async () => {
     const { layout, store } = await volume();
     const reader = await open(blobPath(layout, file.sha256));
-    await prune(layout, await planPrune(layout, new Set()));
+    await removePlanned(layout, await planPrune(layout, new Set()));
     expect((await reader.readFile()).equals(bytes)).toBe(true);
     await reader.close();
     expect((await store.verify(file)).state).toBe('missing');
@@ -48,7 +48,7 @@ describe('prune', () => {
     const writer = await store.ingest(other, never);
     expect(writer.offset).toBe(400);
     expect((await planPrune(layout, new Set([file.sha256]), { partials: true })).removable).toEqual([]);
-    await prune(layout, plan);
+    await removePlanned(layout, plan);
     await writer.write(Buffer.alloc(600));
     await writer.commit();
     expect((await store.verify(other)).state).toBe('verified');
@@ -74,14 +74,14 @@ describe('prune', () => {
       `${file.sha256}.1`,
       `${file.sha256}.1.json`,
     ]);
-    await prune(layout, plan);
+    await removePlanned(layout, plan);
     expect(await readdir(layout.quarantine)).toEqual(['notes of an operator.txt']);
 
     await rm(layout.quarantine, { recursive: true });
     await symlink(outside, layout.quarantine);
     await expect(planPrune(layout, new Set(), options)).rejects.toThrow(/quarantine is a symbolic link/);
     // The link may also be put there after the plan was made.
-    await expect(prune(layout, plan)).rejects.toThrow(/quarantine is a symbolic link/);
+    await expect(removePlanned(layout, plan)).rejects.toThrow(/quarantine is a symbolic link/);
     expect(await readdir(outside)).toHaveLength(1);
   });
 });
