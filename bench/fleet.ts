@@ -14,10 +14,11 @@ import {
   errorsOf,
   isWithinBounds,
   runReal,
+  sharedCosts,
   simulateBoots,
   simulateRun,
 } from './fleet/compare.js';
-import { costsOf, type Measured, measure } from './fleet/measure.js';
+import { type Measured, measure } from './fleet/measure.js';
 import { type Rule, simulateDay, timeUntilAllServe } from './fleet/scenario.js';
 import type { Limits } from './fleet/simulation.js';
 import { withFolder } from './measure.js';
@@ -73,6 +74,7 @@ if (positionals[0] !== 'simulate') {
 }
 const { measured, compared } = JSON.parse(readFileSync(values.file, 'utf8')) as Recorded;
 printMeasured(measured);
+const costs = sharedCosts(measured, compared.runs, limits);
 const { holds, tail } = compare(compared, measured);
 if (!holds) {
   say('The simulation is too far off: no larger figures.');
@@ -133,7 +135,7 @@ function compare({ runs, allServeMs }: Compared, measured: Measured): { holds: b
   let holds = true;
   let tail = 1;
   const rows = runs.map((run) => {
-    const simulated = simulateRun(run, measured, limits);
+    const simulated = simulateRun(run, costs, limits);
     const errors = errorsOf(simulated, run);
     holds &&= isWithinBounds(errors);
     tail = Math.max(tail, run.real.p99Ms / simulated.p99Ms);
@@ -169,7 +171,6 @@ function compare({ runs, allServeMs }: Compared, measured: Measured): { holds: b
 }
 
 function printFleets(measured: Measured, chart: Chart, tail: number): void {
-  const costs = costsOf(measured.loops, measured.overload.refusalMs);
   const bootMs = Math.max(
     ...measured.boots.filter(({ from }) => from === 'image').map(({ readyMs }) => readyMs),
   );

@@ -8,12 +8,15 @@ import { mean, quantile } from '../../test/support/stats.js';
 import { own, writeRoutes } from '../measure.js';
 import { boot, costsOf, type Measured, processesOf, SIMULATED_WORDS, startProxy } from './measure.js';
 import { timeUntilAllServe } from './scenario.js';
-import { Clock, choose, type Limits, Machine, Process, Replica } from './simulation.js';
+import { Clock, type Costs, choose, type Limits, Machine, Process, Replica } from './simulation.js';
 
 const REPLICAS = 4;
 const SECONDS = 20;
 const WARM_SECONDS = 4;
 const SECOND = 1_000;
+/** Bounds of the fit of {@link sharedCosts}. */
+const MAX_SHARING = 3;
+const FIT_STEPS = 7;
 const PASSES = 'ai_router_inference_passes_total';
 /** The client looks for requests that are due this often (`openLoop`). */
 const CLIENT_TURN_MS = 2;
@@ -30,7 +33,7 @@ const BURST = { everyMs: 5_000, forMs: 2_000 } as const;
  * How far off the simulation may be before larger figures mean nothing: shares of the real value, and points of percent.
  * Pauses and a pace that changes are not simulated, so that the longest waits come out too short.
  */
-export const BOUNDS = { throughput: 0.1, p50: 0.35, p99: 0.7, refusedPoints: 8, boots: 0.35 } as const;
+export const BOUNDS = { throughput: 0.15, p50: 0.35, p99: 0.65, refusedPoints: 8, boots: 0.35 } as const;
 
 /** What became of a load. */
 export interface Results {
@@ -161,9 +164,28 @@ function capacityOf({ loops, proxyMs }: Measured): number {
   return (availableParallelism() * SECOND) / ms;
 }
 
+/**
+ * Costs of replicas that share caches with others: each pass and message costs more than on a core of one's own. How much is
+ * fitted to the median of the first load; the other loads are not used.
+ */
+export function sharedCosts({ loops, overload }: Measured, [first]: readonly Run[], limits: Limits): Costs {
+  const alone = costsOf(loops, overload.refusalMs);
+  const costsAt = (factor: number): Costs => ({
+    ...alone,
+    messageMs: alone.messageMs * factor,
+    passMs: alone.passMs * factor,
+  });
+  let [low, high] = [1, MAX_SHARING];
+  for (let step = 0; first && step < FIT_STEPS; step += 1) {
+    const middle = (low + high) / 2;
+    if (simulateRun(first, costsAt(middle), limits).p50Ms < first.real.p50Ms) low = middle;
+    else high = middle;
+  }
+  return costsAt(low);
+}
+
 /** Simulates a load on four daemons that share the cores with proxy and client. */
-export function simulateRun(run: Run, measured: Measured, limits: Limits): Results {
-  const costs = costsOf(measured.loops, measured.overload.refusalMs);
+export function simulateRun(run: Run, costs: Costs, limits: Limits): Results {
   const clock = new Clock();
   const machine = new Machine(clock, run.cores);
   const replicas = Array.from({ length: REPLICAS }, () => new Replica(machine, costs, limits));

@@ -13,7 +13,7 @@ import { listen } from '../../test/support/listen.js';
 import { textOfWords } from '../../test/support/load.js';
 import { metricOf } from '../../test/support/metric.js';
 import { childrenOf, cpuMsOf, memoryOf } from '../../test/support/processes.js';
-import { median } from '../../test/support/stats.js';
+import { mean, median } from '../../test/support/stats.js';
 import { own, writeRoutes } from '../measure.js';
 import type { Costs } from './simulation.js';
 
@@ -27,6 +27,8 @@ const WARM_SECONDS = 1.5;
 export const SIMULATED_WORDS = 8;
 const BATCH = 64;
 const MAX_TOKENS = 256;
+/** Numbers of texts whose mean work is that of a text. */
+const WORK_NUMBERS = Array.from({ length: 100 }, (_, index) => 1_000 + index);
 const FEEDER_STREAMS = 4;
 /** More than half a second of texts of one replica. */
 const OVERLOAD_CLIENTS = 600;
@@ -280,7 +282,7 @@ export function costsOf(loops: readonly Loop[], refusalMs: number): Costs {
   const lone = own.find(({ clients }) => clients === 1);
   if (!lone) throw new Error('no loop of a single client');
   const cpuMs = requestMs + messageMs + textMs + passMs + lone.clientMs / lone.requests;
-  const tokens = lone.tokensPerText;
+  const tokens = mean(own.map(({ tokensPerText }) => tokensPerText));
   return {
     requestMs,
     messageMs,
@@ -289,7 +291,7 @@ export function costsOf(loops: readonly Loop[], refusalMs: number): Costs {
     refusalMs,
     idleMs: Math.max(0, lone.p50Ms - cpuMs),
     tokens,
-    work: workOf(textOfWords(SIMULATED_WORDS), MAX_TOKENS),
+    work: mean(WORK_NUMBERS.map((number) => workOf(textOfWords(SIMULATED_WORDS, number), MAX_TOKENS))),
   };
 }
 

@@ -3,8 +3,10 @@ import { POOL_DEFAULTS } from '../../src/inference/pool.js';
 import { Pace } from '../../src/inference/queue.js';
 import type { Random } from '../../test/support/random.js';
 
-/** Results of a worker wait this long for others, unless no text is left (`entry.ts`). */
+/** Constants of `entry.ts`, which is a program: how long results wait for others, and passes for next texts. */
 const ANSWER_MS = 8;
+const GATHERED_TEXTS = 4;
+const GATHER_MS = 3;
 
 /** Costs of one replica with one worker, in milliseconds of a core, for requests of one text of one length. */
 export interface Costs {
@@ -229,7 +231,9 @@ export class Replica {
   readonly #atWorker: Outcome[] = [];
   /** Texts at the worker whose results the HTTP process has not read yet, the running pass included. */
   #inFlight = 0;
-  #passing = false;
+  #state: 'idle' | 'passing' | 'gathering' = 'idle';
+  /** Texts that a gathering waits for. */
+  #expected = 0;
   #results: Outcome[] = [];
   #sentAt = 0;
   readonly #pace = new Pace();
@@ -285,7 +289,10 @@ export class Replica {
       this.#inFlight += 1;
       this.#atWorker.push(this.#queue.shift() as Outcome);
     }
-    if (!this.#passing && this.#atWorker.length > 0) {
+    if (this.#atWorker.length === 0) return;
+    if (this.#state === 'gathering') {
+      if (this.#atWorker.length >= this.#expected) this.#proceed(now);
+    } else if (this.#state === 'idle') {
       this.#sentAt = now;
       this.#pass(now);
     }
@@ -295,22 +302,49 @@ export class Replica {
     const { costs, batch } = this;
     const most = Math.max(1, Math.min(batch.texts, Math.floor(batch.tokens / costs.tokens)));
     const texts = this.#atWorker.splice(0, most);
-    this.#passing = true;
+    this.#state = 'passing';
     this.passes += 1;
     this.texts += texts.length;
     this.#worker.run(costs.passMs + costs.textMs * texts.length, (now) => {
-      this.#passing = false;
       for (const _ of texts) this.#pace.observe(costs.tokens, (now - startedAt) / texts.length);
       this.#results.push(...texts);
-      if (this.#atWorker.length === 0 || now - this.#sentAt >= ANSWER_MS) this.#send(now);
-      if (this.#atWorker.length > 0) this.#pass(now);
+      const isSparse = this.#isSparse();
+      const left = this.#atWorker.length;
+      if (left > 0 && !isSparse && now - this.#sentAt < ANSWER_MS) {
+        this.#pass(now);
+        return;
+      }
+      this.#expected = left + this.#results.length;
+      this.#send();
+      if (isSparse && this.#expected >= GATHERED_TEXTS) this.#gather(now);
+      else this.#proceed(now);
     });
   }
 
-  #send(now: number): void {
+  /** `Batcher.sparse`. */
+  #isSparse(): boolean {
+    const size = this.#atWorker.length;
+    return 2 * this.costs.tokens * size < this.batch.tokens && 2 * size < this.batch.texts;
+  }
+
+  /** Waits for the next texts of clients that were just answered. */
+  #gather(now: number): void {
+    this.#state = 'gathering';
+    const { passes } = this;
+    this.machine.clock.at(now + GATHER_MS, (then) => {
+      if (this.#state === 'gathering' && this.passes === passes) this.#proceed(then);
+    });
+  }
+
+  #proceed(now: number): void {
+    this.#sentAt = now;
+    this.#state = 'idle';
+    if (this.#atWorker.length > 0) this.#pass(now);
+  }
+
+  #send(): void {
     const results = this.#results;
     this.#results = [];
-    this.#sentAt = now;
     this.#http.run(this.costs.messageMs, (then) => {
       this.#inFlight -= results.length;
       this.#feed(then);

@@ -61,12 +61,16 @@ export function freshText(): string {
   return `${pick(SUBJECTS, 1)} ${texts % 997} ${pick(VERBS, 5)} ${pick(TIMES, 25)} ${Math.floor(texts / 997)}`;
 }
 
-/** Returns a text of so many words that this process has not sent before. */
-export function textOfWords(words: number): string {
-  texts += 1;
+/** Returns the text of so many words with this number; default: one that this process has not sent before. */
+export function textOfWords(words: number, number = nextNumber()): string {
   return Array.from({ length: words }, (_, at) =>
-    at === 0 ? `number${texts}` : WORDS[(at + texts) % WORDS.length],
+    at === 0 ? `number${number}` : WORDS[(at + number) % WORDS.length],
   ).join(' ');
+}
+
+function nextNumber(): number {
+  texts += 1;
+  return texts;
 }
 
 /** A client that sends requests of one shape over as many connections as they need, and records the answers. */

@@ -14,7 +14,7 @@ const SCENARIO: Scenario = {
     work: 15,
   },
   limits: { maxQueue: 2_048, maxQueueMs: 500, maxConnections: 1_000 },
-  load: { perSecond: 400, dayMs: HOUR_MS / 6, swing: 0, burstsPerDay: 0, burstFactor: 1, burstMs: 0 },
+  load: { perSecond: 400, dayMs: HOUR_MS / 12, swing: 0, burstsPerDay: 0, burstFactor: 1, burstMs: 0 },
   rule: { kind: 'hpa', cpu: 70 },
   chart: { cores: 1, shutdownDelayMs: 5_000, scrapeMs: 15_000 },
   min: 1,
@@ -29,7 +29,7 @@ describe('simulateDay', () => {
   it('answers every request once, and repeats itself with the same seed', () => {
     const day = simulateDay(SCENARIO);
     expect(day.accepted + day.refused).toBeCloseTo(day.sent, 0);
-    expect(day.sent / (400 * 600)).toBeCloseTo(1, 1);
+    expect(day.sent / (400 * 300)).toBeCloseTo(1, 1);
     expect(simulateDay(SCENARIO)).toEqual(day);
     expect(simulateDay({ ...SCENARIO, seed: 2 })).not.toEqual(day);
   });
@@ -39,7 +39,7 @@ describe('simulateDay', () => {
     // A text alone takes 3.2 ms of a core, in a shared pass down to 1.9: between 760 and 1,280 ms a second in all.
     expect(replicas.mean).toBeGreaterThan(0.76 / 0.7);
     expect(replicas.mean).toBeLessThan(1 + 1.28 / 0.63);
-    expect(coreHours).toBeCloseTo(replicas.mean / 6);
+    expect(coreHours).toBeCloseTo(replicas.mean / 12);
   });
 
   it('refuses what does not fit into the most replicas that there may be', () => {
