@@ -190,7 +190,7 @@ function isMessage(value: JsonValue): value is { readonly role: string; readonly
 /**
  * Share of the previous turn where the last one alone reaches no threshold, and the most words that the last one may have to
  * depend on it: longer ones speak for themselves, and many are about something else. Chosen on one half of
- * bench/routing/dialogues.json, where 35 of 47 dialogues are right with them and 27 without; of the other 46, 35 and 24
+ * bench/routing/dialogues.json, where 35 of 47 dialogues are right with them and 28 without; of the other 46, 35 and 24
  * (`npm run bench:routing`).
  */
 export const PREVIOUS_SHARE = 0.3;
