@@ -29,6 +29,17 @@ const noneTexts = 'Texts that belong to no route: what is like them is sent nowh
 /** Written by semantic-router, and ignored here. */
 const foreign = z.unknown().optional().meta({ description: 'Taken from semantic-router, and ignored' });
 
+/** Of semantic-router 1.x. */
+const confidenceThreshold = z
+  .number()
+  .min(0)
+  .max(1)
+  .nullish()
+  .meta({ description: 'Lowest score of a choice, as semantic-router names it' });
+
+/** Keys that a reader skips. */
+const comments = { patternProperties: { '^(x-.*|_comment|\\$schema)$': {} } };
+
 /** Part of an answer of `GET /routes`, which may be sent back. */
 const served = z.unknown().optional().meta({ description: 'Written by `GET /routes`, and ignored' });
 
@@ -41,7 +52,7 @@ const routeFields = {
   function_schemas: foreign,
   openai_function_schema: foreign,
   llm: foreign,
-  confidence_threshold: foreign,
+  confidence_threshold: confidenceThreshold,
 };
 
 /** Control characters have no place in a name. */
@@ -57,13 +68,13 @@ const nameSchema = textOf(ROUTE_LIMITS.nameChars).meta({
  */
 export const routeInputSchema = z
   .strictObject({ name: nameSchema.exactOptional(), ...routeFields })
-  .meta({ id: 'RouteInput', description: 'A route; its name is the one in the path' });
+  .meta({ id: 'RouteInput', description: 'A route; its name is the one in the path', ...comments });
 
 export const routeSetInputSchema = z
   .strictObject({
     method: scoringMethod.nullish(),
     routes: z
-      .array(z.strictObject({ name: nameSchema, ...routeFields }))
+      .array(z.strictObject({ name: nameSchema, ...routeFields }).meta(comments))
       .min(1)
       .max(ROUTE_LIMITS.routes),
     none: z.array(textOf(ROUTE_LIMITS.utteranceChars)).nullish().meta({ description: noneTexts }),
@@ -72,14 +83,18 @@ export const routeSetInputSchema = z
     encoder: foreign,
     router_type: foreign,
     index: foreign,
-    confidence_threshold: foreign,
+    confidence_threshold: confidenceThreshold,
     digest: served,
     source: served,
     problem: served,
     utterances: served,
     default_threshold: served,
   })
-  .meta({ id: 'RouteSetInput', description: 'A whole set of routes, as in a routes file; no name twice' });
+  .meta({
+    id: 'RouteSetInput',
+    description: 'A whole set of routes, as in a routes file; no name twice',
+    ...comments,
+  });
 
 const fileSource = z.object({ name: z.string(), digest: digest.nullable() });
 

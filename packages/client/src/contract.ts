@@ -419,8 +419,8 @@ export type RouteInput = {
   readonly openai_function_schema?: unknown;
   /** Taken from semantic-router, and ignored */
   readonly llm?: unknown;
-  /** Taken from semantic-router, and ignored */
-  readonly confidence_threshold?: unknown;
+  /** Lowest score of a choice, as semantic-router names it */
+  readonly confidence_threshold?: number | null;
 };
 
 /** The routes that are served */
@@ -456,8 +456,8 @@ export type RouteSetInput = {
     readonly openai_function_schema?: unknown;
     /** Taken from semantic-router, and ignored */
     readonly llm?: unknown;
-    /** Taken from semantic-router, and ignored */
-    readonly confidence_threshold?: unknown;
+    /** Lowest score of a choice, as semantic-router names it */
+    readonly confidence_threshold?: number | null;
   }[];
   /** Texts that belong to no route: what is like them is sent nowhere */
   readonly none?: readonly string[] | null;
@@ -471,8 +471,8 @@ export type RouteSetInput = {
   readonly router_type?: unknown;
   /** Taken from semantic-router, and ignored */
   readonly index?: unknown;
-  /** Taken from semantic-router, and ignored */
-  readonly confidence_threshold?: unknown;
+  /** Lowest score of a choice, as semantic-router names it */
+  readonly confidence_threshold?: number | null;
   /** Written by `GET /routes`, and ignored */
   readonly digest?: unknown;
   /** Written by `GET /routes`, and ignored */
