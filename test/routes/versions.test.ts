@@ -1,14 +1,12 @@
 import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { layoutOf } from '../../src/cache/layout.js';
 import { ContentStore } from '../../src/cache/store.js';
 import { parseRouteSet } from '../../src/routes/parse.js';
-import { routeSetToJson } from '../../src/routes/set.js';
 import {
   encodeHistory,
   type RouteVersion,
@@ -31,12 +29,6 @@ async function volume() {
   await store.prepare();
   return { layout: store.layout, versions: new RouteVersions(store.layout) };
 }
-
-/** The name of a set's document. */
-const digestOfDocument = (set: typeof a) =>
-  createHash('sha256')
-    .update(`${JSON.stringify(routeSetToJson(set), null, 2)}\n`)
-    .digest('hex');
 
 const put = (set: typeof a) => ({ set, action: 'replace', based_on: a.digest }) as const;
 
@@ -137,8 +129,12 @@ describe('versions of the routes', () => {
     for (const { document } of history) await utimes(join(layout.routes, `${document}.json`), 0, 0);
     // As on a full volume: the document cannot be written.
     const changed = setOf('gamma');
-    await mkdir(join(layout.routes, `${digestOfDocument(changed)}.json`, 'in the way'), { recursive: true });
-    await expect(versions.append(history, [put(changed)])).rejects.toThrow(AppError);
+    const unwritable = Object.defineProperty({ ...changed }, 'routes', {
+      get: () => {
+        throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+      },
+    });
+    await expect(versions.append(history, [put(unwritable)])).rejects.toThrow(AppError);
     const names = await readdir(layout.routes);
     expect(names).not.toContain(basename(left));
     expect(names).toContain(basename(young));

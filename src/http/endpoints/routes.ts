@@ -84,7 +84,7 @@ const IF_MATCH = z.object({
     .regex(/"[^"]*"/)
     .meta({
       description: 'The `ETag` of the routes that the change was made from',
-      example: '"sha256:b44636ad21eb33507da6c73341d4d7950095a988eb6329f6720a1f43c5af0b87"',
+      example: '"sha256:f0ab6608ee1396e394e936e88bbade135ed7b890bed0c78d815edcbeef483d38"',
     }),
 });
 const NAME = z.object({
