@@ -142,9 +142,13 @@ describe('bodies that cost more than they weigh', () => {
   });
 
   it('a draft that repeats a key a hundred thousand times', async () => {
-    const answer = await daemon.post<ProblemBody>('/routes/lint', `{${'"a":0,'.repeat(200_000)}"a":0}`);
-    expect(answer).toMatchObject({ status: 422, body: { code: 'validation_failed' } });
-    expect(JSON.stringify(answer.body).length).toBeLessThan(20_000);
+    const body = `{${'"a":0,'.repeat(200_000)}"a":0}`;
+    await eventually(async () => {
+      const answer = await daemon.post<ProblemBody>('/routes/lint', body);
+      // The draft of the test before, whose client went away, may not have ended yet.
+      expect(answer).toMatchObject({ status: 422, body: { code: 'validation_failed' } });
+      expect(JSON.stringify(answer.body).length).toBeLessThan(20_000);
+    });
   });
 
   it('a set and a route of hostile YAML for administrators', async () => {
