@@ -40,6 +40,15 @@ trap 'exit 143' TERM INT
 fail() { echo "FAILED: $1"; shift; printf '%s\n' "$@"; run logs "$name" | tail -n 15 || true; exit 1; }
 ok() { echo "  ok  $1"; passed=$((passed + 1)); }
 
+# logged PATTERN: waits for a line of the log. All of it is read first: a pipe whose reader leaves early fails.
+logged() {
+  for _ in {1..40}; do
+    if grep -qE -e "$1" <<< "$(run logs "$name" || true)"; then return; fi
+    sleep 0.5
+  done
+  return 1
+}
+
 # A folder of root, as platforms mount them.
 volume() { local folder="$work/volume-$RANDOM$RANDOM"; mkdir -m 755 "$folder"; echo "$folder"; }
 
@@ -130,12 +139,11 @@ start --cap-drop ALL --cap-add SETUID --cap-add SETGID --cap-add CHOWN -v "$(vol
 serves ready 'without CAP_KILL and CAP_SETPCAP'
 
 start --memory 512m --memory-swap 512m --cpus 0.5 "$plain"
-run logs "$name" | grep -q '"workers":1,"bound":"cpu_quota"' || sleep 3
-run logs "$name" | grep -q '"workers":1,"bound":"cpu_quota"' || fail 'the CPU quota does not bound the workers'
+logged '"workers":1,"bound":"cpu_quota"' || fail 'the CPU quota does not bound the workers'
 serves ready 'with one worker under 0.5 CPU and 512 MB'
 start --memory 512m --memory-swap 512m -e INFERENCE_WORKERS=16 "$plain"
 serves ready 'with 512 MB, when 16 workers are wanted'
-run logs "$name" | grep -q '"wanted":16.*INFERENCE_WORKERS lowered' || fail 'more workers than the memory carries'
+logged '"wanted":16.*INFERENCE_WORKERS lowered' || fail 'more workers than the memory carries'
 start --memory 256m --memory-swap 256m "$plain"
 serves ready 'with one worker under 256 MB'
 prints 2 'memory limit is 192 MiB, and one worker needs' 'too little memory ends the start with the minimum' \

@@ -35,7 +35,7 @@ export type DraftParsed =
 
 /**
  * Parses a route set that a client sent. A long text is parsed in a thread, which ends with `signal`.
- * @throws AppError `routes_invalid`, also when it takes too much memory or time; `aborted`
+ * @throws AppError `routes_invalid`, also when it takes too much memory or time; `malformed_json`; `aborted`
  */
 export async function parseDraft(draft: DraftText, signal: AbortSignal): Promise<RouteSet> {
   return (await parseAnywhere(draft, signal)) as RouteSet;
@@ -49,9 +49,26 @@ export async function parseRouteDraft(draft: DraftText, name: string, signal: Ab
   return (await parseAnywhere({ ...draft, name }, signal)) as Route;
 }
 
-/** Parses in this thread. */
+/**
+ * Parses in this thread.
+ * @throws AppError `routes_invalid`; `malformed_json` where the text is to be JSON and is none
+ */
 export function parseWork({ text, options, name }: DraftWork): RouteSet | Route {
-  return name === undefined ? parseRouteSet(text, options) : parseRoute(text, name, options);
+  try {
+    return name === undefined ? parseRouteSet(text, options) : parseRoute(text, name, options);
+  } catch (error) {
+    if (!(error instanceof AppError) || options.format !== 'json' || isJson(text)) throw error;
+    throw new AppError('malformed_json', error.message, { issues: error.issues, cause: error });
+  }
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 async function parseAnywhere(work: DraftWork, signal: AbortSignal): Promise<RouteSet | Route> {

@@ -206,7 +206,7 @@ function changeEndpoints(): Endpoint<RoutePorts>[] {
         const expected = requireIfMatch(context);
         const body = await readRouteText(context, ports);
         const set = await withDeadline(context, ports.requestTimeoutMs, ({ signal }) =>
-          asClientError(parseDraft(body, signal), body),
+          asClientError(parseDraft(body, signal)),
         );
         const change = ports.routes.change(expected, { action: 'replace' }, () => set);
         sendChange(context, await asClientError(change), ports);
@@ -226,14 +226,14 @@ function changeEndpoints(): Endpoint<RoutePorts>[] {
         const expected = requireIfMatch(context);
         const body = await readRouteText(context, ports);
         const route = await withDeadline(context, ports.requestTimeoutMs, ({ signal }) =>
-          asClientError(parseRouteDraft(body, name, signal), body),
+          asClientError(parseRouteDraft(body, name, signal)),
         );
         let created = false;
         const change = ports.routes.change(expected, { action: 'put', route: name }, (set) => {
           created = !set.indexOf.has(name);
           return withRoute(set, route);
         });
-        const report = await asClientError(change, body);
+        const report = await asClientError(change);
         if (created) context.status = 201;
         sendChange(context, report, ports);
       },
@@ -304,7 +304,7 @@ function lintEndpoints(): Endpoint<RoutePorts>[] {
       async handle(context, ports) {
         const body = await readRouteText(context, ports);
         const { report, warnings } = await withDeadline(context, ports.requestTimeoutMs, (call) =>
-          asClientError(ports.lint.draft(body, call), body),
+          asClientError(ports.lint.draft(body, call)),
         );
         sendJson(context, { ...report, warnings: warnings.map(remark) } satisfies DraftLintReport);
       },
@@ -321,25 +321,14 @@ async function readRouteText(context: RequestContext, ports: BodyDeps): Promise<
 
 /**
  * Turns faults of routes into the client's.
- * @throws AppError `malformed_json`, `validation_failed` with every fault, its line and column; what `work` throws
+ * @throws AppError `validation_failed` with every fault, its line and column; what `work` throws
  */
-async function asClientError<T>(work: Promise<T>, body?: DraftText): Promise<T> {
+async function asClientError<T>(work: Promise<T>): Promise<T> {
   try {
     return await work;
   } catch (error) {
     if (!(error instanceof AppError) || error.code !== 'routes_invalid') throw error;
-    const code =
-      body?.options.format === 'json' && !isJson(body.text) ? 'malformed_json' : 'validation_failed';
-    throw new AppError(code, error.message, { issues: error.issues, cause: error });
-  }
-}
-
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
+    throw new AppError('validation_failed', error.message, { issues: error.issues, cause: error });
   }
 }
 
