@@ -19,7 +19,7 @@ export interface Costs {
   readonly textMs: number;
   /** HTTP process, for a request that it refuses. */
   readonly refusalMs: number;
-  /** Latency of a lone request that is nobody's CPU time: wakeups and sockets. */
+  /** Latency of a lone request besides CPU time: wakeups and sockets. */
   readonly idleMs: number;
   /** Tokens of a text, and its work as the queue estimates it (`workOf`). */
   readonly tokens: number;

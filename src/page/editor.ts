@@ -124,10 +124,11 @@ async function save(): Promise<void> {
     setBusy(true);
     await reviewNow();
     setBusy(false);
-    const errors = (session?.reviewed?.report.findings ?? []).filter(
-      ({ severity, routes }) => severity === 'error' && routes.includes(name),
-    );
     if (!session) return;
+    const { reviewed } = session;
+    // Where the daemon had no time to look, findings are of an earlier text.
+    const findings = reviewed?.fields === fieldsText() ? reviewed.report.findings : [];
+    const errors = findings.filter(({ severity, routes }) => severity === 'error' && routes.includes(name));
     if (errors.length > 0) {
       session.warned = 'contradiction';
       setText(byId('edit-save'), 'Save anyway');
