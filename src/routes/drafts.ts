@@ -16,6 +16,8 @@ const THREAD_LIMITS = { mb: 96, ms: 10_000 } as const;
 export interface DraftText {
   readonly text: string;
   readonly options: ParseRouteSetOptions;
+  /** Whether it is the body of a request: there broken JSON is `malformed_json`, as in every body. */
+  readonly isBody?: boolean;
 }
 
 /** Work of the thread. With `name`, the text is the route of that name. */
@@ -35,7 +37,7 @@ export type DraftParsed =
 
 /**
  * Parses a route set that a client sent. A long text is parsed in a thread, which ends with `signal`.
- * @throws AppError `routes_invalid`, also when it takes too much memory or time; `malformed_json`; `aborted`
+ * @throws AppError `routes_invalid`, also when it takes too much memory or time; `malformed_json` of a body; `aborted`
  */
 export async function parseDraft(draft: DraftText, signal: AbortSignal): Promise<RouteSet> {
   return (await parseAnywhere(draft, signal)) as RouteSet;
@@ -51,13 +53,13 @@ export async function parseRouteDraft(draft: DraftText, name: string, signal: Ab
 
 /**
  * Parses in this thread.
- * @throws AppError `routes_invalid`; `malformed_json` where the text is to be JSON and is none
+ * @throws AppError `routes_invalid`; `malformed_json` of a body that is to be JSON and is none
  */
-export function parseWork({ text, options, name }: DraftWork): RouteSet | Route {
+export function parseWork({ text, options, isBody, name }: DraftWork): RouteSet | Route {
   try {
     return name === undefined ? parseRouteSet(text, options) : parseRoute(text, name, options);
   } catch (error) {
-    if (!(error instanceof AppError) || options.format !== 'json' || isJson(text)) throw error;
+    if (!(error instanceof AppError) || !isBody || options.format !== 'json' || isJson(text)) throw error;
     throw new AppError('malformed_json', error.message, { issues: error.issues, cause: error });
   }
 }

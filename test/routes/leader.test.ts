@@ -96,6 +96,7 @@ it('takes YAML of any web server, also without ETags', async () => {
 
 it.each<[string, Answer, string]>([
   ['garbage', serving('<html>no</html>', '"g"', 'text/html'), 'routes_invalid'],
+  ['broken JSON', serving('{"routes": [', '"b"', 'application/json'), 'routes_invalid'],
   ['bytes that are no text', (_, response) => response.end(Buffer.from([0xff, 0xfe, 0])), 'routes_invalid'],
   [
     'half an answer',

@@ -316,7 +316,7 @@ function lintEndpoints(): Endpoint<RoutePorts>[] {
 async function readRouteText(context: RequestContext, ports: BodyDeps): Promise<DraftText> {
   const wanted = 'routes with "Content-Type: application/json" or "application/yaml"';
   const { text, type } = await readText(context, [...JSON_TYPES, ...YAML_TYPES], wanted, ports);
-  return { text, options: { origin: 'body', format: /json$/.test(type) ? 'json' : 'yaml' } };
+  return { text, options: { origin: 'body', format: /json$/.test(type) ? 'json' : 'yaml' }, isBody: true };
 }
 
 /**
