@@ -157,7 +157,7 @@ export class Fallback implements FallbackPort {
     url.search = this.#base.query;
     const { fallbackApiKeyFile: file, fallbackTimeoutMs } = this.#config;
     const token = file === undefined ? undefined : readToken(file);
-    const { status, place, body } = await this.#client.get({
+    const { status, body } = await this.#client.get({
       url,
       label: 'fallback',
       headers: {
@@ -170,19 +170,11 @@ export class Fallback implements FallbackPort {
       signal,
       deadline: performance.now() + fallbackTimeoutMs,
     });
-    const pieces: Uint8Array[] = [];
-    let size = 0;
     try {
-      for (let piece = await body.next(); piece; piece = await body.next()) {
-        size += piece.length;
-        if (size > MAX_BYTES)
-          throw new AppError('source_wrong_bytes', `${place}: more than ${MAX_BYTES} bytes`);
-        pieces.push(piece);
-      }
+      return { status, bytes: await body.all(MAX_BYTES) };
     } finally {
       body.close();
     }
-    return { status, bytes: Buffer.concat(pieces) };
   }
 }
 
@@ -227,6 +219,6 @@ function readToken(path: string): string {
 function failureOf(error: unknown): FallbackFailure {
   const code = error instanceof AppError ? error.code : 'internal';
   if (code === 'source_refused' || code === 'source_unauthorized') return 'refused';
-  if (code === 'source_wrong_bytes') return 'invalid_answer';
+  if (code === 'source_wrong_bytes' || code === 'source_too_large') return 'invalid_answer';
   return code === 'source_stalled' ? 'timeout' : 'unreachable';
 }

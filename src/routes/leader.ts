@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ROUTE_LIMITS } from '../api/limits.js';
 import { ensureDirectory, readSmall, writeAtomic } from '../cache/disk.js';
 import type { Layout } from '../cache/layout.js';
-import { contentLengthOf, headerOf } from '../cache/sources/faults.js';
+import { contentLengthOf, headerOf, overLimitFault } from '../cache/sources/faults.js';
 import { HttpClient } from '../cache/sources/http-client.js';
 import { WIRE_DEFAULTS, type WireLimits } from '../cache/sources/retry.js';
 import { type BaseUrl, exactUrl, parseBaseUrl, redactUrl } from '../cache/sources/url.js';
@@ -168,18 +168,10 @@ export class RouteLeader {
     try {
       if (status === 304 && this.#settled) return;
       if (status !== 200) throw refusal(status, place);
-      const pieces: Uint8Array[] = [];
       // Refused at once where the leader says how long it is.
-      let size = contentLengthOf(headers) ?? 0;
-      if (size <= MAX_BYTES) size = 0;
-      for (let piece = await body.next(); piece; piece = await body.next()) {
-        size += piece.length;
-        if (size > MAX_BYTES)
-          throw new AppError('source_too_large', `${place}: more than ${MAX_BYTES} bytes`);
-        pieces.push(piece);
-      }
+      if ((contentLengthOf(headers) ?? 0) > MAX_BYTES) throw overLimitFault(place, MAX_BYTES);
       await this.#take(
-        Buffer.concat(pieces),
+        await body.all(MAX_BYTES),
         headerOf(headers, 'etag'),
         headerOf(headers, 'content-type') ?? '',
         signal,

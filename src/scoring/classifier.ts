@@ -205,11 +205,10 @@ export class Classifier {
     const plans = await mapConcurrent(
       questions,
       OPTION_SETS_UNDER_WAY,
-      async (question) => ({
-        question,
-        routes: routesOf(question, active.set),
-        options: routesOf(question, active.set) ? active : await this.#optionSet(question, stop),
-      }),
+      async (question) => {
+        const routes = routesOf(question, active.set);
+        return { question, routes, options: routes ? active : await this.#optionSet(question, stop) };
+      },
       stop?.signal,
     );
     let scoreMs = 0;

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { bodyFault, stalledFault } from './faults.js';
+import { bodyFault, overLimitFault, stalledFault } from './faults.js';
 import type { WireLimits } from './retry.js';
 
 /** Bounds and hooks of a watched body. */
@@ -77,6 +77,21 @@ export class WatchedBody {
     const head = pieces.length === 1 && pieces[0] ? pieces[0] : Buffer.concat(pieces);
     if (head.length > 0) this.#peeked = head;
     return head;
+  }
+
+  /**
+   * Reads all that is left.
+   * @throws AppError `source_too_large` beyond `maxBytes`; as {@link next}
+   */
+  async all(maxBytes: number): Promise<Buffer> {
+    const pieces: Uint8Array[] = [];
+    let size = 0;
+    for (let piece = await this.next(); piece; piece = await this.next()) {
+      size += piece.length;
+      if (size > maxBytes) throw overLimitFault(this.#watch.place, maxBytes);
+      pieces.push(piece);
+    }
+    return Buffer.concat(pieces);
   }
 
   /** Gives up what is left. */

@@ -193,6 +193,11 @@ export function tooLargeFault(place: string, pinned: number, announced?: number)
   return new AppError('source_too_large', `${place}: ${actual} than the pinned ${pinned} bytes`);
 }
 
+/** A body that is not pinned, and larger than what is read of it. */
+export function overLimitFault(place: string, maxBytes: number): AppError {
+  return new AppError('source_too_large', `${place}: more than ${maxBytes} bytes`);
+}
+
 /** How many first bytes of a file are enough to recognize a placeholder. */
 export const HEAD_BYTES = 64;
 

@@ -3,7 +3,7 @@ import { type FileHandle, mkdir, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Download } from '../../cache/sources/download.js';
 import { statusFault } from '../../cache/sources/faults.js';
-import type { HttpAnswer, HttpClient } from '../../cache/sources/http-client.js';
+import type { HttpClient } from '../../cache/sources/http-client.js';
 import { Attempts, type WireLimits } from '../../cache/sources/retry.js';
 import { AppError } from '../../shared/errors.js';
 import type { OriginFile } from './origins.js';
@@ -79,7 +79,7 @@ export async function downloadJson(
     try {
       if (answer.status === 404) return undefined;
       if (answer.status !== 200) throw statusFault(answer.status, answer.headers, answer.place);
-      const text = await readText(answer, maxBytes);
+      const text = (await answer.body.all(maxBytes)).toString('utf8');
       const { link } = answer.headers;
       return { json: parse(text, answer.place), link: typeof link === 'string' ? link : undefined };
     } finally {
@@ -121,17 +121,6 @@ async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
   for (let written = 0; written < bytes.length; ) {
     written += (await file.write(bytes, written)).bytesWritten;
   }
-}
-
-async function readText({ body, place }: HttpAnswer, maxBytes: number): Promise<string> {
-  const pieces: Uint8Array[] = [];
-  let size = 0;
-  for (let piece = await body.next(); piece; piece = await body.next()) {
-    pieces.push(piece);
-    size += piece.length;
-    if (size > maxBytes) throw new AppError('source_too_large', `${place}: more than ${maxBytes} bytes`);
-  }
-  return Buffer.concat(pieces).toString('utf8');
 }
 
 function parse(text: string, place: string): unknown {
