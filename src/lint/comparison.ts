@@ -71,11 +71,11 @@ export async function compareUtterances(
   const { matrix, offsets } = vectors;
   const rows = firstOfNone(offsets);
   const routeOf = ownersOf(offsets, rows);
-  const sums = sumsOf(vectors);
   const size = Math.min(rows, maxExamined);
   const compared: Compared[] = [];
   const pairs: NearPair[] = [];
   const slices = new Slices(signal);
+  const sums = await sumsOf(vectors, slices);
   for (let index = 0; index < size; index += 1) {
     const row = Math.floor((index * rows) / size);
     matrix.load(matrix.row(row));
@@ -126,7 +126,7 @@ interface Sums {
   readonly lengths: Float64Array;
 }
 
-function sumsOf({ matrix, offsets }: RouteVectors): Sums {
+async function sumsOf({ matrix, offsets }: RouteVectors, slices: Slices): Promise<Sums> {
   const routes = offsets.length - 1;
   const sums = new RowMatrix(routes, matrix.dimension, { shortLived: true });
   const lengths = new Float64Array(routes);
@@ -137,6 +137,7 @@ function sumsOf({ matrix, offsets }: RouteVectors): Sums {
       for (let i = 0; i < vector.length; i += 1) sum[i] = (sum[i] ?? 0) + (vector[i] ?? 0);
     }
     lengths[route] = Math.hypot(...sum);
+    if (slices.over) await slices.giveWay();
   }
   return { matrix: sums, lengths };
 }
@@ -246,40 +247,27 @@ export interface Closeness {
  * Measures the closeness of all routes, giving way to other work now and then.
  * @throws AppError `aborted`
  */
-export async function closenessOf(
-  set: RouteSet,
-  { matrix, offsets }: RouteVectors,
-  slices: Slices,
-): Promise<Closeness> {
+export async function closenessOf(set: RouteSet, vectors: RouteVectors, slices: Slices): Promise<Closeness> {
   const count = set.routes.length;
-  const centroids = new RowMatrix(count, matrix.dimension, { shortLived: true });
-  const within = new Float64Array(count);
-  for (let route = 0; route < count; route += 1) {
-    const from = offsets[route] ?? 0;
-    const to = offsets[route + 1] ?? 0;
-    const size = to - from;
-    const centroid = centroids.row(route);
-    for (let row = from; row < to; row += 1) {
-      const vector = matrix.row(row);
-      for (let i = 0; i < vector.length; i += 1) centroid[i] = (centroid[i] ?? 0) + (vector[i] ?? 0) / size;
-    }
-    const squared = centroid.reduce((sum, value) => sum + value * value, 0);
-    // The square of the mean counts each utterance with itself, too.
-    within[route] = size < 2 ? 1 : (size * size * squared - size) / (size * (size - 1));
-    if (slices.over) await slices.giveWay();
-  }
+  const { matrix: sums, lengths } = await sumsOf(vectors, slices);
+  const sizes = set.routes.map(({ utterances }) => utterances.length);
+  const within = Float64Array.from(sizes, (size, route) => {
+    // The square of the sum counts each utterance with itself, too.
+    return size < 2 ? 1 : ((lengths[route] ?? 0) ** 2 - size) / (size * (size - 1));
+  });
   const products = new Float32Array(count * count);
   for (let route = 0; route < count; route += 1) {
-    centroids.load(centroids.row(route));
-    centroids.multiply(0, count);
-    products.set(centroids.products, route * count);
+    sums.load(sums.row(route));
+    sums.multiply(0, count);
+    products.set(sums.products, route * count);
     if (slices.over) await slices.giveWay();
   }
   return {
     within,
     between(a, b) {
       const inside = Math.sqrt(Math.max(1e-6, within[a] ?? 1) * Math.max(1e-6, within[b] ?? 1));
-      return (products[a * count + b] ?? 0) / inside;
+      const pairs = (sizes[a] ?? 1) * (sizes[b] ?? 1);
+      return (products[a * count + b] ?? 0) / pairs / inside;
     },
   };
 }
