@@ -216,7 +216,7 @@ function read(
   return parsed;
 }
 
-/** What `parseArgs` refuses, in the words of the help. */
+/** Explains an error of `parseArgs` in the words of the help. */
 function optionFault(message: string, options: OptionSpecs): string {
   const [, flag = ''] = /'(?:-\w, )?(-[^' ]*)/.exec(message) ?? [];
   const name = flag.replace(/^--?/, '');

@@ -183,7 +183,7 @@ async function createCircuit(log: Log) {
   const { default: library } = await import('cockatiel');
   const { ConsecutiveBreaker, circuitBreaker, handleWhen, isBrokenCircuitError } = library;
   const breaker = circuitBreaker(
-    // What the client of a request does is no failure of the server.
+    // A request that its own client gave up is no failure of the server.
     handleWhen((error) => !(error instanceof AppError && error.code === 'aborted')),
     { halfOpenAfter: CIRCUIT.pauseMs, breaker: new ConsecutiveBreaker(CIRCUIT.failures) },
   );

@@ -1,4 +1,4 @@
-/** What the reference takes from the lowest score for a character that no piece spells. */
+/** Score of a character that no piece spells: so much below the lowest score of a piece, as in the reference. */
 const UNKNOWN_PENALTY = 10;
 
 /**

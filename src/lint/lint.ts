@@ -50,7 +50,7 @@ export async function lintRoutes(
   const accuracy = examined === 0 ? null : round(recovered / examined);
   const confusions = confusionsOf(names, compared);
   const sizes = tallies.map((each) => each.examined);
-  // What looks like the other route by a single text alone is no overlap.
+  // Utterances that are near the other route by a single text alone are no overlap.
   const convinced = compared.filter(({ meanLead }) => meanLead > 0);
   const overlaps = await findOverlaps(names, sizes, confusionsOf(names, convinced), closeness, slices);
   const findings = [

@@ -112,7 +112,7 @@ export function parseLocatedYaml(text: string): LocatedResult {
     if (!(error instanceof RangeError)) throw error;
     return { ok: false, faults: [{ offset: 0, message: TOO_DEEP }] };
   }
-  // What follows the first fault is mostly its consequence.
+  // Further faults are mostly consequences of the first.
   const [fault] = [...document.errors, ...document.warnings].sort((a, b) => a.pos[0] - b.pos[0]);
   if (fault) return { ok: false, faults: [{ offset: fault.pos[0], message: yamlFault(fault) }] };
   const converter = new Converter(text);

@@ -44,8 +44,9 @@ export interface Scorer {
   /** Below which cosine a text is like no utterance of the set. */
   readonly floor: Floor;
   /**
-   * Scores the candidates. Does not await. The same vector, text and candidates give the same numbers. Within one call, `score` orders the candidates; scores of different candidate lists
-   * are comparable but not equal, as confidence is shared among the candidates.
+   * Scores the candidates. Does not await. The same vector, text and candidates give the same numbers. Within one call,
+   * `score` orders the candidates; scores of different candidate lists are comparable but not equal, as confidence is
+   * shared among the candidates.
    * @param vector of length 1
    * @param candidates indexes of routes, none twice; `undefined`: all
    * @param text that the vector was made from; without it, words say nothing

@@ -34,7 +34,7 @@ interface Asked {
   readonly field: 'state' | 'input';
   readonly turns: readonly Turn[];
   readonly questions: readonly Question[];
-  /** What a fallback is told: the input, and every choice by the index of its question. */
+  /** Request to a fallback: the input, and every choice by the index of its question. */
   readonly state: JsonValue;
   readonly choices: ReadonlyMap<number, FallbackChoice>;
 }

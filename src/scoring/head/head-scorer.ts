@@ -146,7 +146,7 @@ export class HeadScorer implements Scorer {
     };
   }
 
-  /** What the softmax is taken of. */
+  /** Returns the input of the softmax. */
   #blend(route: number, cosine: number): number {
     const { blend } = this.#head;
     const logit = (this.#weights.products[route] as number) + (this.#biases[route] as number);
