@@ -334,7 +334,8 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     await page.focus('button[aria-label="Go back to it: version 1"]');
     await page.keyboard.press('Enter');
     await reader.see('#history-said', 'Version 1 serves again.');
-    expect(await reader.focused()).toBe('history-undo');
+    // The list is read anew first.
+    await eventually(async () => expect(await reader.focused()).toBe('history-undo'));
     // Also where the source is the file again.
     await reader.see('#history-list > li:first-child .tag', 'served');
     expect(await page.locator('.versions .tag', { hasText: /^served$/ }).count()).toBe(1);
