@@ -52,7 +52,7 @@ const RATES = [100, 10_000, 100_000];
 const FED = 1_000;
 const FAN_OUTS = [32, 10];
 
-/** What the file holds. */
+/** Contents of the file. */
 interface Recorded {
   readonly measured: Measured;
   readonly compared: Compared;

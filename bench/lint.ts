@@ -6,7 +6,7 @@ import { lintRoutes } from '../src/lint/lint.js';
 import { parseRouteSet } from '../src/routes/parse.js';
 import type { RouteSet } from '../src/routes/set.js';
 import { embedRoutes } from '../src/scoring/vectors.js';
-import { banking77Folder, drawUtterances, readBanking77 } from './routing/banking77.js';
+import { banking77Folder, readBanking77, sampleUtterances } from './routing/banking77.js';
 import { embedAll } from './routing/embeddings.js';
 
 /**
@@ -27,7 +27,7 @@ const FILES = {
   ],
   seeded: ['test/lint/seeded/hotel.yaml'],
 } as const;
-/** Utterances of each of Banking77's 77 routes, and the seed that draws them; lint's constants were chosen with others. */
+/** Utterances of each of Banking77's 77 routes, and the seed of their choice; lint's constants were chosen with others. */
 const SAMPLES = [
   { perRoute: 10, seed: 3 },
   { perRoute: 20, seed: 4 },
@@ -41,7 +41,7 @@ function banking77(): RouteSet[] {
   if (folder === undefined) return [];
   const data = readBanking77(folder);
   return SAMPLES.map(({ perRoute, seed }) => {
-    const routes = [...drawUtterances(data, perRoute, seed)].map(([name, utterances]) => ({
+    const routes = [...sampleUtterances(data, perRoute, seed)].map(([name, utterances]) => ({
       name,
       utterances,
     }));

@@ -121,7 +121,7 @@ await withFolder(async (folder) => {
     for (const { crowd, url } of servers) await crowd.do('closedLoop', url, WARM_UP_SECONDS, { clients: 32 });
     for (let round = 0; round < rounds; round += 1) {
       for (const one of cases) {
-        // Who is first changes: the machine's pace drifts.
+        // The order alternates: the machine's pace drifts.
         for (const server of round % 2 === 0 ? servers : servers.toReversed()) await measure(server, one);
       }
       process.stderr.write(`round ${round + 1} of ${rounds}\n`);

@@ -14,9 +14,9 @@ import { withFolder } from './measure.js';
 import {
   type Banking77,
   banking77Folder,
-  drawUtterances,
   type Labelled,
   readBanking77,
+  sampleUtterances,
   shuffle,
 } from './routing/banking77.js';
 import { dialogueTrials, readDialogues } from './routing/dialogues.js';
@@ -38,7 +38,7 @@ import {
 const SEEDS = [1, 2, 3];
 const SIZES = [5, 10, undefined] as const;
 const PAIRS = 600;
-/** What a head should reach over HTTP, at least; of the calibration error, at most. */
+/** Minimum figures of a head over HTTP; of the calibration error, the maximum. */
 const GOALS = { 5: 0.835, 10: 0.88, all: 0.942, auroc: 0.875, calibration_error: 0.03 } as const;
 const args = process.argv.slice(2);
 const json = args.includes('--json');
@@ -99,7 +99,7 @@ async function probes(): Promise<void> {
   const banking = [5, 10, undefined].map(
     (size): ProbedSet => ({
       name: `Banking77 × ${size ?? 'all'}`,
-      utterances: drawUtterances(data, size, 1),
+      utterances: sampleUtterances(data, size, 1),
       inScope: data.test,
       except: ['quoting'],
     }),
@@ -160,7 +160,7 @@ async function inProcess(): Promise<void> {
       // All of it is the same for every seed.
       const runs = [];
       for (const seed of size === undefined ? [1] : SEEDS) {
-        const made = await make(create, drawUtterances(data, size, seed), embedder);
+        const made = await make(create, sampleUtterances(data, size, seed), embedder);
         const { accuracy, calibration_error } = inScope(await ask(made, embedder, texts), data.test);
         runs.push({
           accuracy,
@@ -189,7 +189,7 @@ async function inProcess(): Promise<void> {
   }
 
   for (const [method, create] of Object.entries(METHODS)) {
-    const made = await make(create, drawUtterances(data, 10, 1), embedder);
+    const made = await make(create, sampleUtterances(data, 10, 1), embedder);
     const [one, two] = [
       await ask(made, embedder, texts),
       await ask(
@@ -204,7 +204,7 @@ async function inProcess(): Promise<void> {
 
   {
     // No public set here has 150 routes: each of these is half of one, which is harder to tell from the other half.
-    const whole = drawUtterances(data, 20, 1);
+    const whole = sampleUtterances(data, 20, 1);
     const halves = new Map(
       Array.from({ length: 150 }, (_, i) => {
         const all = whole.get(data.routes[i >> 1] ?? '') ?? [];
@@ -235,7 +235,7 @@ async function negatives(): Promise<void> {
       for (const seed of SEEDS) {
         const { utterances, inside, outside, out } = heldOut(data, seed);
         const listed = new Set(out.slice(0, Math.floor(out.length / 3)));
-        const drawn = drawUtterances(data, perRoute, seed);
+        const drawn = sampleUtterances(data, perRoute, seed);
         const none = perRoute === 0 ? [] : [...listed].flatMap((name) => drawn.get(name) ?? []);
         const made = await make(create, utterances, embedder, none);
         const answersTo = (test: readonly Labelled[]) => ask(made, embedder, textsOf(test.map(trimmed)));
@@ -270,7 +270,7 @@ async function otherSet(): Promise<void> {
   const test = other.test.map(trimmed);
   for (const size of [10, undefined]) {
     for (const [method, create] of Object.entries(METHODS)) {
-      const made = await make(create, drawUtterances(other, size, 1), embedder);
+      const made = await make(create, sampleUtterances(other, size, 1), embedder);
       const found = inScope(await ask(made, embedder, textsOf(test)), test);
       report(basename(path), { per_route: size ?? 'all', method, ...found });
     }
@@ -285,7 +285,7 @@ async function overHttp(): Promise<void> {
       for (const seed of size === undefined ? [1] : SEEDS) {
         const { answers, readyMs, method } = await askOverHttp(
           volume,
-          drawUtterances(data, size, seed),
+          sampleUtterances(data, size, seed),
           data.test,
         );
         const found = inScope(answers, data.test);
@@ -325,7 +325,7 @@ async function decisions(): Promise<void> {
     }
     const names = Object.fromEntries(data.routes.map((name) => [name, null]));
     for (const size of SIZES) {
-      const row = await decisionsOverHttp(volume, drawUtterances(data, size, 1), names, data.test);
+      const row = await decisionsOverHttp(volume, sampleUtterances(data, size, 1), names, data.test);
       report('decision calls', { options_known_by: `${size ?? 'all'} utterances each`, ...row });
     }
   });
@@ -334,7 +334,7 @@ async function decisions(): Promise<void> {
 /** 58 of the routes with 10 utterances each, and the test texts of these and of the other 19. */
 function heldOut(of: Banking77, seed: number) {
   const out = shuffle([...of.routes], new Random(100 + seed)).slice(0, 19);
-  const utterances = drawUtterances(of, 10, seed);
+  const utterances = sampleUtterances(of, 10, seed);
   for (const name of out) utterances.delete(name);
   const isIn = ({ route }: Labelled): boolean => !out.includes(route);
   const inside = of.test.filter(isIn);

@@ -68,7 +68,7 @@ ${info.description}
 
 Every answer carries \`X-Request-Id\` (the request's own, or a new one) and \`Server-Timing\`.
 
-**Keys.** Where \`API_KEYS\` is set, every path but health, page and contract wants one of them, or one of
+**Keys.** Where \`API_KEYS\` is set, every path but health, page and contract requires one of them, or one of
 \`ADMIN_KEYS\`, as \`Authorization: Bearer …\`; so do \`/metrics\` and \`/cache/status\`, which tell what a service is asked
 and where it runs. Prometheus sends a key with \`authorization: { credentials: … }\`. Several keys at once make rotation
 possible: add the new one, let callers move, remove the old one. A setting may hold \`sha256:<hex>\` in place of a key:
@@ -101,10 +101,10 @@ function operationText(heading: string, operation: Operation, { components }: Co
   const { summary, description, security, parameters = [], requestBody, responses } = operation;
   const access =
     security === undefined
-      ? 'Wants a key where `API_KEYS` is set.'
+      ? 'Requires a key where `API_KEYS` is set.'
       : security.length === 0
         ? 'Open.'
-        : 'Wants one of `ADMIN_KEYS`.';
+        : 'Requires one of `ADMIN_KEYS`.';
   const params = parameters.map(
     ({ name, in: place, required, schema, description: text = schema.description ?? '' }) =>
       `| \`${name}\`${required ? '' : '?'} | ${place} | ${cell(text)} |`,

@@ -60,7 +60,7 @@ export async function pythonIn(folder: string): Promise<Record<string, string | 
   };
 }
 
-/** What the program should print: the comments behind `print(…)` and `console.log(…)`. */
+/** Expected output of the program: the comments behind `print(…)` and `console.log(…)`. */
 function expectedOf({ code }: Recipe): string[] {
   return [...code.matchAll(/^\s*(?:print|console\.log)\(.*\);? +(?:#|\/\/) (.+)$/gm)].map(
     ([, text = '']) => text,

@@ -9,7 +9,7 @@ import { ERROR_CODES } from '../src/shared/errors.js';
 
 const operations = await readFile('docs/operations.md', 'utf8');
 
-/** What stands under a heading, up to the next of the same or a higher level. */
+/** Text under a heading, up to the next of the same or a higher level. */
 function section(heading: string): string {
   const level = /^#+/.exec(heading)?.[0].length ?? 0;
   const [, rest = ''] = `\n${operations}`.split(`\n${heading}\n`);

@@ -7,7 +7,7 @@ import { parseAst } from 'vitest/node';
 
 /**
  * Expressions of which the count below says that their work may grow faster than what they are applied to, and why
- * that hurts nobody. It counts the ways to begin or to go back, and takes every text for endless.
+ * that is harmless. It counts the ways to begin or to go back, and takes every text for endless.
  */
 const BOUNDED: ReadonlyMap<string, string> = new Map([
   [/(?:W\/)?"([^"]*)"/.source, 'only the last of its quotes may lack a second one'],

@@ -13,7 +13,7 @@ export const HPA = {
   cpuSampleMs: 15_000,
 } as const;
 
-/** What the chart's values say of autoscalers and pods. */
+/** Values of the chart for autoscalers and pods. */
 export interface Chart {
   readonly hpa: { readonly min: number; readonly cpu: number };
   readonly keda: { readonly min: number; readonly waiting: number; readonly cpu: number };

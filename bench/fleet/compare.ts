@@ -35,7 +35,7 @@ const BURST = { everyMs: 5_000, forMs: 2_000 } as const;
  */
 export const BOUNDS = { throughput: 0.15, p50: 0.35, p99: 0.65, refusedPoints: 8, boots: 0.35 } as const;
 
-/** What became of a load. */
+/** Outcome of a load. */
 export interface Results {
   readonly sent: number;
   readonly refused: number;
@@ -63,7 +63,7 @@ export interface Run {
   readonly real: Results;
 }
 
-/** What four daemons did. */
+/** Outcome of four daemons. */
 export interface Compared {
   /** Until all of them served, who started at once with the model from one feeder. */
   readonly allServeMs: number;

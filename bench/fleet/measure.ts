@@ -57,7 +57,7 @@ interface Boot {
   readonly bytes: number;
 }
 
-/** What was measured of one replica, and where. */
+/** Measurements of one replica, and the machine. */
 export interface Measured {
   readonly date: string;
   readonly commit: string;

@@ -53,7 +53,7 @@ export interface Scenario {
   readonly seed: number;
 }
 
-/** What a fleet did in a day. */
+/** Outcome of a fleet's day. */
 export interface Day {
   readonly sent: number;
   readonly accepted: number;
@@ -127,14 +127,14 @@ export function simulateDay(scenario: Scenario): Day {
     });
   }
 
-  /** Draws the next arrival at the rate of this second, in which it comes if at all. */
-  const draw = (): void => {
+  /** Samples the next arrival at the rate of this second, in which it comes if at all. */
+  const schedule = (): void => {
     const perSecond = rateAt(clock.now) * Math.min(1, members.length / ready);
     const at = clock.now - (Math.log(1 - random.next()) / perSecond) * SECOND_MS;
     if (at >= (Math.floor(clock.now / SECOND_MS) + 1) * SECOND_MS) return;
     clock.at(at, (now) => {
       receive(now);
-      draw();
+      schedule();
     });
   };
   clock.every(
@@ -142,7 +142,7 @@ export function simulateDay(scenario: Scenario): Day {
     () => {
       podMs += pods.length * SECOND_MS;
       fitCell();
-      draw();
+      schedule();
     },
     0,
   );
@@ -212,7 +212,7 @@ export interface Distribution {
   readonly replicas: number;
   /** Bytes that a boot fetches. */
   readonly bytes: number;
-  /** What a feeder can send and a replica receive, in bytes per second. */
+  /** Bandwidth of a feeder and of a replica, in bytes per second. */
   readonly feederPerSecond: number;
   readonly replicaPerSecond: number;
   /** From the last byte until the replica serves. */

@@ -92,7 +92,7 @@ export class Clock {
   }
 }
 
-/** Who runs first where cores are short: HTTP processes, proxies and clients are before workers, which are niced. */
+/** Scheduling priority where cores are short: HTTP processes, proxies and clients go before workers, which are niced. */
 type Rank = 0 | 1;
 
 /** Finished pieces of work that a process remembers before it drops them all at once. */

@@ -32,8 +32,8 @@ export function readBanking77(folder: string): Banking77 {
   return { train, test, routes: [...new Set(train.map(({ route }) => route))].sort() };
 }
 
-/** Utterances per route: `perRoute` of each, drawn by `seed`, or all. */
-export function drawUtterances(
+/** Utterances per route: `perRoute` of each, chosen by `seed`, or all. */
+export function sampleUtterances(
   data: Banking77,
   perRoute: number | undefined,
   seed: number,

@@ -146,7 +146,7 @@ interface RoutesCheck {
   readonly age_s?: number;
 }
 
-/** What a daemon says of its routes. */
+/** State of a daemon's routes. */
 export async function routesCheck(endpoint: { readonly address: string }): Promise<RoutesCheck> {
   const answer = await fetch(`${urlOf(endpoint)}/health`);
   return ((await answer.json()) as { checks: { routes: RoutesCheck } }).checks.routes;

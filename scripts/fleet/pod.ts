@@ -46,14 +46,14 @@ export interface Pod extends Resource {
   };
 }
 
-/** What a container is started with, its names of folders and Services replaced. */
+/** Environment of a container, its names of folders and Services replaced. */
 export interface Start {
   readonly command: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly log: string;
 }
 
-/** A pod of one container: a process of its own, probed as written, whose state the API server is told. */
+/** A pod of one container: a process of its own, probed as written, whose state the API server learns. */
 export class RunningPod {
   readonly #api: Api;
   readonly #container: Container;
@@ -79,7 +79,7 @@ export class RunningPod {
     return this.#child?.pid;
   }
 
-  /** What the container wrote. */
+  /** Output of the container. */
   output(): Promise<string> {
     return readFile(this.#log, 'utf8');
   }

@@ -33,7 +33,7 @@ export function conclude(): number {
   return failed === 0 ? 0 : 1;
 }
 
-/** What a program wrote to its standard error, without the command line. */
+/** Standard error of a program, without the command line. */
 export function messageOf(error: unknown): string {
   const { stderr } = error as { stderr?: unknown };
   return (typeof stderr === 'string' && stderr !== '' ? stderr : String(error)).trim().slice(-500);

@@ -81,7 +81,7 @@ export async function rollouts(options: FleetOptions): Promise<void> {
   await removed(fleet, options);
 }
 
-/** What an edit of the ConfigMap does, a good one and a bad one, and what a change does that the API server refuses. */
+/** Effect of a good and of a bad edit of the ConfigMap, and of a change that the API server refuses. */
 export async function edits(options: FleetOptions, delayMs: number): Promise<void> {
   const { kubelet } = options;
   const edited = (file: string): object => ({ ...COMMON, routes: { mode: 'configMap', file } });

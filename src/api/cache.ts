@@ -20,25 +20,25 @@ export const EVENT_KINDS = [
 
 const problem = z
   .object({ code: errorCode, message: z.string() })
-  .meta({ id: 'CacheProblem', description: 'A named trouble with its explanation' });
+  .meta({ id: 'CacheProblem', description: 'A problem with its code and explanation' });
 
 const paths = z.array(z.string());
 
 export const verificationReportSchema = z
   .object({
     reason: z.string().meta({
-      description: 'Why it ran: `boot`, `schedule`, `change`, `request`, `retry`',
+      description: 'Trigger: `boot`, `schedule`, `change`, `request` or `retry`',
     }),
-    whole: z.boolean().meta({ description: 'Whether every pinned file was verified at the end' }),
+    whole: z.boolean().meta({ description: 'Whether every pinned file was verified in the end' }),
     verified: paths,
     missing: paths,
     corrupt: paths,
     fetched: paths,
     started_at: timestamp,
     duration_ms: z.number().min(0),
-    healed: z
-      .array(z.object({ path: z.string(), after_ms: z.number().min(0) }))
-      .meta({ description: 'Files that were not whole and are now, and how long after that was noticed' }),
+    healed: z.array(z.object({ path: z.string(), after_ms: z.number().min(0) })).meta({
+      description: 'Files that were missing or corrupt and are verified again, with the time that took',
+    }),
     failures: z.array(
       z.object({ source: z.string(), path: z.string(), code: errorCode, message: z.string() }),
     ),
@@ -52,10 +52,10 @@ const fileSchema = z
     digest,
     size: count,
     state: z.enum(FILE_STATES),
-    bytes: count.meta({ description: 'Bytes of a download so far' }),
+    bytes: count.meta({ description: 'Bytes downloaded so far' }),
     verified_at: timestamp.nullable(),
     source: z.string().nullable(),
-    reason: z.string().nullable().meta({ description: 'Why it is corrupt or cannot be had' }),
+    reason: z.string().nullable().meta({ description: 'Why the file is corrupt or cannot be fetched' }),
   })
   .meta({ id: 'CacheFile', description: 'One pinned file' });
 
@@ -105,7 +105,7 @@ export const cacheStatusSchema = z
       }),
     ),
   })
-  .meta({ id: 'CacheStatus', description: 'The volume and what it holds' });
+  .meta({ id: 'CacheStatus', description: 'The volume and its contents' });
 
 /** The body of `GET /cache/status`. */
 export type CacheStatus = Shape<typeof cacheStatusSchema>;

@@ -36,24 +36,24 @@ export function classifySchemas({ maxTextChars, maxBatch }: RequestLimits) {
       .exactOptional()
       .meta({ default: 3, description: 'How many candidates to return' }),
     threshold: z.number().min(0).max(1).exactOptional().meta({
-      description:
-        'Lowest score with which a route is chosen; comes before that of the route and the default',
+      description: 'Minimum score of a chosen route; overrides the threshold of the route and the default',
     }),
     routes: z
       .array(z.string().min(1).max(OPTION_LIMITS.nameChars))
       .min(1)
       .max(OPTION_LIMITS.routes)
       .exactOptional()
-      .meta({ description: 'Only these routes are candidates; a name that is not served is refused' }),
+      .meta({ description: 'Only these routes are candidates; an unknown name is an error' }),
     labels: z.array(label).min(1).max(LABEL_LIMITS.labels).exactOptional().meta({
       uniqueItems: true,
-      description: 'Takes the place of the routes for this request (zero-shot); not beside `routes`',
+      description:
+        'Labels to use instead of the served routes for this request (zero-shot); cannot be combined with `routes`',
     }),
     multi: z.boolean().exactOptional().meta({
-      description: 'Adds every route that reaches its threshold, as `routes`',
+      description: 'Whether to return every route that reaches its threshold, as `routes`',
     }),
     explain: z.boolean().exactOptional().meta({
-      description: 'Adds to each candidate the nearest utterances, and what its score is made of',
+      description: 'Whether to add the nearest utterances and the parts of the score to each candidate',
     }),
   };
   const tooMany = `may hold ${maxBatch} texts at most (MAX_BATCH)`;
@@ -72,7 +72,7 @@ export function classifySchemas({ maxTextChars, maxBatch }: RequestLimits) {
           .min(1)
           .max(maxBatch, tooMany)
           .exactOptional()
-          .meta({ description: 'In place of `texts`: conversations' }),
+          .meta({ description: 'Instead of `texts`: conversations' }),
         ...options,
       })
       .refine(...eitherOf('texts'))
@@ -86,33 +86,33 @@ const similarity = z.number().min(-1).max(1);
 const contribution = z
   .object({
     head_probability: score.meta({
-      description: 'Share of the route among the candidates by the trained head alone',
+      description: 'Probability of the route among the candidates, by the trained head alone',
     }),
-    probability: score.meta({ description: 'The same with similarity and words taken in' }),
+    probability: score.meta({ description: 'The same, with similarity and words included' }),
     log_odds: z
       .object({ head: z.number(), similarity: z.number(), bias: z.number() })
       .meta({ description: 'Terms of the log-odds of the score, before `familiarity`' }),
     words: z
       .array(z.object({ text: z.string(), log_odds: z.number() }))
-      .meta({ description: 'Words, and pairs of them, that speak most for or against the route' }),
+      .meta({ description: 'Words and word pairs with the largest effect for or against the route' }),
   })
   .meta({ id: 'Contribution', description: 'Parts of a score' });
 
 const candidate = z
   .object({
     route: z.string(),
-    score: score.meta({ description: 'Confidence that this route is right' }),
-    similarity: similarity.meta({ description: "Best cosine of the route's utterances" }),
+    score: score.meta({ description: 'Calibrated probability that this route is right' }),
+    similarity: similarity.meta({ description: 'Highest cosine similarity to an utterance of the route' }),
     threshold: score
       .exactOptional()
-      .meta({ description: 'With `explain`: lowest score with which it is chosen' }),
+      .meta({ description: 'With `explain`: minimum score with which it is chosen' }),
     nearest: z
       .array(z.object({ utterance: z.string(), similarity }))
       .exactOptional()
-      .meta({ description: 'With `explain`: the nearest first' }),
+      .meta({ description: 'With `explain`: the most similar utterances, nearest first' }),
     familiarity: score.exactOptional().meta({
       description:
-        'With `explain`: factor of the score, near 0 where the text is like no utterance or is not legible',
+        'With `explain`: factor of the score; near 0 if the text resembles no utterance or is not legible',
     }),
     contribution: contribution.exactOptional(),
   })
@@ -120,7 +120,7 @@ const candidate = z
 
 const model = z
   .object({ id: z.string(), revision: z.string(), variant: z.string(), digest })
-  .meta({ id: 'Model', description: 'Which model gave the answer' });
+  .meta({ id: 'Model', description: 'The model that gave the answer' });
 
 const scorer = z
   .object({
@@ -135,8 +135,8 @@ const scorer = z
 
 const usage = z
   .object({
-    tokens: count.meta({ description: 'Tokens that the model saw, special tokens included' }),
-    truncated_tokens: count.meta({ description: 'Tokens that were cut' }),
+    tokens: count.meta({ description: 'Tokens that the model read, including special tokens' }),
+    truncated_tokens: count.meta({ description: 'Tokens that were truncated' }),
   })
   .meta({ id: 'Usage' });
 
@@ -149,44 +149,51 @@ const routeMatch = z.object({
 
 const turn = z.object({
   message: count.meta({ description: 'Index of the message' }),
-  share: score.meta({ description: 'Its share in what was decided' }),
+  share: score.meta({ description: 'Weight of the message in the decision' }),
   text: z
     .string()
     .exactOptional()
-    .meta({ description: 'With `explain`: the beginning of what was read of it' }),
+    .meta({ description: 'With `explain`: the beginning of the text that was read' }),
 });
 
 const decisionSchema = z
   .object({
-    route: z.string().nullable().meta({ description: '`null`: none reached its threshold' }),
-    score: score.meta({ description: 'Of the route; of the best candidate when there is no route' }),
-    similarity: similarity.meta({ description: 'Of the same' }),
+    route: z
+      .string()
+      .nullable()
+      .meta({ description: 'The chosen route; `null` if none reached its threshold' }),
+    score: score.meta({ description: 'Score of the route, or of the best candidate if there is no route' }),
+    similarity: similarity.meta({ description: 'Cosine similarity of the same route or candidate' }),
     legible: z.literal(false).exactOptional().meta({
       description:
-        'Only where the model cannot read the text: it is mostly unknown, in a script that the model was not trained on, or in pieces of words. Scores are low then',
+        'Present only if the model cannot read the text: most of it is unknown, in a script that the model was not trained on, or in fragments of words. Scores are then low',
     }),
     candidates: z.array(candidate).meta({
       description:
-        'The best by score. The chosen route is not always the first: a better one may have missed a higher threshold of its own',
+        'The best candidates by score. The chosen route need not be the first: a candidate with a higher score may have missed its own, higher threshold',
     }),
-    routes: z.array(routeMatch).exactOptional().meta({ description: 'With `multi`' }),
+    routes: z
+      .array(routeMatch)
+      .exactOptional()
+      .meta({ description: 'With `multi`: every route that reached its threshold' }),
     turns: z.array(turn).exactOptional().meta({
       description:
-        'With `messages`: the turns of the user that were read; the one before the last only where the last reached no threshold',
+        'With `messages`: the turns of the user that were read; the turn before the last is read only if the last one reached no threshold',
     }),
     usage,
     model,
-    routes_digest: digest.meta({ description: 'Of the route set, or of the labels that took its place' }),
+    routes_digest: digest.meta({ description: 'Digest of the route set, or of the labels used instead' }),
     scorer,
     route_metadata: jsonObject
       .exactOptional()
-      .meta({ description: 'Of the chosen route, where it has some' }),
+      .meta({ description: 'Metadata of the chosen route, if it has any' }),
   })
-  .meta({ id: 'Decision', description: 'Where a text should go' });
+  .meta({ id: 'Decision', description: 'The decision for a text' });
 
-const decisionsSchema = z
-  .object({ results: z.array(decisionSchema) })
-  .meta({ id: 'Decisions', description: 'In order of the texts, each equal to what the text gets alone' });
+const decisionsSchema = z.object({ results: z.array(decisionSchema) }).meta({
+  id: 'Decisions',
+  description: 'One decision for each text, in order; each equals the decision for that text alone',
+});
 
 /** The schemas of the answers. */
 export const classifyAnswers = { single: decisionSchema, batch: decisionsSchema };

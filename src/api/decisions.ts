@@ -32,15 +32,16 @@ const fallbackMark = z
     failed: z
       .enum(FALLBACK_FAILURES)
       .exactOptional()
-      .meta({ description: 'Why it did not: the answer is our own' }),
+      .meta({ description: "Why the fallback did not answer; the answer is then the daemon's own" }),
   })
   .meta({
     id: 'Fallback',
-    description: 'With FALLBACK_URL, where no option reached its threshold: who answered instead',
+    description: 'With `FALLBACK_URL`, if no option reached its threshold: the model that was asked instead',
   });
 
 const blendedMark = z.literal(true).meta({
-  description: 'Of a conversation: the last turn reached no threshold, so the one before was taken in',
+  description:
+    'True if the last turn of a conversation reached no threshold, so the turn before it was included',
 });
 
 /** Text, or a structure whose strings are the text. */
@@ -117,9 +118,11 @@ export const systemOneResponse = z
           confidence: share,
           x_abstained: z.boolean().meta({
             description:
-              'Whether no option reached its threshold, and no fallback answered: `choice` is the best of them',
+              'True if no option reached its threshold and no fallback answered; `choice` is then the best option',
           }),
-          x_score: share.meta({ description: 'Confidence that the choice is right, as /classify gives it' }),
+          x_score: share.meta({
+            description: 'Calibrated probability that the choice is right, as in `/classify`',
+          }),
           x_routes: z.boolean().meta({ description: 'Whether the options are served routes' }),
           x_route_metadata: jsonObject.exactOptional(),
           x_blended: blendedMark.exactOptional(),

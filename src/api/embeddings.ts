@@ -59,10 +59,7 @@ function nameOf(value: unknown): string {
 }
 
 /** A field that is accepted and makes no difference. */
-export const ignored = z
-  .unknown()
-  .optional()
-  .meta({ description: 'A field of another server; accepted, and makes no difference here' });
+export const ignored = z.unknown().optional().meta({ description: 'Accepted for compatibility and ignored' });
 
 /** Fields that clients of Cohere, Jina, NVIDIA, vLLM and others send along. */
 export const FOREIGN_FIELDS = {
@@ -86,7 +83,7 @@ export const openAiError = z
     error: z.strictObject({
       message: z.string(),
       type: z.string(),
-      param: z.string().nullable().meta({ description: 'The field that is wrong' }),
+      param: z.string().nullable().meta({ description: 'The invalid field' }),
       code: z.string(),
     }),
   })
@@ -107,7 +104,11 @@ export function embeddingRequest(limits: RequestLimits, { dimension }: Pick<Embe
         )
         .nullish(),
       prompt_name: z.null('this model has no prompts: leave it out').optional(),
-      user: z.string().max(1_000).nullish().meta({ description: 'Accepted, and neither kept nor logged' }),
+      user: z
+        .string()
+        .max(1_000)
+        .nullish()
+        .meta({ description: 'Accepted for compatibility and ignored; never stored or logged' }),
     })
     .meta({ id: 'EmbeddingRequest' });
 }
@@ -127,9 +128,11 @@ export const embeddingResponse = z
     ),
     model: z.string(),
     usage: z.strictObject({
-      prompt_tokens: count.meta({ description: 'Tokens that the model saw, special tokens included' }),
+      prompt_tokens: count.meta({ description: 'Tokens that the model read, including special tokens' }),
       total_tokens: count,
-      truncated_tokens: count.meta({ description: "Not in OpenAI's answer: tokens that were cut" }),
+      truncated_tokens: count.meta({
+        description: "Tokens that were truncated; an addition to OpenAI's format",
+      }),
     }),
   })
   .meta({ id: 'EmbeddingResponse' });
@@ -139,7 +142,7 @@ export const modelObject = z
   .strictObject({
     id: z.string(),
     object: z.literal('model'),
-    created: z.int().meta({ description: "Always 0: a model's files do not tell when they were made" }),
+    created: z.int().meta({ description: 'Always 0: the model files do not record when they were made' }),
     owned_by: z.string(),
     revision: z.string(),
     variant: z.string(),
@@ -156,7 +159,9 @@ export const modelList = z
     data: z.array(modelObject),
     models: z
       .array(z.strictObject({ name: z.string(), description: z.string(), release_date: z.string() }))
-      .meta({ description: 'The same for clients of `/v1/systemone`, with the names that they may send' }),
+      .meta({
+        description: 'The same list for clients of `/v1/systemone`, with the names that they may send',
+      }),
   })
   .meta({ id: 'OpenAIModelList' });
 

@@ -20,25 +20,25 @@ const checkSchema = z
     ok: z.boolean(),
     code: errorCode.exactOptional(),
     detail: z.string().exactOptional(),
-    digest: digest.exactOptional().meta({ description: 'Of the routes that are served' }),
+    digest: digest.exactOptional().meta({ description: 'Digest of the served routes' }),
     age_s: z
       .number()
       .min(0)
       .exactOptional()
       .meta({ description: 'Seconds since the leader of `ROUTES_URL` confirmed these routes' }),
   })
-  .meta({ id: 'Check', description: 'How one part is' });
+  .meta({ id: 'Check', description: 'State of one part' });
 
 export const healthSchema = z
   .object({
     status: z.enum(['starting', 'ready', 'degraded', 'draining']).meta({
-      description: '`degraded` serves, but something named in `checks` needs care',
+      description: '`degraded`: serving, with a problem that `checks` names',
     }),
     phase: z.enum(PHASES),
     progress: z
       .object({ done: count, total: count, unit: z.enum(['bytes', 'utterances']) })
       .nullable()
-      .meta({ description: 'Of a phase that has some' }),
+      .meta({ description: 'Progress of the phase, if it has any' }),
     checks: z.object({
       volume: checkSchema,
       cache: checkSchema,
@@ -48,7 +48,7 @@ export const healthSchema = z
     uptime_s: z.number().min(0).meta({ description: 'Seconds' }),
     version: z.string(),
   })
-  .meta({ id: 'Health', description: 'How the daemon is, and whether it can answer' });
+  .meta({ id: 'Health', description: 'State of the daemon, and whether it can answer' });
 
 export const liveSchema = z.object({ status: z.literal('alive') }).meta({ id: 'Live' });
 

@@ -27,11 +27,14 @@ const findingSchema = z
     ]),
     routes: z.array(z.string()),
     utterances: z.array(z.object({ route: z.string(), utterance: z.string() })),
-    similarity: z.number().exactOptional().meta({ description: 'A cosine, where there is one to tell' }),
+    similarity: z
+      .number()
+      .exactOptional()
+      .meta({ description: 'Cosine similarity, if the finding is about one' }),
     message: z.string(),
     advice: z.string(),
   })
-  .meta({ id: 'Finding', description: 'One thing that could be better, with what to do about it' });
+  .meta({ id: 'Finding', description: 'A possible improvement, with advice' });
 
 const share = z.number().min(0).max(1);
 
@@ -39,24 +42,26 @@ const reportShape = {
   digest,
   routes: count,
   utterances: count,
-  examined: count.meta({ description: 'Utterances that were left out in turn' }),
+  examined: count.meta({ description: 'Number of utterances that were left out in turn' }),
   accuracy: share.nullable().meta({
     description:
-      'Which part of them found their way back to their route; `null` where no route has two utterances',
+      'Share of them that were classified into their own route; `null` if no route has two utterances',
   }),
   counts: z.object({ error: count, warning: count, info: count }),
   findings: z.array(findingSchema).meta({ description: 'The most serious first' }),
-  findings_hidden: count.meta({ description: 'How many more there are' }),
+  findings_hidden: count.meta({ description: 'Number of further findings' }),
   confusions: z
     .array(z.object({ from: z.string(), to: z.string(), count }))
-    .meta({ description: 'Where utterances go when left out, as far as that is another route' }),
+    .meta({ description: 'Pairs of routes between which utterances are confused when left out' }),
   by_route: z.array(
     z.object({
       name: z.string(),
       utterances: count,
       examined: count,
       recovered: count,
-      cohesion: z.number().meta({ description: 'Mean cosine between its utterances' }),
+      cohesion: z
+        .number()
+        .meta({ description: 'Mean cosine similarity between the utterances of the route' }),
     }),
   ),
 };

@@ -60,5 +60,5 @@ export const messages = z
   .meta({
     id: 'Messages',
     description:
-      'In place of `text`: a conversation in the format of chat APIs, of which the last turn of the user decides; docs/decisions.md has the rules',
+      'Instead of `text`: a conversation in the format of chat APIs. The last turn of the user decides; see docs/decisions.md',
   });

@@ -16,7 +16,7 @@ export const routeSchema = z
     score_threshold: z.number().min(0).max(1).exactOptional(),
     metadata: jsonObject.exactOptional(),
   })
-  .meta({ id: 'Route', description: 'One destination, with the texts that stand for it' });
+  .meta({ id: 'Route', description: 'A destination, with example texts' });
 
 /** How routes are scored: a trained head, the nearest utterances, or what there is enough for. */
 const scoringMethod = z.enum(['auto', 'head', 'nearest']).meta({
@@ -24,10 +24,13 @@ const scoringMethod = z.enum(['auto', 'head', 'nearest']).meta({
 });
 
 /** Texts that belong to no route. */
-const noneTexts = 'Texts that belong to no route: what is like them is sent nowhere';
+const noneTexts = 'Texts that belong to no route; similar texts get no route';
 
 /** Written by semantic-router, and ignored here. */
-const foreign = z.unknown().optional().meta({ description: 'Taken from semantic-router, and ignored' });
+const foreign = z
+  .unknown()
+  .optional()
+  .meta({ description: 'Accepted in files of semantic-router and ignored' });
 
 /** Of semantic-router 1.x. */
 const confidenceThreshold = z
@@ -35,13 +38,13 @@ const confidenceThreshold = z
   .min(0)
   .max(1)
   .nullish()
-  .meta({ description: 'Lowest score of a choice, as semantic-router names it' });
+  .meta({ description: 'Minimum score of a chosen route, by the name that semantic-router uses' });
 
 /** Keys that a reader skips. */
 const comments = { patternProperties: { '^(x-.*|_comment|\\$schema)$': {} } };
 
 /** Part of an answer of `GET /routes`, which may be sent back. */
-const served = z.unknown().optional().meta({ description: 'Written by `GET /routes`, and ignored' });
+const served = z.unknown().optional().meta({ description: 'Written by `GET /routes`; ignored in requests' });
 
 const routeFields = {
   description: textOf(ROUTE_LIMITS.descriptionChars).or(z.literal('')).nullish(),
@@ -68,7 +71,7 @@ const nameSchema = textOf(ROUTE_LIMITS.nameChars).meta({
  */
 export const routeInputSchema = z
   .strictObject({ name: nameSchema.exactOptional(), ...routeFields })
-  .meta({ id: 'RouteInput', description: 'A route; its name is the one in the path', ...comments });
+  .meta({ id: 'RouteInput', description: 'A route; its name is in the path', ...comments });
 
 export const routeSetInputSchema = z
   .strictObject({
@@ -92,7 +95,7 @@ export const routeSetInputSchema = z
   })
   .meta({
     id: 'RouteSetInput',
-    description: 'A whole set of routes, as in a routes file; no name twice',
+    description: 'A set of routes, as in a routes file; names are unique',
     ...comments,
   });
 
@@ -115,17 +118,16 @@ export const routeSetSchema = z
   .object({
     digest,
     source: sourceSchema,
-    problem: z.string().nullable().meta({ description: 'Fault of the versions on the volume' }),
+    problem: z.string().nullable().meta({ description: 'Problem with the stored versions on the volume' }),
     utterances: count,
     default_threshold: z.number().min(0).max(1).meta({
-      description:
-        'Lowest score with which a route without a `score_threshold` is chosen; fitted to the utterances',
+      description: 'Minimum score of a route without a `score_threshold`; fitted to the utterances',
     }),
     method: scoringMethod.exactOptional(),
     routes: z.array(routeSchema),
     none: z.array(z.string()).min(1).exactOptional().meta({ description: noneTexts }),
   })
-  .meta({ id: 'RouteSet', description: 'The routes that are served' });
+  .meta({ id: 'RouteSet', description: 'The served routes' });
 
 /** A remark on routes that does not keep them from being used. */
 export const warningsSchema = z.array(z.object({ path: z.string(), message: z.string() }));
@@ -133,7 +135,7 @@ export const warningsSchema = z.array(z.object({ path: z.string(), message: z.st
 export const routeChangeSchema = z
   .object({
     digest,
-    changed: z.boolean().meta({ description: 'Whether anything is different now' }),
+    changed: z.boolean().meta({ description: 'Whether the change had an effect' }),
     source: sourceSchema,
     routes: count,
     utterances: count,
@@ -145,19 +147,17 @@ export const routeChangeSchema = z
 export const versionSchema = z
   .strictObject({
     version: z.int().min(1),
-    digest: digest.meta({ description: 'Of the routes, as decisions name it' }),
+    digest: digest.meta({ description: 'Digest of the routes, as in decisions' }),
     document: z
       .string()
       .regex(/^[0-9a-f]{64}$/)
-      .meta({ description: "sha256 (hex) of the document's bytes, which is its name on the volume as well" }),
+      .meta({ description: "sha256 (hex) of the document's bytes; also its file name on the volume" }),
     action: z.enum(ROUTE_ACTIONS),
-    route: z.string().exactOptional().meta({ description: 'The route that was put or deleted' }),
-    restores: z
-      .int()
-      .min(1)
-      .exactOptional()
-      .meta({ description: 'The version that a rollback went back to' }),
-    based_on: digest.meta({ description: 'Of the routes in the routes file when this was done' }),
+    route: z.string().exactOptional().meta({ description: 'The route that was added, replaced or removed' }),
+    restores: z.int().min(1).exactOptional().meta({ description: 'The version that a rollback restored' }),
+    based_on: digest.meta({
+      description: 'Digest of the routes in the routes file at the time of the change',
+    }),
     routes: z.int().min(1),
     utterances: z.int().min(1),
     at: z.string(),
@@ -189,7 +189,7 @@ export const rollbackSchema = z
       .int()
       .min(1)
       .exactOptional()
-      .meta({ description: 'Default: the last one with other routes than are served now' }),
+      .meta({ description: 'Default: the last version that differs from the served routes' }),
   })
   .meta({ id: 'RollbackRequest' });
 

@@ -30,7 +30,7 @@ export const digest = z
 /** The name of an error. */
 export const errorCode = z
   .enum(ERROR_CODES)
-  .meta({ id: 'ErrorCode', description: 'For programs; it does not change with the wording' });
+  .meta({ id: 'ErrorCode', description: 'Stable code for programs; the wording of messages may change' });
 
 /** A point in time. */
 export const timestamp = z.string().meta({ format: 'date-time' });
@@ -73,7 +73,7 @@ export function issuesOf(error: z.ZodError): FieldIssue[] {
 
 const fieldIssue = z
   .object({
-    path: z.string().meta({ description: 'Which field, e.g. `texts[3]` or `routes[0].name`' }),
+    path: z.string().meta({ description: 'Path of the field, such as `texts[3]` or `routes[0].name`' }),
     message: z.string(),
     line: z.int().min(1).exactOptional(),
     column: z.int().min(1).exactOptional(),
@@ -86,11 +86,11 @@ export const problemSchema = z
     type: z.literal('about:blank'),
     title: z.string(),
     status: z.int().min(400).max(599),
-    detail: z.string().meta({ description: 'The fault, and what to do about it' }),
+    detail: z.string().meta({ description: 'What is wrong, and what to do about it' }),
     instance: z.string().meta({ description: 'The request id, as in `X-Request-Id` and the log' }),
     code: errorCode,
-    gate: z.enum(GATES).exactOptional().meta({ description: 'The limit that was reached, if any' }),
-    errors: z.array(fieldIssue).exactOptional().meta({ description: 'Every wrong field at once' }),
+    gate: z.enum(GATES).exactOptional().meta({ description: 'Name of the limit that was reached, if any' }),
+    errors: z.array(fieldIssue).exactOptional().meta({ description: 'All invalid fields' }),
   })
   .meta({ id: 'Problem', description: 'A problem document (RFC 9457)' });
 

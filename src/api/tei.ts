@@ -26,10 +26,9 @@ export function embedRequestSchema(
       parameters: ignored,
       inputs: textInput(limits),
       normalize: normalize.nullish(),
-      truncate: z
-        .boolean()
-        .nullish()
-        .meta({ description: 'False refuses texts that are too long, with 413; otherwise they are cut' }),
+      truncate: z.boolean().nullish().meta({
+        description: 'If false, texts that are too long are rejected with 413; otherwise they are truncated',
+      }),
       truncation_direction: z
         .literal(['Right', 'right'], 'texts are cut at their end: leave it out, or send "Right"')
         .nullish(),
@@ -51,7 +50,9 @@ export const infoResponse = z
     model_sha: z.string(),
     model_dtype: z.string(),
     model_type: z.strictObject({ embedding: z.strictObject({ pooling: z.string() }) }),
-    max_concurrent_requests: count.meta({ description: 'Texts at the workers and waiting before them' }),
+    max_concurrent_requests: count.meta({
+      description: 'Maximum number of texts in the workers and the queue',
+    }),
     max_input_length: count,
     max_batch_tokens: count,
     max_batch_requests: z.int().nullable(),
@@ -77,7 +78,7 @@ export function tokenizeRequest(limits: RequestLimits) {
     .meta({ id: 'TokenizeRequest' });
 }
 
-const place = count.nullable().meta({ description: 'In characters (code points); null of a special token' });
+const place = count.nullable().meta({ description: 'In characters (code points); null for a special token' });
 
 /** The answer to it: the tokens of each text. */
 export const tokenizeResponse = z

@@ -3,7 +3,7 @@ import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
 
 /**
- * Who writes a partial file, as part of its name: `<place>-<pid>-<start>`. `place` stands for this boot of
+ * Owner of a partial file, as part of its name: `<place>-<pid>-<start>`. `place` stands for this boot of
  * this host and its process namespace, where a pid means something; `start` tells apart two processes that
  * had the same pid, as every restarted container's first process has.
  */

@@ -179,7 +179,7 @@ export class Reconciler {
       // An expected state needs no stack.
       ...(failure.code === 'internal' && { err: failure }),
     };
-    // A cause that stays is told of once; each attempt after that has a short line.
+    // A cause that stays is logged in full once; each attempt after that has a short line.
     if (this.state.isNews(`logged ${failure.message}`)) {
       log.error(details, `cache is not whole: ${failure.message}`);
     } else log.warn(details, 'cache is still not whole');

@@ -63,7 +63,7 @@ export class Output {
       // Without a file or a source, `reason` is why the verification ran.
       const why = [about === '' ? undefined : reason, detail].find((part) => typeof part === 'string');
       const line = [about, message, why].filter((part) => part !== undefined && part !== '').join(': ');
-      // A cause that was told is told again by what it keeps from succeeding.
+      // The cause of this line was shown by itself before.
       if (told.some((text) => line.endsWith(text))) return;
       told.push(line);
       this.note(line);

@@ -143,7 +143,7 @@ export const SETTINGS = {
   }),
   hubEndpoint: setting({
     env: 'HF_ENDPOINT',
-    help: 'the hub',
+    help: 'base URL of the Hugging Face hub',
     fallback: () => 'https://huggingface.co',
     parse: httpUrl,
   }),
@@ -379,7 +379,7 @@ export const SETTINGS = {
   ),
   otelServiceName: setting({
     env: 'OTEL_SERVICE_NAME',
-    help: 'the name that spans carry; the other standard `OTEL_` variables of exporter, batches, sampler and resource hold too',
+    help: 'the name that spans carry; the other standard `OTEL_` variables of exporter, batches, sampler and resource apply as well',
     fallback: () => 'ai-router',
     parse: (text) => text,
   }),

@@ -3,8 +3,8 @@ import type { Operation } from './openapi.js';
 import type { RequestContext } from './request.js';
 
 /**
- * Who may call an endpoint. `open` never wants a key and is never counted; `key` wants one where `API_KEYS` is set;
- * `admin` always wants one of `ADMIN_KEYS`.
+ * Access to an endpoint. `open` never requires a key and is never counted; `key` requires one where `API_KEYS` is set;
+ * `admin` always requires one of `ADMIN_KEYS`.
  */
 export type Access = 'open' | 'key' | 'admin';
 

@@ -24,21 +24,21 @@ export interface ContractSettings extends RequestLimits {
   readonly maxConnections: number;
   readonly maxHeaders: number;
   readonly rateLimit: RateLimit | undefined;
-  /** Whether every endpoint but the open ones wants a key. */
+  /** Whether every endpoint but the open ones requires a key. */
   readonly keyRequired: boolean;
 }
 
 /** Groups of operations, in the order in which people read them. */
 const TAGS = [
-  { name: 'Classification', description: 'Where should a text go?' },
+  { name: 'Classification', description: 'Classify texts into routes' },
   {
     name: 'Embeddings',
-    description: "Vectors, in the words of OpenAI's API and of Text Embeddings Inference",
+    description: 'Embeddings, compatible with OpenAI and with Text Embeddings Inference',
   },
   { name: 'Routes', description: 'The route set: read, change, lint and roll back while serving' },
-  { name: 'Health', description: 'For platforms, monitors and people' },
-  { name: 'Cache', description: 'The verified model on its volume' },
-  { name: 'Model files', description: 'One download feeds a fleet' },
+  { name: 'Health', description: 'Health, readiness, metrics and the status page' },
+  { name: 'Cache', description: 'The verified model cache on the volume' },
+  { name: 'Model files', description: 'Serve the model files to other instances' },
   { name: 'Contract', description: 'This document' },
 ] as const;
 
@@ -51,11 +51,11 @@ export type Examples = Readonly<Record<string, { readonly summary?: string; read
 /** Headers of every answer. */
 const COMMON_HEADERS = {
   'X-Request-Id': z.string().meta({
-    description: 'The id of the request in the log: its own `X-Request-Id`, or a new one',
+    description: 'Id of the request, as in the log: the `X-Request-Id` that was sent, or a new one',
     header: { id: 'X-Request-Id' },
   }),
   'Server-Timing': z.string().meta({
-    description: 'Where the time went, in milliseconds',
+    description: 'Time spent in each phase, in milliseconds',
     header: { id: 'Server-Timing' },
   }),
 };
@@ -63,24 +63,27 @@ const COMMON_HEADERS = {
 const RETRY_AFTER = z
   .string()
   .regex(/^\d+$/)
-  .meta({ description: 'Seconds to wait before another try', header: { id: 'Retry-After' } });
+  .meta({ description: 'Seconds to wait before a retry', header: { id: 'Retry-After' } });
 
 /** Errors by status. */
 const PROBLEMS = {
-  400: ['BadRequest', 'The body is not JSON, not UTF-8 or did not arrive whole'],
-  401: ['Unauthorized', 'A key is wanted: `Authorization: Bearer …`'],
-  403: ['Forbidden', 'This wants one of `ADMIN_KEYS`'],
-  404: ['NotFound', 'There is no such thing'],
-  412: ['PreconditionFailed', 'The routes have changed meanwhile; `detail` has their digest now'],
+  400: ['BadRequest', 'The body is not JSON, not UTF-8, or incomplete'],
+  401: ['Unauthorized', 'A key is required: `Authorization: Bearer …`'],
+  403: ['Forbidden', 'One of `ADMIN_KEYS` is required'],
+  404: ['NotFound', 'Not found'],
+  412: ['PreconditionFailed', 'The routes have changed; `detail` has their current digest'],
   413: ['BodyTooLarge', 'The body is larger than `MAX_BODY_BYTES`'],
-  415: ['UnsupportedMediaType', 'The body is of another media type, or compressed'],
-  416: ['RangeNotSatisfiable', 'It has no such part; `Content-Range` has its size'],
+  415: ['UnsupportedMediaType', 'The media type or encoding of the body is not supported'],
+  416: ['RangeNotSatisfiable', 'The range is outside the file; `Content-Range` has its size'],
   424: ['InferenceFailed', 'The text could not be embedded'],
-  422: ['ValidationFailed', 'A field is wrong; `errors` names each'],
-  428: ['PreconditionRequired', 'Changes want `If-Match` with the ETag that they were made from'],
+  422: ['ValidationFailed', 'Validation failed; `errors` lists every invalid field'],
+  428: [
+    'PreconditionRequired',
+    '`If-Match` with the ETag of the routes on which the change is based is required',
+  ],
   429: ['RateLimited', 'More requests than `RATE_LIMIT` allows'],
-  500: ['InternalError', 'A fault of the daemon; the log has the details under the id'],
-  503: ['Unavailable', 'Not ready, overloaded, or shutting down: worth another try'],
+  500: ['InternalError', 'Internal error; the log has the details under the request id'],
+  503: ['Unavailable', 'Not ready, overloaded or shutting down; retry later'],
 } as const;
 
 /** A status with which an operation may refuse. */

@@ -221,7 +221,7 @@ function fuse(product: GraphNode, links: Links, replaced: Map<GraphNode, GraphNo
   replaced.set(product, makeNode(fused, 'com.microsoft'));
 }
 
-/** Who makes and who uses the tensors of a graph. */
+/** Producers and consumers of the tensors of a graph. */
 class Links {
   readonly model: OnnxModel;
   readonly #makers = new Map<string, GraphNode>();

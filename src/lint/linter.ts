@@ -22,7 +22,7 @@ export interface LintedDraft {
   readonly warnings: readonly RouteWarning[];
 }
 
-/** Who sent a set, and until when its report is wanted. */
+/** The client that sent a set, and the signal that ends its report. */
 export type DraftAsker = Pick<Stop, 'client'> & { readonly signal: AbortSignal };
 
 /** Comparisons of two utterances that one report may cost: some seconds. A larger set is sampled. */

@@ -54,7 +54,7 @@ export type KeyKind = 'api' | 'admin';
 
 const WORDS: Readonly<Record<KeyKind, { title: string; help: string }>> = {
   api: {
-    title: 'This daemon wants a key',
+    title: 'This daemon requires a key',
     help: 'It answers callers with one of its API_KEYS.',
   },
   admin: {

@@ -37,7 +37,7 @@ interface Session {
   readonly onSaved: OnSaved;
 }
 
-/** Is told what was done, and the route to go on with. */
+/** Called with a report of the change, and the route to go on with. */
 type OnSaved = (message: string, name: string) => unknown;
 
 let session: Session | undefined;

@@ -80,7 +80,7 @@ function showKey(): void {
 }
 
 async function unlock(): Promise<void> {
-  // Asked at once: the daemon has said that it wants a key, and what is typed next belongs into the dialog.
+  // Asked at once: the daemon has said that it requires a key, and what is typed next belongs into the dialog.
   if (!(await askForKey('api'))) return;
   try {
     await withKey('api', (client) => client.cacheStatus());

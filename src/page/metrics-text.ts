@@ -5,7 +5,7 @@ export interface Sample {
   readonly value: number;
 }
 
-/** Totals since the daemon started, as far as this page draws them. */
+/** Totals since the daemon started, as far as this page shows them. */
 export interface Totals {
   /** Answered requests for inference. */
   readonly requests: number;
@@ -37,7 +37,7 @@ function parseLabels(text: string): Record<string, string> {
   return labels;
 }
 
-/** Sums up what this page draws. */
+/** Sums up the figures of this page. */
 export function totalsOf(samples: readonly Sample[]): Totals {
   const buckets = new Map<number, number>();
   const sum = (name: string, of: (sample: Sample) => boolean = () => true): number =>

@@ -22,7 +22,7 @@ const WHY_NONE = new Map<number | undefined, string>([
 let served: RouteSet | undefined;
 let onServed: (set: RouteSet) => void = () => undefined;
 
-/** Makes the list and its buttons work. @param listener is told of every set that is served anew */
+/** Makes the list and its buttons work. @param listener called with every set that is served anew */
 export function enableRoutes(listener: (set: RouteSet) => void): void {
   onServed = listener;
   byId('filter').addEventListener('input', () => render());
@@ -49,7 +49,7 @@ export async function signIn(said: HTMLElement): Promise<boolean> {
     setText(said, '');
     return true;
   } catch (error) {
-    // Who has cancelled knows why.
+    // A cancelled dialog needs no message.
     setText(said, statusOf(error) === 401 ? '' : wordsOf(error));
     return false;
   }

@@ -55,7 +55,7 @@ interface Reason {
   readonly details?: string;
 }
 
-/** The last readings of a download, from which its speed is told. */
+/** The last readings of a download, from which its speed is computed. */
 const readings: { at: number; done: number }[] = [];
 
 /** Shows the state in the bar, and above everything else while it is not simply `ready`. */

@@ -13,7 +13,7 @@ export interface Message {
   readonly content?: JsonValue | undefined;
 }
 
-/** What a person said. */
+/** A turn of the user. */
 export interface Turn {
   /** Index of the message. */
   readonly message: number;

@@ -25,7 +25,7 @@ export function firstOfNone(offsets: Uint32Array): number {
 /** Options of {@link embedRoutes}. */
 export interface EmbedRoutesOptions {
   readonly signal?: AbortSignal;
-  /** Who waits for it; clients take turns at the model. */
+  /** The client that waits for it; clients take turns at the model. */
   readonly client?: string | undefined;
   /** Called after every utterance that had to be embedded. */
   readonly onProgress?: (done: number, total: number) => void;

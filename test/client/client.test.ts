@@ -200,7 +200,7 @@ describe('the client and a server in trouble', () => {
     expect(server.asked()).toBe(1);
   });
 
-  it('stops when it is told to, also while it waits', async () => {
+  it('stops on abort, also while it waits', async () => {
     const server = await serverOf(refuse(503, '9'));
     const stop = new AbortController();
     const call = createClient({ url: server.url }).classify({ text }, { signal: stop.signal });

@@ -227,7 +227,7 @@ describe('checks', () => {
   });
 });
 
-it('a container is told from a machine of one’s own', () => {
+it('a container is distinguished from a machine of one’s own', () => {
   expect(isContainer({}, ['/no/mark'])).toBe(false);
   expect(isContainer({}, ['/'])).toBe(true);
   expect(isContainer({ container: 'podman' }, [])).toBe(true);

@@ -21,7 +21,7 @@ const LABELLED =
 
 let folder: string;
 let env: Record<string, string>;
-/** What came of the routes file by itself. */
+/** Result of the routes file by itself. */
 let first: Report;
 const at = (name: string): string => join(folder, name);
 

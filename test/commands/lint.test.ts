@@ -53,7 +53,7 @@ describe('lint', () => {
     expect(report.findings[0]?.utterances[0]?.utterance).toBe(hostile);
   });
 
-  it('fails on what it is told to fail on', async () => {
+  it('fails on the findings that --fail-on names', async () => {
     expect((await run(['lint', join(folder, 'bad.yaml'), '--fail-on', 'never', '--quiet'], env)).code).toBe(
       0,
     );

@@ -20,7 +20,7 @@ const PATHS = [
   'special_tokens_map.json',
   'onnx/model_quantized.onnx',
 ];
-/** What sentence-transformers writes beside a model. */
+/** Files that sentence-transformers writes beside a model. */
 const FACTS = {
   'modules.json': '[{"idx":0,"type":"sentence_transformers.models.Transformer"}]',
   'sentence_bert_config.json': '{"max_seq_length": 256, "do_lower_case": false}',

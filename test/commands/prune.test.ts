@@ -120,7 +120,7 @@ describe('prune', () => {
     expect(await blobs(volume)).toEqual([digests.first, ...digests.shared].sort());
   });
 
-  it('removes partials and quarantine only when it is told to, and never a stranger', async () => {
+  it('removes partials and quarantine only with their options, and never a foreign file', async () => {
     const { volume, env } = await both();
     const layout = layoutOf(volume);
     const partial = join(layout.ingest, `${digests.first}.000000000000-1-1-0.part`);

@@ -70,7 +70,7 @@ describe('verify', () => {
     await expect(readdir(folder)).rejects.toThrow('ENOENT');
   });
 
-  it('repairs when it is told to', async () => {
+  it('repairs with --repair', async () => {
     const { volume, env } = await filled();
     await rot(volume);
     const { code, report } = await runJson<FilesReport & { repaired: string[] }>(['verify', '--repair'], env);

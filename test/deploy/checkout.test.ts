@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { temporaryFolder } from '../support/volume.js';
 
-/** What is compared with pinned digests, or run by a shell in Linux. */
+/** Files that are compared with pinned digests, or run by a shell in Linux. */
 const FILES = ['model', 'deploy/entrypoint.sh', 'Dockerfile', 'routes', '.gitattributes'];
 
 async function bytes(folder: string): Promise<Map<string, string>> {

@@ -77,7 +77,7 @@ describe.runIf(has('root') && has('setpriv'))('the entry point of the image', ()
     expect((await stat(system)).uid).toBe(0);
   });
 
-  it('keeps root if it is told to', () => {
+  it('keeps root with RUN_AS=root', () => {
     expect(enter({ RUN_AS: 'root' }, 'id -u').trim()).toBe('0');
   });
 });

@@ -67,7 +67,7 @@ describe('npm pack, installed with --omit=dev in an empty folder', () => {
     expect(installed.sort()).toEqual(['ai-router', 'onnxruntime-common', 'onnxruntime-node']);
   });
 
-  it('`npx ai-router serve` classifies, and ends when npx is told to end', async () => {
+  it('`npx ai-router serve` classifies, and ends with npx', async () => {
     const daemon = await startDaemon({}, { cwd: folder, command: ['npx', 'ai-router', 'serve'], atEnd });
     const pid = Number(daemon.lines.find(({ msg }) => msg === 'listening')?.pid);
     atEnd(() => {

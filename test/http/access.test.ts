@@ -26,7 +26,7 @@ const LIMIT = 9;
 let daemon: TestDaemon;
 let clients = 0;
 
-/** An address that nobody else in this file has: what is counted is counted by address. */
+/** An address of its own in this file: requests are counted by address. */
 function newAddress(): string {
   clients += 1;
   return `198.51.100.${clients}`;
@@ -89,7 +89,7 @@ describe('keys', () => {
     }
     expect(wrong).toEqual([]);
     expect(asked).toBeGreaterThan(20);
-    // Not even whether there is something at a path is told to strangers.
+    // Without a key, even the existence of a path stays hidden.
     expect((await ask('/nothing/here')).status).toBe(401);
     expect((await ask('/HEALTH/')).status).not.toBe(401);
   });

@@ -36,7 +36,7 @@ beforeAll(async () => {
 
 const body = '{"text":"a"}';
 
-/** What the server makes of a request; without a body the request says nothing of its length either. */
+/** The server's reading of a request; without a body the request has no length either. */
 async function ask(
   path: string,
   contentType: string | undefined,

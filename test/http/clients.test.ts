@@ -137,7 +137,7 @@ describe('a base URL without /v1', () => {
 });
 
 describe("LiteLLM's Auto Router", () => {
-  /** What it sends of a prompt, with the texts that it has by default. */
+  /** Messages that it sends for a prompt, with its default texts. */
   const request = (context: string, prompt: string): object => ({
     state: `${context}\nClassify this message:\n${prompt}`,
     model: 'jev-latest',

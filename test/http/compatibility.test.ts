@@ -11,7 +11,7 @@ import { temporaryFolder } from '../support/volume.js';
 
 const atEnd = suiteEnd();
 const ID = 'Xenova/all-MiniLM-L6-v2';
-/** What must be found nowhere but in answers: one text for each way in, and keys. */
+/** Secrets that must appear in answers only: one text for each way in, and keys. */
 const PRIVATE = 'bluebottle';
 const KEY = 'an-admin-key-of-good-length';
 const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736';
@@ -110,7 +110,7 @@ describe("OpenAI's own client", () => {
     ['another model', { input: 'a', model: 'bge-small' }, 404, { code: 'model_not_found' }, /Xenova/],
     ['an unknown field', { input: 'a', inptu: 'b' }, 400, { code: 'validation_failed' }, /inptu/],
     ['a large body', { input: 'a'.repeat(200_000) }, 413, { code: 'body_too_large' }, /100000 bytes/],
-  ])('is told what is wrong with %s', async (_, fields, status, error, message) => {
+  ])('learns what is wrong with %s', async (_, fields, status, error, message) => {
     const request = { model: ID, ...fields } as OpenAI.EmbeddingCreateParams;
     await expect(client.embeddings.create(request)).rejects.toMatchObject({
       status,
@@ -120,7 +120,7 @@ describe("OpenAI's own client", () => {
     });
   });
 
-  it('is told so while there is no model', async () => {
+  it('learns that there is no model', async () => {
     const early = new OpenAI({ baseURL: `${empty.url}/v1`, apiKey: 'none', maxRetries: 0 });
     const error = await early.embeddings.create({ model: ID, input: 'a' }).catch((thrown) => thrown);
     expect(error).toBeInstanceOf(OpenAI.InternalServerError);

@@ -102,7 +102,7 @@ describe('a client that floods', () => {
     expect(names(early)).toEqual(names(usual));
   });
 
-  it('is told so in the words of the API that it speaks', async () => {
+  it('is answered in the format of the API that it speaks', async () => {
     const openAi = await askUntil(503, () => ({ key: GREEDY, path: '/v1/embeddings' }));
     expect(await openAi.json()).toMatchObject({ error: { type: 'server_error', code: 'overloaded' } });
     const tei = await askUntil(429, () => ({ key: GREEDY, path: '/embed' }));
@@ -110,7 +110,7 @@ describe('a client that floods', () => {
     expect(tei.headers.get('retry-after')).toMatch(/^\d+$/);
   });
 
-  it.each(['/classify?again', '/Classify', '/classify/'])('is told so at %s, too', async (path) => {
+  it.each(['/classify?again', '/Classify', '/classify/'])('is refused at %s, too', async (path) => {
     expect(await (await askUntil(503, () => ({ key: GREEDY, path }))).json()).toMatchObject({
       code: 'overloaded',
     });

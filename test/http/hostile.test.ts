@@ -12,8 +12,8 @@ import { temporaryFolder } from '../support/volume.js';
 import { type Answer, open, Wire } from '../support/wire.js';
 
 const atEnd = suiteEnd();
-const KEY = 'an-admin-key-that-nobody-may-see';
-const TOKEN = 'a-hub-token-that-nobody-may-see';
+const KEY = 'an-admin-key-that-must-stay-secret';
+const TOKEN = 'a-hub-token-that-must-stay-secret';
 
 let daemon: TestDaemon;
 let wire: Wire;

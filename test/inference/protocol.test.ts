@@ -2,7 +2,7 @@ import { PassThrough } from 'node:stream';
 import { expect, it } from 'vitest';
 import { type FromWorker, readFrames, type ToWorker, writeFrame } from '../../src/inference/protocol.js';
 
-/** What `readFrames` gives for bytes that arrive in pieces of `size`. */
+/** Frames that `readFrames` returns for bytes that arrive in pieces of `size`. */
 async function read(bytes: Buffer, size: number): Promise<[message: ToWorker | FromWorker, bytes: Buffer][]> {
   const channel = new PassThrough();
   const frames: [message: ToWorker | FromWorker, bytes: Buffer][] = [];

@@ -211,10 +211,10 @@ describe('drafts', () => {
     const classifier = new Classifier({ encoder: { embedder, model: MODEL } });
     await classifier.load(parseRouteSet('[{ name: red, utterances: [red] }]', { origin: 'x.yaml' }));
     embedder.clients.clear();
-    const asker = { client: 'somebody', signal: new AbortController().signal };
+    const asker = { client: 'a client', signal: new AbortController().signal };
     const draft = { text: '[{ name: blue, utterances: [blue, sky] }]', options: { origin: 'x.yaml' } };
     const { report } = await new Linter(() => classifier.active).draft(draft, asker);
     expect(report.by_route[0]).toMatchObject({ name: 'blue', utterances: 2 });
-    expect([...embedder.clients]).toEqual(['somebody']);
+    expect([...embedder.clients]).toEqual(['a client']);
   });
 });

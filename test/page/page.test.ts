@@ -96,7 +96,7 @@ describe('the page over HTTP', () => {
 describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
   let browser: Browser;
   let axe: string;
-  /** What browsers complain about, and requests that left the daemon. */
+  /** Complaints of the browser, and requests that left the daemon. */
   const complaints: string[] = [];
 
   beforeAll(async () => {
@@ -189,7 +189,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     expect(shown).toBe(`${threshold.toFixed(2)} (default)`);
   });
 
-  it('classifies with the keyboard alone, and draws candidates against their thresholds', async () => {
+  it('classifies with the keyboard alone, and shows candidates against their thresholds', async () => {
     const reader = await openReady();
     const { page } = reader;
     await page.keyboard.press('Tab');
@@ -281,7 +281,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     await reader.see('#edit-metadata-fault', /must be a JSON object/);
     expect(await reader.focused()).toBe('edit-metadata');
     await page.fill('#edit-metadata', metadata);
-    // Meanwhile somebody else adds a route.
+    // Meanwhile another client adds a route.
     await put(own, 'drink', ['a glass of water', 'brew me a coffee', 'I am thirsty']);
     await page.click('#edit-save');
     await reader.see('#editor-said', /Another client changed the routes.*Your text is kept/);
@@ -294,7 +294,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     await reader.see('#serving-facts', '3 routes, 10 utterances');
   });
 
-  it('draws the traffic', async () => {
+  it('shows the traffic', async () => {
     const own = await startOwn();
     const reader = await openReady(own);
     const { page } = reader;
@@ -502,7 +502,7 @@ class Reader {
     );
   }
 
-  /** What axe finds wrong with the page as it is now. */
+  /** Violations that axe finds on the page as it is now. */
   async violations(): Promise<string[]> {
     await this.page.evaluate(`globalThis.axe || (() => { ${this.#axe} })()`);
     const found = (await this.page.evaluate(

@@ -358,3 +358,18 @@ export function whole(daemon: TestDaemon, within = 30_000): Promise<CacheStatus>
     { within },
   );
 }
+
+/** Waits for two more verifications, and returns how long after the first of them the second began, in milliseconds. */
+export async function pauseOfRuns(daemon: TestDaemon): Promise<number> {
+  const startOfNext = async (after: number): Promise<number> =>
+    eventually(
+      async () => {
+        const start = Date.parse((await statusOf(daemon)).verification.last?.started_at ?? '');
+        expect(start).toBeGreaterThan(after);
+        return start;
+      },
+      { within: 180_000 },
+    );
+  const first = await startOfNext(Date.now());
+  return (await startOfNext(first)) - first;
+}

@@ -23,7 +23,7 @@ export interface Scene {
   /** The volume as the command finds it; it is copied for each crash. */
   readonly before: string;
   readonly args: readonly string[];
-  /** What the command makes whole, and the origin has. */
+  /** The model that the command fetches from the origin. */
   readonly model: SmallModel;
   /** Blobs that are bad before, and may be so until they are replaced. */
   readonly spoiled?: readonly string[];
@@ -127,7 +127,7 @@ export async function stage({ before }: Scene, volume: string): Promise<void> {
 /** A way to kill a process at its `step`-th occasion (from 1). */
 export interface Killer {
   env(step: number): Readonly<Record<string, string>>;
-  /** What stands before the program on the command line. */
+  /** Prefix of the program on the command line. */
   prefix(step: number, volume: string, scene: Scene): readonly string[];
 }
 

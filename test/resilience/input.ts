@@ -4,7 +4,7 @@ import { JSON_TYPE, requestBytes } from '../support/wire.js';
 
 /** One input of the fuzzer: bytes for the wire, and which answers to them are right. */
 export interface Input {
-  /** What is unusual about it, for people. */
+  /** Description of the fault, for people. */
   readonly what: string;
   readonly bytes: Buffer;
   readonly statuses: readonly number[];

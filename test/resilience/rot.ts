@@ -119,7 +119,7 @@ export const LINK_ROT: readonly Rot[] = [
   ],
 ];
 
-/** What goes missing without being corrupt. */
+/** Losses without corruption. */
 export const LOSS: readonly Rot[] = [
   ['volume wiped, its root too', (blob) => rm(join(blob, '../../..'), { recursive: true })],
   ['removed', (blob) => rm(blob)],

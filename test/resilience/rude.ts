@@ -158,7 +158,7 @@ export interface RudeEnd {
   readonly kind: string;
   /** How late after its limit it was closed, in milliseconds. */
   readonly lateMs?: number;
-  /** What was wrong with its end. */
+  /** Fault of its end. */
   readonly fault?: string;
 }
 

@@ -52,7 +52,7 @@ class Traffic {
   sent = 0;
   answered = 0;
   readonly named = new Map<string, number>();
-  /** What must not happen, in words. */
+  /** Failures, in words. */
   readonly failed: string[] = [];
   #latencies: number[] = [];
   readonly #clients: Promise<void>[];
@@ -228,8 +228,8 @@ it.runIf(LONG && has('proc'))(
     ]);
     const [p50, p99, memory, descriptors]: [number[], number[], number[], number[]] = [[], [], [], []];
     for (const end = performance.now() + MINUTES * 60_000; performance.now() < end; ) {
-      await sleep(1_000);
       expect(daemon.child.exitCode).toBeNull();
+      await sleep(1_000);
       const latencies = traffic.take();
       if (latencies.length > 0) {
         p50.push(median(latencies));

@@ -2,7 +2,7 @@ import { METHODS } from 'node:http';
 import fc from 'fast-check';
 import { AUTHORIZED, CURRENT_SET, ENDPOINTS, type Input, request } from './input.js';
 
-/** What Node's parser and the checks behind it may say of a head that is not a good one. */
+/** Statuses that Node's parser and the checks behind it may answer to a bad head. */
 const REFUSED = [400, 404, 405, 408, 413, 415, 417, 431];
 const MAYBE = [200, ...REFUSED];
 const GET = 'GET /livez HTTP/1.1\r\nHost: a\r\n';
@@ -170,7 +170,7 @@ const PREFIXES = [
 const ORIGINS =
   'http://evil.example http://127.0.0.1:1 https://evil.example:443 http://user:pw@evil ftp://x http://';
 
-/** What a path without a body may come to: anything but a fault of the server. */
+/** Statuses of a path without a body: anything but a fault of the server. */
 const CLIENT_STATUSES = [200, 302, 304, 400, 401, 403, 404, 405, 412, 415, 416, 417, 422, 428, 431];
 
 const headers = fc.constantFrom<readonly (readonly [string, string])[]>(

@@ -321,8 +321,8 @@ describe('labels', () => {
   it('are embedded for who asks for them', async () => {
     const { classifier, embedder } = await ready();
     embedder.clients.clear();
-    await classifier.classify({ text: 'x', labels: ['a', 'b'] }, { client: 'somebody' });
-    expect([...embedder.clients]).toEqual(['somebody']);
+    await classifier.classify({ text: 'x', labels: ['a', 'b'] }, { client: 'a client' });
+    expect([...embedder.clients]).toEqual(['a client']);
   });
 
   it('are given up only when the last caller has', async () => {

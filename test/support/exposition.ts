@@ -1,4 +1,4 @@
-/** What an answer of `/metrics` exposes. */
+/** Metrics of an answer of `/metrics`. */
 export interface Exposition {
   /** Names of the metrics. */
   readonly metrics: ReadonlySet<string>;
@@ -32,10 +32,10 @@ export function parseExposition(text: string): Exposition {
 
 /** Words of the query language that are no metrics. */
 const WORDS = new Set(['and', 'or', 'unless', 'bool', 'offset']);
-/** What Prometheus itself adds to every series. */
+/** Labels that Prometheus itself adds to every series. */
 const TARGET_LABELS = new Set(['job', 'instance']);
 
-/** What a query names that is not exposed: metrics, and labels of metrics that have samples. */
+/** Names in a query that are not exposed: metrics, and labels of metrics that have samples. */
 export function unknownIn(query: string, { names, labels }: Pick<Exposition, 'names' | 'labels'>): string[] {
   const found = [...query.matchAll(/([a-z_]\w*)\s*(?:\{([^}]*)\})/g)].flatMap(([, name = '', inside = '']) =>
     [...inside.matchAll(/(\w+)\s*(?:=~|!~|!=|=)\s*"/g)]

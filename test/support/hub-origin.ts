@@ -19,7 +19,7 @@ export interface Hub {
   close(): Promise<void>;
 }
 
-/** What a hub holds. */
+/** Contents of a hub. */
 export interface HubContent {
   /** Path → content. */
   files: Readonly<Record<string, Content>>;

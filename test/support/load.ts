@@ -8,7 +8,7 @@ export interface Golden {
   readonly answer: unknown;
 }
 
-/** Who sends a load, and what; all of it can be sent to another process. Default: texts that were never sent before. */
+/** Clients and requests of a load; all of it can be sent to another process. Default: texts that were never sent before. */
 export interface Shape {
   readonly key?: string;
   /** The address of this machine that it connects from. */

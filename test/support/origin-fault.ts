@@ -1,6 +1,6 @@
 import { type Content, sizeOf } from './content.js';
 
-/** How a body's end is told: by an announced length, by the last chunk, or by closing the connection. */
+/** How a body ends: by an announced length, by the last chunk, or by closing the connection. */
 export type Framing = 'length' | 'chunked' | 'close';
 
 /** One way to misbehave. Byte counts are of the body of that one answer, wherever its range begins. */
@@ -102,7 +102,7 @@ export function applyFault(answer: Answer, fault: Fault): void {
   }
 }
 
-/** What lies in a git repository in the place of a large file. */
+/** Pointer in a git repository in the place of a large file. */
 export const LFS_POINTER = `version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 90405214\n`;
 
 /** Makes `answer` a short text with `status`. */

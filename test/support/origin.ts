@@ -50,7 +50,7 @@ interface Served extends ServeOptions {
 const EMPTY = new Uint8Array(0);
 
 /**
- * A real HTTP server for tests: serves files by path with Range, `If-Range` and ETag, misbehaves as it is told to,
+ * A real HTTP server for tests: serves files by path with Range, `If-Range` and ETag, misbehaves on demand,
  * and remembers every request.
  *
  * ```ts

@@ -3,14 +3,14 @@ import { basename, dirname, join, relative } from 'node:path';
 import { type DiskChange, observeDisk } from './disk-changes.mjs';
 
 /**
- * What a disk may hold after the power went: a model of a file system that promises no more than POSIX does.
+ * Possible contents of a disk after the power went: a model of a file system that promises no more than POSIX does.
  * Bytes are durable from the next `sync` of their file on, and an entry of a folder from the next
  * `sync-directory` on; before that, each may or may not have reached the disk, whatever came after it.
  */
 export interface DiskState {
   /** Path below the root → bytes, or `undefined` for a folder. */
   readonly entries: ReadonlyMap<string, Uint8Array | undefined>;
-  /** What was lost, for the message of a failing test. */
+  /** The losses, for the message of a failing test. */
   readonly story: string;
 }
 
@@ -28,7 +28,7 @@ interface EntryChange {
   readonly inode: Inode | undefined;
 }
 
-/** What becomes of bytes that were never synced. */
+/** Fate of bytes that were never synced. */
 type Fate = 'kept' | 'lost' | 'half' | 'zeroed';
 const FATES: readonly Fate[] = ['kept', 'lost', 'half', 'zeroed'];
 
@@ -51,7 +51,7 @@ export function* statesAfterPowerLoss(
 
 class Disk {
   readonly #root: string;
-  /** What a running program sees. */
+  /** The file system as a running program sees it. */
   readonly #seen = new Map<string, Inode>();
   readonly #durable = new Map<string, Inode>();
   #pending: EntryChange[] = [];
@@ -155,7 +155,7 @@ class Disk {
   }
 }
 
-/** What can be found from the root: an entry in a folder that was lost is lost with it. */
+/** Entries that are reachable from the root: an entry in a folder that was lost is lost with it. */
 function reachable(entries: ReadonlyMap<string, Inode>, fate: Fate): Map<string, Uint8Array | undefined> {
   const found = new Map<string, Uint8Array | undefined>();
   for (const [path, inode] of [...entries].sort(([a], [b]) => (a < b ? -1 : 1))) {

@@ -13,7 +13,7 @@ export interface Ended {
 /** A program that is running. */
 export interface Running {
   readonly child: ChildProcess;
-  /** What it has said on stderr so far. */
+  /** Its stderr so far. */
   stderr(): string;
   readonly ended: Promise<Ended>;
 }

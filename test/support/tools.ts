@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 
-/** What an injector needs of the machine besides Node.js. */
+/** Requirements of an injector besides Node.js. */
 export type Tool =
   | 'root'
   | 'strace'

@@ -14,21 +14,21 @@ export type CacheFile = {
   readonly digest: Digest;
   readonly size: number;
   readonly state: 'unknown' | 'verified' | 'missing' | 'corrupt' | 'downloading' | 'repairing';
-  /** Bytes of a download so far */
+  /** Bytes downloaded so far */
   readonly bytes: number;
   readonly verified_at: string | null;
   readonly source: string | null;
-  /** Why it is corrupt or cannot be had */
+  /** Why the file is corrupt or cannot be fetched */
   readonly reason: string | null;
 };
 
-/** A named trouble with its explanation */
+/** A problem with its code and explanation */
 export type CacheProblem = {
   readonly code: ErrorCode;
   readonly message: string;
 };
 
-/** The volume and what it holds */
+/** The volume and its contents */
 export type CacheStatus = {
   readonly volume: {
     readonly path: string;
@@ -81,28 +81,28 @@ export type CacheStatus = {
 /** One route that was considered */
 export type Candidate = {
   readonly route: string;
-  /** Confidence that this route is right */
+  /** Calibrated probability that this route is right */
   readonly score: number;
-  /** Best cosine of the route's utterances */
+  /** Highest cosine similarity to an utterance of the route */
   readonly similarity: number;
-  /** With `explain`: lowest score with which it is chosen */
+  /** With `explain`: minimum score with which it is chosen */
   readonly threshold?: number;
-  /** With `explain`: the nearest first */
+  /** With `explain`: the most similar utterances, nearest first */
   readonly nearest?: readonly {
     readonly utterance: string;
     readonly similarity: number;
   }[];
-  /** With `explain`: factor of the score, near 0 where the text is like no utterance or is not legible */
+  /** With `explain`: factor of the score; near 0 if the text resembles no utterance or is not legible */
   readonly familiarity?: number;
   readonly contribution?: Contribution;
 };
 
-/** How one part is */
+/** State of one part */
 export type Check = {
   readonly ok: boolean;
   readonly code?: ErrorCode;
   readonly detail?: string;
-  /** Of the routes that are served */
+  /** Digest of the served routes */
   readonly digest?: Digest;
   /** Seconds since the leader of `ROUTES_URL` confirmed these routes */
   readonly age_s?: number;
@@ -110,23 +110,23 @@ export type Check = {
 
 export type ClassifyBatchRequest = {
   readonly texts?: readonly string[];
-  /** In place of `texts`: conversations */
+  /** Instead of `texts`: conversations */
   readonly messages?: readonly Messages[];
   /** How many candidates to return */
   readonly top_k?: number;
-  /** Lowest score with which a route is chosen; comes before that of the route and the default */
+  /** Minimum score of a chosen route; overrides the threshold of the route and the default */
   readonly threshold?: number;
-  /** Only these routes are candidates; a name that is not served is refused */
+  /** Only these routes are candidates; an unknown name is an error */
   readonly routes?: readonly string[];
-  /** Takes the place of the routes for this request (zero-shot); not beside `routes` */
+  /** Labels to use instead of the served routes for this request (zero-shot); cannot be combined with `routes` */
   readonly labels?: readonly (string | {
     readonly name: string;
     readonly description?: string;
     readonly utterances?: readonly string[];
   })[];
-  /** Adds every route that reaches its threshold, as `routes` */
+  /** Whether to return every route that reaches its threshold, as `routes` */
   readonly multi?: boolean;
-  /** Adds to each candidate the nearest utterances, and what its score is made of */
+  /** Whether to add the nearest utterances and the parts of the score to each candidate */
   readonly explain?: boolean;
 };
 
@@ -135,27 +135,27 @@ export type ClassifyRequest = {
   readonly messages?: Messages;
   /** How many candidates to return */
   readonly top_k?: number;
-  /** Lowest score with which a route is chosen; comes before that of the route and the default */
+  /** Minimum score of a chosen route; overrides the threshold of the route and the default */
   readonly threshold?: number;
-  /** Only these routes are candidates; a name that is not served is refused */
+  /** Only these routes are candidates; an unknown name is an error */
   readonly routes?: readonly string[];
-  /** Takes the place of the routes for this request (zero-shot); not beside `routes` */
+  /** Labels to use instead of the served routes for this request (zero-shot); cannot be combined with `routes` */
   readonly labels?: readonly (string | {
     readonly name: string;
     readonly description?: string;
     readonly utterances?: readonly string[];
   })[];
-  /** Adds every route that reaches its threshold, as `routes` */
+  /** Whether to return every route that reaches its threshold, as `routes` */
   readonly multi?: boolean;
-  /** Adds to each candidate the nearest utterances, and what its score is made of */
+  /** Whether to add the nearest utterances and the parts of the score to each candidate */
   readonly explain?: boolean;
 };
 
 /** Parts of a score */
 export type Contribution = {
-  /** Share of the route among the candidates by the trained head alone */
+  /** Probability of the route among the candidates, by the trained head alone */
   readonly head_probability: number;
-  /** The same with similarity and words taken in */
+  /** The same, with similarity and words included */
   readonly probability: number;
   /** Terms of the log-odds of the score, before `familiarity` */
   readonly log_odds: {
@@ -163,51 +163,51 @@ export type Contribution = {
     readonly similarity: number;
     readonly bias: number;
   };
-  /** Words, and pairs of them, that speak most for or against the route */
+  /** Words and word pairs with the largest effect for or against the route */
   readonly words: readonly {
     readonly text: string;
     readonly log_odds: number;
   }[];
 };
 
-/** Where a text should go */
+/** The decision for a text */
 export type Decision = {
-  /** `null`: none reached its threshold */
+  /** The chosen route; `null` if none reached its threshold */
   readonly route: string | null;
-  /** Of the route; of the best candidate when there is no route */
+  /** Score of the route, or of the best candidate if there is no route */
   readonly score: number;
-  /** Of the same */
+  /** Cosine similarity of the same route or candidate */
   readonly similarity: number;
-  /** Only where the model cannot read the text: it is mostly unknown, in a script that the model was not trained on, or in pieces of words. Scores are low then */
+  /** Present only if the model cannot read the text: most of it is unknown, in a script that the model was not trained on, or in fragments of words. Scores are then low */
   readonly legible?: false;
-  /** The best by score. The chosen route is not always the first: a better one may have missed a higher threshold of its own */
+  /** The best candidates by score. The chosen route need not be the first: a candidate with a higher score may have missed its own, higher threshold */
   readonly candidates: readonly Candidate[];
-  /** With `multi` */
+  /** With `multi`: every route that reached its threshold */
   readonly routes?: readonly {
     readonly route: string;
     readonly score: number;
     readonly similarity: number;
     readonly metadata?: JsonObject;
   }[];
-  /** With `messages`: the turns of the user that were read; the one before the last only where the last reached no threshold */
+  /** With `messages`: the turns of the user that were read; the turn before the last is read only if the last one reached no threshold */
   readonly turns?: readonly {
     /** Index of the message */
     readonly message: number;
-    /** Its share in what was decided */
+    /** Weight of the message in the decision */
     readonly share: number;
-    /** With `explain`: the beginning of what was read of it */
+    /** With `explain`: the beginning of the text that was read */
     readonly text?: string;
   }[];
   readonly usage: Usage;
   readonly model: Model;
-  /** Of the route set, or of the labels that took its place */
+  /** Digest of the route set, or of the labels used instead */
   readonly routes_digest: Digest;
   readonly scorer: Scorer;
-  /** Of the chosen route, where it has some */
+  /** Metadata of the chosen route, if it has any */
   readonly route_metadata?: JsonObject;
 };
 
-/** In order of the texts, each equal to what the text gets alone */
+/** One decision for each text, in order; each equals the decision for that text alone */
 export type Decisions = {
   readonly results: readonly Decision[];
 };
@@ -219,9 +219,9 @@ export type DraftLintReport = {
   readonly digest: Digest;
   readonly routes: number;
   readonly utterances: number;
-  /** Utterances that were left out in turn */
+  /** Number of utterances that were left out in turn */
   readonly examined: number;
-  /** Which part of them found their way back to their route; `null` where no route has two utterances */
+  /** Share of them that were classified into their own route; `null` if no route has two utterances */
   readonly accuracy: number | null;
   readonly counts: {
     readonly error: number;
@@ -230,9 +230,9 @@ export type DraftLintReport = {
   };
   /** The most serious first */
   readonly findings: readonly Finding[];
-  /** How many more there are */
+  /** Number of further findings */
   readonly findings_hidden: number;
-  /** Where utterances go when left out, as far as that is another route */
+  /** Pairs of routes between which utterances are confused when left out */
   readonly confusions: readonly {
     readonly from: string;
     readonly to: string;
@@ -243,7 +243,7 @@ export type DraftLintReport = {
     readonly utterances: number;
     readonly examined: number;
     readonly recovered: number;
-    /** Mean cosine between its utterances */
+    /** Mean cosine similarity between the utterances of the route */
     readonly cohesion: number;
   }[];
   readonly warnings: readonly {
@@ -252,18 +252,18 @@ export type DraftLintReport = {
   }[];
 };
 
-/** For programs; it does not change with the wording */
+/** Stable code for programs; the wording of messages may change */
 export type ErrorCode = 'config_invalid' | 'manifest_invalid' | 'routes_invalid' | 'volume_unavailable' | 'volume_read_only' | 'volume_full' | 'volume_not_mounted' | 'volume_unstable' | 'blob_missing' | 'blob_corrupt' | 'source_not_found' | 'source_unauthorized' | 'source_rate_limited' | 'source_unreachable' | 'source_refused' | 'source_stalled' | 'source_truncated' | 'source_too_large' | 'source_wrong_bytes' | 'sources_exhausted' | 'model_unloadable' | 'canary_mismatch' | 'worker_failed' | 'not_ready' | 'overloaded' | 'draining' | 'timeout' | 'aborted' | 'bad_request' | 'headers_too_large' | 'request_timeout' | 'expectation_failed' | 'range_not_satisfiable' | 'malformed_json' | 'validation_failed' | 'unknown_route' | 'text_too_long' | 'body_too_large' | 'answer_too_large' | 'request_too_large' | 'unsupported_media_type' | 'not_found' | 'method_not_allowed' | 'precondition_required' | 'precondition_failed' | 'unauthorized' | 'forbidden' | 'rate_limited' | 'internal';
 
 export type FieldIssue = {
-  /** Which field, e.g. `texts[3]` or `routes[0].name` */
+  /** Path of the field, such as `texts[3]` or `routes[0].name` */
   readonly path: string;
   readonly message: string;
   readonly line?: number;
   readonly column?: number;
 };
 
-/** One thing that could be better, with what to do about it */
+/** A possible improvement, with advice */
 export type Finding = {
   readonly severity: 'error' | 'warning' | 'info';
   readonly kind: 'duplicate_across' | 'near_duplicate_across' | 'duplicate_within' | 'near_duplicate_within' | 'none_collision' | 'nearer_elsewhere' | 'outlier' | 'overlap' | 'too_small' | 'lopsided' | 'single_route' | 'hard_to_tell_apart';
@@ -272,18 +272,18 @@ export type Finding = {
     readonly route: string;
     readonly utterance: string;
   }[];
-  /** A cosine, where there is one to tell */
+  /** Cosine similarity, if the finding is about one */
   readonly similarity?: number;
   readonly message: string;
   readonly advice: string;
 };
 
-/** How the daemon is, and whether it can answer */
+/** State of the daemon, and whether it can answer */
 export type Health = {
-  /** `degraded` serves, but something named in `checks` needs care */
+  /** `degraded`: serving, with a problem that `checks` names */
   readonly status: 'starting' | 'ready' | 'degraded' | 'draining';
   readonly phase: 'verifying' | 'downloading' | 'loading' | 'warming' | 'ready' | 'failed' | 'draining';
-  /** Of a phase that has some */
+  /** Progress of the phase, if it has any */
   readonly progress: {
     readonly done: number;
     readonly total: number;
@@ -305,9 +305,9 @@ export type LintReport = {
   readonly digest: Digest;
   readonly routes: number;
   readonly utterances: number;
-  /** Utterances that were left out in turn */
+  /** Number of utterances that were left out in turn */
   readonly examined: number;
-  /** Which part of them found their way back to their route; `null` where no route has two utterances */
+  /** Share of them that were classified into their own route; `null` if no route has two utterances */
   readonly accuracy: number | null;
   readonly counts: {
     readonly error: number;
@@ -316,9 +316,9 @@ export type LintReport = {
   };
   /** The most serious first */
   readonly findings: readonly Finding[];
-  /** How many more there are */
+  /** Number of further findings */
   readonly findings_hidden: number;
-  /** Where utterances go when left out, as far as that is another route */
+  /** Pairs of routes between which utterances are confused when left out */
   readonly confusions: readonly {
     readonly from: string;
     readonly to: string;
@@ -329,12 +329,12 @@ export type LintReport = {
     readonly utterances: number;
     readonly examined: number;
     readonly recovered: number;
-    /** Mean cosine between its utterances */
+    /** Mean cosine similarity between the utterances of the route */
     readonly cohesion: number;
   }[];
 };
 
-/** In place of `text`: a conversation in the format of chat APIs, of which the last turn of the user decides; docs/decisions.md has the rules */
+/** Instead of `text`: a conversation in the format of chat APIs. The last turn of the user decides; see docs/decisions.md */
 export type Messages = readonly {
   readonly role: 'system' | 'developer' | 'user' | 'assistant' | 'tool' | 'function';
   readonly content?: string | readonly ({
@@ -348,7 +348,7 @@ export type Messages = readonly {
   })[] | null;
 }[];
 
-/** Which model gave the answer */
+/** The model that gave the answer */
 export type Model = {
   readonly id: string;
   readonly revision: string;
@@ -361,18 +361,18 @@ export type Problem = {
   readonly type: 'about:blank';
   readonly title: string;
   readonly status: number;
-  /** The fault, and what to do about it */
+  /** What is wrong, and what to do about it */
   readonly detail: string;
   /** The request id, as in `X-Request-Id` and the log */
   readonly instance: string;
   readonly code: ErrorCode;
-  /** The limit that was reached, if any */
+  /** Name of the limit that was reached, if any */
   readonly gate?: 'connections' | 'body_bytes' | 'rate' | 'queue' | 'deadline' | 'answer_budget';
-  /** Every wrong field at once */
+  /** All invalid fields */
   readonly errors?: readonly FieldIssue[];
 };
 
-/** One destination, with the texts that stand for it */
+/** A destination, with example texts */
 export type Route = {
   readonly name: string;
   readonly description?: string;
@@ -384,7 +384,7 @@ export type Route = {
 /** Result of a change */
 export type RouteChange = {
   readonly digest: Digest;
-  /** Whether anything is different now */
+  /** Whether the change had an effect */
   readonly changed: boolean;
   readonly source: RouteSource;
   readonly routes: number;
@@ -404,42 +404,42 @@ export type RouteDocument = {
   readonly none?: readonly string[];
 };
 
-/** A route; its name is the one in the path */
+/** A route; its name is in the path */
 export type RouteInput = {
   readonly name?: string;
   readonly description?: string | '' | null;
   readonly utterances: readonly string[];
   readonly score_threshold?: number | null;
   readonly metadata?: JsonObject | null;
-  /** Taken from semantic-router, and ignored */
+  /** Accepted in files of semantic-router and ignored */
   readonly function_schema?: unknown;
-  /** Taken from semantic-router, and ignored */
+  /** Accepted in files of semantic-router and ignored */
   readonly function_schemas?: unknown;
-  /** Taken from semantic-router, and ignored */
+  /** Accepted in files of semantic-router and ignored */
   readonly openai_function_schema?: unknown;
-  /** Taken from semantic-router, and ignored */
+  /** Accepted in files of semantic-router and ignored */
   readonly llm?: unknown;
-  /** Lowest score of a choice, as semantic-router names it */
+  /** Minimum score of a chosen route, by the name that semantic-router uses */
   readonly confidence_threshold?: number | null;
 };
 
-/** The routes that are served */
+/** The served routes */
 export type RouteSet = {
   readonly digest: Digest;
   readonly source: RouteSource;
-  /** Fault of the versions on the volume */
+  /** Problem with the stored versions on the volume */
   readonly problem: string | null;
   readonly utterances: number;
-  /** Lowest score with which a route without a `score_threshold` is chosen; fitted to the utterances */
+  /** Minimum score of a route without a `score_threshold`; fitted to the utterances */
   readonly default_threshold: number;
   /** How these routes are scored, whatever `CLASSIFY_METHOD` says */
   readonly method?: 'auto' | 'head' | 'nearest';
   readonly routes: readonly Route[];
-  /** Texts that belong to no route: what is like them is sent nowhere */
+  /** Texts that belong to no route; similar texts get no route */
   readonly none?: readonly string[];
 };
 
-/** A whole set of routes, as in a routes file; no name twice */
+/** A set of routes, as in a routes file; names are unique */
 export type RouteSetInput = {
   readonly method?: 'auto' | 'head' | 'nearest' | null;
   readonly routes: readonly {
@@ -448,40 +448,40 @@ export type RouteSetInput = {
     readonly utterances: readonly string[];
     readonly score_threshold?: number | null;
     readonly metadata?: JsonObject | null;
-    /** Taken from semantic-router, and ignored */
+    /** Accepted in files of semantic-router and ignored */
     readonly function_schema?: unknown;
-    /** Taken from semantic-router, and ignored */
+    /** Accepted in files of semantic-router and ignored */
     readonly function_schemas?: unknown;
-    /** Taken from semantic-router, and ignored */
+    /** Accepted in files of semantic-router and ignored */
     readonly openai_function_schema?: unknown;
-    /** Taken from semantic-router, and ignored */
+    /** Accepted in files of semantic-router and ignored */
     readonly llm?: unknown;
-    /** Lowest score of a choice, as semantic-router names it */
+    /** Minimum score of a chosen route, by the name that semantic-router uses */
     readonly confidence_threshold?: number | null;
   }[];
-  /** Texts that belong to no route: what is like them is sent nowhere */
+  /** Texts that belong to no route; similar texts get no route */
   readonly none?: readonly string[] | null;
-  /** Taken from semantic-router, and ignored */
+  /** Accepted in files of semantic-router and ignored */
   readonly encoder_type?: unknown;
-  /** Taken from semantic-router, and ignored */
+  /** Accepted in files of semantic-router and ignored */
   readonly encoder_name?: unknown;
-  /** Taken from semantic-router, and ignored */
+  /** Accepted in files of semantic-router and ignored */
   readonly encoder?: unknown;
-  /** Taken from semantic-router, and ignored */
+  /** Accepted in files of semantic-router and ignored */
   readonly router_type?: unknown;
-  /** Taken from semantic-router, and ignored */
+  /** Accepted in files of semantic-router and ignored */
   readonly index?: unknown;
-  /** Lowest score of a choice, as semantic-router names it */
+  /** Minimum score of a chosen route, by the name that semantic-router uses */
   readonly confidence_threshold?: number | null;
-  /** Written by `GET /routes`, and ignored */
+  /** Written by `GET /routes`; ignored in requests */
   readonly digest?: unknown;
-  /** Written by `GET /routes`, and ignored */
+  /** Written by `GET /routes`; ignored in requests */
   readonly source?: unknown;
-  /** Written by `GET /routes`, and ignored */
+  /** Written by `GET /routes`; ignored in requests */
   readonly problem?: unknown;
-  /** Written by `GET /routes`, and ignored */
+  /** Written by `GET /routes`; ignored in requests */
   readonly utterances?: unknown;
-  /** Written by `GET /routes`, and ignored */
+  /** Written by `GET /routes`; ignored in requests */
   readonly default_threshold?: unknown;
 };
 
@@ -505,16 +505,16 @@ export type RouteSource = {
 
 export type RouteVersion = {
   readonly version: number;
-  /** Of the routes, as decisions name it */
+  /** Digest of the routes, as in decisions */
   readonly digest: Digest;
-  /** sha256 (hex) of the document's bytes, which is its name on the volume as well */
+  /** sha256 (hex) of the document's bytes; also its file name on the volume */
   readonly document: string;
   readonly action: 'file' | 'replace' | 'put' | 'delete' | 'rollback';
-  /** The route that was put or deleted */
+  /** The route that was added, replaced or removed */
   readonly route?: string;
-  /** The version that a rollback went back to */
+  /** The version that a rollback restored */
   readonly restores?: number;
-  /** Of the routes in the routes file when this was done */
+  /** Digest of the routes in the routes file at the time of the change */
   readonly based_on: Digest;
   readonly routes: number;
   readonly utterances: number;
@@ -538,17 +538,17 @@ export type Scorer = {
 };
 
 export type Usage = {
-  /** Tokens that the model saw, special tokens included */
+  /** Tokens that the model read, including special tokens */
   readonly tokens: number;
-  /** Tokens that were cut */
+  /** Tokens that were truncated */
   readonly truncated_tokens: number;
 };
 
 /** Findings and repairs of one verification */
 export type VerificationReport = {
-  /** Why it ran: `boot`, `schedule`, `change`, `request`, `retry` */
+  /** Trigger: `boot`, `schedule`, `change`, `request` or `retry` */
   readonly reason: string;
-  /** Whether every pinned file was verified at the end */
+  /** Whether every pinned file was verified in the end */
   readonly whole: boolean;
   readonly verified: readonly string[];
   readonly missing: readonly string[];
@@ -556,7 +556,7 @@ export type VerificationReport = {
   readonly fetched: readonly string[];
   readonly started_at: string;
   readonly duration_ms: number;
-  /** Files that were not whole and are now, and how long after that was noticed */
+  /** Files that were missing or corrupt and are verified again, with the time that took */
   readonly healed: readonly {
     readonly path: string;
     readonly after_ms: number;

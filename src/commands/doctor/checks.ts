@@ -168,7 +168,7 @@ function commandOf(pid: number): readonly string[] {
 /** Seconds that Kubernetes waits between SIGTERM and SIGKILL, unless the pod says otherwise. */
 const KUBERNETES_GRACE_SECONDS = 30;
 
-/** Between SIGTERM and SIGKILL Railway waits 0 seconds unless it is told otherwise, and no platform waits for ever. */
+/** Between SIGTERM and SIGKILL Railway waits 0 seconds by default, and no platform waits for ever. */
 function checkDrain(
   { drainMs, shutdownDelayMs }: Pick<Config, 'drainMs' | 'shutdownDelayMs'>,
   env: NodeJS.ProcessEnv,
@@ -201,7 +201,7 @@ function checkDrain(
   }
   if (said === undefined || (!onRailway && env.RAILWAY_DEPLOYMENT_DRAINING_SECONDS === undefined)) {
     return onRailway
-      ? warning('drain', 'the platform waits 0 s after SIGTERM unless it is told otherwise', fix)
+      ? warning('drain', 'the platform waits 0 s after SIGTERM by default', fix)
       : fine('drain', `${neededMs} ms after SIGTERM; the platform must wait longer (docker stop: 10 s)`);
   }
   const seconds = Number(said);

@@ -27,7 +27,7 @@ export function cacheEndpoints(): Endpoint<CachePorts>[] {
       id: 'cacheStatus',
       tag: 'Cache',
       summary: 'The volume, each file, verifications, quarantine and recent events',
-      answers: { 200: json('How the cache is', cacheStatusSchema) },
+      answers: { 200: json('The state of the cache', cacheStatusSchema) },
       async handle(context, { cache }) {
         context.set('Cache-Control', 'no-store');
         sendJson(context, await cache.status());
@@ -39,7 +39,7 @@ export function cacheEndpoints(): Endpoint<CachePorts>[] {
       access: 'admin',
       id: 'verifyCache',
       tag: 'Cache',
-      summary: 'Verifies every file now, and repairs what is not right',
+      summary: 'Verifies every file now and repairs missing or corrupt ones',
       answers: { 200: json('Findings and repairs', verificationReportSchema) },
       async handle(context, { cache }) {
         sendJson(context, await cache.verify());

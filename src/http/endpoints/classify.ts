@@ -57,7 +57,7 @@ export function classifyEndpoints(limits: RequestLimits): Endpoint<ClassifyPorts
       ...common,
       path: '/classify',
       id: 'classify',
-      summary: 'Where should this text go?',
+      summary: 'Classifies a text',
       body: jsonBody(schemas.single, EXAMPLES.requests),
       answers: { 200: json('The decision', classifyAnswers.single, { examples: EXAMPLES.answers }) },
       async handle(context, ports) {
@@ -79,7 +79,7 @@ export function classifyEndpoints(limits: RequestLimits): Endpoint<ClassifyPorts
       ...common,
       path: '/classify/batch',
       id: 'classifyBatch',
-      summary: 'Where should each of these texts go?',
+      summary: 'Classifies several texts',
       body: jsonBody(schemas.batch, EXAMPLES.batchRequests),
       answers: { 200: json('The decisions', classifyAnswers.batch, { examples: EXAMPLES.batchAnswers }) },
       async handle(context, ports) {

@@ -17,7 +17,7 @@ const HEADERS = {
 };
 
 const QUERY = z.object({
-  text: z.string().optional().meta({ description: 'The text; without it, that of the JSON body' }),
+  text: z.string().optional().meta({ description: 'The text; without it, the text of the JSON body' }),
 });
 
 /**
@@ -63,7 +63,10 @@ export function decisionEndpoints({ maxTextChars }: RequestLimits): Endpoint<Cla
     tag: 'Classification',
     params: { query: QUERY },
     answers: {
-      200: { description: 'The decision, or that there was no text', headers: z.object(HEADERS) },
+      200: {
+        description: 'The decision; the headers are empty where the request has no text',
+        headers: z.object(HEADERS),
+      },
     },
     problems: [400, 413],
   } as const;
@@ -72,13 +75,13 @@ export function decisionEndpoints({ maxTextChars }: RequestLimits): Endpoint<Cla
       ...described,
       method: 'GET',
       id: 'decision',
-      summary: 'Where should this text go? Answered in headers, for gateways',
+      summary: 'Classifies a text and answers in headers, for gateways',
     },
     {
       ...described,
       method: 'POST',
       id: 'decisionOfBody',
-      summary: 'The same of a body, from which the text is taken where the query has none',
+      summary: 'The same; the text is taken from the body if the query has none',
       // Of gateways that forward it; anything else than JSON holds no text.
       body: { content: { 'application/json': { schema: z.unknown() } } },
     },

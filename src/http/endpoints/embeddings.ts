@@ -96,7 +96,7 @@ export function embeddingEndpoints(settings: ContractSettings): Endpoint<Embeddi
       ...create,
       path: '/v1/embeddings',
       id: 'createEmbedding',
-      summary: "The vectors of texts, as OpenAI's clients ask for them",
+      summary: "Embeddings of texts, compatible with OpenAI's clients",
     },
     {
       ...create,
@@ -109,7 +109,7 @@ export function embeddingEndpoints(settings: ContractSettings): Endpoint<Embeddi
       method: 'GET',
       path: '/v1/models',
       id: 'listModels',
-      summary: 'The one model that is served',
+      summary: 'The served model',
       answers: { 200: json('It', modelList) },
       handle(context, { embeddings }) {
         const { model } = embeddings;
@@ -127,7 +127,7 @@ export function embeddingEndpoints(settings: ContractSettings): Endpoint<Embeddi
       // The id's `/` may be written as it is or as `%2F`.
       path: '/v1/models/{model+}',
       id: 'retrieveModel',
-      summary: 'The model by its name',
+      summary: 'The served model by its name',
       params: {
         path: z.object({ model: z.string().min(1).max(200).meta({ example: settings.model.id }) }),
       },

@@ -49,7 +49,7 @@ export function healthEndpoints(): Endpoint<HealthPorts>[] {
   const common = { method: 'GET', access: 'open', quiet: true, tag: 'Health' } as const;
   const ready = {
     200: json('A classification would succeed', healthSchema, { examples: { ready: { value: EXAMPLE } } }),
-    503: json('It would not, yet or any more', healthSchema, { headers: RETRY_AFTER }),
+    503: json('Not ready', healthSchema, { headers: RETRY_AFTER }),
   };
   const report = (context: RequestContext, { health }: HealthPorts): void => {
     const { ready, ...body } = health.report();
@@ -60,9 +60,11 @@ export function healthEndpoints(): Endpoint<HealthPorts>[] {
       ...common,
       path: '/livez',
       id: 'livez',
-      summary: 'Does the process work?',
+      summary: 'Liveness: the process responds',
       answers: {
-        200: json('It does', liveSchema, { examples: { alive: { value: { status: 'alive' } } } }),
+        200: json('The process responds', liveSchema, {
+          examples: { alive: { value: { status: 'alive' } } },
+        }),
       },
       handle: (context) => sendReadiness(context, true, { status: 'alive' }),
     },
@@ -70,7 +72,7 @@ export function healthEndpoints(): Endpoint<HealthPorts>[] {
       ...common,
       path: '/readyz',
       id: 'readyz',
-      summary: 'Would a classification succeed?',
+      summary: 'Readiness: a classification would succeed',
       answers: ready,
       handle: report,
     },
@@ -87,7 +89,7 @@ export function healthEndpoints(): Endpoint<HealthPorts>[] {
       path: '/v2/health/live',
       id: 'openInferenceLive',
       summary: 'The same as `/livez`, for the open inference protocol',
-      answers: { 200: json('The process works', openInferenceLive) },
+      answers: { 200: json('The process responds', openInferenceLive) },
       handle: (context) => sendReadiness(context, true, { live: true } satisfies OpenInferenceLive),
     },
     {
@@ -97,7 +99,7 @@ export function healthEndpoints(): Endpoint<HealthPorts>[] {
       summary: 'The same as `/readyz`, for the open inference protocol',
       answers: {
         200: json('A classification would succeed', openInferenceReady),
-        503: json('It would not', openInferenceReady, { headers: RETRY_AFTER }),
+        503: json('Not ready', openInferenceReady, { headers: RETRY_AFTER }),
       },
       handle(context, { health }) {
         const { ready } = health.report();

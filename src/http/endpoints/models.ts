@@ -27,7 +27,7 @@ const hubModelSchema = z
       }),
     ),
   })
-  .meta({ id: 'HubModel', description: "A model in the hub's words" });
+  .meta({ id: 'HubModel', description: 'A model in the format of the hub' });
 
 const hubTreeSchema = z
   .array(
@@ -39,7 +39,7 @@ const hubTreeSchema = z
       lfs: z.object({ oid: z.string(), size: count, pointerSize: count }).exactOptional(),
     }),
   )
-  .meta({ id: 'HubTree', description: "A folder in the hub's words" });
+  .meta({ id: 'HubTree', description: 'A folder in the format of the hub' });
 
 /** The hub's description of a model. */
 type HubModel = z.output<typeof hubModelSchema>;
@@ -70,7 +70,7 @@ type HubError = 'RepoNotFound' | 'RevisionNotFound' | 'EntryNotFound';
 const org = z.string().min(1).meta({ example: 'Xenova' });
 const name = z.string().min(1).meta({ example: 'all-MiniLM-L6-v2' });
 const revision = z.string().min(1).meta({ description: 'A commit hash, or `main`', example: 'main' });
-const path = z.string().min(1).meta({ description: 'May hold `/`', example: 'config.json' });
+const path = z.string().min(1).meta({ description: 'May contain `/`', example: 'config.json' });
 
 /**
  * The model's files for other instances and for hub clients: `/models/{repo}/resolve/{revision}/{path}`, the same
@@ -118,8 +118,11 @@ function fileEndpoint(id: string, template: string): Endpoint<ModelPorts> {
     },
     answers: {
       200: fileAnswer('The file'),
-      206: fileAnswer('A part of it', { 'Content-Range': z.string() }),
-      304: { description: 'It is the one of `If-None-Match`', headers: z.object({ ETag: z.string() }) },
+      206: fileAnswer('A range of the file', { 'Content-Range': z.string() }),
+      304: {
+        description: 'Not modified: the file that `If-None-Match` names',
+        headers: z.object({ ETag: z.string() }),
+      },
     },
     problems: [400, 404, 416],
     handle: serveFile,
@@ -142,7 +145,9 @@ function infoEndpoint(id: string, template: string, params: z.ZodObject): Endpoi
     summary: 'The model in the format of the hub',
     params: {
       path: params,
-      query: z.object({ blobs: z.string().optional().meta({ description: 'Adds sizes and digests' }) }),
+      query: z.object({
+        blobs: z.string().optional().meta({ description: 'Whether to add sizes and digests' }),
+      }),
     },
     answers: { 200: json('The model', hubModelSchema) },
     problems: [400, 404],
@@ -162,7 +167,7 @@ function treeEndpoint(id: string, template: string, params: z.ZodObject): Endpoi
     params: {
       path: params,
       query: z.object({
-        recursive: z.string().optional().meta({ description: '`true` or `1` lists the folders below, too' }),
+        recursive: z.string().optional().meta({ description: '`true` or `1` lists subfolders as well' }),
       }),
     },
     answers: { 200: json('The folder', hubTreeSchema) },

@@ -133,7 +133,7 @@ export function pageEndpoints<Ports>(
       ...common,
       path: '/',
       id: 'page',
-      summary: 'A page for people: state, cache, traffic, and a box to try a text',
+      summary: 'The status page: health, cache, traffic, routes, and a form to try a text',
       answers: { 200: { description: 'The page', content: HTML } },
       handle(context, { page }) {
         context.set('Content-Security-Policy', PAGE_POLICY);
@@ -149,7 +149,7 @@ export function pageEndpoints<Ports>(
       ...common,
       path: '/docs',
       id: 'docs',
-      summary: 'This document, to read and to try',
+      summary: 'This document, with a form to try each operation',
       answers: { 200: { description: 'A page', content: HTML } },
       handle(context) {
         // With a slash at the end, the page's relative addresses would point elsewhere.

@@ -49,7 +49,7 @@ export function questionEndpoints(settings: ContractSettings): Endpoint<Question
       dialect: 'systemone',
       path: '/v1/systemone',
       id: 'systemOne',
-      summary: 'Typed questions about an input, as TypeSafe asks them',
+      summary: 'Typed questions about an input, compatible with TypeSafe',
       body: jsonBody(systemOneRequest, {
         choice: {
           value: {
@@ -93,7 +93,7 @@ export function questionEndpoints(settings: ContractSettings): Endpoint<Question
       dialect: 'openai',
       path: '/v1/decisions',
       id: 'createDecision',
-      summary: "Typed questions about an input, as OpenAI's clients ask them; an abstention is a refusal",
+      summary: "Typed questions about an input, compatible with OpenAI's clients; an abstention is a refusal",
       body: jsonBody(decisionRequest, {
         predicate: {
           value: {

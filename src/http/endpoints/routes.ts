@@ -76,14 +76,14 @@ const YAML_TYPES = ['application/yaml', 'application/x-yaml', 'text/yaml', 'text
 const ETAG = {
   ETag: z
     .string()
-    .meta({ description: 'The digest of the routes, in quotes; `If-Match` of a change wants it' }),
+    .meta({ description: 'The digest of the routes, in quotes; send it as `If-Match` with a change' }),
 };
 const IF_MATCH = z.object({
   'If-Match': z
     .string()
     .regex(/"[^"]*"/)
     .meta({
-      description: 'The `ETag` of the routes that the change was made from',
+      description: 'The `ETag` of the routes on which the change is based',
       example: '"sha256:f0ab6608ee1396e394e936e88bbade135ed7b890bed0c78d815edcbeef483d38"',
     }),
 });
@@ -117,10 +117,10 @@ function readEndpoints(): Endpoint<RoutePorts>[] {
       path: '/routes',
       ...READ,
       id: 'routes',
-      summary: 'The routes that are served',
+      summary: 'The served routes',
       answers: {
         200: json('The routes', routeSetSchema, { headers: ETAG }),
-        304: { description: 'They are those that `If-None-Match` names' },
+        304: { description: 'Not modified: `If-None-Match` names the current routes' },
       },
       handle(context, ports) {
         const served = required(ports.routes);
@@ -168,7 +168,7 @@ function readEndpoints(): Endpoint<RoutePorts>[] {
       path: '/routes/versions/{version}',
       ...CHANGE,
       id: 'routeVersion',
-      summary: 'The routes of a version, to compare or to keep',
+      summary: 'The routes of one version',
       params: { path: VERSION },
       answers: { 200: json('The routes of that version', routeDocumentSchema) },
       problems: [404],
@@ -186,7 +186,7 @@ const VERSION = z.object({
   version: z
     .string()
     .regex(/^[1-9]\d{0,8}$/)
-    .meta({ description: 'Its number in the history', example: '1' }),
+    .meta({ description: 'The number of the version in the history', example: '1' }),
 });
 
 function changeEndpoints(): Endpoint<RoutePorts>[] {
@@ -197,7 +197,7 @@ function changeEndpoints(): Endpoint<RoutePorts>[] {
       path: '/routes',
       ...CHANGE,
       id: 'replaceRoutes',
-      summary: 'Takes other routes in place of all',
+      summary: 'Replaces all routes',
       params: { header: IF_MATCH },
       body: SET_BODY,
       answers: { 200: changed },
@@ -217,10 +217,10 @@ function changeEndpoints(): Endpoint<RoutePorts>[] {
       path: '/routes/{name}',
       ...CHANGE,
       id: 'putRoute',
-      summary: 'Adds a route, or takes another one in its place',
+      summary: 'Adds or replaces a route',
       params: { header: IF_MATCH, path: NAME },
       body: ROUTE_BODY,
-      answers: { 200: changed, 201: json('It was added', routeChangeSchema, { headers: ETAG }) },
+      answers: { 200: changed, 201: json('The route was added', routeChangeSchema, { headers: ETAG }) },
       problems: [400, 412, 413, 415, 422, 428],
       async handle(context, ports, { name = '' }) {
         const expected = requireIfMatch(context);
@@ -243,7 +243,7 @@ function changeEndpoints(): Endpoint<RoutePorts>[] {
       path: '/routes/{name}',
       ...CHANGE,
       id: 'deleteRoute',
-      summary: 'Takes a route away',
+      summary: 'Removes a route',
       params: { header: IF_MATCH, path: NAME },
       answers: { 200: changed },
       problems: [400, 404, 412, 422, 428],
@@ -260,7 +260,7 @@ function changeEndpoints(): Endpoint<RoutePorts>[] {
       path: '/routes/rollback',
       ...CHANGE,
       id: 'rollbackRoutes',
-      summary: 'Goes back to an earlier version, which becomes the newest one',
+      summary: 'Restores an earlier version as a new version',
       params: { header: IF_MATCH },
       body: { ...jsonBody(rollbackSchema, { last: { value: {} } }), required: false },
       answers: { 200: changed },
@@ -282,7 +282,7 @@ function lintEndpoints(): Endpoint<RoutePorts>[] {
       path: '/routes/lint',
       ...READ,
       id: 'lintRoutes',
-      summary: 'Possible improvements of the routes that are served',
+      summary: 'Possible improvements of the served routes',
       answers: { 200: json('The report', lintReportSchema) },
       async handle(context, { lint, requestTimeoutMs }) {
         context.set('Cache-Control', 'no-store');
@@ -297,7 +297,7 @@ function lintEndpoints(): Endpoint<RoutePorts>[] {
       path: '/routes/lint',
       ...READ,
       id: 'lintDraft',
-      summary: 'The same of routes that are sent along, and not kept',
+      summary: 'Possible improvements of routes in the body, which are not stored',
       body: SET_BODY,
       answers: { 200: json('The report', draftReportSchema) },
       problems: [400, 413, 415, 422],

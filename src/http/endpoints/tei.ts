@@ -77,21 +77,21 @@ export function teiEndpoints(settings: ContractSettings): Endpoint<TeiPorts>[] {
       path: '/embed',
       ...operation,
       id: 'embed',
-      summary: 'Vectors, as Text Embeddings Inference gives them',
+      summary: 'Embeddings, compatible with Text Embeddings Inference',
     },
     {
       ...embed,
       path: '/',
       ...operation,
       id: 'embedAtRoot',
-      summary: 'The same, where some of its clients send it',
+      summary: 'The same as `POST /embed`, at the path that some clients use',
     },
     {
       ...common,
       method: 'GET',
       path: '/info',
       id: 'info',
-      summary: 'The model and its limits, as Text Embeddings Inference tells them',
+      summary: 'The model and its limits, compatible with Text Embeddings Inference',
       answers: { 200: json('It', infoResponse) },
       handle(context, ports) {
         sendJson(context, infoOf(ports));
@@ -114,7 +114,7 @@ function textEndpoints(settings: ContractSettings): Endpoint<TeiPorts>[] {
       tag: 'Embeddings',
       path: '/tokenize',
       id: 'tokenize',
-      summary: 'The tokens of texts, as Text Embeddings Inference gives them; nothing is cut',
+      summary: 'The tokens of texts, compatible with Text Embeddings Inference; nothing is truncated',
       body: jsonBody(tokenize, { one: { value: { inputs: 'ping' } } }),
       answers: { 200: json('The tokens of each text', tokenizeResponse) },
       problems,
@@ -153,11 +153,11 @@ function textEndpoints(settings: ContractSettings): Endpoint<TeiPorts>[] {
       inference: true,
       path: '/similarity',
       id: 'similarity',
-      summary: 'How similar sentences are to one of them',
+      summary: 'Cosine similarity of sentences to a source sentence',
       body: jsonBody(similarity, {
         one: { value: { inputs: { source_sentence: 'a ship', sentences: ['a boat', 'a chair'] } } },
       }),
-      answers: { 200: json('A cosine for each sentence', similarityResponse) },
+      answers: { 200: json('A cosine similarity for each sentence', similarityResponse) },
       problems,
       async handle(context, ports) {
         const { inputs } = await readJson(context, similarity, ports);
@@ -183,9 +183,9 @@ function textEndpoints(settings: ContractSettings): Endpoint<TeiPorts>[] {
       inference: true,
       path: '/predict',
       id: 'predict',
-      summary: 'Scores of the served routes, as Text Embeddings Inference gives them; there is no abstention',
+      summary: 'Scores of the served routes, compatible with Text Embeddings Inference; it never abstains',
       body: jsonBody(predict, { one: { value: { inputs: 'my card was charged twice' } } }),
-      answers: { 200: json('The routes by score', predictResponse) },
+      answers: { 200: json('The routes, the highest score first', predictResponse) },
       problems,
       async handle(context, ports) {
         const { inputs } = await readJson(context, predict, ports);

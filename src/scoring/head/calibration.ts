@@ -229,7 +229,7 @@ interface Scored {
 }
 
 /**
- * Where `keepInScope` of the texts stay, drawn towards a fixed number where they are few; in thousandths. With texts of
+ * Where `keepInScope` of the texts stay, shrunk towards a fixed number where they are few; in thousandths. With texts of
  * `none`, the score down to `leastInScope` at which most decisions are right, those texts together counting as much as
  * all others: a set that lists them wants them rejected.
  * A route's texts count by the square root of their number, as in training: else one large route alone would

@@ -10,7 +10,7 @@ export const WORD_BUCKETS = 2 ** 18;
 const MOST_CHARS = 512;
 /** Letters of a feature inside a word, its ends counting as one. */
 const GRAM = { least: 2, most: 4 } as const;
-/** What is added to every count, in texts of length 1. */
+/** Smoothing added to every count, in texts of length 1. */
 const SMOOTHING = 0.01;
 /** Different kinds of features begin with different hashes. */
 const SEED = { grams: 0x811c9dc5, word: 0x2f0b4c47, pair: 0x5bd1e995 } as const;
@@ -22,7 +22,7 @@ export interface TextFeatures {
   readonly counts: Uint16Array;
 }
 
-/** What words say about routes. Plain numbers, as a head's file keeps them. */
+/** Weights of words for routes. Plain numbers, as a head's file keeps them. */
 export interface WordModel {
   readonly routes: number;
   /** IDF of a feature that no text of the set has. */

@@ -23,7 +23,7 @@ export const SILENT_ONCE: Partial<WireLimits> = { ...FAST, headersTimeoutMs: 2_0
 /** For a server that is silent for good. */
 export const IMPATIENT: Partial<WireLimits> = { ...FAST, headersTimeoutMs: 500, idleTimeoutMs: 300 };
 
-/** What arrived of one file. */
+/** Received part of one file. */
 export interface Arrived {
   readonly path: string;
   readonly offset: number;

@@ -11,13 +11,13 @@ export interface Subject {
 
 /** How kinds of sources may differ. */
 export interface ContractOptions {
-  /** What happens to a file that the source lacks: an error, or it is left out. */
+  /** Handling of a file that the source lacks: an error, or it is left out. */
   missing: 'error' | 'left out';
   /** Whether the source starts in the middle of a file. */
   resumes: boolean;
 }
 
-/** What the store relies on, whatever the source. */
+/** Contract that the store relies on, whatever the source. */
 export function describeSource(
   name: string,
   serve: (files: Readonly<Record<string, Content>>) => Promise<Subject>,

@@ -223,7 +223,7 @@ describe('a slow link', () => {
 });
 
 describe('a rate limit', () => {
-  it('that is told in a RateLimit field is waited for', async () => {
+  it('that a RateLimit field announces is waited for', async () => {
     const server = await origin();
     server.fault('*', { kind: 'status', status: 429, headers: { ratelimit: '"resolvers";r=0;t=1' } });
     await fetchOne(mirror(server.url), file);
@@ -237,7 +237,7 @@ describe('a rate limit', () => {
     expect(server.requests).toHaveLength(1);
   });
 
-  it('of which nothing is told is not tried again at once', async () => {
+  it('without an announced wait is not tried again at once', async () => {
     const server = await origin();
     server.fault('*', { kind: 'status', status: 429 });
     await fetchOne(mirror(server.url, { random: () => 0 }, { backoffBaseMs: 400, backoffCapMs: 400 }), file);

@@ -17,7 +17,7 @@ export const PATH = '/onnx/model.onnx';
 /** A server with one file, well-behaved again before each test, and a source that downloads from it. */
 export interface Server {
   readonly origin: Origin;
-  /** What the sources told of. */
+  /** Reports of the sources. */
   readonly events: SourceEvent[];
   /** A source for the server, or for another one at `url`; closed after the test. */
   source(limits?: Partial<WireLimits>, url?: string): HttpSource;

@@ -51,7 +51,7 @@ function memoryStore(): ByteStore & { bytes: Uint8Array | undefined } {
 /** One for all: making a word's vector takes time. */
 const embedder = new WordEmbedder();
 
-/** What loading a set with a head gives. */
+/** Result of loading a set with a head. */
 async function load(
   set = SET,
   {
