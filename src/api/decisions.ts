@@ -50,16 +50,11 @@ const content = z.union([z.string(), jsonObject, z.array(z.unknown())], {
 }) as unknown as z.ZodType<JsonValue>;
 const instructions = content.nullish();
 
-const noul = z
-  .object({
-    type: z.literal('noul'),
-    instructions,
-    criteria: z.strictObject({ true: content.nullish(), false: content.nullish() }).nullish(),
-  })
-  .refine(
-    ({ instructions, criteria }) => (instructions ?? criteria?.true ?? criteria?.false ?? '') !== '',
-    'needs instructions, or criteria',
-  );
+const noul = z.object({
+  type: z.literal('noul'),
+  instructions,
+  criteria: z.strictObject({ true: content.nullish(), false: content.nullish() }).nullish(),
+});
 
 const choice = z.object({
   type: z.literal('choice'),
@@ -78,7 +73,7 @@ const score = z.object({
   instructions,
   criteria: z
     .array(content)
-    .min(2, 'must have 2 levels at least')
+    .min(1, 'must have a level at least')
     .max(QUESTION_LIMITS.levels, `may have ${QUESTION_LIMITS.levels} levels at most`),
 });
 
@@ -161,11 +156,10 @@ export const systemOneError = z
   .meta({ id: 'SystemOneError' });
 
 const noImages = 'this model reads text only; send no images';
-const cacheBreakpoint = { prompt_cache_breakpoint: z.unknown().optional() };
 const part = z.discriminatedUnion(
   'type',
   [
-    z.object({ type: z.enum(['input_text', 'output_text', 'text']), text: z.string(), ...cacheBreakpoint }),
+    z.object({ type: z.enum(['input_text', 'output_text', 'text']), text: z.string() }),
     z.object({ type: z.literal('input_json') }).catchall(z.unknown()),
     z.object({ type: z.literal('refusal'), refusal: z.string() }),
   ],
@@ -234,7 +228,7 @@ export const decisionRequest = z
             instructions: parts,
             levels: z
               .array(z.object({ label: z.string().min(1), description }))
-              .min(2)
+              .min(1)
               .max(QUESTION_LIMITS.levels),
           }),
         ]),

@@ -68,7 +68,12 @@ function fits(value: string, maxChars: number): boolean {
 
 /** The faults that a schema found, each with the path of its field (`files[0].size`). */
 export function issuesOf(error: z.ZodError): FieldIssue[] {
-  return error.issues.map(({ path, message }) => ({ path: z.core.toDotPath(path), message }));
+  return error.issues.map(({ path, message }) => ({ path: pathOf(path), message }));
+}
+
+/** The path of a field from its steps: `questions["two words"].criteria[2]`. */
+export function pathOf(steps: readonly PropertyKey[]): string {
+  return z.core.toDotPath([...steps]);
 }
 
 const fieldIssue = z

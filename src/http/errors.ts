@@ -161,7 +161,7 @@ function systemOneResponse({ code, issues }: AppError, { status, detail }: Probl
     const faults = issues.length > 0 ? issues : [{ path: '', message: detail }];
     const body = faults.map(({ path, message }) => {
       const steps = [...path.matchAll(STEPS)].map(([step, quoted, index]) =>
-        index === undefined ? (quoted ?? step) : Number(index),
+        index === undefined ? unquoted(quoted, step) : Number(index),
       );
       return { loc: ['body', ...steps], msg: message, type: code };
     });
@@ -169,6 +169,11 @@ function systemOneResponse({ code, issues }: AppError, { status, detail }: Probl
   }
   const errorType = status === 401 || status === 403 ? 'authentication_error' : code;
   return { status, type: JSON_UTF8, body: { detail: { error_type: errorType, message: detail } } };
+}
+
+/** The name in quotes that a step holds, or the step where it holds none. */
+function unquoted(quoted: string | undefined, step: string): string {
+  return quoted === undefined ? step : String(JSON.parse(`"${quoted}"`));
 }
 
 function retryAfterSeconds({ retryAfterMs = 0 }: AppError): string {

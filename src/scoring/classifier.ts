@@ -13,6 +13,7 @@ import {
   sumOf,
   TEXTS_UNDER_WAY,
   type TextsUsage,
+  withoutTokens,
 } from './embed-texts.js';
 import { type LabelSet, labelSetOf } from './labels.js';
 import { blended, canBlend } from './messages.js';
@@ -94,7 +95,7 @@ const similarity = similarityScoring();
  */
 export class Classifier {
   readonly #options: ClassifierOptions;
-  readonly #labelSets = new SharedCache<ActiveSet>(LABEL_CACHE.sets, LABEL_CACHE.utterances);
+  readonly #labelSets = new SharedCache<PassingSet>(LABEL_CACHE.sets, LABEL_CACHE.utterances);
   readonly #concurrency: number;
   #encoder: Encoder | undefined;
   #active: ActiveSet | undefined;
@@ -339,32 +340,43 @@ export class Classifier {
   }
 
   #optionSet(question: Question, stop?: Stop): Promise<ActiveSet> {
-    return this.#passingSet({ set: optionSetOf(question), named: true, isOptions: true }, stop);
+    return this.#passingSet({ ...optionSetOf(question), named: true, isOptions: true }, stop);
   }
 
   async #passingSet(
-    { set, named, isOptions = false }: LabelSet & { readonly isOptions?: boolean },
+    { set, paths, named, isOptions = false }: LabelSet & { readonly isOptions?: boolean },
     { client, signal }: Stop = {},
   ): Promise<ActiveSet> {
     const encoder = this.#encoder;
     if (!encoder) throw new AppError('not_ready', 'no model is loaded yet', { retryable: true });
-    return this.#labelSets.get(
+    const { active, empty } = await this.#labelSets.get(
       `${encoder.model.digest} ${set.digest}`,
       set.utteranceCount,
       async (stop) => {
         const options = { client, signal: stop, shortLived: true };
-        const { vectors } = await embedRoutes(set, encoder.embedder, options);
+        const { vectors, report } = await embedRoutes(set, encoder.embedder, options);
+        const { empty } = report;
         // Sentences made of one name are too much alike to learn anything from leaving one out.
         const scorer = named
           ? new SimilarityScorer(vectors, NAMED_CENTRE, FAMILIARITY_DEFAULTS.named)
           : await similarity(set, vectors, { signal: stop });
-        if (isOptions) return new ActiveSet(encoder, set, vectors, scorer);
+        if (isOptions) return { active: new ActiveSet(encoder, set, vectors, scorer), empty };
         const noiseLead = named ? NOISE_DEFAULTS.namedLead : NOISE_DEFAULTS.lead;
-        return new ActiveSet(encoder, set, vectors, scorer, { noise: await noiseOf(encoder), noiseLead });
+        const noise = await noiseOf(encoder);
+        return { active: new ActiveSet(encoder, set, vectors, scorer, { noise, noiseLead }), empty };
       },
       signal,
     );
+    if (empty.length > 0) throw withoutTokens(empty.map((text) => paths.get(text) ?? 'labels'));
+    return active;
   }
+}
+
+/** A set that a request brought along. */
+interface PassingSet {
+  readonly active: ActiveSet;
+  /** Its texts without tokens, for which the request is refused. */
+  readonly empty: readonly string[];
 }
 
 const NONE: ReadonlySet<number> = new Set();
@@ -375,7 +387,7 @@ const OPTION_SETS_UNDER_WAY = 4;
 /** The names of a choice's options where all of them are served routes. */
 function routesOf(question: Question, { indexOf }: RouteSet): readonly string[] | undefined {
   if (question.type !== 'choice') return undefined;
-  const names = question.options.map(({ name }) => name);
+  const names = question.options.map(({ name }) => name.text);
   return names.every((name) => indexOf.has(name)) ? names : undefined;
 }
 

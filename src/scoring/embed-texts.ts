@@ -42,9 +42,15 @@ export interface EmbeddedTexts<Result> {
  * @throws AppError `validation_failed`
  */
 export function requireTokens({ legibility }: Embedding, path: string): void {
-  if (legibility !== 'empty') return;
+  if (legibility === 'empty') throw withoutTokens([path]);
+}
+
+/** The error of texts that have no tokens, which are at these places of the request. */
+export function withoutTokens(paths: readonly string[]): AppError {
   const message = 'holds no characters that the model can read';
-  throw new AppError('validation_failed', `${path}: ${message}`, { issues: [{ path, message }] });
+  const more = paths.length > 1 ? ` (and ${paths.length - 1} more)` : '';
+  const issues = paths.map((path) => ({ path, message }));
+  return new AppError('validation_failed', `${paths[0]}: ${message}${more}`, { issues });
 }
 
 /**

@@ -4,9 +4,18 @@ import { LABEL_LIMITS, ROUTE_LIMITS } from '../api/limits.js';
 import { createRouteSet, type Route, type RouteSet } from '../routes/set.js';
 import { AppError, type FieldIssue } from '../shared/errors.js';
 
+/** A text of a request. */
+export interface RequestText {
+  readonly text: string;
+  /** Its field, for messages. */
+  readonly path: string;
+}
+
 /** Labels as a route set of their own. */
 export interface LabelSet {
   readonly set: RouteSet;
+  /** The field that each text of the set is made of. */
+  readonly paths: ReadonlyMap<string, string>;
   /**
    * Whether some label is known by its name or description only. Such texts are less similar to what
    * people write than examples are, so they are scored on another scale.
@@ -26,6 +35,7 @@ export function labelSetOf(labels: readonly Label[]): LabelSet {
   if (labels.length > LABEL_LIMITS.labels) add('labels', `may hold at most ${LABEL_LIMITS.labels} labels`);
 
   const names = new Set<string>();
+  const paths = new Map<string, string>();
   let named = false;
   let count = 0;
   const routes = labels.slice(0, LABEL_LIMITS.labels).map((label, index): Route => {
@@ -46,7 +56,14 @@ export function labelSetOf(labels: readonly Label[]): LabelSet {
       const wrong = textFault(utterance.trim(), ROUTE_LIMITS.utteranceChars);
       if (wrong) add(`labels[${index}].utterances[${position}]`, wrong);
     }
-    const texts = [...new Set((utterances ?? optionSentences(name, description)).map((text) => text.trim()))];
+    const texts = textsOf(
+      utterances?.map((text, position) => ({ text, path: `labels[${index}].utterances[${position}]` })) ??
+        optionTexts(
+          { text: name, path },
+          description === undefined ? undefined : { text: description, path: `labels[${index}].description` },
+        ),
+      paths,
+    );
     count += texts.length;
     return {
       name,
@@ -63,7 +80,26 @@ export function labelSetOf(labels: readonly Label[]): LabelSet {
     throw new AppError('validation_failed', list, { issues });
   }
   const set = createRouteSet(routes);
-  return named ? { named, set: { ...set, digest: digestOfNamed(set.digest) } } : { named, set };
+  return named ? { named, paths, set: { ...set, digest: digestOfNamed(set.digest) } } : { named, paths, set };
+}
+
+/** Returns each of the texts once, and notes the field of those that are new. */
+export function textsOf(texts: readonly RequestText[], paths: Map<string, string>): readonly string[] {
+  const distinct = new Set<string>();
+  for (const { text, path } of texts) {
+    const trimmed = text.trim();
+    distinct.add(trimmed);
+    if (!paths.has(trimmed)) paths.set(trimmed, path);
+  }
+  return [...distinct];
+}
+
+/** The sentences of an option, each with the field that would leave it empty: the first is the name alone. */
+export function optionTexts(name: RequestText, description: RequestText | undefined): readonly RequestText[] {
+  return optionSentences(name.text, description?.text).map((text, index) => ({
+    text,
+    path: index === 0 ? name.path : (description ?? name).path,
+  }));
 }
 
 /**

@@ -153,7 +153,9 @@ function textOfContent(content: JsonValue): string {
     .flatMap((part: JsonValue) => {
       if (!isObject(part)) return stringsOf(part);
       const { type, ...fields } = part;
-      return typeof type === 'string' && OTHER_PARTS.has(type) ? [] : stringsOf(fields);
+      if (typeof type === 'string' && OTHER_PARTS.has(type)) return [];
+      // What stands beside a text is about it: a mark for a cache, annotations.
+      return stringsOf(typeof fields.text === 'string' ? fields.text : fields);
     })
     .join('\n')
     .trim();

@@ -1,20 +1,24 @@
 import { createHash } from 'node:crypto';
 import type { JsonObject } from '../api/schema.js';
-import { createRouteSet, type RouteSet } from '../routes/set.js';
-import { optionSentences } from './labels.js';
+import { createRouteSet } from '../routes/set.js';
+import { type LabelSet, optionTexts, type RequestText, textsOf } from './labels.js';
 
 /** One option of a choice. */
 export interface Option {
-  readonly name: string;
-  readonly description: string | undefined;
+  readonly name: RequestText;
+  readonly description: RequestText | undefined;
 }
 
 /** A question about a text. */
 export type Question =
   | { readonly type: 'choice'; readonly options: readonly Option[] }
-  /** Texts that speak for and against; one side may be empty. */
-  | { readonly type: 'truth'; readonly yes: readonly string[]; readonly no: readonly string[] }
-  | { readonly type: 'scale'; readonly levels: readonly string[] };
+  /** Texts that speak for and against; one of them may be missing. */
+  | {
+      readonly type: 'truth';
+      readonly yes: RequestText | undefined;
+      readonly no: RequestText | undefined;
+    }
+  | { readonly type: 'scale'; readonly levels: readonly RequestText[] };
 
 /** The answer to a question. */
 export interface QuestionAnswer {
@@ -43,29 +47,30 @@ const SHARPNESS = { choice: 0.5, truth: 1.1, scale: 0.5 } as const;
 const TRUTH_CENTRE = 5.2;
 
 /** The texts of each option, as a set of routes named by their position. */
-export function optionSetOf(question: Question): RouteSet {
+export function optionSetOf(question: Question): Pick<LabelSet, 'set' | 'paths'> {
+  const paths = new Map<string, string>();
   const set = createRouteSet(
-    textsOf(question).map((texts, index) => ({
+    textsByOption(question).map((texts, index) => ({
       name: String(index),
       description: undefined,
-      utterances: [...new Set(texts.map((text) => text.trim()))],
+      utterances: textsOf(texts, paths),
       scoreThreshold: undefined,
       metadata: undefined,
     })),
   );
   // The same texts as examples are scored otherwise.
   const digest = `sha256:${createHash('sha256').update(`options ${set.digest}`).digest('hex')}`;
-  return { ...set, digest };
+  return { set: { ...set, digest }, paths };
 }
 
-function textsOf(question: Question): readonly (readonly string[])[] {
+function textsByOption(question: Question): readonly (readonly RequestText[])[] {
   switch (question.type) {
     case 'choice':
-      return question.options.map(({ name, description }) => optionSentences(name, description));
+      return question.options.map(({ name, description }) => optionTexts(name, description));
     case 'scale':
       return question.levels.map((level) => [level]);
     case 'truth':
-      return [question.yes, question.no].filter((side) => side.length > 0);
+      return [question.yes, question.no].flatMap((side) => (side ? [[side]] : []));
   }
 }
 
@@ -75,7 +80,7 @@ export function probabilitiesOf(question: Question, logits: readonly number[]): 
   const [first = 0] = logits;
   if (logits.length === 2) return [softmax(logits, SHARPNESS.choice)[0] ?? 0];
   const likely = round(1 / (1 + Math.exp(SHARPNESS.truth * (TRUTH_CENTRE - first))));
-  return [question.yes.length > 0 ? likely : round(1 - likely)];
+  return [question.yes ? likely : round(1 - likely)];
 }
 
 /** Scores as shares of their sum. */
@@ -99,6 +104,7 @@ export function choiceConfidence(probabilities: readonly number[]): number {
 
 /** How near probabilities of levels are to the most likely one: 0 where they are as far as equal ones, or farther. */
 export function scaleConfidence(probabilities: readonly number[]): number {
+  if (probabilities.length === 1) return 1;
   const mode = probabilities.indexOf(Math.max(...probabilities));
   const middle = (probabilities.length - 1) / 2;
   const spread = probabilities.reduce((sum, share, level) => sum + share * Math.abs(level - mode), 0);

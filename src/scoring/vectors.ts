@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Embedder } from '../inference/embedder.js';
+import type { Embedder, Embedding } from '../inference/embedder.js';
 import type { RouteSet } from '../routes/set.js';
 import { mapConcurrent, throwIfAborted } from '../shared/concurrent.js';
 import { AppError, messageOf } from '../shared/errors.js';
@@ -46,6 +46,8 @@ export interface EmbedRoutesReport {
   readonly reused: number;
   /** Taken from `cache`. */
   readonly cached: number;
+  /** Those of the embedded ones that have no tokens, such as a zero-width space. */
+  readonly empty: readonly string[];
   /** Why the cache could not be read or written, if it could not. */
   readonly cacheFault: string | undefined;
 }
@@ -92,12 +94,16 @@ export async function embedRoutes(
   const cached = known.size - reused;
 
   const missing = unknown.filter((text) => !known.has(text));
+  const empty: string[] = [];
   let done = 0;
   await mapConcurrent(
     missing,
     options.concurrency ?? TEXTS_UNDER_WAY,
     async (text, stop) => {
-      known.set(text, await embedPatiently(embedder, text, { client: options.client, signal: stop }));
+      const asker = { client: options.client, signal: stop };
+      const { vector, legibility } = await embedPatiently(embedder, text, asker);
+      known.set(text, vector);
+      if (legibility === 'empty') empty.push(text);
       done += 1;
       options.onProgress?.(done, missing.length);
     },
@@ -114,23 +120,24 @@ export async function embedRoutes(
     }
   }
   throwIfAborted(signal);
-  return { vectors, report: { embedded: missing.length, reused, cached, cacheFault } };
+  return { vectors, report: { embedded: missing.length, reused, cached, empty, cacheFault } };
 }
 
 async function embedPatiently(
   embedder: Embedder,
   text: string,
   asker: { readonly client: string | undefined; readonly signal: AbortSignal },
-): Promise<Float32Array> {
+): Promise<Embedding> {
   const { signal } = asker;
   let wait: number = BUSY_WAIT_MS.first;
   for (let failures = 0; ; ) {
     try {
-      const { vector } = await embedder.embed(text, asker);
+      const embedding = await embedder.embed(text, asker);
+      const { vector } = embedding;
       if (vector.length !== embedder.dimension || !vector.every(Number.isFinite)) {
         throw new AppError('worker_failed', `an utterance was embedded as something else than a vector`);
       }
-      return vector;
+      return embedding;
     } catch (error) {
       if (!(error instanceof AppError)) throw error;
       if (error.code === 'worker_failed' && error.retryable && failures < MAX_WORKER_FAILURES) failures += 1;

@@ -59,7 +59,9 @@ export class SharedCache<Value extends object> {
     // A caller that comes after an abort needs work of its own.
     const forget = (): void => void (this.#jobs.get(key) === job && this.#jobs.delete(key));
     stop.signal.addEventListener('abort', forget, { once: true });
-    job.work.then((value) => this.#kept.set(key, value, { size: weight }), forget).finally(forget);
+    // The cache takes no weight below 1, and says so by throwing where no caller could catch it.
+    const keep = (value: Value): void => void this.#kept.set(key, value, { size: Math.max(1, weight) });
+    job.work.then(keep, forget).finally(forget);
     return job;
   }
 }

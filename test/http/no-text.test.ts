@@ -5,7 +5,7 @@ import { teiError } from '../../src/api/tei.js';
 import { servingDaemon, type TestDaemon } from '../support/daemon.js';
 import { suiteEnd } from '../support/suite.js';
 
-/* Texts that say nothing, alone and beside one that does, as each dialect refuses them. */
+/* Texts that say nothing, alone and beside one that does, as each dialect refuses them; labels, options and levels, too. */
 
 const atEnd = suiteEnd();
 const GOOD = 'a ship';
@@ -25,12 +25,34 @@ const predicate = [{ type: 'predicate', instructions: 'It floats.' }];
 
 type Request = (text: string) => unknown;
 
+/** A call of `/v1/decisions` with a good question before the one that is refused. */
+function decides(question: Request, at: string): readonly [path: string, request: Request, at: string] {
+  const questions = (text: string) => [...predicate, question(text)];
+  return [
+    '/v1/decisions',
+    (text) => ({ model: 'x', input: GOOD, questions: questions(text) }),
+    `questions[1].${at}`,
+  ];
+}
+
 /** Endpoints of each dialect, and where the text is that is refused. */
 const PROBLEM: readonly (readonly [path: string, request: Request, at: string])[] = [
   ['/classify', (text) => ({ text }), 'text'],
   ['/classify', (text) => ({ messages: [user(text)] }), 'messages'],
   ['/classify/batch', (text) => ({ texts: [GOOD, text] }), 'texts[1]'],
   ['/classify/batch', (text) => ({ messages: [[user(GOOD)], [user(text)]] }), 'messages[1]'],
+  ['/classify', (text) => ({ text: GOOD, labels: ['boats', text] }), 'labels[1]'],
+  ['/classify', (name) => ({ text: GOOD, labels: [{ name }] }), 'labels[0].name'],
+  [
+    '/classify/batch',
+    (description) => ({ texts: [GOOD], labels: ['a', { name: 'boats', description }] }),
+    'labels[1].description',
+  ],
+  [
+    '/classify',
+    (text) => ({ text: GOOD, labels: [{ name: 'boats', utterances: ['a boat', text] }] }),
+    'labels[0].utterances[1]',
+  ],
 ];
 const OPENAI: typeof PROBLEM = [
   ['/v1/embeddings', (input) => ({ input }), 'input'],
@@ -38,6 +60,16 @@ const OPENAI: typeof PROBLEM = [
   ['/embeddings', (text) => ({ input: [text, GOOD] }), 'input[0]'],
   ['/v1/decisions', (input) => ({ model: 'x', input, questions: predicate }), 'input'],
   ['/v1/decisions', (text) => ({ model: 'x', input: [user(text)], questions: predicate }), 'input'],
+  decides((instructions) => ({ type: 'predicate', instructions }), 'instructions'),
+  decides((text) => ({ type: 'predicate', instructions: [{ type: 'input_text', text }] }), 'instructions'),
+  decides(
+    (value) => ({ type: 'choice', instructions: '?', choices: [{ value: 'a' }, { value }] }),
+    'choices[1].value',
+  ),
+  decides(
+    (label) => ({ type: 'score', instructions: '?', levels: [{ label: 'a' }, { label }] }),
+    'levels[1].label',
+  ),
 ];
 const TEI: typeof PROBLEM = [
   ['/embed', (inputs) => ({ inputs }), 'inputs'],
@@ -56,10 +88,15 @@ const TEI: typeof PROBLEM = [
   ['/predict', (inputs) => ({ inputs }), 'inputs'],
   ['/predict', (text) => ({ inputs: [[GOOD], [text]] }), 'inputs[1][0]'],
 ];
-const SYSTEM_ONE: readonly (readonly [path: string, request: Request, at: readonly string[]])[] = [
+const SYSTEM_ONE: readonly (readonly [path: string, request: Request, at: readonly (string | number)[]])[] = [
   ['/v1/systemone', (state) => ({ model: 'x', state, questions: noul }), ['body', 'state']],
   ['/v1/systemone', (text) => ({ model: 'x', state: [{ a: text }], questions: noul }), ['body', 'state']],
   ['/v1/systemone', (text) => ({ model: 'x', state: [user(text)], questions: noul }), ['body', 'state']],
+  [
+    '/v1/systemone',
+    (text) => ({ model: 'x', state: GOOD, questions: { s: { type: 'score', criteria: ['a', text] } } }),
+    ['body', 'questions', 's', 'criteria', 1],
+  ],
 ];
 
 let daemon: TestDaemon;

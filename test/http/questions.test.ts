@@ -153,14 +153,33 @@ describe('POST /v1/systemone', () => {
     ['an empty state', { model: 'x', state: { a: 3 }, questions: { n: NOUL } }, ['body', 'state']],
     ['no questions', { model: 'x', state: 'a', questions: {} }, ['body', 'questions']],
     [
-      'one level',
-      { model: 'x', state: 'a', questions: { 'a b': { type: 'score', criteria: ['x'] } } },
+      'no level',
+      { model: 'x', state: 'a', questions: { 'a b': { type: 'score', criteria: [] } } },
       ['body', 'questions', 'a b', 'criteria'],
     ],
-    [
-      'a noul about nothing',
-      { model: 'x', state: 'a', questions: { n: { type: 'noul' } } },
+    ...[undefined, '', ' ', {}, []].map((instructions): [string, unknown, unknown[]] => [
+      `a noul about ${JSON.stringify(instructions)}`,
+      { model: 'x', state: 'a', questions: { n: { type: 'noul', instructions, criteria: { true: '' } } } },
       ['body', 'questions', 'n'],
+    ]),
+    ...['\u200b', '\ufffd', '  '].map((name): [string, unknown, unknown[]] => [
+      `an option named ${JSON.stringify(name)}`,
+      {
+        model: 'x',
+        state: 'a',
+        questions: { 'a."b"[c]': { type: 'choice', criteria: { a: null, [name]: 'Light' } } },
+      },
+      ['body', 'questions', 'a."b"[c]', 'criteria', name],
+    ]),
+    [
+      'an option whose description has no token',
+      { model: 'x', state: 'a', questions: { q: { type: 'choice', criteria: { a: null, b: ['\u200b'] } } } },
+      ['body', 'questions', 'q', 'criteria', 'b'],
+    ],
+    [
+      'a criterion without a token',
+      { model: 'x', state: 'a', questions: { q: { type: 'noul', criteria: { false: '\u200b' } } } },
+      ['body', 'questions', 'q', 'criteria', 'false'],
     ],
     [
       'one option',
@@ -176,6 +195,27 @@ describe('POST /v1/systemone', () => {
     const { status, body } = await daemon.post('/v1/systemone', request);
     expect(status).toBe(422);
     expect(systemOneError.parse(body).detail).toMatchObject([{ loc }]);
+  });
+
+  it('gives a single level all of it, as the reference does', async () => {
+    const { answers } = await ask({ s: { type: 'score', criteria: ['calm'] } });
+    const whole = { score: 0, legend: { 0: 'calm' }, probabilities: { 0: 1 }, confidence: 1 };
+    expect(answers.s).toEqual({ type: 'score', ...whole });
+  });
+
+  it('takes a description that is blank for none, as null', async () => {
+    const choice = (description: string | null) => ({
+      q: { type: 'choice', criteria: { light: description, music: null } },
+    });
+    expect((await ask(choice(' '))).answers).toEqual((await ask(choice(null))).answers);
+  });
+
+  it('reads no more of a part than its text', async () => {
+    const text = { type: 'text', text: TEXT };
+    const marked = { ...text, cache_control: { type: 'ephemeral' }, prompt_cache_breakpoint: { mode: 'x' } };
+    const answersTo = async (part: object) =>
+      (await ask({ c: CHOICE, n: NOUL }, [{ role: 'user', content: [part] }])).answers;
+    expect(await answersTo(marked)).toEqual(await answersTo(text));
   });
 
   it('other errors carry a type and a message', async () => {

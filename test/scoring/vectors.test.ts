@@ -47,7 +47,7 @@ describe('the vectors of a route set', () => {
       onProgress: (done, total) => progress.push(`${done}/${total}`),
     });
     expect(embedder.asked.toSorted()).toEqual(['five six', 'four', 'one two', 'three']);
-    expect(report).toEqual({ embedded: 4, reused: 0, cached: 0, cacheFault: undefined });
+    expect(report).toEqual({ embedded: 4, reused: 0, cached: 0, empty: [], cacheFault: undefined });
     expect(progress).toEqual(['1/4', '2/4', '3/4', '4/4']);
     expect([...vectors.offsets]).toEqual([0, 2, 5]);
     const utterances = SET.routes.flatMap((route) => route.utterances);
@@ -114,7 +114,7 @@ describe('the vector cache', () => {
     const embedder = new WordEmbedder();
     const second = await embedRoutes(SET, embedder, { cache: createVectorCache(store, options) });
     expect(embedder.asked).toEqual([]);
-    expect(second.report).toEqual({ embedded: 0, reused: 0, cached: 4, cacheFault: undefined });
+    expect(second.report).toEqual({ embedded: 0, reused: 0, cached: 4, empty: [], cacheFault: undefined });
     for (const row of [0, 1, 2, 3, 4])
       expect(second.vectors.matrix.row(row)).toEqual(first.vectors.matrix.row(row));
     expect(store.saves).toBe(1);

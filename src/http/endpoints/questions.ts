@@ -9,8 +9,9 @@ import {
   systemOneRequest,
   systemOneResponse,
 } from '../../api/decisions.js';
-import type { JsonValue } from '../../api/schema.js';
+import { type JsonObject, type JsonValue, pathOf } from '../../api/schema.js';
 import type { Answered } from '../../scoring/classifier.js';
+import type { RequestText } from '../../scoring/labels.js';
 import { type Message, stringsOf, type Turn, turnsOf, turnsOfState } from '../../scoring/messages.js';
 import { choiceConfidence, expectedLevel, type Question, scaleConfidence } from '../../scoring/questions.js';
 import { AppError } from '../../shared/errors.js';
@@ -69,7 +70,7 @@ export function questionEndpoints(settings: ContractSettings): Endpoint<Question
         const { answers, usage, digest } = await ask(context, ports, {
           field: 'state',
           turns: turnsOfState(request.state),
-          questions: asked.map(([, question]) => questionOf(question)),
+          questions: asked.map(([name, question]) => questionOf(question, ['questions', name])),
           state: request.state,
           choices: choicesOf(asked.map(([, question]) => question)),
         });
@@ -110,7 +111,7 @@ export function questionEndpoints(settings: ContractSettings): Endpoint<Question
         const { answers, usage } = await ask(context, ports, {
           field: 'input',
           turns: turnsOfInput(input),
-          questions: questions.map(questionOfDecision),
+          questions: questions.map((question, index) => questionOfDecision(question, ['questions', index])),
           state: stateOf(input),
           choices: choicesOfDecision(questions),
         });
@@ -151,7 +152,7 @@ async function ask(
     for (const [index, { abstained, routes, probabilities }] of own.answers.entries()) {
       const question = questions[index];
       if (question?.type !== 'choice') continue;
-      const best = bestOf(question.options, probabilities).name;
+      const best = bestOf(question.options, probabilities).name.text;
       metrics.decided(abstained ? null : best, routes ? 'routes' : 'labels');
     }
     return { ...own, answers: await withFallback(context, ports, state, choices, own.answers, call) };
@@ -176,35 +177,51 @@ function sizeOf(question: Question): number {
   return question.type === 'truth' ? 2 : question.levels.length;
 }
 
-/** Text of instructions or of a description; of a structure without any string, its JSON. */
+/** Steps to a field of the request. */
+type Steps = readonly (string | number)[];
+
+/**
+ * Returns a text with its field.
+ * @throws AppError `validation_failed` where there is none
+ */
+function required(text: string | undefined, ...steps: Steps): RequestText {
+  const path = pathOf(steps);
+  if (text === undefined || text.trim() === '') throw wrongField(path, 'must hold a text');
+  return { text, path };
+}
+
+function optional(text: string | undefined, ...steps: Steps): RequestText | undefined {
+  return text === undefined ? undefined : { text, path: pathOf(steps) };
+}
+
+/** Text of instructions or of a description; of a structure without any string, its JSON; none of an empty one. */
 function proseOf(value: JsonValue | null | undefined): string | undefined {
   if (value === null || value === undefined) return undefined;
-  const strings = stringsOf(value).join('. ') || (typeof value === 'string' ? '' : JSON.stringify(value));
+  const isEmpty = typeof value === 'string' || (typeof value === 'object' && Object.keys(value).length === 0);
+  const strings = stringsOf(value).join('. ') || (isEmpty ? '' : JSON.stringify(value));
   return strings === '' ? undefined : strings.slice(0, QUESTION_LIMITS.chars);
 }
 
-function questionOf(question: SystemOneRequest['questions'][string]): Question {
+function questionOf(question: SystemOneRequest['questions'][string], at: Steps): Question {
   if (question.type === 'choice') {
     const options = Object.entries(question.criteria).map(([name, criterion]) => ({
-      name,
-      description: proseOf(criterion),
+      name: required(name, ...at, 'criteria', name),
+      description: optional(proseOf(criterion), ...at, 'criteria', name),
     }));
     return { type: 'choice', options };
   }
   if (question.type === 'score') {
-    return {
-      type: 'scale',
-      levels: question.criteria.map((level, index) => proseOf(level) ?? `level ${index}`),
-    };
+    const levels = question.criteria.map((level, index) =>
+      required(proseOf(level), ...at, 'criteria', index),
+    );
+    return { type: 'scale', levels };
   }
-  const instructions = proseOf(question.instructions);
-  const yes = proseOf(question.criteria?.true);
-  const no = proseOf(question.criteria?.false);
-  return truthOf(yes ?? (no === undefined ? instructions : undefined), no);
-}
-
-function truthOf(yes: string | undefined, no: string | undefined): Question {
-  return { type: 'truth', yes: yes === undefined ? [] : [yes], no: no === undefined ? [] : [no] };
+  const yes = optional(proseOf(question.criteria?.true), ...at, 'criteria', 'true');
+  const no = optional(proseOf(question.criteria?.false), ...at, 'criteria', 'false');
+  if (yes || no) return { type: 'truth', yes, no };
+  const instructions = optional(proseOf(question.instructions), ...at, 'instructions');
+  if (!instructions) throw wrongField(pathOf(at), 'needs instructions, or criteria');
+  return { type: 'truth', yes: instructions, no };
 }
 
 /** The choices among questions, as a fallback is asked them. */
@@ -292,25 +309,38 @@ function choicesOfDecision(questions: DecisionRequest['questions']): Asked['choi
   return choices;
 }
 
-function questionOfDecision(question: DecisionRequest['questions'][number]): Question {
+function questionOfDecision(question: DecisionRequest['questions'][number], at: Steps): Question {
   if (question.type === 'choice') {
-    const options = question.choices.map(({ value, description }) => ({
-      name: typeof value === 'boolean' ? (value ? 'yes' : 'no') : value,
-      description: proseOf(description),
+    const options = question.choices.map(({ value, description }, index) => ({
+      name: required(
+        typeof value === 'boolean' ? (value ? 'yes' : 'no') : value,
+        ...at,
+        'choices',
+        index,
+        'value',
+      ),
+      description: optional(proseOf(description), ...at, 'choices', index, 'description'),
     }));
     return { type: 'choice', options };
   }
   if (question.type === 'score') {
-    const levels = question.levels.map(({ label, description }) => proseOf(description) ?? label);
+    const levels = question.levels.map(({ label, description }, index) => {
+      const path = [...at, 'levels', index];
+      const name = required(label, ...path, 'label');
+      return optional(proseOf(description), ...path, 'description') ?? name;
+    });
     return { type: 'scale', levels };
   }
-  return truthOf(proseOf(partsOf(question.instructions)) ?? 'yes', undefined);
+  const instructions = proseOf(partsOf(question.instructions));
+  return { type: 'truth', yes: required(instructions, ...at, 'instructions'), no: undefined };
 }
 
 /** The texts of parts, without the names of their types. */
 function partsOf(instructions: DecisionRequest['questions'][number]['instructions']): JsonValue {
   if (typeof instructions === 'string') return instructions;
-  return instructions.map(({ type: _, ...fields }) => fields as JsonValue);
+  return instructions
+    .map(({ type: _, ...fields }) => fields as JsonObject)
+    .filter(({ text }) => typeof text !== 'string' || text.trim() !== '');
 }
 
 function decisionAnswer(
