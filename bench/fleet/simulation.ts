@@ -1,12 +1,7 @@
-import { BATCH_LIMITS, type BatchLimits } from '../../src/inference/batches.js';
+import { BATCH_LIMITS, type BatchLimits, TURN } from '../../src/inference/batches.js';
 import { POOL_DEFAULTS } from '../../src/inference/pool.js';
 import { Pace } from '../../src/inference/queue.js';
 import type { Random } from '../../test/support/random.js';
-
-/** Constants of `entry.ts`, which is a program: how long results wait for others, and passes for next texts. */
-const ANSWER_MS = 8;
-const GATHERED_TEXTS = 4;
-const GATHER_MS = 3;
 
 /** Costs of one replica with one worker, in milliseconds of a core, for requests of one text of one length. */
 export interface Costs {
@@ -310,13 +305,13 @@ export class Replica {
       this.#results.push(...texts);
       const isSparse = this.#isSparse();
       const left = this.#atWorker.length;
-      if (left > 0 && !isSparse && now - this.#sentAt < ANSWER_MS) {
+      if (left > 0 && !isSparse && now - this.#sentAt < TURN.answerMs) {
         this.#pass(now);
         return;
       }
       this.#expected = left + this.#results.length;
       this.#send();
-      if (isSparse && this.#expected >= GATHERED_TEXTS) this.#gather(now);
+      if (isSparse && this.#expected >= TURN.gatheredTexts) this.#gather(now);
       else this.#proceed(now);
     });
   }
@@ -331,7 +326,7 @@ export class Replica {
   #gather(now: number): void {
     this.#state = 'gathering';
     const { passes } = this;
-    this.machine.clock.at(now + GATHER_MS, (then) => {
+    this.machine.clock.at(now + TURN.gatherMs, (then) => {
       if (this.#state === 'gathering' && this.passes === passes) this.#proceed(then);
     });
   }

@@ -18,6 +18,15 @@ export interface BatchLimits {
  */
 export const BATCH_LIMITS: BatchLimits = { texts: 16, tokens: 128, padding: 8 };
 
+/** When a worker answers and when it begins the next pass, in ms. */
+export const TURN = {
+  /** Results wait this long for others, unless few texts are left: each message wakes a process that takes a core. */
+  answerMs: 8,
+  /** From so many texts on, answered just now or waiting, the next pass waits for the next ones of those clients. */
+  gatheredTexts: 4,
+  gatherMs: 3,
+} as const;
+
 const NO_BATCHES: BatchLimits = { texts: 1, tokens: 0, padding: 0 };
 
 /** A text that waits for its pass. */

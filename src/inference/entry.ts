@@ -3,7 +3,7 @@ import { Socket } from 'node:net';
 import { constants, getPriority, setPriority } from 'node:os';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { AppError, messageOf } from '../shared/errors.js';
-import { type Answer, Batcher } from './batches.js';
+import { type Answer, Batcher, TURN } from './batches.js';
 import { checkCanary } from './canary.js';
 import { CHANNEL_FD, type FromWorker, readFrames, type ToWorker, writeFrame } from './protocol.js';
 
@@ -15,13 +15,6 @@ import { CHANNEL_FD, type FromWorker, readFrames, type ToWorker, writeFrame } fr
  */
 const NICENESS = 2;
 const LOWEST_PRIORITY = constants.priority.PRIORITY_LOW;
-
-/** Results wait this long for others, unless few texts are left: each message wakes a process that takes a core. */
-const ANSWER_MS = 8;
-
-/** From so many texts on, answered just now or waiting, the next pass waits for the next ones of those clients. */
-const GATHERED_TEXTS = 4;
-const GATHER_MS = 3;
 
 type LoadMessage = Extract<ToWorker, { kind: 'load' }>;
 
@@ -113,11 +106,11 @@ async function run(loaded: Batcher): Promise<void> {
     if (loaded.size > 0) await loaded.pass(answer);
     // Texts that came during the pass may share the next one.
     await nextTurn();
-    if (loaded.size > 0 && !loaded.sparse && performance.now() - sentAt < ANSWER_MS) continue;
+    if (loaded.size > 0 && !loaded.sparse && performance.now() - sentAt < TURN.answerMs) continue;
     const expected = loaded.size + answer.results.length;
     // Resolves when it has left this process: should the next pass crash it, these texts are not tried again.
     await sendAnswer();
-    if (loaded.sparse && expected >= GATHERED_TEXTS) await gather(loaded, expected);
+    if (loaded.sparse && expected >= TURN.gatheredTexts) await gather(loaded, expected);
     sentAt = performance.now();
   }
   running = false;
@@ -128,9 +121,9 @@ async function run(loaded: Batcher): Promise<void> {
  * one, wait for its end, and share the one after: two half batches in turn instead of a whole one.
  */
 async function gather(loaded: Batcher, texts: number): Promise<void> {
-  const until = performance.now() + GATHER_MS;
+  const until = performance.now() + TURN.gatherMs;
   while (loaded.size < texts && performance.now() < until) {
-    await Promise.race([new Promise((resolve) => channel.once('data', resolve)), sleep(GATHER_MS)]);
+    await Promise.race([new Promise((resolve) => channel.once('data', resolve)), sleep(TURN.gatherMs)]);
   }
 }
 
