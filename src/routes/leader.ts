@@ -69,6 +69,8 @@ export class RouteLeader {
   #loop: Promise<void> | undefined;
   /** Why a set was not applied that is not at fault itself. */
   #failure: unknown;
+  /** What the set as a whole was remarked on last. */
+  #remark: string | undefined;
 
   /** @throws AppError `config_invalid` */
   constructor(options: RouteLeaderOptions) {
@@ -188,14 +190,13 @@ export class RouteLeader {
       return;
     }
     const isJson = /\bjson\b/i.test(type) || this.#base.url.pathname.endsWith('.json');
+    const options = { origin: this.address, format: isJson ? 'json' : 'yaml', isServed: true } as const;
     try {
-      const set = await parseDraft(
-        { text: textOf(bytes), options: { origin: this.address, format: isJson ? 'json' : 'yaml' } },
-        signal,
-      );
+      const set = await parseDraft({ text: textOf(bytes), options }, signal);
       await this.#apply(set, signal);
       this.#settled = { etag, sha256, fault: undefined };
       this.#options.log.info({ leader: this.address, digest: set.digest }, 'routes of the leader loaded');
+      this.#tellOfVersion(set);
       await this.#save(set);
     } catch (error) {
       // Asked again, it would be refused again; anything else may pass.
@@ -216,6 +217,14 @@ export class RouteLeader {
     this.#loadedAt = new Date();
   }
 
+  /** Says once what a newer leader sends that this version leaves out. */
+  #tellOfVersion({ warnings }: RouteSet): void {
+    const remark = warnings.find(({ path }) => path === '')?.message;
+    if (remark !== undefined && remark !== this.#remark)
+      this.#options.log.warn({ leader: this.address }, `routes of the leader: ${remark}`);
+    this.#remark = remark;
+  }
+
   get #savedPath(): string {
     return join(this.#options.layout.routes, 'leader.json');
   }
@@ -224,7 +233,7 @@ export class RouteLeader {
     const { routes, ingest } = this.#options.layout;
     try {
       for (const folder of [routes, ingest]) await ensureDirectory(folder);
-      const saved = { leader: this.address, set: routeSetToJson(set) };
+      const saved = { leader: this.address, set: { digest: set.digest, ...routeSetToJson(set) } };
       await writeAtomic(this.#savedPath, `${JSON.stringify(saved)}\n`, ingest);
     } catch (error) {
       this.#options.log.warn({ reason: messageOf(error) }, 'routes of the leader not kept on the volume');
@@ -237,7 +246,7 @@ export class RouteLeader {
       const bytes = await readSmall(this.#savedPath, MAX_BYTES);
       const { leader, set: saved } = JSON.parse(bytes?.toString('utf8') ?? '{}');
       if (leader !== this.address) return;
-      const options = { origin: 'routes/leader.json', format: 'json' } as const;
+      const options = { origin: 'routes/leader.json', format: 'json', isServed: true } as const;
       const set = await parseDraft({ text: JSON.stringify(saved), options }, signal);
       await this.#apply(set, signal);
       this.#options.log.warn(

@@ -3,7 +3,7 @@ import type { ScoringMethod } from '../config/parsers.js';
 import { AppError } from '../shared/errors.js';
 import { didYouMean } from './closest.js';
 import { type Located, parseLocatedJson, parseLocatedYaml, type RouteFinding } from './located.js';
-import { RouteReader } from './reader.js';
+import { RouteReader, type UnknownField } from './reader.js';
 import { createRouteSet, type Route, type RouteSet, type RouteWarning, routeSetToJson } from './set.js';
 
 /** So many faults are told, and so many of them in the message. */
@@ -18,6 +18,11 @@ export interface ParseRouteSetOptions {
   readonly origin: string;
   /** JSON is read strictly; YAML accepts JSON as well. Default: `json` where `origin` ends in `.json`. */
   readonly format?: 'yaml' | 'json';
+  /**
+   * What a daemon serves, perhaps of a newer version: fields that are not known here are left out with a warning, as long as
+   * the set has the digest that the text states, so that they change no decision. A text without a digest is read as a file.
+   */
+  readonly isServed?: boolean;
 }
 
 /**
@@ -28,12 +33,29 @@ export interface ParseRouteSetOptions {
  * @throws AppError `routes_invalid`, every fault with its line (`routes.yaml:12:5: routes[3].utterances: …`)
  */
 export function parseRouteSet(text: string, options: ParseRouteSetOptions): RouteSet {
-  const { source, routes, method, none, warnings } = readRoutes(text, options, (root) => root);
-  return createRouteSet(routes, {
-    method,
-    none,
-    warnings: warnings.map((warning) => place(source, warning)),
-  });
+  const { source, routes, method, none, warnings, unknown, digest } = readRoutes(
+    text,
+    options,
+    (root) => root,
+  );
+  const placed = (findings: readonly RouteFinding[]) => findings.map((finding) => place(source, finding));
+  if (unknown.length === 0) return createRouteSet(routes, { method, none, warnings: placed(warnings) });
+  const set = createRouteSet(routes, { method, none, warnings: placed([...warnings, leftOut(unknown)]) });
+  if (set.digest === digest) return set;
+  const message = 'this version does not know the field, and decisions depend on it; upgrade this daemon';
+  throw invalid(
+    options.origin,
+    source,
+    unknown.map(({ offset, path, key }) => ({ offset, path: path === '' ? key : `${path}.${key}`, message })),
+  );
+}
+
+/** One remark on all fields of a newer version that change no decision. */
+function leftOut(unknown: readonly UnknownField[]): RouteFinding {
+  const [first] = unknown;
+  const names = new Set(unknown.map(({ path, key }) => (path === '' ? key : `routes[].${key}`)));
+  const message = `left out, as this version does not know them and no decision depends on them: ${[...names].join(', ')}`;
+  return { offset: first?.offset ?? 0, path: '', message };
 }
 
 /**
@@ -67,6 +89,10 @@ interface ReadRoutes {
   readonly method: ScoringMethod | undefined;
   readonly none: readonly string[];
   readonly warnings: readonly RouteFinding[];
+  /** Fields that are not known, where they are no faults. */
+  readonly unknown: readonly UnknownField[];
+  /** The digest that the text states. */
+  readonly digest: string | undefined;
 }
 
 /** @param rootOf makes the value that is read as a set of the one that was parsed */
@@ -92,17 +118,20 @@ function readRoutes(
   const root = rootOf(parsed.root);
   const reader = new RouteReader();
   const routes = reader.read(root);
-  if (reader.faults.length > 0) {
+  const { method, none, warnings, digest } = reader;
+  const isTolerant = options.isServed === true && digest !== undefined;
+  const faults = isTolerant ? reader.faults : [...reader.unknown, ...reader.faults];
+  if (faults.length > 0) {
     // Of a single route, the place in a list that it does not stand in would only confuse.
     const inside = (path: string): string =>
       root === parsed.root ? path : path.replace(/^routes\[0\]\.?/, '');
     throw invalid(
       origin,
       source,
-      reader.faults.map((fault) => ({ ...fault, path: inside(fault.path) })),
+      faults.map((fault) => ({ ...fault, path: inside(fault.path) })),
     );
   }
-  return { source, routes, method: reader.method, none: reader.none, warnings: reader.warnings };
+  return { source, routes, method, none, warnings, unknown: reader.unknown, digest };
 }
 
 function place(source: SourceText, { offset, path, message }: RouteFinding): RouteWarning {

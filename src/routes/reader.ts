@@ -52,13 +52,22 @@ function isNote(key: string): boolean {
   return key === '$schema' || key === '_comment' || key.startsWith('x-');
 }
 
+/** A field that no version up to this one has; `path` is that of the set or route in which it stands. */
+export interface UnknownField extends RouteFinding {
+  readonly key: string;
+}
+
 /**
  * Reads routes from a located value, collecting every fault instead of stopping at the first. What it
- * returns counts only when `faults` is empty.
+ * returns counts only when `faults` is empty, and
+ * for the reader of a file `unknown` as well.
  */
 export class RouteReader {
   readonly faults: RouteFinding[] = [];
   readonly warnings: RouteFinding[] = [];
+  readonly unknown: UnknownField[] = [];
+  /** The digest that the text states of its set. */
+  digest: string | undefined;
   /** How the set wants to be scored. */
   method: ScoringMethod | undefined;
   /** Texts that belong to no route. */
@@ -78,6 +87,7 @@ export class RouteReader {
     const routes = list === undefined ? [] : this.#routeList(root, list);
     for (const { key, value } of root.kind === 'map' ? root.entries : []) {
       if (key === 'method') this.#method(value);
+      if (key === 'digest' && value.kind === 'scalar') this.digest = String(value.value);
       // After the routes, so that a text of both is reported here.
       if (key === 'none') this.#none(value);
     }
@@ -287,7 +297,7 @@ export class RouteReader {
     const shown = clip(key);
     const hint = didYouMean(key.slice(0, 64), known) || `; known are ${known.join(', ')}`;
     const message = `unknown field "${shown}"${hint}`;
-    this.faults.push({ offset, path, message });
+    this.unknown.push({ offset, path, message, key: shown });
   }
 
   #ignored(offset: number, path: string): void {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { beforeEach, expect, it, onTestFinished } from 'vitest';
 import { layoutOf } from '../../src/cache/layout.js';
 import { RouteLeader, type RouteLeaderOptions } from '../../src/routes/leader.js';
+import { parseRouteSet } from '../../src/routes/parse.js';
 import { AppError } from '../../src/shared/errors.js';
 import { eventually } from '../support/eventually.js';
 import { listen } from '../support/listen.js';
@@ -195,6 +196,58 @@ it('sends the key to the leader only, not to where it redirects', async () => {
   expect(applied).toEqual(['moved']);
   expect(asked[0]).toHaveProperty('authorization');
   expect(JSON.stringify(seen)).not.toContain('a-key-of-good-length');
+});
+
+/** What a leader of a newer version serves: its digest covers what decisions depend on. */
+function newer(name: string, { ofSet = {}, ofRoute = {}, isDecisive = false }): string {
+  const routes = [{ name, utterances: ['hello'] }];
+  const { digest } = parseRouteSet(JSON.stringify(routes), { origin: 'routes.json' });
+  return JSON.stringify({
+    digest: isDecisive ? `${digest}-and-more` : digest,
+    ...ofSet,
+    routes: routes.map((route) => ({ ...route, ...ofRoute })),
+  });
+}
+
+it('leaves out what a newer leader adds and no decision depends on, and says so once', async () => {
+  const added = { ofSet: { edited_by: 'ann' }, ofRoute: { colour: 'red', seen: { texts: 4 } } };
+  answer = serving(newer('one', added), '"1"');
+  const follower = leader();
+  await follower.start();
+  answer = serving(newer('two', added), '"2"');
+  await eventually(() => expect(applied).toEqual(['one', 'two']));
+  expect(follower.status().error).toBeUndefined();
+  const remarks = follower.lines.filter(({ level }) => level === 'warn').map(({ message }) => message);
+  expect(remarks).toEqual([
+    expect.stringMatching(/left out.*: edited_by, routes\[\]\.colour, routes\[\]\.seen$/),
+  ]);
+});
+
+it.each([
+  ['of the set', { ofSet: { reject: ['hi'] } }, /:\d+: reject: this version does not know the field/],
+  ['of a route', { ofRoute: { weight: 2 } }, /routes\[0\]\.weight: this version does not know the field/],
+])(
+  'keeps the last good set where decisions depend on a new field %s, also over a restart',
+  async (_, fields, message) => {
+    answer = serving(json('good'), '"1"');
+    const first = leader();
+    await first.start();
+    answer = serving(newer('new', { ...fields, isDecisive: true }), '"2"');
+    await eventually(() => expect(first.status().error?.message).toMatch(message));
+    expect(first.status().error?.message).toContain('upgrade this daemon');
+    await first.close();
+    await leader().start();
+    expect(applied).toEqual(['good', 'good']);
+  },
+);
+
+it('reads a file of a web server as strictly as one of a disk', async () => {
+  answer = serving('routes:\n  - { name: plain, utterances: [hello] }\n', '"1"', 'text/plain');
+  const follower = leader();
+  await follower.start();
+  answer = serving('routes:\n  - { name: plain, utterances: [hello], colour: red }\n', '"2"', 'text/plain');
+  await eventually(() => expect(follower.status().error?.message).toContain('unknown field "colour"'));
+  expect(applied).toEqual(['plain']);
 });
 
 it('serves the set of the volume while the leader is away, if it is of this leader', async () => {
