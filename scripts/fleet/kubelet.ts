@@ -9,6 +9,10 @@ import { type Pod, RunningPod } from './pod.js';
 /** Interval of the nodes' heartbeats in ms. */
 const HEARTBEAT_MS = 10_000;
 
+/** A built checkout of an older version, which stands for the images of {@link PREVIOUS_TAG}. */
+export const PREVIOUS = process.env.FLEET_PREVIOUS;
+export const PREVIOUS_TAG = 'previous';
+
 interface ConfigMap extends Resource {
   readonly data?: Readonly<Record<string, string>>;
 }
@@ -121,7 +125,8 @@ export class StubKubelet {
     const [program, ...args] = spec.containers[0].command ?? ['node', 'dist/main.js', 'serve'];
     const command = [program === 'node' ? process.execPath : (program ?? '')];
     for (const arg of args) command.push(await this.#withAddresses(arg, metadata.namespace));
-    await running.run({ command, env, log: join(this.#folder, `${metadata.uid}.log`) });
+    const cwd = PREVIOUS && spec.containers[0].image.endsWith(`:${PREVIOUS_TAG}`) ? PREVIOUS : '.';
+    await running.run({ command, cwd, env, log: join(this.#folder, `${metadata.uid}.log`) });
   }
 
   /** Lays a changed ConfigMap out for every pod that mounts it, after the delay. */

@@ -1,6 +1,6 @@
 // `npm run fleet [PHASE…]`: the chart on a real Kubernetes control plane, with a stub kubelet that starts real daemons, under
 // load. CONTROL_PLANE names the script that builds and runs the control plane, FLEET_DIR where its binaries and data are, HELM
-// the program. Where one of them is missing, it says so and ends.
+// the program, FLEET_PREVIOUS a built checkout of an older version. Where one of them is missing, it says so.
 import { execFile, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -14,7 +14,7 @@ import { manifests } from './manifests.js';
 import { PodMetrics } from './metrics.js';
 import { modes } from './modes.js';
 import { conclude, messageOf, report, say } from './report.js';
-import { autoscaling, edits, followers, rollouts } from './scenarios.js';
+import { autoscaling, edits, followers, rollouts, versions } from './scenarios.js';
 
 const run = promisify(execFile);
 const SCRIPT = resolve(process.env.CONTROL_PLANE ?? '../shared/k8s/control-plane.sh');
@@ -39,7 +39,7 @@ const CRDS: readonly (readonly [module: string, ...files: string[]])[] = [
   ['github.com/kedacore/keda/v2@v2.17.2', 'config/crd/bases/keda.sh_scaledobjects.yaml'],
 ];
 
-const PHASES = ['manifests', 'modes', 'rollouts', 'edits', 'autoscaling', 'followers'] as const;
+const PHASES = ['manifests', 'modes', 'rollouts', 'edits', 'autoscaling', 'followers', 'versions'] as const;
 const asked = process.argv.slice(2);
 const unknown = asked.find((each) => !(PHASES as readonly string[]).includes(each));
 
@@ -92,6 +92,7 @@ async function proven(): Promise<number> {
       edits: () => edits(options, CONFIGMAP_DELAY_MS),
       autoscaling: () => autoscaling(options, PEAK),
       followers: () => followers(options, KEY),
+      versions: () => versions(options, KEY),
     };
     for (const phase of PHASES) {
       if (asked.length > 0 && !asked.includes(phase)) continue;

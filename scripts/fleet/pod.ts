@@ -49,6 +49,8 @@ export interface Pod extends Resource {
 /** Environment of a container, its names of folders and Services replaced. */
 export interface Start {
   readonly command: readonly string[];
+  /** The folder of the program, in place of an image. */
+  readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
   readonly log: string;
 }
@@ -85,12 +87,13 @@ export class RunningPod {
   }
 
   /** Runs the container, and again when it ends, until the pod is deleted or has done what it is for. */
-  async run({ command, env, log }: Start): Promise<void> {
+  async run({ command, cwd, env, log }: Start): Promise<void> {
     this.#log = log;
     const [program = '', ...args] = command;
     for (; !this.#stopping; this.#restarts += 1) {
       const file = await open(log, 'a');
       const child = spawn(program, args, {
+        cwd,
         env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
         stdio: ['ignore', file.fd, file.fd],
       });

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fleet, type FleetOptions, put, routesCheck } from './fleet.js';
-import { messageOf, report, until } from './report.js';
+import { PREVIOUS, PREVIOUS_TAG } from './kubelet.js';
+import { messageOf, report, say, until } from './report.js';
 
 const ROUTES = (extra = ''): string =>
   `routes:\n  - {name: food, utterances: [I am hungry, bring me a pizza${extra}]}\n  - {name: sleep, utterances: [good night, I am tired]}\n`;
@@ -247,6 +248,69 @@ export async function followers(options: FleetOptions, key: string): Promise<voi
     const after = await fleet.digests();
     report('the change before it is kept', [...after].join() === [...before].join(), [...after].join());
     return `${ready} replicas were ready when it died, 6 in the end`;
+  });
+  await removed(fleet, options);
+}
+
+/** A fleet of an older version is upgraded: its leader first, which is the wrong order, and then all; and rolled back. */
+export async function versions(options: FleetOptions, key: string): Promise<void> {
+  if (PREVIOUS === undefined) {
+    say('SKIPPED versions: FLEET_PREVIOUS names no built checkout of an older version');
+    return;
+  }
+  const values = {
+    ...COMMON,
+    image: { tag: PREVIOUS_TAG },
+    routes: { mode: 'leader', editable: true, file: ROUTES() },
+  };
+  const fleet = await started('aged', values, 2, options);
+  const leaderIs = async (tag: string): Promise<void> => {
+    await fleet.kubectl('rollout', 'status', 'statefulset/aged-ai-router-leader', '--timeout=300s');
+    const { image } = fleet.leader.pod.spec.containers[0];
+    if (!image.endsWith(`:${tag}`)) throw new Error(`the leader is ${image}`);
+  };
+  /** A change at the leader, which either reaches a replica, or is refused by it with the last good set kept. */
+  const changed = async (name: string, mayRefuse = false): Promise<string> => {
+    const before = await fleet.digests();
+    const { status, detail } = await put(fleet.leader, key, name);
+    const at = performance.now();
+    if (status >= 300) throw new Error(`the leader answered ${status}: ${detail}`);
+    if (!mayRefuse) {
+      await fleet.agree(`replicas agree after the change ${name}`, before, () => at);
+      return `${fleet.ready.length} replicas`;
+    }
+    const checks = await until('each replica has the change, or says why not', async () => {
+      const now = await Promise.all(fleet.ready.map(routesCheck));
+      return now.every(({ ok, digest = '' }) => ok !== before.has(digest)) && now;
+    });
+    const refused = checks.filter(({ ok }) => !ok);
+    return `${refused.length} of ${checks.length} older replicas keep the last good set: "${refused[0]?.detail}"`;
+  };
+  await fleet.under('the leader alone becomes newer, and a change', async () => {
+    await fleet.kubectl('set', 'image', 'statefulset/aged-ai-router-leader', '*=ai-router:next');
+    await leaderIs('next');
+    return changed('early', true);
+  });
+  await fleet.under('the replicas follow, and a change', async () => {
+    await fleet.helm({ ...values, image: { tag: 'next' } });
+    await fleet.rolledOut();
+    await fleet.settled(2);
+    await until('one digest', async () => (await fleet.digests()).size === 1);
+    return changed('flight');
+  });
+  await fleet.under('all are rolled back at once, and a change', async () => {
+    await options.api.helm(['-n', options.namespace, 'rollback', 'aged', '1']);
+    await fleet.rolledOut();
+    await leaderIs(PREVIOUS_TAG);
+    await fleet.settled(2);
+    return changed('train');
+  });
+  await fleet.under('all are upgraded at once, and a change', async () => {
+    await fleet.helm({ ...values, image: { tag: 'next' } });
+    await fleet.rolledOut();
+    await leaderIs('next');
+    await fleet.settled(2);
+    return changed('hotel');
   });
   await removed(fleet, options);
 }
