@@ -281,7 +281,9 @@ export async function versions(options: FleetOptions, key: string): Promise<void
     }
     const checks = await until('each replica has the change, or says why not', async () => {
       const now = await Promise.all(fleet.ready.map(routesCheck));
-      return now.every(({ ok, digest = '' }) => ok !== before.has(digest)) && now;
+      const said = ({ ok, digest = '', detail = '' }: (typeof now)[number]): boolean =>
+        ok ? !before.has(digest) : before.has(digest) && /unknown field|does not know/.test(detail);
+      return now.every(said) && now;
     });
     const refused = checks.filter(({ ok }) => !ok);
     return `${refused.length} of ${checks.length} older replicas keep the last good set: "${refused[0]?.detail}"`;
