@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { mediaFault } from './messages.js';
 import { count, digest, type JsonValue, jsonObject } from './schema.js';
 
 /** Bounds of a decision call. */
@@ -155,7 +156,6 @@ export const systemOneError = z
   })
   .meta({ id: 'SystemOneError' });
 
-const noImages = 'this model reads text only; send no images';
 const part = z.discriminatedUnion(
   'type',
   [
@@ -163,31 +163,21 @@ const part = z.discriminatedUnion(
     z.object({ type: z.literal('input_json') }).catchall(z.unknown()),
     z.object({ type: z.literal('refusal'), refusal: z.string() }),
   ],
-  { error: ({ input }) => (isImage(input) ? noImages : 'must be a part with text or JSON') },
+  { error: ({ input }) => mediaFault(input) ?? 'must be a part with text or JSON' },
 );
 
-function isImage(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && 'type' in value && value.type === 'input_image';
-}
+const parts = z.union([z.string(), z.array(part)]);
 
-const parts = z.union([z.string(), z.array(part)], {
-  error: ({ input }) =>
-    Array.isArray(input) && input.some(isImage) ? noImages : 'must be a text or a list of parts',
-});
-
-const inputItem = z.union(
-  [
-    z.object({
-      role: z.enum(['user', 'developer', 'system', 'assistant']),
-      content: parts,
-      type: z.literal('message').nullish(),
-    }),
-    z.object({
-      type: z.enum(['function_call', 'function_call_output', 'custom_tool_call', 'custom_tool_call_output']),
-    }),
-  ],
-  { error: ({ input }) => (JSON.stringify(input)?.includes('"input_image"') ? noImages : undefined) },
-);
+const inputItem = z.union([
+  z.object({
+    role: z.enum(['user', 'developer', 'system', 'assistant']),
+    content: parts,
+    type: z.literal('message').nullish(),
+  }),
+  z.object({
+    type: z.enum(['function_call', 'function_call_output', 'custom_tool_call', 'custom_tool_call_output']),
+  }),
+]);
 
 const name = z.string().max(200).nullish();
 const description = z.string().nullish();
@@ -196,10 +186,7 @@ const description = z.string().nullish();
 export const decisionRequest = z
   .object({
     model: z.string().max(200),
-    input: z.union([z.string(), z.array(inputItem).min(1)], {
-      error: ({ input }) =>
-        JSON.stringify(input)?.includes('"input_image"') ? noImages : 'must be a text or a list of messages',
-    }),
+    input: z.union([z.string(), z.array(inputItem).min(1)]),
     questions: z
       .array(
         z.discriminatedUnion('type', [

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { didYouMean } from '../shared/closest.js';
 import { ERROR_CODES, type FieldIssue, GATES } from '../shared/errors.js';
 
 /** A value that JSON can carry. */
@@ -66,9 +67,98 @@ function fits(value: string, maxChars: number): boolean {
   return chars <= maxChars;
 }
 
+const TYPES: Readonly<Record<string, string>> = {
+  string: 'a string',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+  array: 'a list',
+  object: 'an object',
+  record: 'an object',
+  null: 'null',
+};
+
+function typeOf(value: unknown): string {
+  if (value === null) return 'null';
+  if (typeof value === 'boolean') return String(value);
+  return (Array.isArray(value) ? TYPES.array : TYPES[typeof value]) ?? typeof value;
+}
+
+function oneOf(values: readonly string[]): string {
+  const last = values.at(-1) ?? '';
+  return values.length > 1 ? `${values.slice(0, -1).join(', ')} or ${last}` : last;
+}
+
+/** Of a value that has the type of one form at least: {@link issuesOf} says what is wrong with it there. */
+const OTHER_FORM = 'has another form than it should';
+
+// Schemas say in their own words what is not plain; for all else these take the place of the library's.
+z.config({ customError: wordsOf });
+
+function wordsOf(issue: z.core.$ZodRawIssue): string | undefined {
+  switch (issue.code) {
+    case 'invalid_type':
+      return mustBe([TYPES[issue.expected] ?? issue.expected], issue.input);
+    case 'invalid_value':
+      return `must be ${oneOf(issue.values.map((value) => JSON.stringify(value)))}`;
+    case 'invalid_union': {
+      if (Array.isArray(issue.options))
+        return `must be ${oneOf(issue.options.map((each) => JSON.stringify(each)))}`;
+      if (fittingForm(issue.errors)) return OTHER_FORM;
+      const types = issue.errors.map(([first]) => (first?.code === 'invalid_type' ? first.expected : ''));
+      return mustBe([...new Set(types.map((type) => TYPES[type] ?? 'another value'))], issue.input);
+    }
+    case 'unrecognized_keys': {
+      const [key = '', ...more] = issue.keys;
+      const known = issue.inst instanceof z.ZodObject ? Object.keys(issue.inst.shape) : [];
+      return `is no field that is known here${more.length > 0 ? '' : didYouMean(key, known)}`;
+    }
+    case 'invalid_key':
+      return `holds a name that is refused: it ${issue.issues[0]?.message}`;
+    case 'too_small':
+      if (issue.origin === 'number') return `must be ${issue.minimum} or more`;
+      if (issue.minimum === 1)
+        return issue.origin === 'string' ? 'must not be empty' : 'must hold one item at least';
+      return `${sizeOf(issue.origin, issue.minimum)} at least`;
+    case 'too_big':
+      if (issue.origin === 'number') return `must be ${issue.maximum} or less`;
+      return `${sizeOf(issue.origin, issue.maximum).replace('must', 'may')} at most`;
+    default:
+      return undefined;
+  }
+}
+
+function mustBe(types: readonly string[], input: unknown): string {
+  if (input === undefined) return `is missing; it must be ${oneOf(types)}`;
+  const not = typeof input === 'number' && types.includes('a whole number') ? input : typeOf(input);
+  return `must be ${oneOf(types)}, not ${not}`;
+}
+
+function sizeOf(origin: string, size: number | bigint): string {
+  return origin === 'string' ? `must have ${size} characters` : `must hold ${size} items`;
+}
+
+/** The faults of the form whose type the value has, if there is one. */
+function fittingForm(
+  forms: readonly (readonly z.core.$ZodIssue[])[],
+): readonly z.core.$ZodIssue[] | undefined {
+  return forms.find(
+    (faults) => !faults.some(({ code, path }) => code === 'invalid_type' && path.length === 0),
+  );
+}
+
 /** The faults that a schema found, each with the path of its field (`files[0].size`). */
-export function issuesOf(error: z.ZodError): FieldIssue[] {
-  return error.issues.map(({ path, message }) => ({ path: pathOf(path), message }));
+export function issuesOf({ issues }: { readonly issues: readonly z.core.$ZodIssue[] }): FieldIssue[] {
+  return issues.flatMap((issue) => {
+    const { path, message } = issue;
+    if (issue.code === 'unrecognized_keys')
+      return issue.keys.map((key) => ({ path: pathOf([...path, key]), message }));
+    if (issue.code === 'invalid_union' && message === OTHER_FORM) {
+      const faults = fittingForm(issue.errors) ?? [];
+      return issuesOf({ issues: faults.map((fault) => ({ ...fault, path: [...path, ...fault.path] })) });
+    }
+    return [{ path: pathOf(issue.code === 'invalid_key' ? path.slice(0, -1) : path), message }];
+  });
 }
 
 /** The path of a field from its steps: `questions["two words"].criteria[2]`. */

@@ -1,7 +1,7 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util';
 import { statOf } from '../cache/disk.js';
 import { type Config, readConfig } from '../config/config.js';
-import { didYouMean } from '../routes/closest.js';
+import { didYouMean } from '../shared/closest.js';
 import { AppError, messageOf } from '../shared/errors.js';
 import { Output } from './output.js';
 

@@ -139,12 +139,13 @@ function decode(bytes: Buffer): string {
 }
 
 function validationError(error: z.ZodError): AppError {
-  const issues = issuesOf(error)
+  const all = issuesOf(error);
+  const issues = all
     .slice(0, SHOWN_ISSUES)
     .map(({ path, message }) => ({ path: truncate(path), message: truncate(message) }));
   const [first] = issues;
   const where = first?.path ? `${first.path}: ` : '';
-  const more = error.issues.length > 1 ? ` (and ${error.issues.length - 1} more)` : '';
+  const more = all.length > 1 ? ` (and ${all.length - 1} more)` : '';
   return new AppError('validation_failed', `${where}${first?.message}${more}`, { issues });
 }
 

@@ -1,7 +1,7 @@
 import { ROUTE_LIMITS } from '../api/limits.js';
 import type { ScoringMethod } from '../config/parsers.js';
+import { didYouMean } from '../shared/closest.js';
 import { AppError } from '../shared/errors.js';
-import { didYouMean } from './closest.js';
 import { type Located, parseLocatedJson, parseLocatedYaml, type RouteFinding } from './located.js';
 import { RouteReader, type UnknownField } from './reader.js';
 import { createRouteSet, type Route, type RouteSet, type RouteWarning, routeSetToJson } from './set.js';

@@ -1,6 +1,6 @@
 import { ROUTE_LIMITS } from '../api/limits.js';
 import { SCORING_METHODS, type ScoringMethod } from '../config/parsers.js';
-import { didYouMean } from './closest.js';
+import { didYouMean } from '../shared/closest.js';
 import { describeKind, type Located, type LocatedEntry, MAX_DEPTH, type RouteFinding } from './located.js';
 import type { JsonObject, JsonValue, Route } from './set.js';
 

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import type { RouteBody } from '../api/routes.js';
 import type { JsonObject, JsonValue } from '../api/schema.js';
 import type { ScoringMethod } from '../config/parsers.js';
+import { compareText } from '../shared/closest.js';
 import type { FieldIssue } from '../shared/errors.js';
-import { compareText } from './closest.js';
 
 export type { JsonObject, JsonValue } from '../api/schema.js';
 

@@ -1,7 +1,7 @@
 import type { Candidate, ClassifyBody, Decision, RouteMatch } from '../api/classify.js';
 import type { Embedding } from '../inference/embedder.js';
-import { compareText, didYouMean } from '../routes/closest.js';
 import type { JsonObject, RouteSet } from '../routes/set.js';
+import { compareText, didYouMean } from '../shared/closest.js';
 import { AppError, type FieldIssue } from '../shared/errors.js';
 import { NOISE_DEFAULTS, type Noise } from './noise.js';
 import { createRouteScores, type Encoder, familiarity, type RouteScores, type Scorer } from './scorer.js';

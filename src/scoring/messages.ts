@@ -166,7 +166,8 @@ const LITELLM_ASK = '\nClassify this message:\n';
 
 /** Returns the turns of a state: a conversation's, or else its strings in the order in which they stand, one a line. */
 export function turnsOfState(state: JsonValue): readonly Turn[] {
-  if (Array.isArray(state) && state.length > 0 && state.every(isMessage)) return turnsOf(state);
+  const messages = messagesOf(state);
+  if (messages) return turnsOf(messages);
   const text = stringsOf(state).join('\n');
   // What is before the request would fill all that the model reads.
   const ask = text.lastIndexOf(LITELLM_ASK);
@@ -183,6 +184,11 @@ export function stringsOf(value: JsonValue): string[] {
 
 function isObject(value: JsonValue): value is { readonly [key: string]: JsonValue } {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Returns the messages of a state that is a list of them. */
+export function messagesOf(state: JsonValue): readonly Message[] | undefined {
+  return Array.isArray(state) && state.length > 0 && state.every(isMessage) ? state : undefined;
 }
 
 function isMessage(value: JsonValue): value is { readonly role: string; readonly content: JsonValue } {

@@ -1,5 +1,5 @@
-import { compareText } from '../routes/closest.js';
 import type { RouteSet } from '../routes/set.js';
+import { compareText } from '../shared/closest.js';
 import { Slices } from '../shared/concurrent.js';
 import {
   type CreateScorer,

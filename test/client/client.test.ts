@@ -91,7 +91,10 @@ describe('the client and a daemon', () => {
     expectTypeOf(client.classify).parameter(0).toHaveProperty('threshold');
     // @ts-expect-error: there is no such option, which the daemon says as well
     const wrong = client.classify({ text, treshold: 0 });
-    expect((await failureOf(wrong)).errors[0]?.message).toContain('treshold');
+    expect((await failureOf(wrong)).errors[0]).toMatchObject({
+      path: 'treshold',
+      message: expect.stringContaining('did you mean "threshold"'),
+    });
     expect(decision.route).toBe('weather');
     expect(decision.candidates[0]?.nearest?.length).toBeGreaterThan(0);
     const { results } = await client.classifyBatch({ texts: [text, 'my card was charged twice'] });

@@ -177,6 +177,24 @@ describe('POST /v1/systemone', () => {
       ['body', 'questions', 'q', 'criteria', 'b'],
     ],
     [
+      'an image in a conversation',
+      {
+        model: 'x',
+        state: [
+          { role: 'user', content: 'what is this?' },
+          {
+            role: 'user',
+            content: [
+              { type: 'text', text: 'look' },
+              { type: 'image_url', image_url: {} },
+            ],
+          },
+        ],
+        questions: { n: NOUL },
+      },
+      ['body', 'state', 1, 'content', 1],
+    ],
+    [
       'a criterion without a token',
       { model: 'x', state: 'a', questions: { q: { type: 'noul', criteria: { false: '\u200b' } } } },
       ['body', 'questions', 'q', 'criteria', 'false'],
@@ -298,7 +316,8 @@ describe('POST /v1/decisions, with the client of OpenAI', () => {
     });
     await expect(request).rejects.toMatchObject({
       status: 400,
-      message: expect.stringMatching(/reads text only/),
+      param: 'input[0].content[0].type',
+      message: expect.stringMatching(/reads text only; send no images/),
     });
   });
 

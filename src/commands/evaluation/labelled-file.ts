@@ -1,6 +1,6 @@
 import { parse } from 'csv-parse/sync';
-import { closestNames } from '../../routes/closest.js';
 import { parseLocatedJson } from '../../routes/located.js';
+import { closestNames } from '../../shared/closest.js';
 import { AppError } from '../../shared/errors.js';
 
 /** A text and the route that it should take. */

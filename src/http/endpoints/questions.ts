@@ -9,10 +9,18 @@ import {
   systemOneRequest,
   systemOneResponse,
 } from '../../api/decisions.js';
+import { mediaFault } from '../../api/messages.js';
 import { type JsonObject, type JsonValue, pathOf } from '../../api/schema.js';
 import type { Answered } from '../../scoring/classifier.js';
 import type { RequestText } from '../../scoring/labels.js';
-import { type Message, stringsOf, type Turn, turnsOf, turnsOfState } from '../../scoring/messages.js';
+import {
+  type Message,
+  messagesOf,
+  stringsOf,
+  type Turn,
+  turnsOf,
+  turnsOfState,
+} from '../../scoring/messages.js';
 import { choiceConfidence, expectedLevel, type Question, scaleConfidence } from '../../scoring/questions.js';
 import { AppError } from '../../shared/errors.js';
 import { readJson } from '../body.js';
@@ -66,6 +74,7 @@ export function questionEndpoints(settings: ContractSettings): Endpoint<Question
       problems: [413, 415, 422],
       async handle(context, ports) {
         const request = await readJson(context, systemOneRequest, ports);
+        refuseMedia(request.state);
         const asked = Object.entries(request.questions);
         const { answers, usage, digest } = await ask(context, ports, {
           field: 'state',
@@ -166,6 +175,19 @@ async function ask(
     return { ...answer, metadata: set?.routes[set.indexOf.get(chosen) ?? -1]?.metadata };
   });
   return { ...answered, answers };
+}
+
+/**
+ * Refuses a conversation with images, sound or files.
+ * @throws AppError `validation_failed`
+ */
+function refuseMedia(state: JsonValue): void {
+  for (const [message, { content }] of (messagesOf(state) ?? []).entries()) {
+    for (const [index, part] of (Array.isArray(content) ? content : []).entries()) {
+      const fault = mediaFault(part);
+      if (fault) throw wrongField(pathOf(['state', message, 'content', index]), fault);
+    }
+  }
 }
 
 function wrongField(path: string, message: string): AppError {
@@ -275,17 +297,17 @@ function marksOf({ blended, x_fallback }: GivenAnswer) {
 
 function turnsOfInput(input: DecisionRequest['input']): readonly Turn[] {
   if (typeof input === 'string') return input.trim() === '' ? [] : [{ message: 0, text: input }];
-  return turnsOf(messagesOf(input));
+  return turnsOf(itemsOf(input));
 }
 
 /** The input as `/v1/systemone` takes it. */
 function stateOf(input: DecisionRequest['input']): JsonValue {
   return typeof input === 'string'
     ? input
-    : messagesOf(input).map(({ role, content = null }) => ({ role, content }));
+    : itemsOf(input).map(({ role, content = null }) => ({ role, content }));
 }
 
-function messagesOf(input: Exclude<DecisionRequest['input'], string>): Message[] {
+function itemsOf(input: Exclude<DecisionRequest['input'], string>): Message[] {
   // Parts of JSON may hold anything, as their schema says.
   return input.flatMap((item) => ('role' in item ? [item as Message] : []));
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { ScoringMethod } from '../../config/parsers.js';
-import { compareText } from '../../routes/closest.js';
 import { createRouteSet, type Route, type RouteSet } from '../../routes/set.js';
+import { compareText } from '../../shared/closest.js';
 import { throwIfAborted } from '../../shared/concurrent.js';
 import { AppError, messageOf } from '../../shared/errors.js';
 import { runThread } from '../../shared/thread.js';
