@@ -6,6 +6,7 @@ import { AppError } from '../../src/shared/errors.js';
 import { pin, temporaryFolder } from '../support/volume.js';
 
 const text = await readFile('model/manifest.json', 'utf8');
+const { files, embedding } = JSON.parse(text);
 
 /** The built-in manifest with one change. */
 function changed(change: (manifest: ReturnType<typeof JSON.parse>) => void): string {
@@ -21,6 +22,13 @@ function failureOf(json: string): AppError {
     if (error instanceof AppError) return error;
   }
   throw new Error('was accepted');
+}
+
+function expectRefusal(change: Parameters<typeof changed>[0], message: RegExp): void {
+  const error = failureOf(changed(change));
+  expect(error.code).toBe('manifest_invalid');
+  expect(error.message).toMatch(message);
+  expect(error.message).toContain('m.json');
 }
 
 describe('the built-in manifest', () => {
@@ -84,139 +92,37 @@ describe('a recipe that a manifest names', () => {
 });
 
 describe('a bad manifest is refused by name', () => {
-  it.each<[string, (m: ReturnType<typeof JSON.parse>) => void, RegExp]>([
-    [
-      'a path that climbs out',
-      (m) => {
-        m.files[0].path = '../config.json';
-      },
-      /files\[0\]\.path: must be a relative path/,
-    ],
-    [
-      'a path that climbs inside',
-      (m) => {
-        m.files[0].path = 'a/../../b';
-      },
-      /files\[0\]\.path/,
-    ],
-    [
-      'an absolute path',
-      (m) => {
-        m.files[0].path = '/etc/passwd';
-      },
-      /files\[0\]\.path/,
-    ],
-    [
-      'a backslash',
-      (m) => {
-        m.files[0].path = 'a\\b';
-      },
-      /files\[0\]\.path/,
-    ],
-    [
-      'an empty segment',
-      (m) => {
-        m.files[0].path = 'a//b';
-      },
-      /files\[0\]\.path/,
-    ],
-    [
-      'a path twice',
-      (m) => {
-        m.files[0].path = 'tokenizer.json';
-      },
-      /"tokenizer.json" is listed twice/,
-    ],
-    [
-      'paths that differ in case only',
-      (m) => {
-        m.files[0].path = 'Tokenizer.json';
-      },
-      /listed twice/,
-    ],
-    [
-      'a short digest',
-      (m) => {
-        m.files[0].sha256 = 'abc';
-      },
-      /files\[0\]\.sha256: must be 64/,
-    ],
-    [
-      'upper-case digits',
-      (m) => {
-        m.files[0].sha256 = 'A'.repeat(64);
-      },
-      /files\[0\]\.sha256/,
-    ],
-    [
-      'a negative size',
-      (m) => {
-        m.files[0].size = -1;
-      },
-      /files\[0\]\.size/,
-    ],
-    [
-      'a broken size',
-      (m) => {
-        m.files[0].size = 1.5;
-      },
-      /files\[0\]\.size/,
-    ],
-    [
-      'one digest with two sizes',
-      (m) => {
-        m.files[0].sha256 = m.files[1].sha256;
-      },
-      /one digest with two sizes/,
-    ],
-    [
-      'no files',
-      (m) => {
-        m.files = [];
-      },
-      /files/,
-    ],
-    [
-      'a branch for a revision',
-      (m) => {
-        m.revision = 'main';
-      },
-      /revision: must be a full commit hash/,
-    ],
+  it.each<[string, object, RegExp]>([
+    ['a path that climbs out', { path: '../config.json' }, /files\[0\]\.path: must be a relative path/],
+    ['a path that climbs inside', { path: 'a/../../b' }, /files\[0\]\.path/],
+    ['an absolute path', { path: '/etc/passwd' }, /files\[0\]\.path/],
+    ['a backslash', { path: 'a\\b' }, /files\[0\]\.path/],
+    ['an empty segment', { path: 'a//b' }, /files\[0\]\.path/],
+    ['a path twice', { path: 'tokenizer.json' }, /"tokenizer.json" is listed twice/],
+    ['paths that differ in case only', { path: 'Tokenizer.json' }, /listed twice/],
+    ['a short digest', { sha256: 'abc' }, /files\[0\]\.sha256: must be 64/],
+    ['upper-case digits', { sha256: 'A'.repeat(64) }, /files\[0\]\.sha256/],
+    ['a negative size', { size: -1 }, /files\[0\]\.size/],
+    ['a broken size', { size: 1.5 }, /files\[0\]\.size/],
+    ['one digest with two sizes', { sha256: files[1].sha256 }, /one digest with two sizes/],
+  ])('%s', (_, change, message) => expectRefusal((m) => Object.assign(m.files[0], change), message));
+
+  it.each<[string, object, RegExp]>([
+    ['no files', { files: [] }, /files/],
+    ['a branch for a revision', { revision: 'main' }, /revision: must be a full commit hash/],
     [
       'a model file that is not pinned',
-      (m) => {
-        m.embedding.model = 'other.onnx';
-      },
+      { embedding: { ...embedding, model: 'other.onnx' } },
       /embedding\.model: names "other.onnx"/,
     ],
     [
       'a canary of another length',
-      (m) => {
-        m.embedding.dimension = 3;
-      },
+      { embedding: { ...embedding, dimension: 3 } },
       /canary\.cases\[0\]\.embedding: must hold 3/,
     ],
-    [
-      'an unknown field',
-      (m) => {
-        m.extra = 1;
-      },
-      /extra/,
-    ],
-    [
-      'another schema',
-      (m) => {
-        m.schema = 2;
-      },
-      /schema/,
-    ],
-  ])('%s', (_, change, message) => {
-    const error = failureOf(changed(change));
-    expect(error.code).toBe('manifest_invalid');
-    expect(error.message).toMatch(message);
-    expect(error.message).toContain('m.json');
-  });
+    ['an unknown field', { extra: 1 }, /extra/],
+    ['another schema', { schema: 2 }, /schema/],
+  ])('%s', (_, change, message) => expectRefusal((m) => Object.assign(m, change), message));
 
   it('that is not JSON', () => {
     expect(failureOf('{').code).toBe('manifest_invalid');

@@ -1,4 +1,3 @@
-import { createConnection } from 'node:net';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
 import type { ProblemBody } from '../../src/api/schema.js';
@@ -24,117 +23,67 @@ beforeAll(async () => {
 
 const text = 'what is the weather in Paris tomorrow?';
 
+async function refusalOf(
+  path: string,
+  sent: unknown,
+  status: number,
+  code: string,
+  detail: RegExp,
+): Promise<ProblemBody> {
+  const { status: answered, headers, body } = await daemon.post<ProblemBody>(path, sent);
+  expect(answered).toBe(status);
+  expect(headers.get('content-type')).toMatch(/^application\/problem\+json/);
+  expect(body).toMatchObject({
+    status,
+    code,
+    type: 'about:blank',
+    detail: expect.stringMatching(detail),
+    instance: headers.get('x-request-id'),
+  });
+  return body;
+}
+
 describe('a request that is wrong gets a problem document', () => {
   const deep = `${'['.repeat(3_000)}${']'.repeat(3_000)}`;
+  const misspelt = { text, routes: ['wether'] };
+  const large = { text: 'x'.repeat(10_001) };
+
+  it.each<[string, unknown, RegExp]>([
+    ['a body that is no object', '[]', /must be an object, not a list/],
+    ['null', 'null', /object/],
+    ['no text', {}, /^send either "text" or "messages"/],
+    ['a number for a text', { text: 7 }, /^text: must be a string/],
+    ['an empty text', { text: '' }, /^text: must not be empty/],
+    ['a text without tokens', { text: '\u200b' }, /^text: holds no characters/],
+    ['a blank text', { text: ' \n\t' }, /^text: must not be empty/],
+    ['a text that is too long', { text: 'x'.repeat(2001) }, /2000 characters/],
+    ['an unknown field', { text, txt: 1 }, /txt/],
+    ['a __proto__ field', '{"text": "a", "__proto__": {"a": 1}}', /__proto__/],
+    ['routes and labels', { text, routes: ['weather'], labels: ['a'] }, /labels/],
+    ['no routes', { text, routes: [] }, /^routes/],
+    ['a threshold above 1', { text, threshold: 1.5 }, /^threshold/],
+    ['a threshold of another type', { text, threshold: '0' }, /^threshold/],
+    ['top_k of 0', { text, top_k: 0 }, /^top_k/],
+    ['a broken top_k', { text, top_k: 1.5 }, /^top_k/],
+    ['no texts', { texts: [] }, /^texts/],
+    ['too many texts', { texts: ['a', 'b', 'c', 'd'] }, /3 texts at most/],
+    ['one bad text of several', { texts: ['a', ''] }, /^texts\[1\]/],
+  ])('%s', async (_, body, detail) => {
+    const path = Object.hasOwn(Object(body), 'texts') ? '/classify/batch' : '/classify';
+    const problem = await refusalOf(path, body, 422, 'validation_failed', detail);
+    expect(problem.errors?.length).toBeGreaterThan(0);
+  });
+
   it.each<[string, string, unknown, number, string, RegExp]>([
     ['malformed JSON', '/classify', '{"text": ', 400, 'malformed_json', /not JSON/],
     ['a truncated string', '/classify', '{"text": "abc', 400, 'malformed_json', /not JSON/],
     ['an empty body', '/classify', '', 400, 'malformed_json', /not JSON/],
-    [
-      'a body that is no object',
-      '/classify',
-      '[]',
-      422,
-      'validation_failed',
-      /must be an object, not a list/,
-    ],
-    ['null', '/classify', 'null', 422, 'validation_failed', /object/],
     ['deep JSON', '/classify', deep, 400, 'bad_request', /deeper than 64 levels/],
-    ['no text', '/classify', {}, 422, 'validation_failed', /^send either "text" or "messages"/],
-    ['a number for a text', '/classify', { text: 7 }, 422, 'validation_failed', /^text: must be a string/],
-    ['an empty text', '/classify', { text: '' }, 422, 'validation_failed', /^text: must not be empty/],
-    [
-      'a text without tokens',
-      '/classify',
-      { text: '\u200b' },
-      422,
-      'validation_failed',
-      /^text: holds no characters/,
-    ],
-    ['a blank text', '/classify', { text: ' \n\t' }, 422, 'validation_failed', /^text: must not be empty/],
-    [
-      'a text that is too long',
-      '/classify',
-      { text: 'x'.repeat(2001) },
-      422,
-      'validation_failed',
-      /2000 characters/,
-    ],
-    ['an unknown field', '/classify', { text, txt: 1 }, 422, 'validation_failed', /txt/],
-    [
-      'a __proto__ field',
-      '/classify',
-      '{"text": "a", "__proto__": {"a": 1}}',
-      422,
-      'validation_failed',
-      /__proto__/,
-    ],
-    [
-      'an unknown route',
-      '/classify',
-      { text, routes: ['wether'] },
-      422,
-      'unknown_route',
-      /"wether".*did you mean "weather"/,
-    ],
-    [
-      'routes and labels',
-      '/classify',
-      { text, routes: ['weather'], labels: ['a'] },
-      422,
-      'validation_failed',
-      /labels/,
-    ],
-    ['no routes', '/classify', { text, routes: [] }, 422, 'validation_failed', /^routes/],
-    ['a threshold above 1', '/classify', { text, threshold: 1.5 }, 422, 'validation_failed', /^threshold/],
-    [
-      'a threshold of another type',
-      '/classify',
-      { text, threshold: '0' },
-      422,
-      'validation_failed',
-      /^threshold/,
-    ],
-    ['top_k of 0', '/classify', { text, top_k: 0 }, 422, 'validation_failed', /^top_k/],
-    ['a broken top_k', '/classify', { text, top_k: 1.5 }, 422, 'validation_failed', /^top_k/],
-    ['no texts', '/classify/batch', { texts: [] }, 422, 'validation_failed', /^texts/],
-    [
-      'too many texts',
-      '/classify/batch',
-      { texts: ['a', 'b', 'c', 'd'] },
-      422,
-      'validation_failed',
-      /3 texts at most/,
-    ],
-    [
-      'one bad text of several',
-      '/classify/batch',
-      { texts: ['a', ''] },
-      422,
-      'validation_failed',
-      /^texts\[1\]/,
-    ],
-    [
-      'a body that is too large',
-      '/classify',
-      { text: 'x'.repeat(10_001) },
-      413,
-      'body_too_large',
-      /10000 bytes/,
-    ],
+    ['an unknown route', '/classify', misspelt, 422, 'unknown_route', /"wether".*did you mean "weather"/],
+    ['a body that is too large', '/classify', large, 413, 'body_too_large', /10000 bytes/],
     ['an unknown path', '/clasify', { text }, 404, 'not_found', /\/clasify/],
   ])('%s', async (_, path, body, status, code, detail) => {
-    const answer = await daemon.post<ProblemBody>(path, body);
-    expect(answer.status).toBe(status);
-    expect(answer.headers.get('content-type')).toMatch(/^application\/problem\+json/);
-    expect(answer.body).toMatchObject({
-      status,
-      code,
-      type: 'about:blank',
-      detail: expect.stringMatching(detail),
-      instance: answer.headers.get('x-request-id'),
-    });
-    if (status === 422) expect(answer.body.errors?.length).toBeGreaterThan(0);
+    await refusalOf(path, body, status, code, detail);
   });
 
   it('with every wrong field named', async () => {
@@ -281,18 +230,5 @@ describe('admin paths', () => {
       const right = await daemon.post('/cache/verify', {}, { authorization: `Bearer ${key}` });
       expect(right).toMatchObject({ status: 200, body: { reason: 'request', whole: true } });
     }
-  });
-});
-
-describe('a client that goes away', () => {
-  it('does no harm to the next one', async () => {
-    const socket = createConnection(Number(new URL(daemon.url).port), '127.0.0.1');
-    const body = JSON.stringify({ texts: Array(3).fill('x '.repeat(900)) });
-    socket.write(
-      `POST /classify/batch HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
-    );
-    await new Promise((resolve) => setTimeout(resolve, 10));
-    socket.destroy();
-    expect((await daemon.post<Decision>('/classify', { text })).body.route).toBe('weather');
   });
 });

@@ -230,7 +230,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     const refuse = { status: 401, contentType: 'application/problem+json', body };
     await page.route('**/classify', (route) => route.fulfill(refuse), { times: 1 });
     await page.press('#text', 'Enter');
-    await reader.see('#key-title', 'This daemon wants a key');
+    await reader.see('#key-title', 'This daemon requires a key');
     expect(await reader.violations()).toEqual([]);
     await page.fill('#key-input', 'a-key-for-callers');
     const asked = page.waitForRequest(/classify$/);
@@ -385,7 +385,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     const { page } = reader;
     await reader.see('#locked');
     expect(await page.locator('main section:visible h2').allTextContents()).toEqual([
-      'This daemon wants a key',
+      'This daemon requires a key',
     ]);
     for (const colorScheme of ['light', 'dark'] as const) {
       await page.emulateMedia({ colorScheme });
@@ -426,7 +426,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     const { page } = reader;
     await reader.see('.opblock');
     await reader.see('.info pre, .description pre', /POST \/classify|curl/);
-    // This daemon wants a key from operators alone.
+    // This daemon requires a key from operators alone.
     const locked = await page.locator('.opblock:has(.authorization__btn)').allTextContents();
     expect(locked.filter((text) => /^(GET|POST)\/(classify|embed|health|docs)/.test(text))).toEqual([]);
     expect(locked.length).toBeGreaterThan(0);

@@ -5,100 +5,57 @@ import { proxyFor } from '../../../src/cache/sources/proxy.js';
 import { backoffMs } from '../../../src/cache/sources/retry.js';
 import { hubUrl, parseBaseUrl, plainUrl, redactUrl } from '../../../src/cache/sources/url.js';
 
+/** One case for each word of a list. */
+const addresses = (list: string, ...more: string[]): string[] => [...list.trim().split(/\s+/), ...more];
+
 describe('private addresses', () => {
-  it.each([
-    '0.0.0.0',
-    '10.1.2.3',
-    '100.64.0.1',
-    '100.127.255.255',
-    '127.0.0.1',
-    '127.9.9.9',
-    '169.254.169.254',
-    '172.16.0.1',
-    '172.31.255.255',
-    '192.168.1.1',
-    '224.0.0.1',
-    '255.255.255.255',
-    '::',
-    '::1',
-    '[::1]',
-    'fe80::1',
-    'fe80::1%eth0',
-    'fc00::1',
-    'fd12:3456::1',
-    'ff02::1',
-    '::ffff:127.0.0.1',
-    '::ffff:7f00:1',
-    '0:0:0:0:0:ffff:c0a8:0101',
-    '64:ff9b::10.0.0.1',
-    '2002:7f00:1::',
-    '64:ff9b:1::a9fe:a9fe',
-    '64:ff9b:1::808:808',
-    '::ffff:0:7f00:1',
-    '::ffff:0:808:808',
-    '2001:0:5ef5:79fb::1',
-    '::7f00:1',
-    '192.0.0.192',
-    'not an address',
-    '',
-  ])('%s is one', (address) => {
+  it.each(
+    addresses(
+      `
+      0.0.0.0 10.1.2.3 100.64.0.1 100.127.255.255 127.0.0.1 127.9.9.9 169.254.169.254 172.16.0.1
+      172.31.255.255 192.168.1.1 224.0.0.1 255.255.255.255 :: ::1 [::1] fe80::1 fe80::1%eth0 fc00::1
+      fd12:3456::1 ff02::1 ::ffff:127.0.0.1 ::ffff:7f00:1 0:0:0:0:0:ffff:c0a8:0101 64:ff9b::10.0.0.1
+      2002:7f00:1:: 64:ff9b:1::a9fe:a9fe 64:ff9b:1::808:808 ::ffff:0:7f00:1 ::ffff:0:808:808
+      2001:0:5ef5:79fb::1 ::7f00:1 192.0.0.192
+    `,
+      'not an address',
+      '',
+    ),
+  )('%s is one', (address) => {
     expect(isPrivateAddress(address)).toBe(true);
   });
 
-  it.each([
-    '1.1.1.1',
-    '100.63.255.255',
-    '100.128.0.0',
-    '172.15.0.1',
-    '172.32.0.1',
-    '192.167.1.1',
-    '223.255.255.255',
-    '2606:4700::1111',
-    '::ffff:8.8.8.8',
-    '64:ff9b::8.8.8.8',
-    '2002:808:808::',
-  ])('%s is none', (address) => {
+  it.each(
+    addresses(`
+      1.1.1.1 100.63.255.255 100.128.0.0 172.15.0.1 172.32.0.1 192.167.1.1 223.255.255.255
+      2606:4700::1111 ::ffff:8.8.8.8 64:ff9b::8.8.8.8 2002:808:808::
+    `),
+  )('%s is none', (address) => {
     expect(isPrivateAddress(address)).toBe(false);
   });
 });
 
 describe('addresses of metadata services', () => {
-  it.each([
-    '169.254.169.254',
-    '169.254.170.2',
-    '100.100.100.200',
-    '168.63.129.16',
-    '[fe80::a9fe:a9fe%eth0]',
-    'fd00:ec2::254',
-    'fd00:ec2::23',
-    '[fd20:ce::254]',
-    'fd00:c1::a9fe:a9fe',
-    '::ffff:169.254.169.254',
-    '::ffff:a9fe:a9fe',
-    '::ffff:168.63.129.16',
-    '64:ff9b::a9fe:a9fe',
-    '64:ff9b:1::a9fe:a9fe',
-    '::ffff:0:a9fe:a9fe',
-    '2001:0:a9fe:a9fe::1',
-    '2002:a9fe:a9fe::',
-    '192.0.0.192',
-    'not an address',
-  ])('%s is one', (address) => {
+  it.each(
+    addresses(
+      `
+      169.254.169.254 169.254.170.2 100.100.100.200 168.63.129.16 [fe80::a9fe:a9fe%eth0] fd00:ec2::254
+      fd00:ec2::23 [fd20:ce::254] fd00:c1::a9fe:a9fe ::ffff:169.254.169.254 ::ffff:a9fe:a9fe
+      ::ffff:168.63.129.16 64:ff9b::a9fe:a9fe 64:ff9b:1::a9fe:a9fe ::ffff:0:a9fe:a9fe
+      2001:0:a9fe:a9fe::1 2002:a9fe:a9fe:: 192.0.0.192
+    `,
+      'not an address',
+    ),
+  )('%s is one', (address) => {
     expect(isMetadataAddress(address)).toBe(true);
   });
 
-  it.each([
-    '127.0.0.1',
-    '10.1.2.3',
-    '100.100.100.201',
-    '168.63.129.17',
-    '::ffff:10.1.2.3',
-    'fd12:3456::1',
-    'fd00:ec3::254',
-    'fd20:ce:1::254',
-    '::1',
-    '8.8.8.8',
-  ])('%s is none', (address) => {
+  it.each(
+    addresses(`
+      127.0.0.1 10.1.2.3 100.100.100.201 168.63.129.17 ::ffff:10.1.2.3 fd12:3456::1 fd00:ec3::254
+      fd20:ce:1::254 ::1 8.8.8.8
+    `),
+  )('%s is none', (address) => {
     expect(isMetadataAddress(address)).toBe(false);
   });
 });
