@@ -4,7 +4,6 @@ import { count, digest, errorCode, type Shape, timestamp } from './schema.js';
 /** States of a pinned file. `unknown` is one that this process has not looked at yet. */
 export const FILE_STATES = ['unknown', 'verified', 'missing', 'corrupt', 'downloading', 'repairing'] as const;
 
-/** Kinds of events in the cache. */
 export const EVENT_KINDS = [
   'verified',
   'missing',

@@ -195,10 +195,8 @@ const decisionsSchema = z.object({ results: z.array(decisionSchema) }).meta({
   description: 'One decision for each text, in order; each equals the decision for that text alone',
 });
 
-/** The schemas of the answers. */
 export const classifyAnswers = { single: decisionSchema, batch: decisionsSchema };
 
-/** The answer to one text. */
 export type Decision = Shape<typeof decisionSchema>;
 /** The answer to several. */
 export type Decisions = Shape<typeof decisionsSchema>;
@@ -211,7 +209,6 @@ export type Contribution = Shape<typeof contribution>;
 export type RouteMatch = Shape<typeof routeMatch>;
 /** Which model gave an answer. */
 export type ModelIdentity = Shape<typeof model>;
-/** Identity of the scorer. */
 export type ScorerIdentity = Shape<typeof scorer>;
 /** A class that a request brings along: its name alone, or with example texts or a description of it. */
 export type Label = NonNullable<ClassifyBody['labels']>[number];

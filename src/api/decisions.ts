@@ -274,11 +274,8 @@ export const decisionResponse = z
 
 /** The body of `POST /v1/systemone`. */
 export type SystemOneRequest = z.output<typeof systemOneRequest>;
-/** The answer to it. */
 export type SystemOneResponse = z.output<typeof systemOneResponse>;
-/** An error of it. */
 export type SystemOneError = z.output<typeof systemOneError>;
 /** The body of `POST /v1/decisions`. */
 export type DecisionRequest = z.output<typeof decisionRequest>;
-/** The answer to it. */
 export type DecisionResponse = z.output<typeof decisionResponse>;

@@ -72,7 +72,6 @@ export const FOREIGN_FIELDS = {
   task: ignored,
 };
 
-/** The texts of an input. */
 export function textsOf(input: string | readonly string[]): readonly string[] {
   return typeof input === 'string' ? [input] : input;
 }
@@ -113,7 +112,6 @@ export function embeddingRequest(limits: RequestLimits, { dimension }: Pick<Embe
     .meta({ id: 'EmbeddingRequest' });
 }
 
-/** The answer to it. */
 export const embeddingResponse = z
   .strictObject({
     object: z.literal('list'),
@@ -137,7 +135,6 @@ export const embeddingResponse = z
   })
   .meta({ id: 'EmbeddingResponse' });
 
-/** One model. */
 export const modelObject = z
   .strictObject({
     id: z.string(),
@@ -165,7 +162,6 @@ export const modelList = z
   })
   .meta({ id: 'OpenAIModelList' });
 
-/** An error in OpenAI's shape. */
 export type OpenAiError = z.infer<typeof openAiError>;
 /** One model in OpenAI's shape. */
 export type OpenAiModel = z.infer<typeof modelObject>;

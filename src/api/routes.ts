@@ -193,11 +193,9 @@ export const rollbackSchema = z
   })
   .meta({ id: 'RollbackRequest' });
 
-/** A route as it is shown. */
 export type RouteBody = Shape<typeof routeSchema>;
 /** The body of `GET /routes`. */
 export type RouteSetBody = Shape<typeof routeSetSchema>;
-/** Where the routes come from. */
 export type RouteSourceBody = Shape<typeof sourceSchema>;
 /** Response to a change of the routes. */
 export type RouteChangeBody = Shape<typeof routeChangeSchema>;

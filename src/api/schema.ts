@@ -28,15 +28,12 @@ export const digest = z
   .regex(/^sha256:[0-9a-f]{64}$/)
   .meta({ id: 'Digest', description: 'A sha256, as `sha256:<hex>`' });
 
-/** The name of an error. */
 export const errorCode = z
   .enum(ERROR_CODES)
   .meta({ id: 'ErrorCode', description: 'Stable code for programs; the wording of messages may change' });
 
-/** A point in time. */
 export const timestamp = z.string().meta({ format: 'date-time' });
 
-/** Any JSON object. */
 export const jsonObject: z.ZodType<JsonObject> = z
   .record(z.string(), z.unknown())
   .meta({ id: 'JsonObject' }) as unknown as z.ZodType<JsonObject>;

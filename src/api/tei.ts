@@ -3,7 +3,6 @@ import { type EmbeddingModel, FOREIGN_FIELDS, ignored, maxInputs, textInput } fr
 import type { RequestLimits } from './limits.js';
 import { count, textOf } from './schema.js';
 
-/** Names of errors. */
 export const TEI_ERROR_TYPES = ['Unhealthy', 'Backend', 'Overloaded', 'Validation', 'Tokenizer'] as const;
 
 /** An error in the shape of Text Embeddings Inference. */

@@ -14,7 +14,6 @@ const CHUNK_BYTES = 1 << 20;
  */
 export type Fingerprint = string;
 
-/** The fingerprint of a stat result. */
 export function fingerprintOf(stat: BigIntStats): Fingerprint {
   return [stat.dev, stat.ino, stat.mode, stat.size, stat.mtimeNs, stat.ctimeNs].join(':');
 }

@@ -28,7 +28,6 @@ export interface Layout {
   readonly state: string;
 }
 
-/** The layout of the volume at `root`. */
 export function layoutOf(root: string): Layout {
   return {
     root,

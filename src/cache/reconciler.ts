@@ -8,7 +8,6 @@ import type { Source } from './source.js';
 import type { ContentStore } from './store.js';
 import { RecoveryProbe } from './volume.js';
 
-/** Pauses and bounds of the reconciler. */
 export const RECONCILER_DEFAULTS = Object.freeze({
   /** First pause before a failed reconciliation is tried again; it doubles from there. */
   retryMinMs: 1_000,

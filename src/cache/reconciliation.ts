@@ -11,7 +11,6 @@ import type { ContentStore } from './store.js';
 /** Problems of a volume that show only when blobs are read and written. */
 const HIDDEN_PROBLEMS: ReadonlySet<string | undefined> = new Set(['volume_full', 'volume_unavailable']);
 
-/** The parts that a reconciliation works with. */
 export interface ReconciliationParts {
   readonly manifest: Manifest;
   readonly store: ContentStore;

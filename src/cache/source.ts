@@ -7,7 +7,6 @@ export interface WantedFile {
   readonly offset: number;
 }
 
-/** One file on its way in. */
 export interface Delivery {
   readonly file: PinnedFile;
   /** Where `bytes` begin: the wanted offset, or 0 where the source cannot start in the middle. */

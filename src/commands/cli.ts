@@ -98,7 +98,6 @@ function usage(message: string): number {
   return EXIT.usage;
 }
 
-/** The text of `--help`. */
 export function helpText(version: string): string {
   const settings: Setting<unknown>[] = Object.values(SETTINGS);
   const width = Math.max(...settings.map(({ env }) => env.length)) + 2;

@@ -68,7 +68,6 @@ export interface CommandSpec<O extends OptionSpecs> {
   run(call: Call<O>): Promise<Outcome>;
 }
 
-/** The surroundings of a command. */
 export interface CommandContext {
   readonly env: NodeJS.ProcessEnv;
   readonly signal: AbortSignal;
@@ -79,7 +78,6 @@ export interface CommandContext {
   readonly serve: (env: NodeJS.ProcessEnv) => Promise<void>;
 }
 
-/** A command, ready to be run. */
 export interface Command {
   readonly name: string;
   help(summary: string): string;

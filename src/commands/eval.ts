@@ -159,7 +159,6 @@ export const evaluate: Command = command({
   },
 });
 
-/** A judge and what came of it. */
 interface Side {
   readonly judge: Judge;
   readonly judgement: Judgement;

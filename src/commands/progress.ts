@@ -9,7 +9,6 @@ export interface ProgressStream {
   write(text: string): unknown;
 }
 
-/** A stream that discards what is written to it. */
 export const SILENT: ProgressStream = { write: () => undefined };
 
 /** Time between two updates of a bar, and between two plain lines, in milliseconds. */
@@ -68,7 +67,6 @@ export class Progress {
     this.#drawn = false;
   }
 
-  /** Ends the updates. */
   end(): void {
     clearInterval(this.#timer);
     this.clear();

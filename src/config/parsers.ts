@@ -65,14 +65,12 @@ export function httpUrl(text: string): string {
   return text;
 }
 
-/** A yes or no. */
 export function flag(text: string): boolean {
   if (/^(1|true|yes|on)$/i.test(text)) return true;
   if (/^(0|false|no|off)$/i.test(text)) return false;
   throw new Error(`must be true or false, not "${text}"`);
 }
 
-/** The kinds of source, in the wanted order. */
 export function sourceOrder(text: string): readonly SourceKind[] {
   const kinds = list(text).map(oneOf(...SOURCE_KINDS));
   if (kinds.length === 0) throw new Error(`must name at least one of ${SOURCE_KINDS.join(', ')}`);

@@ -28,7 +28,6 @@ export const VARIANTS = ['q8', 'q8-dynamic', 'fp32'] as const;
 /** A variant of the built-in model. */
 export type Variant = (typeof VARIANTS)[number];
 
-/** Where the built-in manifest of a variant is. */
 export function builtInManifest(variant: Variant): string {
   return resolve(PACKAGE_ROOT, variant === 'q8' ? 'model/manifest.json' : `model/manifest.${variant}.json`);
 }

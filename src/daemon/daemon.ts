@@ -105,7 +105,6 @@ export async function runDaemon(
   await daemon.start();
 }
 
-/** Logs the number of workers and what bounds it. */
 function logWorkers(wanted: number, limits: MachineLimits, log: Log): void {
   const { cores, cpuQuota, memoryLimit } = limits;
   const { workers, bound } = fitWorkers(limits, wanted);

@@ -42,7 +42,6 @@ const reply = z.object({
   ),
 });
 
-/** The settings of a fallback. */
 export type FallbackConfig = Pick<
   Config,
   'fallbackApiKey' | 'fallbackApiKeyFile' | 'fallbackModel' | 'fallbackTimeoutMs' | 'fallbackShare'

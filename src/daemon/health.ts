@@ -4,7 +4,6 @@ import { RouteLeader } from '../routes/leader.js';
 import type { AppError } from '../shared/errors.js';
 import type { Parts } from './parts.js';
 
-/** The progress of a boot. */
 export interface BootState {
   readonly phase: Phase;
   readonly loadError: AppError | undefined;

@@ -62,7 +62,6 @@ const RUNTIME = `onnxruntime-node@${version}`;
 
 /** The caches on the volume for the routes of a model, so that a boot repeats no work. */
 export interface RouteCaches {
-  /** Vectors of utterances. */
   readonly cache: VectorCache;
   /** Vectors of the other texts that heads are trained with, in a file of their own, so that neither evicts the other. */
   readonly auxiliary: VectorCache;

@@ -21,7 +21,6 @@ import { createSources, type OwnedSource } from './sources.js';
 /** Minimum time before a worker counts as hanging, in milliseconds: a busy machine is no dead worker. */
 const MIN_HANG_MS = 1_000;
 
-/** The parts of a daemon. */
 export interface Parts {
   readonly config: Config;
   readonly version: string;

@@ -11,7 +11,6 @@ export type KeyDigests = readonly string[];
 
 const BEARER = /^Bearer +(\S+) *$/i;
 
-/** Keys of a daemon. */
 export interface Keys {
   /** Without any, endpoints that are not for administrators want no key. */
   readonly apiKeys: KeyDigests;

@@ -58,7 +58,6 @@ export const PROBLEMS: Readonly<Record<ErrorCode, readonly [status: number, titl
   internal: [500, 'Internal error'],
 };
 
-/** The HTTP status of an error code. */
 export function statusOf(code: ErrorCode): number {
   return PROBLEMS[code][0];
 }
@@ -66,7 +65,6 @@ export function statusOf(code: ErrorCode): number {
 /** The shape of an endpoint's errors: RFC 9457, or that of an API whose clients it serves. */
 export type Dialect = 'problem' | 'openai' | 'tei' | 'systemone';
 
-/** An error as it is sent. */
 interface ErrorResponse {
   readonly status: number;
   readonly type: string;

@@ -98,7 +98,6 @@ export interface Operation {
   readonly description?: string;
   readonly params?: ZodOpenApiOperationObject['requestParams'];
   readonly body?: ZodOpenApiRequestBodyObject;
-  /** Successful answers by status. */
   readonly answers: Readonly<Record<number, Answer>>;
   /** Statuses of its errors, besides those that its access brings along. */
   readonly problems?: readonly ProblemStatus[];

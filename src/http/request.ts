@@ -22,14 +22,12 @@ export interface RequestState {
 /** A Koa context with the state of this application. */
 export type RequestContext = ParameterizedContext<RequestState>;
 
-/** Ids of a request in the log. */
 interface RequestIds {
   readonly request_id: string;
   readonly trace_id: string | undefined;
   readonly span_id: string | undefined;
 }
 
-/** Where requests are recorded. */
 export interface RecordDeps {
   readonly log: Log;
   readonly metrics: RequestMetrics;

@@ -54,7 +54,6 @@ const LINGER_MS = 500;
 /** Interval in ms at which a full server logs that it is. */
 const FULL_EVERY_MS = 10_000;
 
-/** A listening HTTP server. */
 export interface HttpServer {
   /** Where it listens, e.g. `http://localhost:3000`. */
   readonly url: string;

@@ -4,7 +4,6 @@ import { SIMILARITY_DEFAULTS } from '../scoring/similarity-scorer.js';
 import { firstOfNone, type RouteVectors } from '../scoring/vectors.js';
 import { Slices } from '../shared/concurrent.js';
 
-/** Bounds of a comparison. */
 export const COMPARISON_DEFAULTS = {
   /** Utterances that are compared with all the others; of a larger set an even sample. */
   examined: 4_000,
@@ -48,11 +47,9 @@ export interface NearPair {
   readonly similarity: number;
 }
 
-/** A whole comparison. */
 export interface Comparison {
   readonly compared: readonly Compared[];
   readonly pairs: readonly NearPair[];
-  /** The route of each row. */
   readonly routeOf: Uint32Array;
   /** The nearest utterance of any route to each text of `none`, in their order; row -1 where it was not examined. */
   readonly none: readonly Nearest[];

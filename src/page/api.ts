@@ -75,7 +75,6 @@ export function hasKey(kind: KeyKind): boolean {
   return stored(kind) !== undefined;
 }
 
-/** Forgets every key. */
 export function forgetKeys(): void {
   for (const kind of ['api', 'admin'] as const) store(kind, undefined);
 }

@@ -37,7 +37,6 @@ function nodeOf(child: Child): Node {
   return child instanceof Node ? child : document.createTextNode(String(child));
 }
 
-/** The element of the document with this id. */
 export function byId<T extends HTMLElement = HTMLElement>(id: string): T {
   const found = document.getElementById(id);
   if (!found) throw new Error(`the page has no #${id}`);

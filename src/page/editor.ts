@@ -20,7 +20,6 @@ import {
   withRoute,
 } from './draft.js';
 
-/** State of one edit. */
 interface Session {
   /** The set that the edit is made from. */
   set: RouteSet;

@@ -243,7 +243,6 @@ const TONES: Readonly<Record<string, string>> = {
 
 const EVENTS_SHOWN = 6;
 
-/** Shows the cache as it is now. */
 export function showCache(cache: CacheStatus): void {
   showFiles(cache.files);
   showTimeline(cache.verification);
@@ -423,7 +422,6 @@ function dropResult({ last }: CacheStatus['verification']): void {
   setText(byId('verify-result'), '');
 }
 
-/** Makes the button verify. */
 export function enableVerify(after: () => void): void {
   const button = byId<HTMLButtonElement>('verify');
   const said = byId('verify-result');

@@ -2,7 +2,6 @@ import type { Candidate, Decision, RouteSet } from '../../packages/client/src/in
 import { withKey, wordsOf } from './api.js';
 import { byId, chips, el, fill, markFaults, milliseconds, percent, plural, score, setText } from './dom.js';
 
-/** Candidates that are shown. */
 const SHOWN = 5;
 const EXAMPLES = 3;
 

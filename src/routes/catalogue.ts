@@ -17,7 +17,6 @@ export interface ServedRoutes {
   readonly version: RouteVersion | undefined;
 }
 
-/** Result of a change. */
 export interface ChangeReport extends ServedRoutes {
   /** Whether anything is different now. */
   readonly changed: boolean;

@@ -36,7 +36,6 @@ export interface RouteFileOptions {
   readonly retryMs?: number;
 }
 
-/** State of a route file. */
 export interface RouteFileStatus {
   /** The file's base name. */
   readonly file: string;
@@ -261,7 +260,6 @@ export function faultOf(error: unknown): RouteFileFault {
 
 function noop(): void {}
 
-/** Content of a text file. */
 export interface TextFile {
   readonly text: string;
   /** sha256 of its bytes in hex. */

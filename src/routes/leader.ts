@@ -117,7 +117,6 @@ export class RouteLeader {
     };
   }
 
-  /** Stops following. */
   async close(): Promise<void> {
     this.#stop.abort(new AppError('draining', 'shutting down'));
     await this.#client.close();

@@ -2,7 +2,6 @@ import { LRUCache } from 'lru-cache';
 import { throwIfAborted, unlessAborted } from './concurrent.js';
 import { AppError } from './errors.js';
 
-/** A value that is being made. */
 interface Job<Value> {
   readonly work: Promise<Value>;
   readonly stop: AbortController;

@@ -7,11 +7,9 @@ import { gauge, gauges } from './metrics/instruments.js';
 import { requestMetrics } from './metrics/requests.js';
 import type { MetricsPort } from './ports.js';
 
-/** The sources of the metrics. */
 export interface MetricsSources extends InferenceFacts {
   readonly version: string;
   readonly model: Pick<Manifest, 'repo' | 'revision' | 'variant' | 'digest'>;
-  /** The served routes. */
   readonly routes: () => { readonly digest: string; readonly routes: readonly unknown[] } | undefined;
   /** Seconds since the leader confirmed them, where one is followed. */
   readonly routesAge: () => number | undefined;
@@ -20,7 +18,6 @@ export interface MetricsSources extends InferenceFacts {
   readonly volume: VolumePort;
 }
 
-/** The metrics of a daemon. */
 export interface Metrics extends MetricsPort {
   /** Counts a text that a worker has embedded. */
   readonly embedded: ObserveEmbedding;

@@ -12,7 +12,6 @@ export interface TextCounts {
   readonly truncatedTokens: number;
 }
 
-/** Counts requests. */
 export interface RequestMetrics {
   /** A request began. Each is followed by one `answered`. */
   began(): void;
@@ -49,7 +48,6 @@ export interface TraceContext {
   readonly sampled: boolean;
 }
 
-/** Receives the spans of requests. */
 export interface TracingPort {
   /** Begins the span of a request that has just arrived. */
   begin(request: BegunRequest): RequestSpan;
@@ -65,7 +63,6 @@ export interface BegunRequest {
   readonly tracestate: string;
 }
 
-/** The span of one request. */
 export interface RequestSpan {
   readonly traceId: string;
   readonly spanId: string;

@@ -55,7 +55,6 @@ export function isLiteral(hostname: string): boolean {
 /** The error code of a connection to a private address. */
 export const PRIVATE_ADDRESS = 'ERR_PRIVATE_ADDRESS';
 
-/** The error of a connection to a private address. */
 export function privateAddressError(host: string): Error {
   return Object.assign(new Error(`${host} is a private address`), { code: PRIVATE_ADDRESS });
 }

@@ -17,7 +17,6 @@ import { Attempts, type HttpSource, type HttpSourceOptions, WIRE_DEFAULTS, type 
 import { type TarEntry, TarReader } from './tar.js';
 import { exactUrl, parseBaseUrl, redactUrl } from './url.js';
 
-/** Where an archive of a model is. */
 export interface ArchiveOptions extends HttpSourceOptions {
   /** The address of a `.tar.gz`, `.tgz` or `.tar`; its query string and userinfo go to its own origin only. */
   readonly url: string;
@@ -94,7 +93,6 @@ class ArchiveRun {
   readonly #place: string;
   readonly #wantedCount: number;
   #reading: Reading | undefined;
-  /** The file that is being delivered. */
   #current: PinnedFile | undefined;
 
   constructor(files: readonly PinnedFile[], open: () => Promise<Reading>, attempts: Attempts, place: string) {

@@ -17,7 +17,6 @@ import {
 import type { HttpAnswer, HttpClient, HttpGet } from './http-client.js';
 import { Attempts, type RetryContext } from './retry.js';
 
-/** One file to download. */
 export interface DownloadOptions {
   readonly client: HttpClient;
   readonly url: URL;
@@ -29,7 +28,6 @@ export interface DownloadOptions {
   readonly inspect?: HttpGet['inspect'];
 }
 
-/** The answer being read. */
 interface Current {
   readonly answer: HttpAnswer;
   /** Whether the answer announced its length. */

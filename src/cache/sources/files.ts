@@ -7,7 +7,6 @@ import { HttpClient } from './http-client.js';
 import { type HttpSource, type HttpSourceOptions, WIRE_DEFAULTS, type WireParts } from './retry.js';
 import { type BaseUrl, hubUrl, parseBaseUrl, plainUrl } from './url.js';
 
-/** Where on the hub a model is. */
 export interface HubOptions extends HttpSourceOptions {
   /** `https://huggingface.co`, or a server that answers like it. */
   readonly endpoint: string;

@@ -47,7 +47,6 @@ export type WireLimits = Readonly<typeof WIRE_DEFAULTS>;
 /** An attempt failed and another one follows: for the caller's log. */
 export interface SourceEvent {
   readonly kind: 'retry';
-  /** The source's name. */
   readonly source: string;
   /** The pinned path, or the archive's name. */
   readonly file: string;
@@ -60,7 +59,6 @@ export interface SourceEvent {
   readonly reason: string;
 }
 
-/** Options of all sources over HTTP. */
 export interface HttpSourceOptions {
   /** Bounds that differ from {@link WIRE_DEFAULTS}. */
   readonly limits?: Partial<WireLimits>;

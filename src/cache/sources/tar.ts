@@ -4,7 +4,6 @@ import { extract } from 'tar-stream';
 import { AppError, errnoOf, messageOf } from '../../shared/errors.js';
 import { wrongBytes } from './faults.js';
 
-/** An entry of an archive. */
 export interface TarEntry {
   readonly path: string;
   readonly size: number;

@@ -85,7 +85,6 @@ export function checkWorkers(limits: MachineLimits, wanted: number): Finding {
 }
 
 const ignore = (): void => undefined;
-/** Logs nothing. */
 export const SILENT: Log = { debug: ignore, info: ignore, warn: ignore, error: ignore };
 
 /** Whether the native library loads, tried in a process of its own. */

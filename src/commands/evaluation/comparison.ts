@@ -9,7 +9,6 @@ export interface Flip {
   readonly text: string;
   readonly line: number;
   readonly expected: string | null;
-  /** Decision of the old set. */
   readonly before: string | null;
   /** Decision of the new set. */
   readonly after: string | null;

@@ -1,9 +1,7 @@
 import type { ModelIdentity } from '../../api/classify.js';
 import type { Judge, Judged, Judgement } from './judge.js';
 
-/** Examples of each confusion. */
 const EXAMPLES = 5;
-/** Bins of the histogram of scores. */
 const SCORE_BINS = 20;
 
 /** How one route fared. `null` stands for a share of nothing. */
@@ -81,7 +79,6 @@ export interface Evaluation {
   };
 }
 
-/** Measures a judgement. */
 export function evaluate(judge: Judge, { judged, totalMs, model, routesDigest }: Judgement): Evaluation {
   const inside = judged.filter(({ expected }) => expected !== null);
   const outside = judged.filter(({ expected }) => expected === null);
@@ -200,7 +197,6 @@ function confusionsOf(judged: readonly Judged[]): EvalConfusion[] {
     .sort((a, b) => b.count - a.count);
 }
 
-/** One bin of a reliability plot. */
 export interface ReliabilityBin {
   readonly from: number;
   readonly to: number;

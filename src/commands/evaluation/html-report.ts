@@ -15,7 +15,6 @@ td.num, th.num { text-align: right; white-space: nowrap; } meter { width: 6rem; 
 
 /** Facts about a report besides its figures. */
 export interface ReportFacts {
-  /** The labelled file. */
   readonly file: string;
   readonly at: Date;
   readonly version: string;

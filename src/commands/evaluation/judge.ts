@@ -14,7 +14,6 @@ export interface Judge {
   readonly concurrency: number;
   /** The meaning of {@link Judged.ms}, in words. */
   readonly measures: string;
-  /** Decides about one text. */
   classify(text: string, signal: AbortSignal): Promise<{ readonly decision: Decision; readonly ms: number }>;
 }
 
@@ -24,12 +23,10 @@ export interface Judged extends Case {
   readonly got: string | null;
   /** The best candidate, whatever the threshold. */
   readonly best: string;
-  /** Its score. */
   readonly score: number;
   readonly ms: number;
 }
 
-/** All decisions of a judge. */
 export interface Judgement {
   readonly judged: readonly Judged[];
   /** Time for all, in milliseconds. */

@@ -20,7 +20,6 @@ import { type Announced, type Downloader, download, downloadJson } from './downl
 
 /** A file that an origin gave, hashed on its way. */
 export interface OriginFile {
-  /** Its path in the model. */
   readonly path: string;
   readonly size: number;
   /** Computed here, never believed. */

@@ -15,7 +15,6 @@ import { type CallContext, noteTimings, sendJson, sendJsonParts, withDeadline } 
 import EXAMPLES from './classify-examples.json' with { type: 'json' };
 import { cutText } from './embeddings.js';
 
-/** Decides texts. */
 export interface ClassifierPort {
   /** The set that decides requests that arrive now. */
   readonly active: { readonly set: RouteSet } | undefined;

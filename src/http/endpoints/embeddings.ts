@@ -27,7 +27,6 @@ import {
   withDeadline,
 } from '../request.js';
 
-/** Embeds texts. */
 export interface EmbeddingsPort {
   readonly model: EmbeddingModel;
   /** @param each makes the result of one text, as soon as its vector is there */

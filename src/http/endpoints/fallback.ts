@@ -12,7 +12,6 @@ export interface FallbackChoice {
   readonly criteria: Readonly<Record<string, JsonValue>>;
 }
 
-/** A decision call for the fallback. */
 export interface FallbackRequest {
   /** As the caller sent it. */
   readonly state: JsonValue;

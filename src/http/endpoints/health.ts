@@ -13,7 +13,6 @@ import type { Endpoint } from '../endpoint.js';
 import { json } from '../openapi.js';
 import { type RequestContext, sendJson } from '../request.js';
 
-/** Reports on health. */
 export interface HealthPort {
   report(): HealthReport;
   /** Whether the daemon is shutting down. */

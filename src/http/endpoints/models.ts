@@ -41,7 +41,6 @@ const hubTreeSchema = z
   )
   .meta({ id: 'HubTree', description: 'A folder in the format of the hub' });
 
-/** The hub's description of a model. */
 type HubModel = z.output<typeof hubModelSchema>;
 /** The hub's listing of a folder. */
 type HubTree = z.output<typeof hubTreeSchema>;

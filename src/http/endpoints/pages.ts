@@ -200,7 +200,6 @@ async function sendFile(context: RequestContext, files: StaticFiles, name: strin
   context.type = file.type;
 }
 
-/** One file of a page. */
 interface PageFile {
   /** Media type. */
   readonly type: string;

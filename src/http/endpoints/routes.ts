@@ -50,7 +50,6 @@ export interface RoutesPort {
   version(version: number): Promise<RouteSet>;
 }
 
-/** Checks route sets. */
 export interface LintPort {
   /** Checks the set that is served. */
   current(signal: AbortSignal): Promise<LintReport>;

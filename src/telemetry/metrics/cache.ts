@@ -7,7 +7,6 @@ import { counters, gauge, gauges, type Sample } from './instruments.js';
 /** Upper bounds of the buckets for the time to heal, in seconds. */
 const HEAL_BUCKETS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 3_600, 86_400];
 
-/** The state of the cache. */
 export type CacheFacts = Pick<Reconciler, 'state' | 'lastReport' | 'volumeProblem' | 'onRun'>;
 
 /** The volume, the pinned files on it, and their verifications. */
@@ -98,7 +97,6 @@ const EVERY_MS = 5_000;
 /** Time without an answer of the volume after which the last values are dropped, in milliseconds. */
 const FORGET_AFTER_MS = 15_000;
 
-/** Values of the volume. */
 interface Sight {
   readonly space: Awaited<ReturnType<VolumePort['space']>>;
   readonly quarantined: number | undefined;

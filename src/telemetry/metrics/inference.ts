@@ -11,7 +11,6 @@ export type ObserveEmbedding = (embedding: Embedding) => void;
 /** Upper bounds of the buckets for parts of one text's way, in seconds. */
 const BUCKETS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 10];
 
-/** The state of inference. */
 export interface InferenceFacts {
   readonly pool: Pick<WorkerPool, 'status'>;
   /** `undefined` before there is a cache. */

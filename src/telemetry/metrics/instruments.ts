@@ -2,7 +2,6 @@ import { Counter, Gauge, type Registry } from 'prom-client';
 
 // Metrics whose values other parts keep. They are read when they are rendered, and cost nothing otherwise.
 
-/** A value with its labels. */
 export type Sample = readonly [labels: Readonly<Record<string, string>>, value: number | boolean];
 
 /** A gauge; absent while there is no value. */

@@ -16,7 +16,6 @@ const MAX_ROUTE_LABELS = 200;
 const OTHER = '(other)';
 const LABELS = '(labels)';
 
-/** Creates the metrics of requests. */
 export function requestMetrics(registers: Registry[]): RequestMetrics {
   let open = 0;
   gauge(registers, 'http_requests_open', 'Requests that are being answered', () => open);
