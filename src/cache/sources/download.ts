@@ -1,4 +1,3 @@
-import { crc32 } from 'node:zlib';
 import type { PinnedFile } from '../manifest.js';
 import {
   abortedFault,
@@ -12,7 +11,6 @@ import {
   strongEtagOf,
   tooLargeFault,
   truncatedFault,
-  wrongBytes,
 } from './faults.js';
 import type { HttpAnswer, HttpClient, HttpGet } from './http-client.js';
 import { Attempts, type RetryContext } from './retry.js';
@@ -32,9 +30,8 @@ interface Current {
   readonly answer: HttpAnswer;
   /** Whether the answer announced its length. */
   readonly framed: boolean;
-  /** How many of its next bytes an earlier answer delivered already, and the checksum of those passed over. */
+  /** How many of its next bytes an earlier answer delivered already. */
   skip: number;
-  skippedCrc: number;
 }
 
 const NOTHING = new Uint8Array(0);
@@ -42,7 +39,7 @@ const NOTHING = new Uint8Array(0);
 /**
  * One file over HTTP, which survives what happens on the way: a connection that breaks, falls silent or drips is
  * replaced, and the file goes on where it stopped, by Range where the server honours it. Where it does not, the
- * file is read from its beginning, and the bytes that were delivered already are compared and dropped.
+ * file is read from its beginning, and the bytes that were delivered already are dropped.
  *
  * Not promised: that the bytes are true. Before the first byte the answer is checked against the expected size, and
  * never more than that is delivered; the digest is the reader's business.
@@ -60,8 +57,6 @@ export class Download implements AsyncIterable<Uint8Array> {
   #offset: number;
   /** The next byte of the file to deliver. */
   #position: number;
-  /** Of the bytes delivered so far. */
-  #crc = 0;
   /** The file's size as pinned, or as the first answer announced it. */
   #size: number | undefined;
 
@@ -204,7 +199,7 @@ export class Download implements AsyncIterable<Uint8Array> {
   #begin(answer: HttpAnswer, skip: number, framed: boolean): void {
     this.#opened = true;
     this.#etag = strongEtagOf(answer.headers);
-    this.#current = { answer, skip, skippedCrc: 0, framed };
+    this.#current = { answer, skip, framed };
   }
 
   /** The next piece that was not delivered yet; an empty one if there is none in what came, or no more at all. */
@@ -215,11 +210,11 @@ export class Download implements AsyncIterable<Uint8Array> {
       this.#complete = true;
       return NOTHING;
     }
-    const fresh = current.skip > 0 ? this.#skip(piece, current) : piece;
+    const fresh = piece.subarray(current.skip);
+    current.skip -= piece.length - fresh.length;
     if (this.#size !== undefined && this.#position + fresh.length > this.#size) {
       throw tooLargeFault(current.answer.place, this.#size);
     }
-    this.#crc = crc32(fresh, this.#crc);
     this.#position += fresh.length;
     this.#attempts.progress(fresh.length);
     return fresh;
@@ -241,18 +236,5 @@ export class Download implements AsyncIterable<Uint8Array> {
       if (isComplete) return undefined;
       throw error;
     }
-  }
-
-  /** Drops what was delivered already, and compares it with that. */
-  #skip(piece: Uint8Array, current: Current): Uint8Array {
-    const known = piece.subarray(0, current.skip);
-    const at = this.#position - current.skip;
-    // Bytes before the offset came in an earlier life: nothing is known of them here.
-    current.skippedCrc = crc32(known.subarray(Math.max(0, this.#offset - at)), current.skippedCrc);
-    current.skip -= known.length;
-    if (current.skip === 0 && current.skippedCrc !== this.#crc) {
-      throw wrongBytes(`${current.answer.place}: changed during the download`);
-    }
-    return piece.subarray(known.length);
   }
 }
