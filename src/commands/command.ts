@@ -10,23 +10,22 @@ export const EXIT = { ok: 0, failed: 1, usage: 2 } as const;
 
 /** One flag of a command. */
 export interface OptionSpec {
-  readonly type: 'string' | 'boolean';
-  readonly multiple?: true;
-  /** The placeholder of the value in the help. */
+  /** The placeholder of its value in the help; a flag without one is a switch. */
   readonly value?: string;
+  readonly multiple?: true;
   readonly help: string;
-  /** The setting that this flag overrides, checked as that setting is. */
+  /** The setting that this flag overrides, checked as that setting is; the help names it. */
   readonly env?: string;
 }
 
 /** The flags of a command, by their names without the dashes. */
 export type OptionSpecs = Readonly<Record<string, OptionSpec>>;
 
-type ValueOf<O extends OptionSpec> = O['type'] extends 'boolean'
-  ? boolean
-  : O extends { multiple: true }
+type ValueOf<O extends OptionSpec> = O extends { value: string }
+  ? O extends { multiple: true }
     ? readonly string[]
-    : string;
+    : string
+  : boolean;
 
 /** The given value of each flag. */
 export type Values<O extends OptionSpecs> = { readonly [Name in keyof O]: ValueOf<O[Name]> | undefined };
@@ -86,46 +85,25 @@ export interface Command {
 }
 
 const COMMON = {
-  json: { type: 'boolean', help: 'print one JSON object on stdout' },
-  help: { type: 'boolean', help: 'print this text' },
+  json: { help: 'print one JSON object on stdout' },
+  help: { help: 'print this text' },
 } as const satisfies OptionSpecs;
 
 /** Flags of the settings of the cache. */
 export const CACHE_OPTIONS = {
-  'cache-dir': {
-    type: 'string',
-    value: 'DIR',
-    help: 'the cache folder, instead of MODEL_CACHE_DIR',
-    env: 'MODEL_CACHE_DIR',
-  },
-  manifest: {
-    type: 'string',
-    value: 'FILE',
-    help: 'the manifest, instead of MODEL_MANIFEST',
-    env: 'MODEL_MANIFEST',
-  },
+  'cache-dir': { value: 'DIR', help: 'the cache folder', env: 'MODEL_CACHE_DIR' },
+  manifest: { value: 'FILE', help: 'the manifest', env: 'MODEL_MANIFEST' },
   variant: {
-    type: 'string',
     value: 'q8|q8-dynamic|fp32',
-    help: 'the built-in manifest of this variant, instead of MODEL_VARIANT',
+    help: 'the built-in manifest of this variant',
     env: 'MODEL_VARIANT',
   },
 } as const satisfies OptionSpecs;
 
 /** Flags of the settings of the sources. */
 export const SOURCE_OPTIONS = {
-  sources: {
-    type: 'string',
-    value: 'LIST',
-    help: 'bundled, mirror, hub in the wanted order, instead of MODEL_SOURCES',
-    env: 'MODEL_SOURCES',
-  },
-  mirrors: {
-    type: 'string',
-    value: 'URLS',
-    help: 'mirrors, instead of MODEL_MIRRORS',
-    env: 'MODEL_MIRRORS',
-  },
+  sources: { value: 'LIST', help: 'bundled, mirror, hub in the wanted order', env: 'MODEL_SOURCES' },
+  mirrors: { value: 'URLS', help: 'mirrors', env: 'MODEL_MIRRORS' },
 } as const satisfies OptionSpecs;
 
 /** Makes a command out of its description. */
@@ -196,7 +174,8 @@ function read(
   args: readonly string[],
 ): { values: RawValues; positionals: readonly string[] } {
   const config: ParseArgsConfig['options'] = {};
-  for (const [flag, { type, multiple }] of Object.entries<OptionSpec>({ ...options, ...COMMON })) {
+  for (const [flag, { value, multiple }] of Object.entries<OptionSpec>({ ...options, ...COMMON })) {
+    const type = value === undefined ? 'boolean' : 'string';
     config[flag] = { type, ...(multiple && { multiple }), ...(flag === 'help' && { short: 'h' }) };
   }
   let parsed: { values: RawValues; positionals: readonly string[] };
@@ -223,9 +202,9 @@ function optionFault(message: string, options: OptionSpecs): string {
     const near = didYouMean(name, Object.keys(options)).replaceAll('"', '');
     return `there is no option ${flag}${near.replace(/(mean|or) (?=\S)/g, '$1 --')}`;
   }
-  return known.type === 'boolean'
+  return known.value === undefined
     ? `--${name} takes no value`
-    : `--${name} needs a value: --${name} ${known.value ?? 'VALUE'}`;
+    : `--${name} needs a value: --${name} ${known.value}`;
 }
 
 function operandFault(name: string, operands: string | undefined, given: readonly string[]): string {
@@ -260,9 +239,9 @@ function helpOf(
   summary: string,
 ): string {
   const rows = Object.entries<OptionSpec>({ ...options, ...COMMON }).map(
-    ([flag, { value, help, multiple }]) => [
+    ([flag, { value, help, env, multiple }]) => [
       `${flag === 'help' ? '-h, ' : ''}--${flag}${value === undefined ? '' : ` ${value}`}`,
-      multiple ? `${help}; may be repeated` : help,
+      `${help}${env === undefined ? '' : `, instead of ${env}`}${multiple ? '; may be repeated' : ''}`,
     ],
   );
   const width = Math.max(...rows.map(([left = '']) => left.length)) + 2;

@@ -27,37 +27,23 @@ export const evaluate: Command = command({
   operands: 'FILE',
   operandCount: [1, 1],
   options: {
-    routes: { type: 'string', value: 'FILE', help: 'the routes to measure; default ROUTES_FILE' },
+    routes: { value: 'FILE', help: 'the routes to measure; default ROUTES_FILE' },
     url: {
-      type: 'string',
       value: 'URL',
       help: 'measure the routes of the daemon there, over HTTP; its key, if it needs one, in AI_ROUTER_KEY',
     },
-    compare: { type: 'string', value: 'FILE', help: 'earlier routes to compare with' },
-    html: {
-      type: 'string',
-      value: 'FILE',
-      help: 'write a report as one HTML file without outside resources',
-    },
-    'text-column': {
-      type: 'string',
-      value: 'NAME',
-      help: 'column of the texts; else found by its usual names',
-    },
-    'label-column': {
-      type: 'string',
-      value: 'NAME',
-      help: 'column of the routes; else found by its usual names',
-    },
+    compare: { value: 'FILE', help: 'earlier routes to compare with' },
+    html: { value: 'FILE', help: 'write a report as one HTML file without outside resources' },
+    'text-column': { value: 'NAME', help: 'column of the texts; else found by its usual names' },
+    'label-column': { value: 'NAME', help: 'column of the routes; else found by its usual names' },
     'unknown-labels': {
-      type: 'string',
       value: 'error|oos|skip',
       help: 'labels without a route: reject (default), count as out of scope, or leave out',
     },
-    concurrency: { type: 'string', value: 'N', help: 'requests at once with --url; default 8' },
+    concurrency: { value: 'N', help: 'requests at once with --url; default 8' },
     ...CACHE_OPTIONS,
     ...SOURCE_OPTIONS,
-    quiet: { type: 'boolean', help: 'no progress on stderr' },
+    quiet: { help: 'no progress on stderr' },
   },
   notes:
     'FILE is CSV or TSV with a header, or JSON lines (.jsonl): a text and the route where it belongs. A label that is\n' +

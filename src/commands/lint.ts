@@ -21,12 +21,11 @@ export const lint: Command = command({
     ...CACHE_OPTIONS,
     ...SOURCE_OPTIONS,
     'fail-on': {
-      type: 'string',
       value: 'error|warning|info|never',
       help: 'exit with 1 for findings of this severity or a worse one; default error',
     },
-    all: { type: 'boolean', help: `show every finding, not only the first ${SHOWN} of each severity` },
-    quiet: { type: 'boolean', help: 'no progress on stderr' },
+    all: { help: `show every finding, not only the first ${SHOWN} of each severity` },
+    quiet: { help: 'no progress on stderr' },
   },
   notes:
     'FILE is a routes file in YAML or JSON; default: ROUTES_FILE. Each utterance is compared with all the others by\n' +

@@ -13,18 +13,12 @@ export const prune: Command = command({
   name: 'prune',
   options: {
     ...CACHE_OPTIONS,
-    keep: { type: 'string', multiple: true, value: 'FILE', help: 'keep the blobs of this manifest too' },
-    'drop-builtin': {
-      type: 'boolean',
-      help: 'do not keep the built-in manifests that are not the active one',
-    },
-    'ignore-notes': {
-      type: 'boolean',
-      help: 'do not keep what the last daemon on this folder verified (its state.json)',
-    },
-    partials: { type: 'boolean', help: 'also remove partial downloads whose writer is gone' },
-    quarantine: { type: 'boolean', help: 'also remove the evidence in quarantine' },
-    'dry-run': { type: 'boolean', help: 'only say what would be removed' },
+    keep: { multiple: true, value: 'FILE', help: 'keep the blobs of this manifest too' },
+    'drop-builtin': { help: 'do not keep the built-in manifests that are not the active one' },
+    'ignore-notes': { help: 'do not keep what the last daemon on this folder verified (its state.json)' },
+    partials: { help: 'also remove partial downloads whose writer is gone' },
+    quarantine: { help: 'also remove the evidence in quarantine' },
+    'dry-run': { help: 'only say what would be removed' },
   },
   notes:
     'Kept: the active manifest (MODEL_MANIFEST or MODEL_VARIANT), the built-in ones, each --keep, and what the last\n' +

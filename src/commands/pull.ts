@@ -18,11 +18,8 @@ export const pull: Command = command({
   options: {
     ...CACHE_OPTIONS,
     ...SOURCE_OPTIONS,
-    routes: {
-      type: 'boolean',
-      help: 'also embed the routes and train their head, so that the first start has neither to do',
-    },
-    quiet: { type: 'boolean', help: 'no progress on stderr' },
+    routes: { help: 'also embed the routes and train their head, so that the first start has neither to do' },
+    quiet: { help: 'no progress on stderr' },
   },
   notes:
     'Existing files are verified and not fetched again; an interrupted pull resumes where it stopped.\n' +

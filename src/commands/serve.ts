@@ -10,13 +10,8 @@ export function serve(start: (env: NodeJS.ProcessEnv) => Promise<void>): Command
     options: {
       ...CACHE_OPTIONS,
       ...SOURCE_OPTIONS,
-      routes: {
-        type: 'string',
-        value: 'FILE',
-        help: 'the routes, instead of ROUTES_FILE',
-        env: 'ROUTES_FILE',
-      },
-      port: { type: 'string', value: 'PORT', help: 'the port, instead of PORT', env: 'PORT' },
+      routes: { value: 'FILE', help: 'the routes', env: 'ROUTES_FILE' },
+      port: { value: 'PORT', help: 'the port', env: 'PORT' },
     },
     notes: 'With --json the log is JSON, also on a terminal (LOG_FORMAT=json).',
     exitStatus: '0 after SIGTERM or SIGINT, 1 after an unexpected error',

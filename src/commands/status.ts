@@ -40,7 +40,7 @@ export const status: Command = command({
   operandCount: [0, 1],
   options: {
     ...CACHE_OPTIONS,
-    timeout: { type: 'string', value: 'SECONDS', help: 'time for a daemon to answer; default 5' },
+    timeout: { value: 'SECONDS', help: 'time for a daemon to answer; default 5' },
   },
   notes:
     'With a folder (default: the cache folder of the settings) everything is read and nothing written. With an\n' +

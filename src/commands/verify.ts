@@ -10,8 +10,8 @@ export const verify: Command = command({
   options: {
     ...CACHE_OPTIONS,
     ...SOURCE_OPTIONS,
-    repair: { type: 'boolean', help: 'set bad files aside and fetch them again' },
-    quiet: { type: 'boolean', help: 'no progress on stderr while repairing' },
+    repair: { help: 'set bad files aside and fetch them again' },
+    quiet: { help: 'no progress on stderr while repairing' },
   },
   notes: 'Without --repair nothing is written, not even a folder made.',
   exitStatus: '0 when the cache is whole (with --repair: when it is whole now), 1 when not',

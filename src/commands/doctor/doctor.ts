@@ -12,16 +12,11 @@ export const doctor: Command = command({
     ...CACHE_OPTIONS,
     ...SOURCE_OPTIONS,
     'health-budget': {
-      type: 'string',
       value: 'SECONDS',
       help: 'what the platform gives a deploy to become healthy; default 300',
     },
-    timeout: {
-      type: 'string',
-      value: 'SECONDS',
-      help: 'how long a source may take for a small file; default 20',
-    },
-    strict: { type: 'boolean', help: 'exit with 1 for warnings, too' },
+    timeout: { value: 'SECONDS', help: 'how long a source may take for a small file; default 20' },
+    strict: { help: 'exit with 1 for warnings, too' },
   },
   notes:
     'Checks: Node, workers, the native runtime, how the process is started, the time it gets to end, port and IPv6, the\n' +

@@ -25,44 +25,31 @@ import {
 import { openFolderOrigin, openHttpOrigin, type PinOrigin } from './origins.js';
 
 const OPTIONS = {
-  from: {
-    type: 'string',
-    value: 'DIR|URL',
-    help: 'a folder, or a mirror (a file tree); default: the hub (HF_ENDPOINT)',
-  },
-  out: { type: 'string', value: 'FILE', help: 'where the manifest goes; default: stdout' },
+  from: { value: 'DIR|URL', help: 'a folder, or a mirror (a file tree); default: the hub (HF_ENDPOINT)' },
+  out: { value: 'FILE', help: 'where the manifest goes; default: stdout' },
   variant: {
-    type: 'string',
     value: 'NAME',
     help: 'q8 (default): onnx/model_quantized.onnx; fp32: onnx/model.onnx; NAME: onnx/model_NAME.onnx',
   },
-  model: { type: 'string', value: 'PATH', help: 'the ONNX file, where it is none of these' },
-  dimension: {
-    type: 'string',
-    value: 'N',
-    help: "length of a vector, instead of what the model's files say",
-  },
-  'max-tokens': { type: 'string', value: 'N', help: 'longest input in tokens, likewise' },
-  pooling: { type: 'string', value: 'mean|cls', help: 'likewise' },
-  normalize: { type: 'string', value: 'true|false', help: 'likewise' },
+  model: { value: 'PATH', help: 'the ONNX file, where it is none of these' },
+  dimension: { value: 'N', help: "length of a vector, instead of what the model's files say" },
+  'max-tokens': { value: 'N', help: 'longest input in tokens, likewise' },
+  pooling: { value: 'mean|cls', help: 'likewise' },
+  normalize: { value: 'true|false', help: 'likewise' },
   'batch-sensitive': {
-    type: 'string',
     value: 'true|false',
     help: 'whether texts in one batch change each other; default: false for fp32 and fp16, else true',
   },
   'fixed-scales': {
-    type: 'boolean',
     help: 'writes a recipe beside --out: constant activation scales for a dynamically quantized model',
   },
-  license: { type: 'string', value: 'ID', help: 'SPDX id, where the hub does not say it' },
+  license: { value: 'ID', help: 'SPDX id, where the hub does not say it' },
   canary: {
-    type: 'string',
     multiple: true,
     value: 'TEXT',
     help: 'text whose embedding is kept as a known answer; default: three',
   },
   'min-cosine': {
-    type: 'string',
     value: 'X',
     help: 'lowest accepted cosine to the known answers; default 0.98, or 0.9999 for fp32',
   },
