@@ -1,11 +1,11 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cp, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
+import { freePort } from './support/listen.js';
 import { temporaryFolder } from './support/volume.js';
 
 /**
@@ -83,15 +83,6 @@ async function copyOfRepository(isBuilt: boolean, atEnd: AtEnd): Promise<string>
   const built = isBuilt ? ['dist', 'packages/client/dist'] : [];
   await Promise.all(built.map((path) => cp(path, join(copy, path), { recursive: true })));
   return copy;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0);
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  return typeof address === 'object' && address ? address.port : 0;
 }
 
 /** Reports every command that fails on descriptor 3, and goes on, as a terminal does. */

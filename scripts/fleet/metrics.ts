@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { selfSigned } from '../../test/support/certificate.js';
+import { CERTIFICATE } from '../../test/support/certificate.js';
 import { childrenOf, cpuMsOf, memoryOf } from '../../test/support/processes.js';
 import type { Api } from './api.js';
 import type { StubKubelet } from './kubelet.js';
@@ -30,7 +30,7 @@ export class PodMetrics {
 
   private constructor(kubelet: StubKubelet) {
     this.#kubelet = kubelet;
-    this.#server = createServer(selfSigned(), (request, response) => this.#answer(request.url, response));
+    this.#server = createServer(CERTIFICATE, (request, response) => this.#answer(request.url, response));
     this.#timer = setInterval(() => this.#sample(), WINDOW_MS);
   }
 

@@ -1,6 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises';
-import { createServer, type RequestListener } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { RequestListener } from 'node:http';
 import { inspect } from 'node:util';
 import type * as client from 'ai-router/client';
 import { type Client, ClientError, createClient } from 'ai-router/client';
@@ -13,7 +12,7 @@ import type { Health } from '../../src/api/health.js';
 import type { DraftLintReport } from '../../src/api/lint.js';
 import type { RouteSetBody, RouteVersionsBody } from '../../src/api/routes.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
-import { listen } from '../support/listen.js';
+import { serveHttp } from '../support/listen.js';
 import { suiteEnd } from '../support/suite.js';
 
 const atEnd = suiteEnd();
@@ -145,17 +144,12 @@ describe('the client and a server in trouble', () => {
   /** A server that answers one request after the other with these, and the last one for ever. */
   async function serverOf(...answers: RequestListener[]): Promise<{ url: string; asked: () => number }> {
     let asked = 0;
-    const server = createServer((request, response) => {
+    const url = await serveHttp((request, response) => {
       const answer = answers[Math.min(asked, answers.length - 1)];
       asked += 1;
       answer?.(request, response);
-    });
-    await listen(server, '127.0.0.1');
-    onTestFinished(() => {
-      server.closeAllConnections();
-      server.close();
-    });
-    return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked: () => asked };
+    }, onTestFinished);
+    return { url, asked: () => asked };
   }
 
   const refuse =

@@ -1,11 +1,10 @@
 import { writeFile } from 'node:fs/promises';
-import { createServer as createHttpServer } from 'node:http';
-import { type AddressInfo, createServer } from 'node:net';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { checkNode } from '../../src/commands/doctor/checks.js';
 import { isContainer } from '../../src/commands/doctor/volume.js';
-import { listen } from '../support/listen.js';
+import { listen, serveHttp } from '../support/listen.js';
 import { Origin } from '../support/origin.js';
 import { suiteEnd } from '../support/suite.js';
 import { smallModel, temporaryFolder, writeTree } from '../support/volume.js';
@@ -139,19 +138,15 @@ describe('doctor', () => {
 
   it('finds a port that another program holds', async () => {
     const other = createServer();
-    await listen(other, '127.0.0.1');
+    const port = await listen(other);
     onTestFinished(() => void other.close());
-    const { port } = other.address() as AddressInfo;
     const { find } = await doctor({ PORT: String(port), HOST: '127.0.0.1' });
     expect(find('port')).toMatchObject({ status: 'fail', detail: expect.stringContaining('in use') });
   });
 
   it('takes a port held by a running daemon for right', async () => {
-    const daemon = createHttpServer((_, response) => void response.end('{"status":"alive"}'));
-    await listen(daemon, '127.0.0.1');
-    onTestFinished(() => void daemon.close());
-    const { port } = daemon.address() as AddressInfo;
-    const { find } = await doctor({ PORT: String(port), HOST: '127.0.0.1' });
+    const url = await serveHttp((_, response) => response.end('{"status":"alive"}'), onTestFinished);
+    const { find } = await doctor({ PORT: new URL(url).port, HOST: '127.0.0.1' });
     expect(find('port')).toMatchObject({
       status: 'ok',
       detail: expect.stringContaining('running ai-router'),

@@ -1,14 +1,13 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
-import { createServer, type IncomingMessage, type OutgoingHttpHeaders, request } from 'node:http';
-import { type AddressInfo, createServer as createTcpServer } from 'node:net';
+import { type IncomingMessage, type OutgoingHttpHeaders, request } from 'node:http';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
-import { listen } from '../support/listen.js';
+import { freePort, serveHttp } from '../support/listen.js';
 import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
 
@@ -55,15 +54,6 @@ beforeAll(async () => {
   );
   for (const daemon of daemons) await daemon.ready(60_000);
 }, 120_000);
-
-/** A port that nothing listens on. */
-async function freePort(): Promise<number> {
-  const server = createTcpServer();
-  await listen(server, '127.0.0.1');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  return port;
-}
 
 /** How a proxy is started with its recipe. */
 interface Proxy {
@@ -132,7 +122,7 @@ async function start({ recipe, command, args, wrap }: Proxy, backend?: number): 
 
 /** A backend that keeps what it is asked: path, body, route, and whether there is a score. */
 async function keeping(seen: unknown[]): Promise<number> {
-  const backend = createServer((request, response) => {
+  const url = await serveHttp((request, response) => {
     let body = '';
     request.setEncoding('utf8').on('data', (piece: string) => {
       body += piece;
@@ -142,13 +132,8 @@ async function keeping(seen: unknown[]): Promise<number> {
       if (request.url !== '/readyz') seen.push([request.url, body, route || undefined, Number(score) > 0]);
       response.end();
     });
-  });
-  await listen(backend, '127.0.0.1');
-  onTestFinished(() => {
-    backend.closeAllConnections();
-    backend.close();
-  });
-  return (backend.address() as AddressInfo).port;
+  }, onTestFinished);
+  return Number(new URL(url).port);
 }
 
 describe.skipIf(!hasNginx)('nginx', () => {

@@ -1,5 +1,4 @@
-import { createServer, request, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { request } from 'node:http';
 import { text } from 'node:stream/consumers';
 import Koa from 'koa';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -8,11 +7,11 @@ import { JSON_TYPES, readJson, readText } from '../../src/http/body.js';
 import { ByteBudget } from '../../src/http/gates.js';
 import type { RequestState } from '../../src/http/request.js';
 import { AppError } from '../../src/shared/errors.js';
-import { listen } from '../support/listen.js';
+import { serveHttp } from '../support/listen.js';
 import { suiteEnd } from '../support/suite.js';
 
 const atEnd = suiteEnd();
-let server: Server;
+let url: string;
 
 beforeAll(async () => {
   const deps = { limits: { maxBodyBytes: 100 }, bytes: new ByteBudget(100) };
@@ -29,9 +28,7 @@ beforeAll(async () => {
       context.body = { code: error.code, message: error.message };
     }
   });
-  server = createServer(app.callback());
-  await listen(server, '127.0.0.1');
-  atEnd(() => server.close());
+  url = await serveHttp(app.callback(), atEnd);
 });
 
 const body = '{"text":"a"}';
@@ -43,8 +40,7 @@ async function ask(
   payload: string | undefined,
   headers: Record<string, string> = {},
 ): Promise<unknown> {
-  const { port } = server.address() as AddressInfo;
-  const sent = request({ port, path, method: payload === undefined ? 'GET' : 'POST', headers });
+  const sent = request(url + path, { method: payload === undefined ? 'GET' : 'POST', headers });
   if (contentType !== undefined) sent.setHeader('Content-Type', contentType);
   sent.end(payload);
   const answer = await new Promise<NodeJS.ReadableStream>((resolve, reject) => {

@@ -1,6 +1,5 @@
 import { writeFile } from 'node:fs/promises';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
@@ -12,7 +11,7 @@ import {
 import { CIRCUIT } from '../../src/daemon/fallback.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
-import { listen } from '../support/listen.js';
+import { serveHttp } from '../support/listen.js';
 import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
 
@@ -47,7 +46,7 @@ const sending =
 let behave: Behaviour = good;
 const seen: { readonly url: string; readonly headers: IncomingMessage['headers']; readonly body: string }[] =
   [];
-const server = createServer((request, response) => {
+const serve: RequestListener = (request, response) => {
   let body = '';
   request.setEncoding('utf8').on('data', (piece) => {
     body += piece;
@@ -56,17 +55,14 @@ const server = createServer((request, response) => {
     seen.push({ url: request.url ?? '', headers: request.headers, body });
     behave(request, response, body);
   });
-});
+};
 
 let daemon: TestDaemon;
 /** Its share is the default. */
 let sparing: TestDaemon;
 
 beforeAll(async () => {
-  await listen(server, '127.0.0.1');
-  atEnd(() => server.closeAllConnections());
-  atEnd(() => server.close());
-  const { port } = server.address() as AddressInfo;
+  const url = await serveHttp(serve, atEnd);
   const [volume, other] = await Promise.all([temporaryFolder(atEnd), temporaryFolder(atEnd)]);
   const keyFile = join(volume, 'key');
   await writeFile(keyFile, `${KEY}\n`);
@@ -82,14 +78,14 @@ beforeAll(async () => {
       {
         ...common,
         MODEL_CACHE_DIR: volume,
-        FALLBACK_URL: `http://127.0.0.1:${port}/base/?secret=${PRIVATE}`,
+        FALLBACK_URL: `${url}/base/?secret=${PRIVATE}`,
         FALLBACK_API_KEY_FILE: keyFile,
         FALLBACK_MODEL: 'large',
         FALLBACK_SHARE: '1',
       },
       { atEnd },
     ),
-    startDaemon({ ...common, MODEL_CACHE_DIR: other, FALLBACK_URL: `http://127.0.0.1:${port}` }, { atEnd }),
+    startDaemon({ ...common, MODEL_CACHE_DIR: other, FALLBACK_URL: url }, { atEnd }),
   ]);
   await Promise.all([daemon.ready(50_000), sparing.ready(50_000)]);
 });

@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { copyFile, cp, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
@@ -8,6 +7,7 @@ import { isAlive } from '../inference/processes.js';
 import { PROGRAM, servingDaemon, startDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { startHub } from '../support/hub-origin.js';
+import { listen } from '../support/listen.js';
 import { runFrom } from '../support/run.js';
 import { temporaryFolder } from '../support/volume.js';
 
@@ -44,11 +44,9 @@ describe('settings', () => {
   });
 
   it('name a port that is taken', async () => {
-    const server = createServer().listen(0, '127.0.0.1');
-    await once(server, 'listening');
+    const server = createServer();
+    const port = String(await listen(server));
     onTestFinished(() => void server.close());
-    const address = server.address();
-    const port = typeof address === 'object' ? String(address?.port) : '';
     const { code, stderr } = await run(PROGRAM, {
       PORT: port,
       HOST: '127.0.0.1',

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { selfSigned } from '../support/certificate.js';
+import { CERTIFICATE } from '../support/certificate.js';
 import { startDaemon } from '../support/daemon.js';
 import { Origin } from '../support/origin.js';
 import { startProxy } from '../support/proxy.js';
@@ -46,7 +46,7 @@ async function pull(
   return { code, text, folder };
 }
 
-async function origin(tls?: ReturnType<typeof selfSigned>): Promise<Origin> {
+async function origin(tls?: typeof CERTIFICATE): Promise<Origin> {
   const started = await Origin.start(tls ? { tls } : {});
   onTestFinished(() => started.close());
   for (const [path, bytes] of files) started.put(`/${path}`, bytes);
@@ -54,12 +54,10 @@ async function origin(tls?: ReturnType<typeof selfSigned>): Promise<Origin> {
 }
 
 describe('pull', () => {
-  const certificate = selfSigned();
-
   it('trusts an authority in NODE_EXTRA_CA_CERTS, and says so where it does not', async () => {
-    const server = await origin(certificate);
+    const server = await origin(CERTIFICATE);
     const file = join(await temporaryFolder(), 'ca.pem');
-    await writeFile(file, certificate.cert);
+    await writeFile(file, CERTIFICATE.cert);
     const refused = await pull({ MODEL_MIRRORS: server.url });
     expect(refused.code).toBe(1);
     expect(refused.text).toMatch(/certificate.*NODE_EXTRA_CA_CERTS/);

@@ -1,6 +1,5 @@
 import { mkdir, writeFile } from 'node:fs/promises';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { beforeEach, expect, it, onTestFinished } from 'vitest';
 import { layoutOf } from '../../src/cache/layout.js';
@@ -8,7 +7,7 @@ import { RouteLeader, type RouteLeaderOptions } from '../../src/routes/leader.js
 import { parseRouteSet } from '../../src/routes/parse.js';
 import { AppError } from '../../src/shared/errors.js';
 import { eventually } from '../support/eventually.js';
-import { listen } from '../support/listen.js';
+import { serveHttp } from '../support/listen.js';
 import { recordingLog, temporaryFolder } from '../support/volume.js';
 
 type Answer = (request: IncomingMessage, response: ServerResponse) => void;
@@ -25,16 +24,11 @@ beforeEach(async () => {
   asked = [];
   applied = [];
   apply = async () => undefined;
-  const server = createServer((request, response) => {
+  const address = await serveHttp((request, response) => {
     asked.push(request.headers);
     answer(request, response);
-  });
-  await listen(server, '127.0.0.1');
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/routes`;
+  }, onTestFinished);
+  url = `${address}/routes`;
 });
 
 /** Answers this text, and 304 to those who have it. */
@@ -181,16 +175,11 @@ it.each<[string, Answer, RegExp]>([
 
 it('sends the key to the leader only, not to where it redirects', async () => {
   const seen: IncomingMessage['headers'][] = [];
-  const other = createServer((request, response) => {
+  const other = await serveHttp((request, response) => {
     seen.push(request.headers);
     response.writeHead(200, { 'content-type': 'application/json' }).end(json('moved'));
-  });
-  await listen(other, '127.0.0.1');
-  onTestFinished(() => {
-    other.closeAllConnections();
-    other.close();
-  });
-  const location = `http://127.0.0.1:${(other.address() as AddressInfo).port}/routes`;
+  }, onTestFinished);
+  const location = `${other}/routes`;
   answer = (_, response) => response.writeHead(307, { location }).end();
   await leader({ token: 'a-key-of-good-length' }).start();
   expect(applied).toEqual(['moved']);

@@ -1,69 +1,26 @@
-import { generateKeyPairSync, sign } from 'node:crypto';
-
-/** A key and a self-signed certificate for `localhost`, `127.0.0.1` and `::1`, both PEM. */
+/** A key and a certificate, both PEM. */
 export interface Certificate {
-  key: string;
-  cert: string;
+  readonly key: string;
+  readonly cert: string;
 }
 
-/** Makes a certificate that is valid for a day. It is its own authority: trust it by its PEM. */
-export function selfSigned(): Certificate {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const ecdsaWithSha256 = sequence(oid([0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02]));
-  const name = sequence(set(sequence(oid([0x55, 0x04, 0x03]), der(0x0c, Buffer.from('test origin')))));
-  const names = sequence(
-    der(0x82, Buffer.from('localhost')),
-    der(0x87, Buffer.from([127, 0, 0, 1])),
-    der(0x87, Buffer.from([...Array<number>(15).fill(0), 1])),
-  );
-  const extensions = sequence(
-    sequence(oid([0x55, 0x1d, 0x11]), der(0x04, names)),
-    // Basic constraints: an authority, so that it may vouch for itself.
-    sequence(oid([0x55, 0x1d, 0x13]), der(0x04, sequence(der(0x01, Buffer.from([0xff]))))),
-  );
-  const certificate = sequence(
-    der(0xa0, der(0x02, Buffer.from([2]))), // version 3
-    der(0x02, Buffer.from([1])), // serial number
-    ecdsaWithSha256,
-    name,
-    sequence(utcTime(-3_600_000), utcTime(86_400_000)),
-    name,
-    publicKey.export({ type: 'spki', format: 'der' }),
-    der(0xa3, extensions),
-  );
-  const signature = sign('sha256', certificate, privateKey);
-  const signed = sequence(
-    certificate,
-    ecdsaWithSha256,
-    der(0x03, Buffer.concat([Buffer.from([0]), signature])),
-  );
-  const body = signed.toString('base64').replace(/(.{64})/g, '$1\n');
-  return {
-    key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
-    cert: `-----BEGIN CERTIFICATE-----\n${body}\n-----END CERTIFICATE-----\n`,
-  };
-}
-
-function der(tag: number, content: Buffer): Buffer {
-  const { length } = content;
-  const size =
-    length < 0x80 ? [length] : length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff];
-  return Buffer.concat([Buffer.from([tag, ...size]), content]);
-}
-
-function sequence(...items: Buffer[]): Buffer {
-  return der(0x30, Buffer.concat(items));
-}
-
-function set(...items: Buffer[]): Buffer {
-  return der(0x31, Buffer.concat(items));
-}
-
-function oid(bytes: number[]): Buffer {
-  return der(0x06, Buffer.from(bytes));
-}
-
-function utcTime(fromNowMs: number): Buffer {
-  const iso = new Date(Date.now() + fromNowMs).toISOString();
-  return der(0x17, Buffer.from(`${iso.slice(2, 19).replace(/[-T:]/g, '')}Z`));
-}
+/** Signs for `localhost`, `127.0.0.1` and `::1` until 2050. It is its own authority, and nothing but tests trusts it. */
+export const CERTIFICATE: Certificate = {
+  key: `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgh2rc63VwWBNqhRIl
+dn4EzBGj0t3iE5pU8yzbxPBKPpKhRANCAAS8NaJ+xa7KnVTZWX8CpM5aUb7UPsb2
+HD8Dg+CjcL0bGgjLDm+X2esbZgKhgqIOB0ZLj8VrJzUJr7y+9hKAYmdl
+-----END PRIVATE KEY-----
+`,
+  cert: `-----BEGIN CERTIFICATE-----
+MIIBWDCB/6ADAgECAgEBMAoGCCqGSM49BAMCMBYxFDASBgNVBAMMC3Rlc3Qgb3Jp
+Z2luMB4XDTIwMDEwMTAwMDAwMFoXDTQ5MTIzMTAwMDAwMFowFjEUMBIGA1UEAwwL
+dGVzdCBvcmlnaW4wWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAS8NaJ+xa7KnVTZ
+WX8CpM5aUb7UPsb2HD8Dg+CjcL0bGgjLDm+X2esbZgKhgqIOB0ZLj8VrJzUJr7y+
+9hKAYmdloz4wPDAsBgNVHREEJTAjgglsb2NhbGhvc3SHBH8AAAGHEAAAAAAAAAAA
+AAAAAAAAAAEwDAYDVR0TBAUwAwEB/zAKBggqhkjOPQQDAgNIADBFAiEAvbrasa6e
+VAmEuAp69BWJuIvJ/q9AJulb3yjJklJH2PUCIERPCXKM582marUi+YU/twQN0Ka9
+T1NOJJ8CSyRNvPLg
+-----END CERTIFICATE-----
+`,
+};

@@ -1,6 +1,4 @@
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { listen } from './listen.js';
+import { serveHttp } from './listen.js';
 
 /** A span as it came over OTLP/HTTP, with its attributes as one object. */
 export interface CollectedSpan {
@@ -43,7 +41,7 @@ export async function startCollector(atEnd: (end: () => void) => void): Promise<
   const spans: CollectedSpan[] = [];
   const authorizations = new Set<string | undefined>();
   let refused = 0;
-  const server = createServer(async (request, response) => {
+  const url = await serveHttp(async (request, response) => {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk);
     if (refused === 0) {
@@ -62,15 +60,9 @@ export async function startCollector(atEnd: (end: () => void) => void): Promise<
       }
     }
     response.writeHead(200, { 'content-type': 'application/json' }).end('{}');
-  });
-  await listen(server, '127.0.0.1');
-  atEnd(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const { port } = server.address() as AddressInfo;
+  }, atEnd);
   return {
-    url: `http://127.0.0.1:${port}`,
+    url,
     spans,
     authorizations,
     get refused() {

@@ -40,7 +40,7 @@ export async function startProxy(): Promise<LoggingProxy> {
     target.on('error', () => client.destroy());
   });
   server.on('connection', (socket) => sockets.add(socket));
-  const port = await listen(server, '127.0.0.1').then(() => (server.address() as { port: number }).port);
+  const port = await listen(server);
   return {
     url: `http://127.0.0.1:${port}`,
     log,

@@ -1,4 +1,4 @@
-import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { listen } from './listen.js';
 
 /** A server below HTTP: `answer` gets each connection with the first bytes that came on it. */
@@ -22,12 +22,11 @@ export async function startRaw(answer: (socket: Socket, request: string) => void
       answer(socket, bytes.toString('latin1'));
     });
   });
-  await listen(server, '127.0.0.1');
+  const port = await listen(server);
   const close = async () => {
     const closed = new Promise((resolve) => server.close(resolve));
     for (const socket of sockets) socket.destroy();
     await closed;
   };
-  const { port } = server.address() as AddressInfo;
   return { url: `http://127.0.0.1:${port}`, requests, close };
 }

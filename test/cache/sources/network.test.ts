@@ -3,7 +3,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { createArchiveSource } from '../../../src/cache/sources/archive.js';
 import { createMirrorSource } from '../../../src/cache/sources/files.js';
 import type { HttpSource, SourceEvent, WireLimits, WireParts } from '../../../src/cache/sources/retry.js';
-import { selfSigned } from '../../support/certificate.js';
+import { CERTIFICATE } from '../../support/certificate.js';
 import { pin } from '../../support/content.js';
 import { Origin, type OriginOptions } from '../../support/origin.js';
 import { startProxy } from '../../support/proxy.js';
@@ -12,7 +12,6 @@ import { FAST, faultOf, fetchOne } from './collect.js';
 
 const content = Buffer.from('{"hidden_size":384}');
 const file = pin('config.json', content);
-const certificate = selfSigned();
 const SECRET = 's3cret';
 
 async function origin(options: OriginOptions = {}): Promise<Origin> {
@@ -56,8 +55,8 @@ describe('a proxy', () => {
   const basic = `Basic ${Buffer.from(`me:${SECRET}`).toString('base64')}`;
 
   it('opens a tunnel to an https host, with its password, which the host never sees', async () => {
-    const [server, between] = [await origin({ tls: certificate }), await proxy()];
-    const source = mirror(server.url, { env: { HTTPS_PROXY: between.withPassword }, ca: certificate.cert });
+    const [server, between] = [await origin({ tls: CERTIFICATE }), await proxy()];
+    const source = mirror(server.url, { env: { HTTPS_PROXY: between.withPassword }, ca: CERTIFICATE.cert });
     expect((await fetchOne(source, file)).bytes).toEqual(content);
     expect(between.log).toEqual([{ asked: `CONNECT 127.0.0.1:${server.port}`, authorization: basic }]);
     expect(JSON.stringify(server.requests[0]?.headers)).not.toContain(basic);
@@ -87,7 +86,7 @@ describe('a proxy', () => {
   });
 
   it('that wants a password is named, and the setting', async () => {
-    const [server, between] = [await origin({ tls: certificate }), await proxy()];
+    const [server, between] = [await origin({ tls: CERTIFICATE }), await proxy()];
     between.refuse(407);
     const fault = await faultOf(
       fetchOne(mirror(server.url, { env: { https_proxy: between.withPassword } }), file),
@@ -98,7 +97,7 @@ describe('a proxy', () => {
   });
 
   it('that is gone is unreachable', async () => {
-    const [server, between] = [await origin({ tls: certificate }), await proxy()];
+    const [server, between] = [await origin({ tls: CERTIFICATE }), await proxy()];
     await between.close();
     const source = mirror(server.url, { env: { https_proxy: between.url } });
     expect(await faultOf(fetchOne(source, file))).toMatchObject({
@@ -165,15 +164,15 @@ describe('a mirror that wants a key', () => {
 
 describe('a certificate', () => {
   it('of an unknown authority says so, and how to trust it', async () => {
-    const server = await origin({ tls: certificate });
+    const server = await origin({ tls: CERTIFICATE });
     const fault = await faultOf(fetchOne(mirror(server.url), file));
     expect(fault.message).toMatch(/certificate.*NODE_EXTRA_CA_CERTS.*TLS/);
   });
 
   it('for another name says so', async () => {
-    const server = await origin({ tls: certificate });
+    const server = await origin({ tls: CERTIFICATE });
     const lookup = lookupOf([['127.0.0.1', 4]]);
-    const source = mirror(`https://other.test:${server.port}`, { ca: certificate.cert, lookup });
+    const source = mirror(`https://other.test:${server.port}`, { ca: CERTIFICATE.cert, lookup });
     expect((await faultOf(fetchOne(source, file))).message).toContain('its certificate is for another name');
   });
 

@@ -2,7 +2,7 @@ import type { LookupFunction } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { createHubSource, createMirrorSource } from '../../../src/cache/sources/files.js';
 import type { WireParts } from '../../../src/cache/sources/retry.js';
-import { selfSigned } from '../../support/certificate.js';
+import { CERTIFICATE } from '../../support/certificate.js';
 import { pin } from '../../support/content.js';
 import { Origin, type OriginOptions } from '../../support/origin.js';
 import { FAST, faultOf, fetchOne } from './collect.js';
@@ -223,20 +223,18 @@ describe('private addresses', () => {
 });
 
 describe('https', () => {
-  const certificate = selfSigned();
-
   it('downloads from a server whose certificate is trusted', async () => {
-    const origin = await start({ tls: certificate });
+    const origin = await start({ tls: CERTIFICATE });
     origin.put('/config.json', content);
-    expect((await fetchOne(sourceAt(origin.url, { ca: certificate.cert }), file)).bytes).toEqual(content);
+    expect((await fetchOne(sourceAt(origin.url, { ca: CERTIFICATE.cert }), file)).bytes).toEqual(content);
   });
 
   it('never leads to http', async () => {
-    const origin = await start({ tls: certificate });
+    const origin = await start({ tls: CERTIFICATE });
     const plain = await start();
     plain.put('/file', content);
     origin.redirect('/config.json', `${plain.url}/file`);
-    const fault = await faultOf(fetchOne(sourceAt(origin.url, { ca: certificate.cert }), file));
+    const fault = await faultOf(fetchOne(sourceAt(origin.url, { ca: CERTIFICATE.cert }), file));
     expect(fault).toMatchObject({
       code: 'source_refused',
       message: expect.stringContaining('https to http'),
@@ -246,16 +244,16 @@ describe('https', () => {
 
   it('may follow http, without the credential', async () => {
     const origin = await start();
-    const secure = await start({ tls: certificate });
+    const secure = await start({ tls: CERTIFICATE });
     secure.put('/file', content);
     origin.redirect('/config.json', `${secure.url}/file`);
     const url = origin.url.replace('//', '//me:secret@');
-    await fetchOne(sourceAt(url, { ca: certificate.cert }), file);
+    await fetchOne(sourceAt(url, { ca: CERTIFICATE.cert }), file);
     expect(secure.requests[0]?.headers.authorization).toBeUndefined();
   });
 
   it('does not talk to a server with another certificate, nor ask twice', async () => {
-    const origin = await start({ tls: certificate });
+    const origin = await start({ tls: CERTIFICATE });
     const fault = await faultOf(fetchOne(sourceAt(origin.url), file));
     expect(fault).toMatchObject({ code: 'source_unreachable', retryable: false });
     expect(fault.message).toContain('TLS');
