@@ -88,9 +88,26 @@ function bucketOf(hash: number): number {
 
 /** Returns the features of a text, in the order in which they occur. */
 export function featuresOf(text: string): TextFeatures {
-  const counts = new Map<number, number>();
-  visitFeatures(wordsOf(text), (bucket) => counts.set(bucket, (counts.get(bucket) ?? 0) + 1));
-  return { buckets: Uint32Array.from(counts.keys()), counts: Uint16Array.from(counts.values()) };
+  const all: number[] = [];
+  visitFeatures(wordsOf(text), (bucket) => all.push(bucket));
+  const buckets = new Uint32Array(all.length);
+  const counts = new Uint16Array(all.length);
+  // An open hash table of positions in `buckets`, from 1, at most half full: a Map takes six times as long.
+  const mask = 2 ** Math.ceil(Math.log2(2 * all.length + 2)) - 1;
+  const positions = new Uint16Array(mask + 1);
+  let size = 0;
+  for (const bucket of all) {
+    let at = bucket & mask;
+    while (positions[at] !== 0 && buckets[(positions[at] as number) - 1] !== bucket) at = (at + 1) & mask;
+    if (positions[at] === 0) {
+      buckets[size] = bucket;
+      size += 1;
+      positions[at] = size;
+    }
+    const position = (positions[at] as number) - 1;
+    counts[position] = (counts[position] as number) + 1;
+  }
+  return { buckets: buckets.subarray(0, size), counts: counts.subarray(0, size) };
 }
 
 /** Texts to learn from, their features weighted by TF-IDF, each text to length 1; by feature. */
