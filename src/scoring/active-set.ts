@@ -4,6 +4,7 @@ import type { JsonObject, RouteSet } from '../routes/set.js';
 import { compareText, didYouMean } from '../shared/closest.js';
 import { AppError, type FieldIssue } from '../shared/errors.js';
 import { NOISE_DEFAULTS, type Noise } from './noise.js';
+import { VECTORS_AT_ONCE } from './row-matrix.js';
 import { createRouteScores, type Encoder, familiarity, type RouteScores, type Scorer } from './scorer.js';
 import type { RouteVectors } from './vectors.js';
 
@@ -33,6 +34,16 @@ export interface ActiveSetOptions {
   readonly noiseLead?: number;
 }
 
+/** A text that is judged together with others. */
+interface Waiting {
+  readonly text: string;
+  readonly embedding: Pick<Embedding, 'vector' | 'legibility'>;
+  readonly candidates: Uint32Array | undefined;
+  readonly options: ClassifyOptions;
+  resolve(judged: { readonly verdict: Verdict; readonly ms: number }): void;
+  reject(error: unknown): void;
+}
+
 /** A route set that is ready to judge vectors. Replaced as a whole, never changed. */
 export class ActiveSet {
   /** The model that made the vectors and has to embed what they are compared with. */
@@ -45,6 +56,7 @@ export class ActiveSet {
   readonly #defaultThreshold: number;
   readonly #noise: Noise | undefined;
   readonly #noiseLead: number;
+  #waiting: Waiting[] = [];
 
   constructor(
     encoder: Encoder,
@@ -142,6 +154,46 @@ export class ActiveSet {
       routes: options.multi === true ? this.#matches(reached) : undefined,
       route_metadata: metadata,
     };
+  }
+
+  /**
+   * Judges one text together with others whose vectors arrived in the same turn of the event loop.
+   * @returns what {@link judge} gives, and the text's share of the time in milliseconds
+   */
+  judgeTogether(
+    text: string,
+    embedding: Pick<Embedding, 'vector' | 'legibility'>,
+    candidates: Uint32Array | undefined,
+    options: ClassifyOptions,
+  ): Promise<{ readonly verdict: Verdict; readonly ms: number }> {
+    if (this.#waiting.length === 0) setImmediate(() => this.#judgeWaiting());
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ text, embedding, candidates, options, resolve, reject });
+    });
+  }
+
+  #judgeWaiting(): void {
+    const all = this.#waiting;
+    this.#waiting = [];
+    const matrices = [this.vectors.matrix, ...(this.scorer.matrices ?? [])];
+    if (this.#noise) matrices.push(this.#noise.matrix);
+    for (let from = 0; from < all.length; from += VECTORS_AT_ONCE) {
+      const some = all.slice(from, from + VECTORS_AT_ONCE);
+      const started = performance.now();
+      const among = some.filter(({ candidates }) => candidates === undefined);
+      const vectors = among.map(({ embedding }) => embedding.vector);
+      for (const matrix of matrices) matrix.multiplyAhead(vectors);
+      const shareMs = (performance.now() - started) / some.length;
+      for (const { text, embedding, candidates, options, resolve, reject } of some) {
+        const own = performance.now();
+        try {
+          const verdict = this.judge(text, embedding, candidates, options);
+          resolve({ verdict, ms: shareMs + performance.now() - own });
+        } catch (error) {
+          reject(error);
+        }
+      }
+    }
   }
 
   /** Log-odds of every route's score for a vector by similarity; a sure one has more than a number can hold, so it is bounded. */

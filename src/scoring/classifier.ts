@@ -287,10 +287,9 @@ export class Classifier {
     const candidates = options.routes && active.candidatesOf(options.routes);
     const { embedder } = active.encoder;
     let scoreMs = 0;
-    const decide = (text: string, embedding: Embedding): Decision => {
-      const started = performance.now();
-      const verdict = active.judge(text, embedding, candidates, options);
-      scoreMs += performance.now() - started;
+    const decide = async (text: string, embedding: Embedding): Promise<Decision> => {
+      const { verdict, ms } = await active.judgeTogether(text, embedding, candidates, options);
+      scoreMs += ms;
       return decisionOf(active, verdict, embedding);
     };
     const unsure: { readonly index: number; readonly embedding: Embedding; readonly previous: string }[] = [];
@@ -298,10 +297,10 @@ export class Classifier {
       embedder,
       inputs.map(({ text }) => text),
       this.#concurrency,
-      (embedding, index) => {
+      async (embedding, index) => {
         const { text, previous, path = 'text' } = inputs[index] as Input;
         requireTokens(embedding, path);
-        const decision = decide(text, embedding);
+        const decision = await decide(text, embedding);
         if (decision.route === null && canBlend(embedding, text, previous))
           unsure.push({ index, embedding, previous });
         return decision;
@@ -322,11 +321,11 @@ export class Classifier {
       embedder,
       unsure.map(({ previous }) => previous),
       this.#concurrency,
-      (before, at) => {
+      async (before, at) => {
         const { index, embedding, previous } = unsure[at] as (typeof unsure)[number];
         const both = blended(embedding, before);
         if (!both) return;
-        decisions[index] = decide(`${previous} ${inputs[index]?.text}`, both);
+        decisions[index] = await decide(`${previous} ${inputs[index]?.text}`, both);
         taken.add(index);
       },
       stop,

@@ -64,12 +64,12 @@ export async function embedTexts<Result>(
   embedder: Embedder,
   texts: readonly string[],
   concurrency: number,
-  each: (embedding: Embedding, index: number) => Result,
+  each: (embedding: Embedding, index: number) => Result | Promise<Result>,
   stop: Stop = {},
 ): Promise<EmbeddedTexts<Result>> {
   const usage = { texts: texts.length, tokens: 0, truncatedTexts: 0, truncatedTokens: 0 };
   const timing = { queueMs: 0, tokenizeMs: 0, inferenceMs: 0 };
-  const take = (embedding: Embedding, index: number): Result => {
+  const take = (embedding: Embedding, index: number): Result | Promise<Result> => {
     usage.tokens += embedding.tokens;
     usage.truncatedTokens += embedding.truncatedTokens;
     if (embedding.truncatedTokens > 0) usage.truncatedTexts += 1;
@@ -85,7 +85,7 @@ export async function embedTexts<Result>(
       throwIfAborted(stop.signal);
       throw error;
     });
-    return { results: [take(embedding, 0)], usage, timing };
+    return { results: [await take(embedding, 0)], usage, timing };
   }
   const { client } = stop;
   // Refused later, all the work done so far would be lost.

@@ -15,14 +15,15 @@ export const NOISE_DEFAULTS = {
 
 /** Lowers the scores of texts that are more like noise than like anything that a set has. */
 export class Noise {
-  readonly #texts: RowMatrix;
+  /** One row for each of {@link NOISE}. */
+  readonly matrix: RowMatrix;
 
   /** @param shipped vectors of {@link SHIPPED} that came with the program: texts × dimension */
   constructor(shipped: Float32Array, dimension: number) {
-    this.#texts = new RowMatrix(NOISE.length, dimension);
+    this.matrix = new RowMatrix(NOISE.length, dimension);
     for (let row = 0; row < NOISE.length; row += 1) {
       const from = (BACKGROUND.length + row) * dimension;
-      this.#texts.row(row).set(shipped.subarray(from, from + dimension));
+      this.matrix.row(row).set(shipped.subarray(from, from + dimension));
     }
   }
 
@@ -31,9 +32,9 @@ export class Noise {
    * @param cosine of the text and the nearest utterance
    */
   factor(vector: Float32Array, cosine: number, lead: number): number {
-    this.#texts.load(vector);
-    this.#texts.multiply(0, NOISE.length);
-    const nearest = this.#texts.products.reduce((best, product) => Math.max(best, product), -1);
+    this.matrix.load(vector);
+    this.matrix.multiply(0, NOISE.length);
+    const nearest = this.matrix.products.reduce((best, product) => Math.max(best, product), -1);
     return 1 / (1 + Math.exp((nearest - lead - cosine) / NOISE_DEFAULTS.width));
   }
 }

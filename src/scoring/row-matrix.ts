@@ -12,13 +12,17 @@ export class RowMatrix {
   readonly rows: number;
   /** Length of a row. */
   readonly dimension: number;
-  /** Results of `multiply`, by row. */
-  readonly products: Float32Array;
   /** Floats from one row to the next. */
   readonly #stride: number;
   readonly #data: Float32Array;
-  readonly #vector: Float32Array;
+  /** That of `load`, and then those of `multiplyAll`. */
+  readonly #vectors: readonly Float32Array[];
+  /** By row, of each of these. */
+  readonly #products: readonly Float32Array[];
   readonly #multiply: Multiply;
+  /** The vectors that were multiplied ahead. */
+  #ahead: readonly Float32Array[] = [];
+  #loaded = 0;
 
   /**
    * @param options.shortLived whether it is one of many that come and go, as label sets do; small ones are multiplied
@@ -32,15 +36,27 @@ export class RowMatrix {
     this.rows = rows;
     this.dimension = dimension;
     this.#stride = padded(dimension, FLOATS_AT_ONCE);
-    // Laid out as: the vector, the rows, the products; a last few rows may be multiplied that do not exist.
+    // Laid out as: the vectors, the rows, the products; a last few rows may be multiplied that do not exist.
     const room = padded(rows, ROWS_AT_ONCE) + ROWS_AT_ONCE;
-    const bytes = 4 * (this.#stride + room * this.#stride + room);
+    const places = 1 + VECTORS_AT_ONCE;
+    const bytes = 4 * (places * this.#stride + room * this.#stride + places * room);
     const small = rows < (shortLived ? MIN_KERNEL_ROWS.shortLived : MIN_KERNEL_ROWS.longLived);
     const { memory, multiply } = small ? createPlainKernel(bytes) : createKernel(bytes);
     this.#multiply = multiply;
-    this.#vector = new Float32Array(memory, 0, this.#stride);
-    this.#data = new Float32Array(memory, this.#stride * 4, rows * this.#stride);
-    this.products = new Float32Array(memory, this.#stride * 4 * (room + 1), rows);
+    let at = 0;
+    const take = (length: number, used = length): Float32Array => {
+      const taken = new Float32Array(memory, at, used);
+      at += 4 * length;
+      return taken;
+    };
+    this.#vectors = Array.from({ length: places }, () => take(this.#stride));
+    this.#data = take(room * this.#stride, rows * this.#stride);
+    this.#products = Array.from({ length: places }, () => take(room, rows));
+  }
+
+  /** Results of `multiply`, by row. */
+  get products(): Float32Array {
+    return this.#products[this.#loaded] as Float32Array;
   }
 
   /** A view of one row; not a copy. */
@@ -50,7 +66,8 @@ export class RowMatrix {
 
   /** Sets the vector that `multiply` multiplies with. */
   load(vector: Float32Array): void {
-    this.#vector.set(vector);
+    this.#loaded = 1 + this.#ahead.indexOf(vector);
+    if (this.#loaded === 0) this.#vectors[0]?.set(vector);
   }
 
   /**
@@ -58,21 +75,38 @@ export class RowMatrix {
    * those of the next few rows as well.
    */
   multiply(from: number, to: number): void {
+    if (this.#loaded === 0) this.#multiplyPlaces(0, 1, from, to);
+  }
+
+  /**
+   * Multiplies vectors with all rows, which are read from memory once for all of them: that takes a third of the time.
+   * When one of them is loaded, its products are there.
+   * @param vectors at most {@link VECTORS_AT_ONCE}, which do not change afterwards
+   */
+  multiplyAhead(vectors: readonly Float32Array[]): void {
+    for (const [index, vector] of vectors.entries()) this.#vectors[1 + index]?.set(vector);
+    this.#multiplyPlaces(1, vectors.length, 0, this.rows);
+    this.#ahead = vectors;
+  }
+
+  #multiplyPlaces(first: number, count: number, from: number, to: number): void {
     const bytes = this.#stride * 4;
-    const rows = this.#data.byteOffset + from * bytes;
+    const out = this.#products[first] as Float32Array;
     this.#multiply(
-      rows,
+      this.#data.byteOffset + from * bytes,
       padded(to - from, ROWS_AT_ONCE),
-      0,
-      1,
+      first * bytes,
+      count,
       bytes,
-      this.products.byteOffset + from * 4,
+      out.byteOffset + from * 4,
       4,
-      0,
+      4 * (padded(this.rows, ROWS_AT_ONCE) + ROWS_AT_ONCE),
     );
   }
 }
 
+/** Vectors that are multiplied ahead together; of more, none would be faster. */
+export const VECTORS_AT_ONCE = 8;
 /** Rows are multiplied by so many at once: their memory has room for a multiple of it. */
 export const ROWS_AT_ONCE = 4;
 /** Rows and vectors are padded with zeros to a multiple of so many floats. */

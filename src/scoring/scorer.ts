@@ -2,6 +2,7 @@ import type { Contribution, ModelIdentity, ScorerIdentity } from '../api/classif
 import type { Embedder, Legibility } from '../inference/embedder.js';
 import type { RouteSet } from '../routes/set.js';
 import type { HeadCache } from './head/head-cache.js';
+import type { RowMatrix } from './row-matrix.js';
 import type { VectorCache } from './vector-cache.js';
 import { firstOfNone, type RouteVectors } from './vectors.js';
 
@@ -52,6 +53,8 @@ export interface Scorer {
    * @param text that the vector was made from; without it, words say nothing
    */
   score(vector: Float32Array, candidates: Uint32Array | undefined, out: RouteScores, text?: string): void;
+  /** The matrices whose rows `score` multiplies with the vector, besides that of the utterances. */
+  readonly matrices?: readonly RowMatrix[];
   /**
    * Returns the parts of the score of a candidate of the last call, where there is more to it than similarity.
    * @param scores what that call wrote

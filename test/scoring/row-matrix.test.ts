@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createKernel, createPlainKernel, RowMatrix } from '../../src/scoring/row-matrix.js';
+import { createKernel, createPlainKernel, RowMatrix, VECTORS_AT_ONCE } from '../../src/scoring/row-matrix.js';
 
 const value = (n: number): number => Math.sin(n * 12.9898);
 
@@ -37,6 +37,34 @@ describe.each([
       expect([...matrix.products.subarray(0, from)]).toEqual(new Array(from).fill(9));
     }
   });
+});
+
+it.each([
+  [5, 7],
+  [1_500, 384],
+])('multiplies several vectors ahead, of %i rows of %i, bit by bit as one by one', (rows, dimension) => {
+  const matrix = new RowMatrix(rows, dimension);
+  for (let row = 0; row < rows; row += 1) {
+    matrix.row(row).set(Float32Array.from({ length: dimension }, (_, i) => value(row * dimension + i)));
+  }
+  const vectors = Array.from({ length: VECTORS_AT_ONCE }, (_, at) =>
+    Float32Array.from({ length: dimension }, (_, i) => value(i + at / 9)),
+  );
+  const alone = vectors.map((vector) => {
+    matrix.load(vector);
+    matrix.multiply(0, rows);
+    return [...matrix.products];
+  });
+  matrix.multiplyAhead(vectors);
+  // Another vector in between changes nothing.
+  matrix.load(new Float32Array(dimension));
+  matrix.multiply(0, rows);
+  expect([...matrix.products]).toEqual(new Array(rows).fill(0));
+  for (const [at, vector] of vectors.entries()) {
+    matrix.load(vector);
+    matrix.multiply(0, rows);
+    expect([...matrix.products]).toEqual(alone[at]);
+  }
 });
 
 describe('the kernel', () => {

@@ -33,6 +33,7 @@ export class HeadScorer implements Scorer {
   readonly identity: ScorerIdentity;
   readonly defaultThreshold: number;
   readonly floor: Floor;
+  readonly matrices: readonly RowMatrix[];
   readonly #head: Head;
   readonly #vectors: RouteVectors;
   /** routes × (dimension + 1), in the order of the set; that of `none` last. */
@@ -75,6 +76,7 @@ export class HeadScorer implements Scorer {
     this.#head = head;
     this.#vectors = vectors;
     this.#weights = new RowMatrix(head.routes, dimension);
+    this.matrices = [this.#weights];
     this.#biases = new Float64Array(head.routes);
     for (const [route, row] of this.#order.entries()) {
       const at = row * (dimension + 1);
