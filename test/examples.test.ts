@@ -3,18 +3,14 @@ import { once } from 'node:events';
 import { readdir } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
-import { beforeAll, expect, it } from 'vitest';
-import { servingDaemon, type TestDaemon } from './support/daemon.js';
+import { expect, it } from 'vitest';
+import { useDaemon } from './support/daemon.js';
 import { suiteEnd } from './support/suite.js';
 
 const run = promisify(execFile);
 const atEnd = suiteEnd();
 
-let daemon: TestDaemon;
-
-beforeAll(async () => {
-  daemon = await servingDaemon({}, { atEnd });
-});
+const daemon = useDaemon();
 
 function environment(env: Record<string, string> = {}): Record<string, string | undefined> {
   return { PATH: process.env.PATH, AI_ROUTER_URL: daemon.url, ...env };

@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { type BigIntStats, constants } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { AppError, errnoOf, fileFault } from '../shared/errors.js';
+import { AppError, type ErrorCode, errnoOf, fileFault } from '../shared/errors.js';
 import { OWNER } from './owner.js';
 
 /** Bytes read at a time: large enough to be fast, small enough to hash without a pause that anybody feels. */
@@ -238,31 +238,26 @@ export async function spaceOf(path: string): Promise<{ freeBytes: number; totalB
 /** Puts a system error from the volume into the project's words, with what to do about it. */
 export function asVolumeError(error: unknown, doing: string): AppError {
   if (error instanceof AppError) return error;
+  const fault = (code: ErrorCode, words: string): AppError =>
+    new AppError(code, `${doing}: ${words}`, { retryable: true, cause: error });
   switch (errnoOf(error)) {
     case 'ENOSPC':
     case 'EDQUOT':
-      return new AppError('volume_full', `${doing}: the volume is full; enlarge it or free space on it`, {
-        retryable: true,
-        cause: error,
-      });
+      return fault('volume_full', 'the volume is full; enlarge it or free space on it');
     case 'EROFS':
-      return new AppError('volume_read_only', `${doing}: the volume is read-only; mount it writable`, {
-        retryable: true,
-        cause: error,
-      });
+      return fault('volume_read_only', 'the volume is read-only; mount it writable');
     case 'EACCES':
     case 'EPERM': {
+      const user = process.getuid?.();
+      if (user === 0) {
+        const remedy = 'mount the volume without root squash, and with its capabilities';
+        return fault('volume_read_only', `not permitted even for root: ${remedy}`);
+      }
       const railway = process.env.RAILWAY_ENVIRONMENT_ID ? '; on Railway, set RAILWAY_RUN_UID=0' : '';
-      const remedy =
-        process.getuid?.() === 0
-          ? 'not permitted even for root: mount the volume without root squash, and with its capabilities'
-          : `not permitted for user ${process.getuid?.() ?? '?'}: give the volume to this user or its group${railway}`;
-      return new AppError('volume_read_only', `${doing}: ${remedy}`, { retryable: true, cause: error });
+      const remedy = `give the volume to this user or its group${railway}`;
+      return fault('volume_read_only', `not permitted for user ${user ?? '?'}: ${remedy}`);
     }
     default:
-      return new AppError('volume_unavailable', `${doing}: ${fileFault(error, true)}`, {
-        retryable: true,
-        cause: error,
-      });
+      return fault('volume_unavailable', fileFault(error, true));
   }
 }

@@ -72,45 +72,26 @@ const manifestSchema = z
     }),
   })
   .superRefine((manifest, context) => {
+    const { files, embedding, canary } = manifest;
+    const fault = (message: string, ...path: (string | number)[]): void =>
+      context.addIssue({ code: 'custom', path, message });
     const paths = new Set<string>();
     const sizes = new Map<string, number>();
-    for (const [index, file] of manifest.files.entries()) {
+    for (const [index, { path, sha256, size }] of files.entries()) {
       // Some volumes fold case; two paths that differ in case only would be one file there.
-      const folded = file.path.toLowerCase();
-      if (paths.has(folded)) {
-        context.addIssue({
-          code: 'custom',
-          path: ['files', index, 'path'],
-          message: `"${file.path}" is listed twice`,
-        });
-      }
+      const folded = path.toLowerCase();
+      if (paths.has(folded)) fault(`"${path}" is listed twice`, 'files', index, 'path');
       paths.add(folded);
-      if ((sizes.get(file.sha256) ?? file.size) !== file.size) {
-        context.addIssue({
-          code: 'custom',
-          path: ['files', index, 'size'],
-          message: 'one digest with two sizes',
-        });
-      }
-      sizes.set(file.sha256, file.size);
+      if ((sizes.get(sha256) ?? size) !== size) fault('one digest with two sizes', 'files', index, 'size');
+      sizes.set(sha256, size);
     }
     for (const key of ['model', 'tokenizer', 'tokenizer_config'] as const) {
-      if (!manifest.files.some((file) => file.path === manifest.embedding[key])) {
-        context.addIssue({
-          code: 'custom',
-          path: ['embedding', key],
-          message: `names "${manifest.embedding[key]}", which is not among "files"`,
-        });
-      }
+      if (!files.some(({ path }) => path === embedding[key]))
+        fault(`names "${embedding[key]}", which is not among "files"`, 'embedding', key);
     }
-    for (const [index, { embedding }] of manifest.canary.cases.entries()) {
-      if (Buffer.from(embedding, 'base64').length !== manifest.embedding.dimension * 4) {
-        context.addIssue({
-          code: 'custom',
-          path: ['canary', 'cases', index, 'embedding'],
-          message: `must hold ${manifest.embedding.dimension} float32 values`,
-        });
-      }
+    for (const [index, { embedding: vector }] of canary.cases.entries()) {
+      if (Buffer.from(vector, 'base64').length === embedding.dimension * 4) continue;
+      fault(`must hold ${embedding.dimension} float32 values`, 'canary', 'cases', index, 'embedding');
     }
   });
 

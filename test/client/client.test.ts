@@ -11,11 +11,9 @@ import type { ClassifyBody, Decision } from '../../src/api/classify.js';
 import type { Health } from '../../src/api/health.js';
 import type { DraftLintReport } from '../../src/api/lint.js';
 import type { RouteSetBody, RouteVersionsBody } from '../../src/api/routes.js';
-import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { useDaemon } from '../support/daemon.js';
 import { serveHttp } from '../support/listen.js';
-import { suiteEnd } from '../support/suite.js';
 
-const atEnd = suiteEnd();
 const KEYS = { API_KEYS: 'an-api-key-of-good-length', ADMIN_KEYS: 'an-admin-key-of-good-length' };
 const text = 'what is the weather in Paris tomorrow?';
 
@@ -66,22 +64,14 @@ it('the client brings nothing but itself into a browser', async () => {
 });
 
 describe('the client and a daemon', () => {
-  let daemon: TestDaemon;
+  // Without training.
+  const daemon = useDaemon({ ...KEYS, CLASSIFY_METHOD: 'nearest' });
   let client: Client;
   let admin: Client;
 
-  beforeAll(async () => {
-    daemon = await startDaemon(
-      {
-        ...KEYS,
-        // Which needs no training.
-        CLASSIFY_METHOD: 'nearest',
-      },
-      { atEnd },
-    );
+  beforeAll(() => {
     client = createClient({ url: `${daemon.url}/`, apiKey: KEYS.API_KEYS });
     admin = createClient({ url: daemon.url, apiKey: KEYS.ADMIN_KEYS });
-    await daemon.ready();
   });
 
   it('classifies, alone and in a batch, with types that say what comes back', async () => {

@@ -6,8 +6,8 @@ import { loadManifest } from '../../src/cache/manifest.js';
 import { readConfig } from '../../src/config/config.js';
 import { Daemon } from '../../src/daemon/daemon.js';
 import { WorkerPool } from '../../src/inference/pool.js';
-import { isAlive, pidsOf } from '../inference/processes.js';
 import { eventually } from '../support/eventually.js';
+import { isAlive, pidsOf } from '../support/processes.js';
 import { recordingLog, temporaryFolder } from '../support/volume.js';
 
 it('a daemon ends though its worker never says whether the model is the right one', async () => {

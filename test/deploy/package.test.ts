@@ -6,18 +6,11 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
 import { startDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
+import { isAlive } from '../support/processes.js';
 import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
 
 const run = promisify(execFile);
-
-function isRunning(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false;
-  }
-}
 
 /** A program that uses the client, checked and run as one of a user. */
 async function usesClient(cwd: string, name: string): Promise<void> {
@@ -71,14 +64,14 @@ describe('npm pack, installed with --omit=dev in an empty folder', () => {
     const daemon = await startDaemon({}, { cwd: folder, command: ['npx', 'ai-router', 'serve'], atEnd });
     const pid = Number(daemon.lines.find(({ msg }) => msg === 'listening')?.pid);
     atEnd(() => {
-      if (isRunning(pid)) process.kill(pid, 'SIGKILL');
+      if (isAlive(pid)) process.kill(pid, 'SIGKILL');
     });
     await daemon.ready(60_000);
     const { status, body } = await daemon.post<Decision>('/classify', { text: 'what is 2 + 2?' });
     expect([status, body.route]).toEqual([200, 'math']);
     expect(daemon.child.pid).not.toBe(pid);
     await daemon.stop();
-    await eventually(() => expect(isRunning(pid)).toBe(false));
+    await eventually(() => expect(isAlive(pid)).toBe(false));
   });
 
   it('`npx ai-router lint` and `doctor` run', async () => {

@@ -3,17 +3,14 @@ import { once } from 'node:events';
 import { mkdir, rename, symlink, writeFile } from 'node:fs/promises';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { ProblemBody } from '../../src/api/schema.js';
 import { readConfig } from '../../src/config/config.js';
 import { networkOf, requireHost } from '../../src/http/auth.js';
 import { run } from '../commands/program.js';
-import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { startDaemon, useDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
-import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
-
-const atEnd = suiteEnd();
 
 const KEYS = {
   plain: 'a-plain-key-of-good-length',
@@ -23,7 +20,14 @@ const KEYS = {
 const ADMIN = 'an-admin-key-of-good-length';
 const LIMIT = 9;
 
-let daemon: TestDaemon;
+const daemon = useDaemon({
+  API_KEYS: `${KEYS.plain}, sha256:${createHash('sha256').update(KEYS.hashed).digest('hex').toUpperCase()},${KEYS.spare}`,
+  ADMIN_KEYS: ADMIN,
+  RATE_LIMIT: `${LIMIT}/day`,
+  TRUST_PROXY: '1',
+  CORS_ORIGINS: 'https://app.example.org',
+  LOG_LEVEL: 'debug',
+});
 let clients = 0;
 
 /** An address of its own in this file: requests are counted by address. */
@@ -58,20 +62,6 @@ async function ask(
     problem: () => JSON.parse(text) as ProblemBody,
   };
 }
-
-beforeAll(async () => {
-  daemon = await startDaemon(
-    {
-      API_KEYS: `${KEYS.plain}, sha256:${createHash('sha256').update(KEYS.hashed).digest('hex').toUpperCase()},${KEYS.spare}`,
-      ADMIN_KEYS: ADMIN,
-      RATE_LIMIT: `${LIMIT}/day`,
-      TRUST_PROXY: '1',
-      CORS_ORIGINS: 'https://app.example.org',
-      LOG_LEVEL: 'debug',
-    },
-    { atEnd },
-  );
-});
 
 describe('keys', () => {
   it('are wanted exactly where the contract says so', async () => {
@@ -306,7 +296,7 @@ describe('the Host of a request', () => {
   });
 
   it('is checked everywhere but for health, which platforms probe under names of their own', async () => {
-    const keyless = await startDaemon({}, { atEnd });
+    const keyless = await startDaemon();
     const { hostname, port } = new URL(keyless.url);
     const status = async (path: string, host: string): Promise<number | undefined> => {
       const sent = httpRequest({ hostname, port, path, headers: { host } }).end();

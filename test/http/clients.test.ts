@@ -9,9 +9,8 @@ import {
   teiError,
   tokenizeResponse,
 } from '../../src/api/tei.js';
-import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { SMALL, startDaemon, type TestDaemon } from '../support/daemon.js';
 import { suiteEnd } from '../support/suite.js';
-import { temporaryFolder } from '../support/volume.js';
 
 /* What clients of other servers send, at their defaults. */
 
@@ -24,14 +23,9 @@ let hasty: TestDaemon;
 let client: OpenAI;
 
 beforeAll(async () => {
-  const common = { HF_HUB_OFFLINE: '1', ROUTES_FILE: 'routes/smart-home.json', CLASSIFY_METHOD: 'nearest' };
-  const volumes = await Promise.all([temporaryFolder(atEnd), temporaryFolder(atEnd)]);
   [daemon, hasty] = await Promise.all([
-    startDaemon({ ...common, MODEL_CACHE_DIR: volumes[0], REQUEST_TIMEOUT_MS: '120000' }, { atEnd }),
-    startDaemon(
-      { ...common, MODEL_CACHE_DIR: volumes[1], REQUEST_TIMEOUT_MS: '2000', INFERENCE_WORKERS: '1' },
-      { atEnd },
-    ),
+    startDaemon({ ...SMALL, REQUEST_TIMEOUT_MS: '120000' }, { atEnd }),
+    startDaemon({ ...SMALL, REQUEST_TIMEOUT_MS: '2000', INFERENCE_WORKERS: '1' }, { atEnd }),
   ]);
   await Promise.all([daemon.ready(50_000), hasty.ready(50_000)]);
   client = new OpenAI({ baseURL: `${daemon.url}/v1`, apiKey: 'none', maxRetries: 0 });

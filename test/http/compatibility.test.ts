@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { embeddingResponse, modelList, modelObject, openAiError } from '../../src/api/embeddings.js';
 import { embedResponse, infoResponse, teiError } from '../../src/api/tei.js';
 import { type Collector, startCollector } from '../support/collector.js';
-import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { SMALL, startDaemon, type TestDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { cosine, goldenCases } from '../support/model.js';
 import { suiteEnd } from '../support/suite.js';
@@ -32,9 +32,7 @@ beforeAll(async () => {
         MODEL_CACHE_DIR: volumes[0],
         HF_TOKEN: `hf_${PRIVATE}`,
         LOG_LEVEL: 'trace',
-        // A small set without a head boots in half the time, and these tests are not about it.
-        ROUTES_FILE: 'routes/smart-home.json',
-        CLASSIFY_METHOD: 'nearest',
+        ...SMALL,
         MAX_BODY_BYTES: '100000',
         ADMIN_KEYS: KEY,
         OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,

@@ -1,19 +1,12 @@
 import { readFile } from 'node:fs/promises';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { type Contract, httpPage } from '../../scripts/pages.js';
 import { classifyAnswers, classifySchemas } from '../../src/api/classify.js';
 import { readConfig } from '../../src/config/config.js';
-import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { useDaemon } from '../support/daemon.js';
 import { like } from '../support/likeness.js';
-import { suiteEnd } from '../support/suite.js';
 
-const atEnd = suiteEnd();
-
-let daemon: TestDaemon;
-
-beforeAll(async () => {
-  daemon = await startDaemon({}, { atEnd });
-});
+const daemon = useDaemon();
 
 describe('the contract', () => {
   it('is served as it is committed (npm run openapi writes it)', async () => {
@@ -73,8 +66,6 @@ describe('the examples of the contract', async () => {
         }));
     }),
   );
-
-  beforeAll(() => daemon.ready());
 
   it.each(pairs)('$name', async ({ path, method, request, answer }) => {
     const response = await fetch(daemon.url + path, {

@@ -3,27 +3,18 @@ import { join } from 'node:path';
 import { beforeAll, expect, it } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
 import { parseRouteSet } from '../../src/routes/parse.js';
-import { servingDaemon, type TestDaemon } from '../support/daemon.js';
-import { suiteEnd } from '../support/suite.js';
-import { temporaryFolder } from '../support/volume.js';
+import { useDaemon } from '../support/daemon.js';
 
-const atEnd = suiteEnd();
 const TEXT = 'I am really hungry';
-let daemon: TestDaemon;
 let decision: Decision;
 
+const daemon = useDaemon(async (folder) => {
+  const file = join(folder, 'routes.yaml');
+  await writeFile(file, '- { name: Essen & mehr é, utterances: [I am hungry] }\n');
+  return { ROUTES_FILE: file, CLASSIFY_METHOD: 'nearest', MAX_TEXT_CHARS: '200' };
+});
+
 beforeAll(async () => {
-  const folder = await temporaryFolder(atEnd);
-  await writeFile(join(folder, 'routes.yaml'), '- { name: Essen & mehr é, utterances: [I am hungry] }\n');
-  daemon = await servingDaemon(
-    {
-      MODEL_CACHE_DIR: join(folder, 'volume'),
-      ROUTES_FILE: join(folder, 'routes.yaml'),
-      CLASSIFY_METHOD: 'nearest',
-      MAX_TEXT_CHARS: '200',
-    },
-    { atEnd },
-  );
   decision = (await daemon.post<Decision>('/classify', { text: TEXT })).body;
 });
 

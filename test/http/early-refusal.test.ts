@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { Agent, type IncomingMessage, request } from 'node:http';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { servingDaemon, type TestDaemon } from '../support/daemon.js';
+import { useDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { suiteEnd } from '../support/suite.js';
 
@@ -11,7 +11,12 @@ const MODEST = 'the-key-of-a-modest-client';
 /** Greedy requests that are open at any time, of which the queue holds two. */
 const AT_ONCE = 40;
 
-let daemon: TestDaemon;
+const daemon = useDaemon({
+  API_KEYS: `${GREEDY},${MODEST}`,
+  INFERENCE_WORKERS: '1',
+  MAX_QUEUE: '2',
+  CORS_ORIGINS: 'https://app.example.org',
+});
 let texts = 0;
 /** Answers of the flood by status. */
 const answers = new Map<number, number>();
@@ -47,15 +52,6 @@ async function askUntil(status: number, sent: () => Sent): Promise<Response> {
 }
 
 beforeAll(async () => {
-  daemon = await servingDaemon(
-    {
-      API_KEYS: `${GREEDY},${MODEST}`,
-      INFERENCE_WORKERS: '1',
-      MAX_QUEUE: '2',
-      CORS_ORIGINS: 'https://app.example.org',
-    },
-    { atEnd },
-  );
   let flooding = true;
   atEnd(() => {
     flooding = false;

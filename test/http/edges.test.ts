@@ -1,24 +1,14 @@
-import { beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
 import type { ProblemBody } from '../../src/api/schema.js';
-import { servingDaemon, type TestDaemon } from '../support/daemon.js';
+import { useDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
-import { suiteEnd } from '../support/suite.js';
 
-const atEnd = suiteEnd();
-
-let daemon: TestDaemon;
-
-beforeAll(async () => {
-  daemon = await servingDaemon(
-    {
-      MAX_TEXT_CHARS: '2000',
-      MAX_BATCH: '3',
-      MAX_BODY_BYTES: '10000',
-      ADMIN_KEYS: 'an-admin-key-of-good-length,another-key-of-good-length',
-    },
-    { atEnd },
-  );
+const daemon = useDaemon({
+  MAX_TEXT_CHARS: '2000',
+  MAX_BATCH: '3',
+  MAX_BODY_BYTES: '10000',
+  ADMIN_KEYS: 'an-admin-key-of-good-length,another-key-of-good-length',
 });
 
 const text = 'what is the weather in Paris tomorrow?';

@@ -1,13 +1,12 @@
 import { once } from 'node:events';
 import { Agent, type IncomingMessage, request } from 'node:http';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { loadManifest } from '../../src/cache/manifest.js';
 import { readConfig } from '../../src/config/config.js';
 import { contractSettings } from '../../src/daemon/model.js';
 import { type Endpoint, EndpointTable } from '../../src/http/endpoint.js';
 import { allEndpoints } from '../../src/http/endpoints/index.js';
-import { startDaemon, type TestDaemon } from '../support/daemon.js';
-import { suiteEnd } from '../support/suite.js';
+import { useDaemon } from '../support/daemon.js';
 
 const config = readConfig({});
 const endpoints = allEndpoints(contractSettings(config, await loadManifest(config.manifestFile), 'any'));
@@ -92,21 +91,13 @@ function spellingsOf(path: string): string[] {
 }
 
 describe('access to every endpoint under hundreds of spellings', () => {
-  const atEnd = suiteEnd();
   const KEY = 'a-plain-key-of-good-length';
   const agent = new Agent({ keepAlive: true, maxSockets: 16 });
-  let daemon: TestDaemon;
-
-  beforeAll(async () => {
-    daemon = await startDaemon(
-      {
-        API_KEYS: KEY,
-        ADMIN_KEYS: 'an-admin-key-of-good-length',
-        SERVE_MODEL: 'true',
-      },
-      { atEnd },
-    );
-    atEnd(() => agent.destroy());
+  afterAll(() => agent.destroy());
+  const daemon = useDaemon({
+    API_KEYS: KEY,
+    ADMIN_KEYS: 'an-admin-key-of-good-length',
+    SERVE_MODEL: 'true',
   });
 
   async function status(method: string, path: string, key?: string): Promise<number> {

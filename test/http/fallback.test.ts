@@ -9,7 +9,7 @@ import {
   systemOneResponse,
 } from '../../src/api/decisions.js';
 import { CIRCUIT } from '../../src/daemon/fallback.js';
-import { startDaemon, type TestDaemon } from '../support/daemon.js';
+import { SMALL, startDaemon, type TestDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { serveHttp } from '../support/listen.js';
 import { suiteEnd } from '../support/suite.js';
@@ -63,13 +63,10 @@ let sparing: TestDaemon;
 
 beforeAll(async () => {
   const url = await serveHttp(serve, atEnd);
-  const [volume, other] = await Promise.all([temporaryFolder(atEnd), temporaryFolder(atEnd)]);
-  const keyFile = join(volume, 'key');
+  const keyFile = join(await temporaryFolder(atEnd), 'key');
   await writeFile(keyFile, `${KEY}\n`);
   const common = {
-    HF_HUB_OFFLINE: '1',
-    ROUTES_FILE: 'routes/smart-home.json',
-    CLASSIFY_METHOD: 'nearest',
+    ...SMALL,
     LOG_LEVEL: 'trace',
     FALLBACK_TIMEOUT_MS: '3000',
   };
@@ -77,7 +74,6 @@ beforeAll(async () => {
     startDaemon(
       {
         ...common,
-        MODEL_CACHE_DIR: volume,
         FALLBACK_URL: `${url}/base/?secret=${PRIVATE}`,
         FALLBACK_API_KEY_FILE: keyFile,
         FALLBACK_MODEL: 'large',
@@ -85,7 +81,7 @@ beforeAll(async () => {
       },
       { atEnd },
     ),
-    startDaemon({ ...common, MODEL_CACHE_DIR: other, FALLBACK_URL: url }, { atEnd }),
+    startDaemon({ ...common, FALLBACK_URL: url }, { atEnd }),
   ]);
   await Promise.all([daemon.ready(50_000), sparing.ready(50_000)]);
 });

@@ -1,29 +1,14 @@
-import { beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { classifyAnswers, type Decision, type Decisions } from '../../src/api/classify.js';
 import { PREVIOUS_SHARE } from '../../src/scoring/messages.js';
-import { servingDaemon, type TestDaemon } from '../support/daemon.js';
-import { suiteEnd } from '../support/suite.js';
+import { SMALL, useDaemon } from '../support/daemon.js';
 
-const atEnd = suiteEnd();
 const PRIVATE = 'bluebottle';
 const TEXT = 'turn on the lights';
 /** Says nothing without the turn before it. */
 const FOLLOW_UP = 'and the other one?';
 
-let daemon: TestDaemon;
-
-beforeAll(async () => {
-  daemon = await servingDaemon(
-    {
-      ROUTES_FILE: 'routes/smart-home.json',
-      CLASSIFY_METHOD: 'nearest',
-      LOG_LEVEL: 'trace',
-      MAX_TEXT_CHARS: '200',
-      MAX_BATCH: '4',
-    },
-    { atEnd },
-  );
-});
+const daemon = useDaemon({ ...SMALL, LOG_LEVEL: 'trace', MAX_TEXT_CHARS: '200', MAX_BATCH: '4' });
 
 const user = (content: unknown) => ({ role: 'user', content });
 const assistant = (content: unknown) => ({ role: 'assistant', content });

@@ -2,31 +2,18 @@ import { once } from 'node:events';
 import { chmod, readFile, truncate } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { servingDaemon, type TestDaemon } from '../support/daemon.js';
+import { SMALL, useDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { parseExposition, unknownIn } from '../support/exposition.js';
-import { suiteEnd } from '../support/suite.js';
-import { temporaryFolder } from '../support/volume.js';
 
 const MODEL = 'afdb6f1a0e45b715d0bb9b11772f032c399babd23bfc31fed1c170afc848bdb1';
-const atEnd = suiteEnd();
 
 let volume: string;
-let daemon: TestDaemon;
-
-beforeAll(async () => {
-  volume = await temporaryFolder(atEnd);
-  daemon = await servingDaemon(
-    {
-      MODEL_CACHE_DIR: volume,
-      // A small set without a head boots in half the time.
-      ROUTES_FILE: 'routes/smart-home.json',
-      CLASSIFY_METHOD: 'nearest',
-    },
-    { atEnd },
-  );
+const daemon = useDaemon(async (folder) => {
+  volume = folder;
+  return { ...SMALL, MODEL_CACHE_DIR: volume };
 });
 
 async function scrape(): Promise<string> {

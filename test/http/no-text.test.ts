@@ -1,13 +1,11 @@
-import { beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { systemOneError } from '../../src/api/decisions.js';
 import { openAiError } from '../../src/api/embeddings.js';
 import { teiError } from '../../src/api/tei.js';
-import { servingDaemon, type TestDaemon } from '../support/daemon.js';
-import { suiteEnd } from '../support/suite.js';
+import { SMALL, useDaemon } from '../support/daemon.js';
 
 /* Texts that say nothing, alone and beside one that does, as each dialect refuses them; labels, options and levels, too. */
 
-const atEnd = suiteEnd();
 const GOOD = 'a ship';
 
 const NOTHING: readonly (readonly [name: string, text: string])[] = [
@@ -99,17 +97,7 @@ const SYSTEM_ONE: readonly (readonly [path: string, request: Request, at: readon
   ],
 ];
 
-let daemon: TestDaemon;
-
-beforeAll(async () => {
-  daemon = await servingDaemon(
-    {
-      ROUTES_FILE: 'routes/smart-home.json',
-      CLASSIFY_METHOD: 'nearest',
-    },
-    { atEnd },
-  );
-});
+const daemon = useDaemon(SMALL);
 
 describe.each(NOTHING)('a text that is %s', (_, text) => {
   it.each(PROBLEM)('POST %s (%#) names its place', async (path, request, at) => {

@@ -7,27 +7,17 @@ import {
   systemOneError,
   systemOneResponse,
 } from '../../src/api/decisions.js';
-import { servingDaemon, type TestDaemon } from '../support/daemon.js';
+import { SMALL, useDaemon } from '../support/daemon.js';
 import { metricOf } from '../support/metric.js';
-import { suiteEnd } from '../support/suite.js';
 
-const atEnd = suiteEnd();
 const TEXT = 'switch the lamp in the kitchen on, please';
 const PRIVATE = 'bluebottle';
 
-let daemon: TestDaemon;
+const daemon = useDaemon({ ...SMALL, LOG_LEVEL: 'trace' });
 let client: OpenAI;
 let routes: readonly string[];
 
 beforeAll(async () => {
-  daemon = await servingDaemon(
-    {
-      ROUTES_FILE: 'routes/smart-home.json',
-      CLASSIFY_METHOD: 'nearest',
-      LOG_LEVEL: 'trace',
-    },
-    { atEnd },
-  );
   client = new OpenAI({ baseURL: `${daemon.url}/v1`, apiKey: 'none', maxRetries: 0 });
   const { body } = await daemon.get<{ routes: { name: string }[] }>('/routes');
   routes = body.routes.map(({ name }) => name);

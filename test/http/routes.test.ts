@@ -4,33 +4,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
 import type { LintReport } from '../../src/api/lint.js';
+import type { RouteChangeBody, RouteSetBody } from '../../src/api/routes.js';
 import type { ProblemBody } from '../../src/api/schema.js';
-import { servingDaemon, type TestDaemon } from '../support/daemon.js';
+import { servingDaemon, type TestDaemon, useDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { metricOf } from '../support/metric.js';
-import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
-
-const atEnd = suiteEnd();
 
 const KEY = 'an-admin-key-of-good-length';
 const FILE =
   'routes:\n  - name: food\n    utterances: [order a pizza, I am hungry, bring me a burger]\n  - name: sleep\n    utterances: [good night, I am tired, wake me at seven]\n';
-
-interface SetBody {
-  digest: string;
-  source: { kind: string; version?: number; file: { name: string; digest: string } };
-  problem: string | null;
-  routes: { name: string; utterances: string[] }[];
-}
-
-interface ChangeBody {
-  digest: string;
-  changed: boolean;
-  source: SetBody['source'];
-  routes: number;
-  warnings: { path: string; message: string }[];
-}
 
 /** Asks a daemon's routes as an administrator does. */
 function editor(daemon: TestDaemon) {
@@ -56,27 +39,26 @@ function editor(daemon: TestDaemon) {
     etag,
     send,
     /** Sends a change with the ETag of what is served now. */
-    change: async <T = ChangeBody>(method: string, path: string, body?: unknown) =>
+    change: async <T = RouteChangeBody>(method: string, path: string, body?: unknown) =>
       send<T>(method, path, body, { 'if-match': await etag() }),
   };
 }
 
 let folder: string;
-let daemon: TestDaemon;
 let edit: ReturnType<typeof editor>;
 
-beforeAll(async () => {
-  folder = await temporaryFolder(atEnd);
-  await writeFile(join(folder, 'routes.yaml'), FILE);
-  daemon = await servingDaemon(
-    {
-      MODEL_CACHE_DIR: join(folder, 'volume'),
-      ROUTES_FILE: join(folder, 'routes.yaml'),
-      ADMIN_KEYS: KEY,
-      MAX_BODY_BYTES: '50000',
-    },
-    { atEnd },
-  );
+const daemon = useDaemon(async (own) => {
+  folder = own;
+  const file = join(folder, 'routes.yaml');
+  await writeFile(file, FILE);
+  return {
+    MODEL_CACHE_DIR: join(folder, 'volume'),
+    ROUTES_FILE: file,
+    ADMIN_KEYS: KEY,
+    MAX_BODY_BYTES: '50000',
+  };
+});
+beforeAll(() => {
   edit = editor(daemon);
 });
 
@@ -84,7 +66,7 @@ const drinks = { utterances: ['a glass of water', 'brew me a coffee', 'I am thir
 
 describe('GET /routes', () => {
   it('shows the set, its origin, and the digest that decisions name', async () => {
-    const { body, headers } = await daemon.get<SetBody>('/routes');
+    const { body, headers } = await daemon.get<RouteSetBody>('/routes');
     const decision = await daemon.post<Decision>('/classify', { text: 'a pizza please' });
     expect(headers.get('etag')).toBe(`"${body.digest}"`);
     expect(decision.body.routes_digest).toBe(body.digest);
@@ -177,7 +159,7 @@ describe('a change', () => {
   });
 
   it('takes a whole set in YAML, and names with any sign', async () => {
-    const put = await edit.send<ChangeBody>(
+    const put = await edit.send<RouteChangeBody>(
       'PUT',
       '/routes',
       `${FILE}  - name: "a/b c?"\n    utterances: [order a pizza, slashes]\n`,
@@ -197,7 +179,7 @@ describe('a change', () => {
   });
 
   it('keeps how the set is scored, and is refused where that cannot be', async () => {
-    const { routes, digest } = (await daemon.get<SetBody>('/routes')).body;
+    const { routes, digest } = (await daemon.get<RouteSetBody>('/routes')).body;
     await edit.change('PUT', '/routes', { method: 'nearest', routes });
     await edit.change('PUT', '/routes/drinks', drinks);
     expect((await daemon.get('/routes')).body).toMatchObject({ method: 'nearest' });
@@ -212,7 +194,7 @@ describe('a change', () => {
   });
 
   it('takes texts of no route, which decide, stay with changes of single routes, and go and come back', async () => {
-    const { routes, digest } = (await daemon.get<SetBody>('/routes')).body;
+    const { routes, digest } = (await daemon.get<RouteSetBody>('/routes')).body;
     const none = ['how much sugar is in a burger', 'is pizza healthy', 'why is fast food unhealthy'];
     const sent = async (): Promise<string | null> =>
       (await daemon.post<Decision>('/classify', { text: none[1] ?? '', threshold: 0.1 })).body.route;
@@ -242,7 +224,7 @@ describe('a change', () => {
 
   it('of editors at once: one gets through, the others get 412 and lose nothing', async () => {
     const tag = await edit.etag();
-    const before = (await daemon.get<SetBody>('/routes')).body.routes.length;
+    const before = (await daemon.get<RouteSetBody>('/routes')).body.routes.length;
     const answers = await Promise.all(
       Array.from({ length: 8 }, (_, index) =>
         edit.send(
@@ -254,7 +236,7 @@ describe('a change', () => {
       ),
     );
     expect(answers.map(({ status }) => status).sort()).toEqual([201, ...Array(7).fill(412)]);
-    expect((await daemon.get<SetBody>('/routes')).body.routes).toHaveLength(before + 1);
+    expect((await daemon.get<RouteSetBody>('/routes')).body.routes).toHaveLength(before + 1);
   });
 
   it('gives way to an edit of the file, which is said', async () => {
@@ -264,7 +246,7 @@ describe('a change', () => {
       `${FILE}  - name: play\n    utterances: [a game of chess, deal the cards]\n`,
     );
     await eventually(async () => {
-      const { body } = await daemon.get<SetBody>('/routes');
+      const { body } = await daemon.get<RouteSetBody>('/routes');
       expect(body.source).toMatchObject({ kind: 'file', file: { digest: body.digest } });
       expect(body.routes.map(({ name }) => name)).toEqual(['food', 'sleep', 'play']);
     });
@@ -280,7 +262,7 @@ describe('a change', () => {
 
 describe('a request that comes again and again', () => {
   it('gets the same answer, the new one after a change, and its own options count', async () => {
-    const { body: set } = await daemon.get<SetBody>('/routes');
+    const { body: set } = await daemon.get<RouteSetBody>('/routes');
     await edit.change('PUT', '/routes', { routes: set.routes.filter(({ name }) => name !== 'drinks') });
     const ask = (options = {}) =>
       daemon.post<Decision>('/classify', { text: 'a strong coffee, quickly', ...options });
@@ -313,7 +295,7 @@ describe('a request that comes again and again', () => {
 describe('lint over HTTP', () => {
   it('looks over what is served, and a draft, which is not kept', async () => {
     const { body } = await daemon.get<LintReport>('/routes/lint');
-    const { body: set } = await daemon.get<SetBody>('/routes');
+    const { body: set } = await daemon.get<RouteSetBody>('/routes');
     expect(body).toMatchObject({ digest: set.digest, routes: set.routes.length });
     const draft = { routes: [...set.routes, { name: 'twin', utterances: ['Order a pizza!', 'more of it'] }] };
     const answer = await daemon.post<LintReport>('/routes/lint', draft);
@@ -323,7 +305,7 @@ describe('lint over HTTP', () => {
       kind: 'duplicate_across',
       routes: ['food', 'twin'],
     });
-    expect((await daemon.get<SetBody>('/routes')).body.digest).toBe(set.digest);
+    expect((await daemon.get<RouteSetBody>('/routes')).body.digest).toBe(set.digest);
     expect((await daemon.post<ProblemBody>('/routes/lint', { routes: 7 })).status).toBe(422);
   });
 });
@@ -371,7 +353,7 @@ describe('kill -9 in the middle of changes', () => {
     let asked: string | undefined;
     for (let round = 0; round < 4; round += 1) {
       const victim = await servingDaemon(env);
-      const { body } = await victim.get<SetBody>('/routes');
+      const { body } = await victim.get<RouteSetBody>('/routes');
       if (acknowledged.length > 0) {
         // What was answered is there; what was under way may be.
         expect(body.problem).toBeNull();

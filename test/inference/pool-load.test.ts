@@ -2,9 +2,8 @@ import { describe, expect, it } from 'vitest';
 import type { WorkerPool } from '../../src/inference/pool.js';
 import { eventually } from '../support/eventually.js';
 import { bundledModel } from '../support/model.js';
-import { memoryOf } from '../support/processes.js';
+import { isAlive, memoryOf, pidsOf } from '../support/processes.js';
 import { garbage, usePools } from './pools.js';
-import { isAlive, pidsOf } from './processes.js';
 
 const { start, serving, alone } = usePools();
 

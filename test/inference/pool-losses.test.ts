@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { eventually } from '../support/eventually.js';
+import { isAlive, pidsOf } from '../support/processes.js';
 import { silent, slowText, texts, usePools } from './pools.js';
-import { isAlive, pidsOf } from './processes.js';
 
 const { serving, alone } = usePools();
 

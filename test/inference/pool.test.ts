@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { eventually } from '../support/eventually.js';
 import { bundledModel, cosine, goldenCases } from '../support/model.js';
+import { isAlive, pidsOf } from '../support/processes.js';
 import { slowText, texts, usePools } from './pools.js';
-import { isAlive, pidsOf } from './processes.js';
 
 const { start, serving, alone } = usePools();
 

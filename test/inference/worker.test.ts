@@ -7,7 +7,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { WorkerPool } from '../../src/inference/pool.js';
 import { eventually } from '../support/eventually.js';
 import { bundledModel, workerEntry } from '../support/model.js';
-import { isAlive } from './processes.js';
+import { isAlive } from '../support/processes.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'ai-router-workers-'));
 afterAll(() => rmSync(folder, { recursive: true }));

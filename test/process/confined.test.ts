@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { chmod, chown, mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
+import type { CacheStatus } from '../../src/api/cache.js';
 import type { Decision } from '../../src/api/classify.js';
 import { PROGRAM, servingDaemon, startDaemon, type TestDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
@@ -38,12 +39,6 @@ done
 unset HOME TMPDIR
 exec setpriv --reuid ${NOBODY} --regid ${NOBODY} --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs "$@"
 `;
-
-interface CacheStatus {
-  whole: boolean;
-  counters: { repairs: number };
-  files: { path: string; state: string; source?: string }[];
-}
 
 let volume: string;
 let daemon: TestDaemon;

@@ -3,11 +3,11 @@ import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
-import { isAlive } from '../inference/processes.js';
 import { PROGRAM, servingDaemon, startDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { startHub } from '../support/hub-origin.js';
 import { listen } from '../support/listen.js';
+import { isAlive } from '../support/processes.js';
 import { runFrom } from '../support/run.js';
 import { temporaryFolder } from '../support/volume.js';
 

@@ -1,5 +1,3 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -7,6 +5,7 @@ import { CERTIFICATE } from '../support/certificate.js';
 import { startDaemon } from '../support/daemon.js';
 import { Origin } from '../support/origin.js';
 import { startProxy } from '../support/proxy.js';
+import { runFrom } from '../support/run.js';
 import { smallModel } from '../support/small-model.js';
 import { has } from '../support/tools.js';
 import { temporaryFolder, writeTree } from '../support/volume.js';
@@ -30,20 +29,10 @@ async function pull(
   const { digest: _, ...pins } = manifest;
   await writeFile(manifestFile, JSON.stringify(pins));
   const args = [process.execPath, 'dist/main.js', 'pull', '--cache-dir', join(folder, 'cache')];
-  const [program = '', ...rest] = [...command, ...args];
-  const child: ChildProcess = spawn(program, rest, {
-    env: {
-      PATH: process.env.PATH,
-      MODEL_SOURCES: 'mirror',
-      ...(!builtIn && { MODEL_MANIFEST: manifestFile }),
-      ...env,
-    },
-  });
-  onTestFinished(() => void child.kill('SIGKILL'));
-  let text = '';
-  for (const stream of [child.stdout, child.stderr]) stream?.on('data', (data) => (text += data));
-  const [code] = (await once(child, 'close')) as [number | null];
-  return { code, text, folder };
+  const [program, ...rest] = [...command, ...args];
+  const settings = { MODEL_SOURCES: 'mirror', ...(!builtIn && { MODEL_MANIFEST: manifestFile }), ...env };
+  const { code, stdout, stderr } = await runFrom('.', rest, settings, program);
+  return { code, text: stdout + stderr, folder };
 }
 
 async function origin(tls?: typeof CERTIFICATE): Promise<Origin> {

@@ -1,20 +1,12 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import type { CacheStatus } from '../../src/api/cache.js';
 import type { Decision } from '../../src/api/classify.js';
 import type { HealthReport } from '../../src/api/health.js';
 import { servingDaemon, startDaemon } from '../support/daemon.js';
 import { startHub } from '../support/hub-origin.js';
 import { temporaryFolder } from '../support/volume.js';
-
-interface CacheStatus {
-  whole: boolean;
-  volume: { path: string; mount: boolean; writable: boolean; free_bytes: number };
-  files: { path: string; digest: string; size: number; state: string; source: string; verified_at: string }[];
-  verification: { next: string; last: { reason: string; whole: boolean }; watching: boolean; cron: string };
-  counters: { downloads: number; repairs: number };
-  events: { kind: string }[];
-}
 
 const PATHS = [
   'config.json',
@@ -53,7 +45,7 @@ describe('a first boot', () => {
       PATHS.map((path) => ({ path, state: 'verified', source: 'bundled' })),
     );
     expect(cache.body.volume).toMatchObject({ path: volume, mount: false, writable: true });
-    expect(Date.parse(cache.body.verification.next)).toBeGreaterThan(Date.now());
+    expect(Date.parse(cache.body.verification.next ?? '')).toBeGreaterThan(Date.now());
     expect(cache.body.verification.cron).toBe('17 * * * *');
 
     const health = await daemon.get<HealthReport>('/health');

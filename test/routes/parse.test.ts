@@ -287,9 +287,10 @@ routes:
 });
 
 describe('a broken route set', () => {
-  const one = (rest: string) => `routes:\n  - name: a\n    utterances: [x]\n${rest}`;
+  const named = (rest: string) => `routes:\n  - name: a\n${rest}`;
+  const one = (rest: string) => named(`    utterances: [x]\n${rest}`);
   const cases: [what: string, text: string, where: string, message: string][] = [
-    ['an unclosed list', 'routes:\n  - name: a\n    utterances: [x, y\n', '4:1', 'not YAML'],
+    ['an unclosed list', named('    utterances: [x, y\n'), '4:1', 'not YAML'],
     ['a tab as indent', 'routes:\n\t- name: a', '2:1', 'not YAML: a tab'],
     ['a second document', 'routes: []\n---\nroutes: []\n', '2:1', 'not YAML'],
     ['a custom tag', one('    metadata: { a: !!js/function "x" }\n'), '4:20', 'not YAML: a tag'],
@@ -331,39 +332,29 @@ describe('a broken route set', () => {
       '4:11',
       '"a" is already the name of routes[0]',
     ],
-    ['no utterances', 'routes:\n  - name: a\n', '2:5', 'routes[0].utterances: is missing'],
-    ['empty utterances', 'routes:\n  - name: a\n    utterances: []\n', '3:17', 'at least one utterance'],
-    [
-      'nothing as utterances',
-      'routes:\n  - name: a\n    utterances:\n',
-      '3:16',
-      'must be a list of texts, not nothing',
-    ],
-    [
-      'a text as utterances',
-      'routes:\n  - name: a\n    utterances: hi\n',
-      '3:17',
-      'a list of texts, not text',
-    ],
+    ['no utterances', named(''), '2:5', 'routes[0].utterances: is missing'],
+    ['empty utterances', named('    utterances: []\n'), '3:17', 'at least one utterance'],
+    ['nothing as utterances', named('    utterances:\n'), '3:16', 'must be a list of texts, not nothing'],
+    ['a text as utterances', named('    utterances: hi\n'), '3:17', 'a list of texts, not text'],
     [
       'an empty utterance',
-      'routes:\n  - name: a\n    utterances:\n      - x\n      - ""\n',
+      named('    utterances:\n      - x\n      - ""\n'),
       '5:9',
       'routes[0].utterances[1]: must not be empty',
     ],
     [
       'a yes that is true',
-      'routes:\n  - name: a\n    utterances: [true]\n',
+      named('    utterances: [true]\n'),
       '3:18',
       'not the boolean true; if it is a text, quote it',
     ],
     [
       'a long utterance',
-      `routes:\n  - name: a\n    utterances:\n      - ${'x'.repeat(4097)}\n`,
+      named(`    utterances:\n      - ${'x'.repeat(4097)}\n`),
       '4:9',
       'has 4097 characters',
     ],
-    ['half a pair', 'routes:\n  - name: a\n    utterances: ["\\uD800"]\n', '3:18', 'surrogate'],
+    ['half a pair', named('    utterances: ["\\uD800"]\n'), '3:18', 'surrogate'],
     ['a threshold above 1', one('    score_threshold: 1.5\n'), '4:22', 'from 0 to 1, not the number 1.5'],
     ['a threshold in quotes', one('    score_threshold: "0.5"\n'), '4:22', 'from 0 to 1, not text'],
     ['no number', one('    score_threshold: .nan\n'), '4:22', 'from 0 to 1'],

@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
+import type { WorkerPool } from '../../src/inference/pool.js';
 
 /** The kernel counts CPU time in ticks of this many milliseconds. */
 const TICK_MS = 10;
@@ -33,6 +34,16 @@ export function cpuMsOf(pid: number): number {
 /** Returns when the kernel started a process, in its ticks: a pid with another start is another process. */
 export function startOf(pid: number): string {
   return statOf(pid)[19] ?? '';
+}
+
+/** Returns the process ids of a pool's present workers. */
+export function pidsOf(pool: WorkerPool): number[] {
+  return pool.status().workers.flatMap(({ pid }) => (pid === null ? [] : [pid]));
+}
+
+/** Whether a process runs; one that is dead and merely waits for its parent to take notice does not. */
+export function isAlive(pid: number): boolean {
+  return /^[^ZX]/.test(statOf(pid)[0] ?? '');
 }
 
 /** Sends a signal; a process that has ended is left alone. */
