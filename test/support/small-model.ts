@@ -1,11 +1,7 @@
-import { createHash, randomBytes } from 'node:crypto';
-import { type Manifest, type PinnedFile, parseManifest } from '../../src/cache/manifest.js';
+import { randomBytes } from 'node:crypto';
+import { type Manifest, parseManifest } from '../../src/cache/manifest.js';
 import type { Source } from '../../src/cache/source.js';
-
-/** Pins bytes under a path. */
-export function pin(path: string, bytes: Uint8Array): PinnedFile {
-  return { path, size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') };
-}
+import { pin } from './content.js';
 
 /**
  * A small model that cannot be loaded: random bytes under the usual names, and the manifest that pins them.

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { onTestFinished } from 'vitest';
 
-export { memorySource, pin, smallModel } from './small-model.js';
+export { pin } from './content.js';
+export { memorySource, smallModel } from './small-model.js';
 
 /** A fresh folder that goes away with the test, or when `atEnd` says (`suiteEnd()`). */
 export async function temporaryFolder(

@@ -1,12 +1,27 @@
+import { createServer, type Socket } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { createMirrorSource } from '../../../src/cache/sources/files.js';
 import { ENDLESS_MS } from '../../support/eventually.js';
+import { listen } from '../../support/listen.js';
 import { Origin } from '../../support/origin.js';
-import { startRaw } from '../../support/raw-origin.js';
 import { FAST, faultOf, fetchOne } from './collect.js';
 import { content, file, PATH, useServer } from './server.js';
 
 const server = useServer();
+
+/** A server that writes whatever `answer` says, HTTP or not, when the first bytes of a connection have come. */
+async function startRaw(answer: (socket: Socket) => void): Promise<string> {
+  const sockets: Socket[] = [];
+  const raw = createServer((socket) => {
+    sockets.push(socket);
+    socket.on('error', () => undefined).once('data', () => answer(socket));
+  });
+  onTestFinished(() => {
+    for (const socket of sockets) socket.destroy();
+    raw.close();
+  });
+  return `http://127.0.0.1:${await listen(raw)}`;
+}
 
 describe('a server that answers', () => {
   it.each([
@@ -74,18 +89,16 @@ describe('a server that answers', () => {
   });
 
   it('something that is not HTTP is unreachable', async () => {
-    const raw = await startRaw((socket) => socket.end('220 mail.example.org ESMTP\r\n'));
-    onTestFinished(() => raw.close());
-    const fault = await faultOf(fetchOne(server.source({}, raw.url), file));
+    const url = await startRaw((socket) => socket.end('220 mail.example.org ESMTP\r\n'));
+    const fault = await faultOf(fetchOne(server.source({}, url), file));
     expect(fault.code).toBe('source_unreachable');
   });
 
   it('headers without end is left', async () => {
-    const raw = await startRaw((socket) => {
+    const url = await startRaw((socket) => {
       socket.write(`HTTP/1.1 200 OK\r\n${'x-filler: '.padEnd(100, 'x')}\r\n`.repeat(1_000));
     });
-    onTestFinished(() => raw.close());
-    const fault = await faultOf(fetchOne(server.source({ attempts: 1 }, raw.url), file));
+    const fault = await faultOf(fetchOne(server.source({ attempts: 1 }, url), file));
     expect(fault.code).toBe('source_unreachable');
   });
 });
