@@ -54,6 +54,7 @@ export const REFUSALS: readonly (readonly [values: string, message: RegExp])[] =
   ['monitoring.key=k', /existingSecret/],
   ['settings.DRAIN_MS=1', /the chart sets it/],
   ['settings.MODEL_SOURCES=hub', /the chart sets it/],
+  ['settings.FALLBACK_URL=https://a.example', /NetworkPolicy lets nothing out/],
   ['replicas=0', /replicas/],
   ['pdb.maxUnavailable=100%', /maxUnavailable/],
   ['image.digest=latest', /digest/],

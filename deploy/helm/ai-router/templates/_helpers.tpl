@@ -28,6 +28,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if or (eq .Values.model.mode "feeder") (eq .Values.routes.mode "leader") -}}yes{{- end -}}
 {{- end }}
 
+{{/* Whether pods may ask web servers, for the model or for routes. */}}
+{{- define "ai-router.asksServers" -}}
+{{- if or (has .Values.model.mode (list "mirror" "volume" "feeder")) (eq .Values.routes.mode "url") -}}yes{{- end -}}
+{{- end }}
+
 {{/* Whether an autoscaler sets the number of replicas. */}}
 {{- define "ai-router.scaled" -}}
 {{- if or .Values.hpa.enabled .Values.keda.enabled -}}yes{{- end -}}
@@ -123,7 +128,7 @@ containers:
         value: {{ concat $names (ternary (list $v.ingress.host) list $v.ingress.enabled) (ternary $v.httpRoute.hostnames list $v.httpRoute.enabled) | join "," | quote }}
       {{- end }}
       {{- if $v.existingSecret }}
-      {{- range concat (list "API_KEYS" "ROUTES_URL_TOKEN" "MODEL_MIRROR_TOKEN" "HF_TOKEN") (ternary (list "ADMIN_KEYS") list $v.routes.editable) }}
+      {{- range concat (list "API_KEYS" "ROUTES_URL_TOKEN" "MODEL_MIRROR_TOKEN" "HF_TOKEN" "FALLBACK_API_KEY") (ternary (list "ADMIN_KEYS") list $v.routes.editable) }}
       - name: {{ . }}
         valueFrom: { secretKeyRef: { name: {{ $v.existingSecret }}, key: {{ . }}, optional: {{ ne . "ADMIN_KEYS" }} } }
       {{- end }}
