@@ -3,7 +3,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /** Marks the blocks of docs/recipes.md, which `npm run contract` runs instead of the tests. */
-const BLOCK = /^```(\w+) no-run: `npm run contract` runs it\n([\s\S]*?)^```$/gm;
+const BLOCK = /^```(\w+) no-run: `npm run contract` runs it(?: as ([\w.-]+))?\n([\s\S]*?)^```$/gm;
 const INSTALL_MS = 420_000;
 const RUN_MS = 120_000;
 
@@ -11,6 +11,8 @@ const RUN_MS = 120_000;
 interface Recipe {
   readonly title: string;
   readonly install: string;
+  /** Files that the program reads, by name. */
+  readonly files: readonly { readonly name: string; readonly code: string }[];
   readonly language: 'python' | 'js';
   readonly code: string;
 }
@@ -18,12 +20,24 @@ interface Recipe {
 async function readRecipes(): Promise<Recipe[]> {
   const sections = (await readFile('docs/recipes.md', 'utf8')).split(/^## /m).slice(1);
   return sections.flatMap((section) => {
-    const blocks = [...section.matchAll(BLOCK)].map(([, language, code = '']) => ({ language, code }));
+    const blocks = [...section.matchAll(BLOCK)].map(([, language, name = '', code = '']) => ({
+      language,
+      name,
+      code,
+    }));
     const install = blocks.find(({ language }) => language === 'sh')?.code;
     const program = blocks.find(({ language }) => language === 'python' || language === 'js');
     if (install === undefined || program === undefined) return [];
     const language = program.language === 'js' ? 'js' : 'python';
-    return [{ title: section.split('\n', 1)[0] ?? '', install, language, code: program.code }];
+    return [
+      {
+        title: section.split('\n', 1)[0] ?? '',
+        install,
+        files: blocks.filter(({ name }) => name !== ''),
+        language,
+        code: program.code,
+      },
+    ];
   });
 }
 
@@ -104,7 +118,9 @@ async function runRecipe(
     return { versions: '', fault: `not installed: ${installed.stderr.slice(-1_000)}` };
   const versions = await versionsOf(recipe, folder, env);
   const file = recipe.language === 'js' ? 'recipe.js' : 'recipe.py';
-  await writeFile(join(folder, file), recipe.code.replaceAll('http://localhost:3000', url));
+  for (const { name, code } of [...recipe.files, { name: file, code: recipe.code }]) {
+    await writeFile(join(folder, name), code.replaceAll('http://localhost:3000', url));
+  }
   const command = recipe.language === 'js' ? process.execPath : 'python';
   const { code, stdout, stderr } = await run(command, [file], { cwd: folder, env, timeout: RUN_MS });
   const expected = expectedOf(recipe).join('\n');
