@@ -38,7 +38,7 @@ const REPEATED: readonly CacheEvent['kind'][] = ['failed', 'source_failed', 'uns
 /** Everything that is known of each file and of the volume, with counters and recent events. */
 export class CacheState {
   readonly files: ReadonlyMap<string, FileStatus>;
-  /** Fingerprint of each blob when it was last verified, by digest (hex). */
+  /** Fingerprint of each blob when it was last read, whole or corrupt, by digest (hex). */
   readonly fingerprints = new Map<string, Fingerprint>();
   /** When corruption was repaired or came back at once lately, milliseconds since 1970. */
   readonly repairTimes: number[] = [];
@@ -91,6 +91,7 @@ export class CacheState {
     this.fingerprints.delete(file.sha256);
     status.bytes = 0;
     if (verdict.state === 'corrupt') {
+      if (verdict.fingerprint) this.fingerprints.set(file.sha256, verdict.fingerprint);
       if (!status.corrupt) {
         this.counters.corruptions += 1;
         this.note('corrupt', verdict.reason, file.path);

@@ -123,8 +123,8 @@ export class Reconciler {
     return this.#queued;
   }
 
-  /** Whether the blob of `file` is just as this process left or last verified it. */
-  async isAsVerified(file: PinnedFile): Promise<boolean> {
+  /** Whether the blob of `file` is just as this process left or last read it, whole or corrupt. */
+  async isAsRead(file: PinnedFile): Promise<boolean> {
     const fingerprint = this.state.fingerprints.get(file.sha256);
     return fingerprint !== undefined && (await this.#options.store.isUntouched(file, fingerprint));
   }

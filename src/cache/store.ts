@@ -29,7 +29,8 @@ import { mountOf, RESERVE_BYTES } from './volume.js';
 export type Verdict =
   | { readonly state: 'verified'; readonly fingerprint: Fingerprint }
   | { readonly state: 'missing' }
-  | { readonly state: 'corrupt'; readonly reason: string };
+  /** Without a fingerprint where it cannot be opened. */
+  | { readonly state: 'corrupt'; readonly reason: string; readonly fingerprint?: Fingerprint };
 
 /** The volume as an operator asks about it; `mount`: without one, a container's cache is gone with it. */
 export type VolumeFacts = Omit<CacheStatus['volume'], 'problem'>;
@@ -251,18 +252,17 @@ export class ContentStore {
     } catch (error) {
       return this.#whyUnopened(path, error);
     }
+    const { stat } = opened;
+    const fingerprint = fingerprintOf(stat);
+    const corrupt = (reason: string): Verdict => ({ state: 'corrupt', reason, fingerprint });
     try {
-      const { stat } = opened;
-      if (stat.size !== BigInt(file.size)) {
-        return { state: 'corrupt', reason: `size is ${stat.size}, pinned is ${file.size}` };
-      }
+      if (stat.size !== BigInt(file.size)) return corrupt(`size is ${stat.size}, pinned is ${file.size}`);
       const actual = await digestOf(opened.file);
-      if (actual !== file.sha256)
-        return { state: 'corrupt', reason: `sha256 is ${actual}, pinned is ${file.sha256}` };
-      return { state: 'verified', fingerprint: fingerprintOf(stat) };
+      if (actual !== file.sha256) return corrupt(`sha256 is ${actual}, pinned is ${file.sha256}`);
+      return { state: 'verified', fingerprint };
     } catch (error) {
       // A sector that cannot be read is corruption; running out of descriptors or memory is not.
-      if (errnoOf(error) === 'EIO') return { state: 'corrupt', reason: messageOf(error) };
+      if (errnoOf(error) === 'EIO') return corrupt(messageOf(error));
       throw asVolumeError(error, `cannot read ${path}`);
     } finally {
       await opened.file.close();

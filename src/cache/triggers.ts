@@ -38,7 +38,7 @@ export interface TriggersOptions {
 /**
  * Requests verifications: by the clock (node-cron), and early when something else changes the volume
  * (chokidar). Events are hints only: they may be missed, and they also come from our own writes, which
- * are told apart by what each blob looked like when it was last verified.
+ * are told apart by what each blob looked like when it was last read.
  */
 export class Triggers {
   readonly #options: TriggersOptions;
@@ -182,7 +182,8 @@ export class Triggers {
     const moved = (await this.#identity()) !== this.#watched;
     if (moved) return this.#request('change');
     for (const file of manifest.files) {
-      if (await reconciler.isAsVerified(file)) continue;
+      // Also a corrupt one that was set aside and that no source has replaced yet: it is retried by itself.
+      if (await reconciler.isAsRead(file)) continue;
       // A file that was missing and still is: the reconciler retries it by itself.
       const lacks = reconciler.state.file(file).state !== 'verified';
       if (lacks && (await statOf(blobPath(layout, file.sha256)).catch(() => undefined)) === undefined)

@@ -321,12 +321,11 @@ export class Daemon {
   async #serveRoutes(...[set, { signal, commit }]: Parameters<ServeRoutes>): Promise<void> {
     const { classifier, log } = this.#parts;
     const encoder = this.#encoder;
-    const { active } = classifier;
-    if (encoder && active?.encoder === encoder && active.set.digest === set.digest) {
+    if (encoder && classifier.active?.encoder === encoder && classifier.active.set.digest === set.digest) {
       await commit?.();
       return;
     }
-    const { cacheFault, durationMs, ...counts } = await classifier.load(set, {
+    const { cacheFault, durationMs, empty, ...counts } = await classifier.load(set, {
       signal,
       ...(encoder && { encoder }),
       commit: async () => {
@@ -339,6 +338,7 @@ export class Daemon {
       },
     });
     if (cacheFault) log.warn({ reason: cacheFault }, 'vector cache not written');
+    if (empty.length > 0) log.warn({ utterances: empty.length }, 'utterances without any token: remove them');
     log.info({ ...counts, duration_ms: Math.round(durationMs) }, 'routes embedded');
   }
 

@@ -204,11 +204,11 @@ describe('Reconciler', () => {
     const { reconciler, manifest, blobs } = await setup();
     const [model] = manifest.files;
     if (!model) throw new Error('no model');
-    expect(await reconciler.isAsVerified(model)).toBe(false);
+    expect(await reconciler.isAsRead(model)).toBe(false);
     await reconciler.request('boot');
-    expect(await reconciler.isAsVerified(model)).toBe(true);
+    expect(await reconciler.isAsRead(model)).toBe(true);
     await chmod(blobs[0] ?? '', 0o600);
-    expect(await reconciler.isAsVerified(model)).toBe(false);
+    expect(await reconciler.isAsRead(model)).toBe(false);
   });
 
   it('ignores what is not its own, such as lost+found', async () => {

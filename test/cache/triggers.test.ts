@@ -16,16 +16,16 @@ async function setup(cron = NEVER, onVerified: (blob: string) => void = () => un
   const [model] = manifest.files;
   if (!model) throw new Error('no model');
   const store = new ContentStore(await temporaryFolder());
-  const source = memorySource(files);
+  const sources = [memorySource(files)];
   const log = recordingLog();
-  const reconciler = new Reconciler({ manifest, store, sources: [source], log });
+  const reconciler = new Reconciler({ manifest, store, sources, log });
   const blob = blobPath(store.layout, model.sha256);
   const off = reconciler.onRun(() => {
     off();
     onVerified(blob);
   });
   // The triggers compare each blob with its last verification, and the last blob of the manifest last.
-  const looked = vi.spyOn(reconciler, 'isAsVerified');
+  const looked = vi.spyOn(reconciler, 'isAsRead');
   const triggers = new Triggers({ manifest, layout: store.layout, reconciler, cron, log });
   onTestFinished(async () => {
     await triggers.close();
@@ -43,7 +43,7 @@ async function setup(cron = NEVER, onVerified: (blob: string) => void = () => un
   // The watch starts in the background, and looks around when it stands.
   await afterALook();
   const runs = () => reconciler.state.counters.verifications;
-  return { store, source, reconciler, triggers, runs, blob, afterALook };
+  return { store, sources, log, reconciler, triggers, runs, blob, afterALook };
 }
 
 describe('Triggers', () => {
@@ -56,6 +56,18 @@ describe('Triggers', () => {
     await eventually(() => expect(reconciler.lastReport).toMatchObject({ reason: 'change', whole: true }));
     await afterALook();
     expect(runs()).toBe(2);
+  });
+
+  it('tell a change once where no source replaces what is corrupt', async () => {
+    const { store, sources, log, reconciler, blob, afterALook } = await setup();
+    sources.pop();
+    await writeFile(`${store.layout.root}/other`, 'rot');
+    await rename(`${store.layout.root}/other`, blob);
+    await eventually(() => expect(reconciler.lastReport).toMatchObject({ reason: 'change', whole: false }));
+    // To set it aside changes the file, too: it gets a second name.
+    await afterALook();
+    const told = log.lines.filter(({ message }) => message === 'external change detected on volume');
+    expect(told).toHaveLength(1);
   });
 
   it('request a verification when a bit flips', async () => {
