@@ -42,19 +42,31 @@ def readable(value):
 
 
 def answerable(question):
-    """A question with all that it needs."""
+    """A question with all that it needs: texts that the model can read, and different options."""
     if not isinstance(question, dict):
         return
-    choices = question.get("choices")
-    if isinstance(choices, list):
-        for number, choice in enumerate(choices):
-            if isinstance(choice, dict):
-                choice["value"] = f"option {number}"
+    for number, choice in enumerate(question.get("choices") or ()):
+        choice.update(value=f"option {number}")
+        described(choice)
+    for number, level in enumerate(question.get("levels") or ()):
+        level.update(label=readable(level["label"]))
+        described(level)
     criteria = question.get("criteria")
     if isinstance(criteria, list):
         question["criteria"] = [level if has_text(level) else f"level {n}" for n, level in enumerate(criteria)]
+    elif isinstance(criteria, dict):
+        names = criteria if question.get("type") == "noul" else [f"option {n}" for n in range(len(criteria))]
+        question["criteria"] = {
+            name: text if has_text(text) else None for name, text in zip(names, criteria.values())
+        }
     if not has_text(question.get("instructions")):
         question["instructions"] = "Is this so?"
+
+
+def described(item):
+    """Its description can be read, if it has one."""
+    if isinstance(item.get("description"), str):
+        item["description"] = readable(item["description"])
 
 
 @schemathesis.hook
@@ -99,3 +111,8 @@ def before_call(context, case, kwargs):
             case.body["routes"] = names[: len(case.body["routes"])]
         else:
             numbered(case.body[field])
+            for item in case.body[field]:
+                if field == "labels" and isinstance(item, dict):
+                    described(item)
+                    if "utterances" in item:
+                        item["utterances"] = readable(item["utterances"])

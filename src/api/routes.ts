@@ -59,7 +59,7 @@ const routeFields = {
 };
 
 /** Control characters have no place in a name. */
-const nameSchema = textOf(ROUTE_LIMITS.nameChars).meta({
+export const nameSchema = textOf(ROUTE_LIMITS.nameChars).meta({
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the ones that are refused
   pattern: /^[^\S\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$/
     .source,

@@ -45,7 +45,8 @@ export async function reconcile(
     if (found.wanted.length > 0) {
       if (unfit) throw unfit;
       fetched = await fetchWanted(parts, found.wanted);
-      if (fetched.error) throw fetched.error;
+      // A file may have been put back by hand meanwhile.
+      if (fetched.error && !parts.state.whole) throw fetched.error;
     }
     const untidy = unfit ?? (await tidy(parts));
     if (!untidy) setProblem(parts, undefined);
@@ -208,7 +209,7 @@ async function fetchWanted(parts: ReconciliationParts, wanted: readonly PinnedFi
     const verdict = await store.verify(file, verified?.keeperOf(file));
     const whole = state.record(file, verdict, committed.has(file.sha256));
     if (whole) healed.push(whole);
-    if (verdict.state === 'verified') fetched.push(file.path);
+    if (verdict.state === 'verified' && committed.has(file.sha256)) fetched.push(file.path);
   }
   return { fetched, healed, failures, error };
 }

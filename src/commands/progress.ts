@@ -74,7 +74,9 @@ export class Progress {
 
   #draw(): void {
     this.#sample();
-    const share = this.#total === 0 ? 1 : Math.min(1, this.#done / this.#total);
+    // Work that has not begun, or for which there is nothing to do: a bar of it would fight with another one.
+    if (this.#total === 0) return;
+    const share = Math.min(1, this.#done / this.#total);
     if (!this.#stream.isTTY) {
       this.#stream.write(`${Math.floor(share * 100)}%  ${this.#numbers()}  ${this.#label}\n`);
       return;

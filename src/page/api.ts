@@ -19,7 +19,10 @@ export function daemon(key: KeyKind = 'api'): Client {
 export async function withKey<T>(kind: KeyKind, call: (client: Client) => Promise<T>): Promise<T> {
   for (;;) {
     try {
-      return await call(daemon(kind));
+      const answer = await call(daemon(kind));
+      // One of ADMIN_KEYS may have been entered where any key was wanted.
+      if (kind === 'admin' && !hasKey('admin')) store('admin', keyFor('admin'));
+      return answer;
     } catch (error) {
       if (statusOf(error) !== 401 && !isCallersKey(error)) throw error;
       const had = hasKey(kind);

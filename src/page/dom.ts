@@ -169,7 +169,9 @@ export function rate(perSecond: number): string {
 
 /** A share of 1; only what is 1 is 100 %. */
 export function percent(share: number): string {
-  return `${Math.min(Math.round(share * 100), share < 1 ? 99 : 100)} %`;
+  // Near 1 a whole number would hide what is left to a threshold.
+  if (share > 0.985 && share < 1) return `${Math.min(share * 100, 99.9).toFixed(1)} %`;
+  return `${Math.round(share * 100)} %`;
 }
 
 /** A score or cosine to two digits; only what is 1 is written so. */

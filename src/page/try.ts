@@ -154,11 +154,15 @@ function showDecision(text: string, decision: Decision, timing: string): void {
   );
 }
 
-function explanationOf({ route, score: reached, candidates: [best] }: Decision): string {
+function explanationOf({ route, score: reached, candidates: [best], legible }: Decision): string {
   if (route !== null) return `${percent(reached)} sure (score ${score(reached)})`;
   if (!best) return 'There was no candidate.';
   const needed = best.threshold === undefined ? '' : `, and needs ${percent(best.threshold)}`;
-  return `No route reached its threshold. The best one, ${best.route}, has ${percent(best.score)}${needed}.`;
+  const unread =
+    legible === false
+      ? 'The model cannot read this text: it knows few of its words, or not its script. '
+      : '';
+  return `${unread}No route reached its threshold. The best one, ${best.route}, has ${percent(best.score)}${needed}.`;
 }
 
 function candidateRow(candidate: Candidate, isBest: boolean): HTMLElement {

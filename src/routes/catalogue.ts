@@ -277,9 +277,12 @@ export class RouteCatalogue {
     const { log, versions } = this.#options;
     const message =
       latest.action === 'file'
-        ? 'routes: the file was edited'
-        : `routes: the file was edited and is served again; version ${latest.version} is kept, a rollback brings it back`;
-    log.warn({ version: latest.version, digest: file.digest }, message);
+        ? 'routes: the file differs from the one that was served before'
+        : `routes: the file differs from the one before and is served again; version ${latest.version} is kept, a rollback brings it back`;
+    log[latest.action === 'file' ? 'info' : 'warn'](
+      { version: latest.version, digest: file.digest },
+      message,
+    );
     try {
       const entry = { set: file, action: 'file', based_on: file.digest } as const;
       this.#history = await versions.append(this.#history, [entry]);

@@ -238,7 +238,10 @@ export class RouteFile {
     const known = error instanceof AppError;
     if (!repeated) {
       const fields = { code: fault.code, digest: this.#applied?.digest, ...(known ? {} : { err: error }) };
-      this.#options.log.error(fields, `route file: refused, the old routes stay: ${fault.message}`);
+      this.#options.log.error(
+        fields,
+        `route file: refused, the old routes stay: ${fault.message.replaceAll('\n', '; ')}`,
+      );
     }
     if (!known || !error.retryable || this.#closed) return;
     const retryMs = error.retryAfterMs ?? this.#options.retryMs ?? ROUTE_FILE_DEFAULTS.retryMs;

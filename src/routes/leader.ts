@@ -150,7 +150,10 @@ export class RouteLeader {
       const fault = faultOf(error);
       if (fault.message !== this.#error?.message) {
         const fields = { code: fault.code, digest: this.#set?.digest };
-        this.#options.log.error(fields, `routes of the leader not taken: ${fault.message}`);
+        this.#options.log.error(
+          fields,
+          `routes of the leader not taken: ${fault.message.replaceAll('\n', '; ')}`,
+        );
       }
       this.#error = fault;
     }

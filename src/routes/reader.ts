@@ -161,9 +161,7 @@ export class RouteReader {
     const fields = new Map<string, Located>();
     for (const { key, keyOffset, value } of item.entries) {
       if (isNote(key)) continue;
-      if (ROUTE_FIELDS.includes(key)) fields.set(key, value);
-      else if (key === FOREIGN_THRESHOLD)
-        fields.set('score_threshold', fields.get('score_threshold') ?? value);
+      if (ROUTE_FIELDS.includes(key) || key === FOREIGN_THRESHOLD) fields.set(key, value);
       else if (!FOREIGN_ROUTE_FIELDS.has(key)) this.#unknown(keyOffset, path, key, ROUTE_FIELDS);
       else if (!isNull(value)) this.#ignored(keyOffset, `${path}.${key}`);
     }
@@ -173,8 +171,9 @@ export class RouteReader {
     const utterances = list
       ? this.#utteranceList(list, `${path}.utterances`, name ?? path)
       : this.#missing(item, `${path}.utterances`);
-    const scoreThreshold =
-      this.#threshold(fields.get('score_threshold'), `${path}.score_threshold`) ?? this.#defaultThreshold;
+    const foreign = this.#threshold(fields.get(FOREIGN_THRESHOLD), `${path}.${FOREIGN_THRESHOLD}`);
+    const own = this.#threshold(fields.get('score_threshold'), `${path}.score_threshold`);
+    const scoreThreshold = own ?? foreign ?? this.#defaultThreshold;
     const description = this.#description(fields.get('description'), `${path}.description`);
     const metadata = this.#metadata(fields.get('metadata'), `${path}.metadata`);
     if (name === undefined || utterances === undefined) return undefined;

@@ -69,6 +69,18 @@ describe('progress', () => {
     progress.end();
   });
 
+  it('draws nothing of work that has not begun', () => {
+    const written: string[] = [];
+    const stream = { isTTY: true, columns: 80, write: (text: string) => written.push(text) };
+    const [embedding, comparing] = ['embedding', 'comparing'].map((l) => new Progress(stream, 'texts', l));
+    comparing?.reached(1, 4);
+    vi.advanceTimersByTime(200);
+    expect(written.every((text) => text.includes('1 of 4') && text.includes('comparing'))).toBe(true);
+    expect(written.length).toBeGreaterThan(0);
+    embedding?.end();
+    comparing?.end();
+  });
+
   it('is a line every few seconds elsewhere, counting what was there', () => {
     const { progress, written } = show(false);
     progress.began(file, 4_000_000, 'hub');

@@ -251,7 +251,9 @@ describe('a change', () => {
       expect(body.routes.map(({ name }) => name)).toEqual(['food', 'sleep', 'play']);
     });
     await eventually(() =>
-      expect(daemon.lines.some(({ msg }) => /file was edited and is served again/.test(msg))).toBe(true),
+      expect(
+        daemon.lines.some(({ msg }) => /file differs from the one before and is served again/.test(msg)),
+      ).toBe(true),
     );
     const back = await edit.change('POST', '/routes/rollback');
     expect(back.body.source.kind).toBe('version');

@@ -73,7 +73,7 @@ describe('which routes are served', () => {
     expect(first.log.lines).toContainEqual(
       expect.objectContaining({
         level: 'warn',
-        message: expect.stringMatching(/edited.*version 2.*rollback/),
+        message: expect.stringMatching(/differs.*version 2.*rollback/),
       }),
     );
     // Back to the old file: what the file says is what is served.

@@ -356,6 +356,12 @@ describe('a broken route set', () => {
     ],
     ['half a pair', named('    utterances: ["\\uD800"]\n'), '3:18', 'surrogate'],
     ['a threshold above 1', one('    score_threshold: 1.5\n'), '4:22', 'from 0 to 1, not the number 1.5'],
+    [
+      'another threshold above 1',
+      one('    score_threshold: 0.5\n    confidence_threshold: 2\n'),
+      '5:27',
+      'from 0 to 1, not the number 2',
+    ],
     ['a threshold in quotes', one('    score_threshold: "0.5"\n'), '4:22', 'from 0 to 1, not text'],
     ['no number', one('    score_threshold: .nan\n'), '4:22', 'from 0 to 1'],
     ['a list as metadata', one('    metadata: [1]\n'), '4:15', 'must be a mapping, not a list'],

@@ -6,6 +6,7 @@ import {
   lintReportSchema,
 } from '../../api/lint.js';
 import {
+  nameSchema,
   ROUTE_TYPES,
   type RouteChangeBody,
   type RouteDocumentBody,
@@ -87,7 +88,7 @@ const IF_MATCH = z.object({
     }),
 });
 const NAME = z.object({
-  name: z.string().min(1).meta({ description: 'A `/` in it is written as `%2F`', example: 'weather' }),
+  name: nameSchema.meta({ description: 'A `/` in it is written as `%2F`', example: 'weather' }),
 });
 
 const SET_BODY = jsonBody(
