@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../src/shared/errors.js';
 import { open } from '../support/wire.js';
@@ -162,9 +163,18 @@ export interface RudeEnd {
   readonly fault?: string;
 }
 
+/** Outcome of rude clients that come together. */
+export interface RudeEnds {
+  readonly ends: readonly RudeEnd[];
+  /** The longest time in ms that their own process did not run: what they measure includes it. */
+  readonly ownLagMs: number;
+}
+
 /** Runs rude clients of every kind in turn, which arrive within a second. */
-export function beRudeTogether(port: number, clients: number, limits: RudeLimits): Promise<RudeEnd[]> {
-  return Promise.all(
+export async function beRudeTogether(port: number, clients: number, limits: RudeLimits): Promise<RudeEnds> {
+  const delay = monitorEventLoopDelay({ resolution: 20 });
+  delay.enable();
+  const ends = await Promise.all(
     Array.from({ length: clients }, async (_, index) => {
       const rudeness = RUDENESS[index % RUDENESS.length] as Rudeness;
       await sleep((index / clients) * 1_000);
@@ -175,6 +185,7 @@ export function beRudeTogether(port: number, clients: number, limits: RudeLimits
       );
     }),
   );
+  return { ends, ownLagMs: delay.max / 1e6 };
 }
 
 /** Sends a byte now and then until the server closes. */
