@@ -1,13 +1,15 @@
+import { basename } from 'node:path';
 import type { VerificationReport } from '../api/cache.js';
-import type { Manifest, PinnedFile } from '../cache/manifest.js';
+import type { CacheState } from '../cache/cache-state.js';
+import type { Manifest } from '../cache/manifest.js';
 import { Reconciler } from '../cache/reconciler.js';
-import type { Delivery, Source } from '../cache/source.js';
 import { ContentStore } from '../cache/store.js';
 import type { Config } from '../config/config.js';
 import { closeSources, createSources } from '../daemon/sources.js';
-import { formatDuration } from './format.js';
+import type { Log } from '../shared/log.js';
+import { formatBytes, formatDuration, pinnedBytes } from './format.js';
 import type { Output } from './output.js';
-import { DownloadProgress } from './progress.js';
+import { Progress } from './progress.js';
 
 /** The result of filling the cache. */
 export interface Filling {
@@ -34,65 +36,50 @@ export interface FillOptions {
  * report.
  */
 export async function fillCache({ config, manifest, output, signal, quiet }: FillOptions): Promise<Filling> {
-  let bytesReceived = 0;
-  let bytesResumed = 0;
-  const delivering = new Set<string>();
-  let progress: DownloadProgress | undefined;
-  const owned = createSources(config, manifest, {
+  const sources = createSources(config, manifest, {
     holdProcess: true,
     onEvent: ({ source, file, waitMs, reason }) =>
       output.note(`${source}: ${file}: ${reason}; again in ${formatDuration(waitMs)}`),
   });
-  const sources = owned.map((source) =>
-    watchSource(source, {
-      began: (file, offset, name) => {
-        bytesResumed += offset;
-        delivering.add(name);
-        progress ??= quiet ? undefined : new DownloadProgress(process.stderr, wanted());
-        progress?.began(file, offset, name);
-      },
-      received: (file, bytes) => {
-        bytesReceived += bytes;
-        progress?.received(file, bytes);
-      },
-    }),
-  );
   const store = new ContentStore(config.cacheDir, config.requireMount);
-  const reconciler = new Reconciler({ manifest, store, sources, log: output.log() });
-  const wanted = () => manifest.files.filter((file) => reconciler.state.file(file).state !== 'verified');
+  const log = quiet ? output.log() : withFetched(output);
+  const reconciler = new Reconciler({ manifest, store, sources, log });
+  const { state } = reconciler;
+  const bar = quiet
+    ? undefined
+    : new Progress(process.stderr, 'bytes', '', (progress) => showDownloads(state, progress));
   const stop = (): void => void reconciler.close();
   signal.addEventListener('abort', stop, { once: true });
-  output.beforeNote = () => progress?.clear();
+  output.beforeNote = () => bar?.clear();
   try {
     const report = await reconciler.request('command');
-    return { report, bytesReceived, bytesResumed, sources: [...delivering] };
+    const bytesReceived = state.counters.downloaded_bytes;
+    const fetched = manifest.files.filter(({ path }) => report.fetched.includes(path));
+    const bytesResumed = Math.max(0, pinnedBytes({ files: fetched }) - bytesReceived);
+    return { report, bytesReceived, bytesResumed, sources: [...state.bytesBySource.keys()] };
   } finally {
-    progress?.end();
+    bar?.end();
     signal.removeEventListener('abort', stop);
     await reconciler.close();
-    await closeSources(owned);
+    await closeSources(sources);
   }
 }
 
-/** Receives the progress of a source. */
-interface DeliveryWatcher {
-  began(file: PinnedFile, offset: number, source: string): void;
-  received(file: PinnedFile, bytes: number, source: string): void;
+/** The log of a command, which also says of each file that it is there. */
+function withFetched(output: Output): Log {
+  return {
+    ...output.log(),
+    info: ({ path, bytes }: { path?: string; bytes?: number }) => {
+      if (bytes !== undefined) output.note(`${path}: ${formatBytes(bytes)} received`);
+    },
+  };
 }
 
-/** Wraps a source so that its deliveries are counted. */
-function watchSource(source: Source, watcher: DeliveryWatcher): Source {
-  async function* deliver(...[wanted, signal]: Parameters<Source['deliver']>): AsyncGenerator<Delivery> {
-    for await (const delivery of source.deliver(wanted, signal)) {
-      watcher.began(delivery.file, delivery.offset, source.name);
-      yield { ...delivery, bytes: counted(delivery) };
-    }
-  }
-  async function* counted({ file, bytes }: Delivery): AsyncGenerator<Uint8Array> {
-    for await (const piece of bytes) {
-      watcher.received(file, piece.length, source.name);
-      yield piece;
-    }
-  }
-  return { ...source, deliver };
+function showDownloads({ files, counters, bytesBySource }: CacheState, progress: Progress): void {
+  const wanted = [...files.values()].filter(({ state }) => state === 'downloading' || state === 'repairing');
+  const done = wanted.reduce((sum, { bytes }) => sum + bytes, 0);
+  const { path } = wanted.find(({ bytes, size }) => bytes > 0 && bytes < size) ?? {};
+  const source = [...bytesBySource.keys()].at(-1);
+  const label = path === undefined ? '' : `${basename(path)} from ${source}`;
+  progress.reached(done, pinnedBytes({ files: wanted }), label, counters.downloaded_bytes);
 }

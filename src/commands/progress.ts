@@ -1,5 +1,3 @@
-import { basename } from 'node:path';
-import type { PinnedFile } from '../cache/manifest.js';
 import { formatBytes, formatDuration } from './format.js';
 
 /** The part of a terminal, a pipe or a file that progress is written to. */
@@ -25,40 +23,45 @@ const CLEAR_LINE = '\r\x1b[K';
 export class Progress {
   readonly #stream: ProgressStream;
   readonly #unit: 'bytes' | 'texts';
-  readonly #samples: { at: number; done: number }[] = [];
+  readonly #samples: { at: number; fresh: number }[] = [];
   readonly #timer: NodeJS.Timeout;
   #done = 0;
-  #total: number;
+  /** Work of this run; what was done before is left out of the rate. */
+  #fresh = 0;
+  #total = 0;
   #label: string;
   #drawn = false;
 
-  /** @param label the work or the file, such as `embedding utterances` */
-  constructor(stream: ProgressStream, unit: 'bytes' | 'texts', label: string, total = 0) {
+  /**
+   * @param label the work or the file, such as `embedding utterances`
+   * @param look called before each update
+   */
+  constructor(
+    stream: ProgressStream,
+    unit: 'bytes' | 'texts',
+    label: string,
+    look: (progress: Progress) => void = () => undefined,
+  ) {
     this.#stream = stream;
     this.#unit = unit;
     this.#label = label;
-    this.#total = total;
-    this.#timer = setInterval(() => this.#draw(), stream.isTTY ? BAR_MS : LINE_MS);
+    this.#timer = setInterval(
+      () => {
+        look(this);
+        this.#draw();
+      },
+      stream.isTTY ? BAR_MS : LINE_MS,
+    );
     this.#timer.unref();
     this.#sample();
   }
 
   /** Sets the state, which the next update shows. */
-  reached(done: number, total = this.#total, label = this.#label): void {
+  reached(done: number, total: number, label = this.#label, fresh = done): void {
     this.#done = done;
+    this.#fresh = fresh;
     this.#total = total;
     this.#label = label;
-  }
-
-  /** Leaves work that was done before out of the rate. */
-  skipped(amount: number): void {
-    for (const sample of this.#samples) sample.done += amount;
-  }
-
-  /** Writes a line that stays, above the bar. */
-  line(text: string): void {
-    this.clear();
-    this.#stream.write(`${text}\n`);
   }
 
   /** Removes the bar until the next update. */
@@ -106,7 +109,7 @@ export class Progress {
 
   #sample(): void {
     const now = performance.now();
-    this.#samples.push({ at: now, done: this.#done });
+    this.#samples.push({ at: now, fresh: this.#fresh });
     while (this.#samples.length > 2 && now - (this.#samples[0]?.at ?? now) > RATE_WINDOW_MS) {
       this.#samples.shift();
     }
@@ -116,57 +119,6 @@ export class Progress {
     const [first] = this.#samples;
     const last = this.#samples.at(-1);
     if (!first || !last || last.at <= first.at) return 0;
-    return ((last.done - first.done) / (last.at - first.at)) * 1_000;
-  }
-}
-
-/** Progress of the download of several files, which may have begun in an earlier run. */
-export class DownloadProgress {
-  readonly #progress: Progress;
-  /** Bytes on disk by blob. */
-  readonly #positions = new Map<string, number>();
-  readonly #sources = new Map<string, string>();
-
-  /** @param files the files to be fetched */
-  constructor(stream: ProgressStream, files: readonly PinnedFile[]) {
-    const sizes = new Map(files.map(({ sha256, size }) => [sha256, size]));
-    const total = [...sizes.values()].reduce((sum, size) => sum + size, 0);
-    this.#progress = new Progress(stream, 'bytes', '', total);
-  }
-
-  /** A source begins to deliver a file at `offset`. */
-  began(file: PinnedFile, offset: number, source: string): void {
-    this.#sources.set(file.sha256, source);
-    this.#progress.skipped(offset - (this.#positions.get(file.sha256) ?? 0));
-    this.#positions.set(file.sha256, offset);
-    this.#show(file);
-    if (offset > 0) {
-      this.#progress.line(`${file.path}: resumes at ${formatBytes(offset)} of ${formatBytes(file.size)}`);
-    }
-  }
-
-  /** More bytes of a file arrived. */
-  received(file: PinnedFile, bytes: number): void {
-    const position = (this.#positions.get(file.sha256) ?? 0) + bytes;
-    this.#positions.set(file.sha256, position);
-    this.#show(file);
-    if (position >= file.size) this.#progress.line(`${file.path}: ${formatBytes(file.size)} received`);
-  }
-
-  /** See {@link Progress.clear}. */
-  clear(): void {
-    this.#progress.clear();
-  }
-
-  /** See {@link Progress.end}. */
-  end(): void {
-    this.#progress.end();
-  }
-
-  #show({ path, sha256 }: PinnedFile): void {
-    const done = [...this.#positions.values()].reduce((sum, bytes) => sum + bytes, 0);
-    const source = this.#sources.get(sha256);
-    const name = basename(path);
-    this.#progress.reached(done, undefined, source === undefined ? name : `${name} from ${source}`);
+    return ((last.fresh - first.fresh) / (last.at - first.at)) * 1_000;
   }
 }

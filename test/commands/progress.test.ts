@@ -1,16 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { formatBytes, formatDuration } from '../../src/commands/format.js';
-import { DownloadProgress, Progress } from '../../src/commands/progress.js';
+import { Progress } from '../../src/commands/progress.js';
 
 const CLEAR = '\r\u001b[K';
-const file = { path: 'onnx/model.onnx', size: 10_000_000, sha256: 'a'.repeat(64) };
 
 function show(isTTY: boolean, columns = 120) {
   const written: string[] = [];
-  const progress = new DownloadProgress({ isTTY, columns, write: (text: string) => written.push(text) }, [
-    file,
-  ]);
-  return { progress, written };
+  const stream = { isTTY, columns, write: (text: string) => written.push(text) };
+  return { progress: new Progress(stream, 'bytes', 'model.onnx from hub'), written };
 }
 
 describe('progress', () => {
@@ -23,9 +20,8 @@ describe('progress', () => {
 
   it('is a bar on a terminal, with bytes, rate and time left, and is gone at the end', () => {
     const { progress, written } = show(true);
-    progress.began(file, 0, 'hub');
-    for (let at = 0; at < 50; at += 1) {
-      progress.received(file, 100_000);
+    for (let at = 1; at <= 50; at += 1) {
+      progress.reached(at * 100_000, 10_000_000);
       vi.advanceTimersByTime(100);
     }
     const bar = written.at(-1) ?? '';
@@ -39,7 +35,7 @@ describe('progress', () => {
 
   it('never breaks the line of a narrow terminal', () => {
     const { progress, written } = show(true, 40);
-    progress.began(file, 0, 'hub');
+    progress.reached(0, 10_000_000);
     vi.advanceTimersByTime(100);
     const line = (written.at(-1) ?? '').replace(CLEAR, '');
     expect(line.length).toBeLessThan(40);
@@ -50,22 +46,24 @@ describe('progress', () => {
 
   it('shows the end of a file name that is too long', () => {
     const { progress, written } = show(true, 60);
-    progress.began(file, 0, 'hub');
-    progress.received(file, 5_000_000);
+    progress.reached(5_000_000, 10_000_000);
     vi.advanceTimersByTime(1_000);
     expect(written.at(-1)).toMatch(/50% {2}5\.0 MB of 10\.0 MB .* left {2}….*from hub$/);
     progress.end();
   });
 
-  it('makes room for a line that stays', () => {
+  it('is a line every few seconds elsewhere, whose rate leaves out what was there', () => {
     const written: string[] = [];
-    const stream = { isTTY: true, columns: 80, write: (text: string) => written.push(text) };
-    const progress = new Progress(stream, 'texts', 'embedding', 4);
-    progress.reached(1);
-    vi.advanceTimersByTime(100);
-    expect(written.at(-1)).toContain('25%  1 of 4');
-    progress.line('something happened');
-    expect(written.slice(-2)).toEqual([CLEAR, 'something happened\n']);
+    const stream = { write: (text: string) => written.push(text) };
+    const progress = new Progress(stream, 'bytes', 'model.onnx from hub', (shown) =>
+      shown.reached(7_000_000, 10_000_000, undefined, 3_000_000),
+    );
+    vi.advanceTimersByTime(3_000);
+    expect(written).toEqual([
+      expect.stringMatching(
+        /^70% {2}7\.0 MB of 10\.0 MB {2}1\.0 MB\/s {2}3\.\d s left {2}model\.onnx from hub\n$/,
+      ),
+    ]);
     progress.end();
   });
 
@@ -79,20 +77,6 @@ describe('progress', () => {
     expect(written.length).toBeGreaterThan(0);
     embedding?.end();
     comparing?.end();
-  });
-
-  it('is a line every few seconds elsewhere, counting what was there', () => {
-    const { progress, written } = show(false);
-    progress.began(file, 4_000_000, 'hub');
-    progress.received(file, 3_000_000);
-    vi.advanceTimersByTime(3_000);
-    expect(written).toEqual([
-      'onnx/model.onnx: resumes at 4.0 MB of 10.0 MB\n',
-      expect.stringMatching(
-        /^70% {2}7\.0 MB of 10\.0 MB {2}1\.0 MB\/s {2}3\.\d s left {2}model\.onnx from hub\n$/,
-      ),
-    ]);
-    progress.end();
   });
 });
 

@@ -347,7 +347,7 @@ describe('kill -9 in the middle of changes', () => {
     const env = {
       MODEL_CACHE_DIR: volume,
       ROUTES_FILE: file.replace('yaml', 'json'),
-      HF_HUB_OFFLINE: '1',
+      CLASSIFY_METHOD: 'nearest',
       ADMIN_KEYS: KEY,
       INFERENCE_WORKERS: '1',
     };

@@ -202,9 +202,9 @@ async function openOrigin({
       if (total === undefined || total < 1 << 20) return;
       if (progress?.path !== path) {
         progress?.shown.end();
-        progress = { path, shown: new Progress(process.stderr, 'bytes', path, total) };
+        progress = { path, shown: new Progress(process.stderr, 'bytes', path) };
       }
-      progress.shown.reached(bytes);
+      progress.shown.reached(bytes, total);
       if (bytes >= total) progress.shown.end();
     },
   });
