@@ -31,7 +31,6 @@ export interface ClassifyTiming {
   readonly scoreMs: number;
 }
 
-/** Options of {@link Classifier}. */
 export interface ClassifierOptions {
   /** The model to begin with; may also come with the first {@link Classifier.load}. */
   readonly encoder?: Encoder;
@@ -39,11 +38,8 @@ export interface ClassifierOptions {
   readonly defaultThreshold?: number;
   /** Makes the scorer of a route set. Default: similarity. Labels are always scored by similarity. */
   readonly createScorer?: CreateScorer;
-  /** Texts of one batch under way at once. Default: {@link TEXTS_UNDER_WAY}. */
-  readonly concurrency?: number;
 }
 
-/** Options of one {@link Classifier.load}. */
 export interface LoadOptions {
   /** The model that is to serve this set and all later ones. Default: that of the last load. */
   readonly encoder?: Encoder;
@@ -54,7 +50,6 @@ export interface LoadOptions {
   readonly commit?: () => Promise<void>;
 }
 
-/** Result of {@link Classifier.load}. */
 export interface LoadReport extends EmbedRoutesReport {
   readonly digest: string;
   readonly routes: number;
@@ -62,7 +57,6 @@ export interface LoadReport extends EmbedRoutesReport {
   readonly durationMs: number;
 }
 
-/** A text to decide. */
 export interface Input {
   readonly text: string;
   /** The turn of a conversation before it, which is taken in where the text alone reaches no threshold. */
@@ -78,7 +72,6 @@ interface Decided extends Answered {
   readonly blended: ReadonlySet<number>;
 }
 
-/** Timing and usage of one request. */
 export interface Answered {
   readonly timing: ClassifyTiming;
   readonly usage: TextsUsage;
@@ -96,7 +89,6 @@ const similarity = similarityScoring();
 export class Classifier {
   readonly #options: ClassifierOptions;
   readonly #labelSets = new SharedCache<PassingSet>(LABEL_CACHE.sets, LABEL_CACHE.utterances);
-  readonly #concurrency: number;
   #encoder: Encoder | undefined;
   #active: ActiveSet | undefined;
   #loading: AbortController | undefined;
@@ -105,7 +97,6 @@ export class Classifier {
   constructor(options: ClassifierOptions = {}) {
     this.#options = options;
     this.#encoder = options.encoder;
-    this.#concurrency = options.concurrency ?? TEXTS_UNDER_WAY;
   }
 
   /** The set that answers requests, with its vectors and scorer; `undefined` before the first `load`. */
@@ -264,7 +255,7 @@ export class Classifier {
   ): Promise<EmbeddedTexts<Result>> {
     const encoder = this.#active?.encoder;
     if (!encoder) throw new AppError('not_ready', 'no model is loaded yet', { retryable: true });
-    return embedTexts(encoder.embedder, texts, this.#concurrency, each, stop);
+    return embedTexts(encoder.embedder, texts, TEXTS_UNDER_WAY, each, stop);
   }
 
   /** Aborts what is being loaded. Requests under way still get their answer. */
@@ -296,7 +287,7 @@ export class Classifier {
     const { results, ...first } = await embedTexts(
       embedder,
       inputs.map(({ text }) => text),
-      this.#concurrency,
+      TEXTS_UNDER_WAY,
       async (embedding, index) => {
         const { text, previous, path = 'text' } = inputs[index] as Input;
         requireTokens(embedding, path);
@@ -320,7 +311,7 @@ export class Classifier {
     const second = await embedTexts(
       embedder,
       unsure.map(({ previous }) => previous),
-      this.#concurrency,
+      TEXTS_UNDER_WAY,
       async (before, at) => {
         const { index, embedding, previous } = unsure[at] as (typeof unsure)[number];
         const both = blended(embedding, before);
