@@ -3,7 +3,7 @@ import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
-import { PROGRAM, servingDaemon, startDaemon } from '../support/daemon.js';
+import { PROGRAM, SMALL, servingDaemon, startDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { startHub } from '../support/hub-origin.js';
 import { listen } from '../support/listen.js';
@@ -103,7 +103,12 @@ describe('SIGTERM', () => {
     for (const { path } of pinned) files[path] = await readFile(join('model', path));
     const hub = await startHub({ files, revision, bytesPerSecond: 4_000_000 });
     onTestFinished(() => hub.close());
-    const env = { MODEL_CACHE_DIR: volume, MODEL_SOURCES: 'hub', HF_ENDPOINT: hub.endpoint.url };
+    const env = {
+      ...SMALL,
+      MODEL_CACHE_DIR: volume,
+      MODEL_SOURCES: 'hub',
+      HF_ENDPOINT: hub.endpoint.url,
+    };
     const first = await startDaemon(env);
     await eventually(() => expect(hub.cdn.bytesSent).toBeGreaterThan(6_000_000));
     expect(await first.stop()).toEqual({ code: 0, signal: null });
