@@ -40,17 +40,18 @@ const ms = (values: readonly number[], share: number): string =>
 describe('more requests than can be answered', () => {
   longIt('goodput, latencies, refusals and health at 50 to 400 % of capacity', async ({ box }) => {
     const { url } = await flooded(box, { INFERENCE_WORKERS: String(CORES) });
-    const crowd = await Crowd.start(box);
+    const [crowd, watch] = [await Crowd.start(box, 'first'), await Crowd.start(box, 'first')];
+    const probe = (path: string) =>
+      watch.do('closedLoop', url, 12, { clients: 1, shape: { get: path }, restMs: 50 });
     await capacityOf(crowd, url, 3);
     const { result: capacity, cores: usual } = await withCores(crowd, () => capacityOf(crowd, url, 12));
     box.note(`capacity ${capacity.toFixed(0)} answers/s; the clients took ${usual.toFixed(2)} cores`);
     const shortfalls: string[] = [];
     let calmP99 = Number.NaN;
     for (const share of [0.5, 0.8, 1.2, 2, 4]) {
-      const health = new ClosedLoop(url, { clients: 1, shape: { get: '/health' }, restMs: 50 });
-      const live = new ClosedLoop(url, { clients: 1, shape: { get: '/livez' }, restMs: 50 });
+      const probing = Promise.all([probe('/health'), probe('/livez')]);
       const { result, cores } = await withCores(crowd, () => crowd.do('openLoop', url, share * capacity, 12));
-      const probes = [await health.stop(), await live.stop()];
+      const probes = await probing;
       // Here the clients share the daemon's cores, and a flood of them takes more than those that measured the capacity.
       const left = Math.min(1, (CORES - cores) / (CORES - usual));
       const p99 = quantile(result.settled.accepted, 0.99);
@@ -102,12 +103,15 @@ describe('more requests than can be answered', () => {
   });
 });
 
-function figures({ sent, accepted, refused, settled, late, goodput }: OpenLoop, capacity: number): string {
+function figures(
+  { sent, accepted, refused, settled, late, ownLagMs, goodput }: OpenLoop,
+  capacity: number,
+): string {
   return [
     `${sent} sent, goodput ${goodput.toFixed(0)}/s (${Math.round((100 * goodput) / capacity)} % of capacity)`,
     `accepted p50 ${ms(accepted, 0.5)} p99 ${ms(accepted, 0.99)}, settled ${ms(settled.accepted, 0.99)}`,
     `${refused.length} refused, p99 ${ms(refused, 0.99)}, settled ${ms(settled.refused, 0.99)}`,
-    `the clients were late by ${ms(late, 0.99)}`,
+    `the clients were late by ${ms(late, 0.99)} and did not run for ${ownLagMs.toFixed(1)} ms`,
   ].join('; ');
 }
 
@@ -162,16 +166,16 @@ describe('a client that floods is refused, another one is not', () => {
     'by %s: it does not wait for the flood either',
     async ([, { greedy, modest, env }], { box }) => {
       const { url } = await flooded(box, { INFERENCE_WORKERS: String(CORES), MAX_QUEUE_MS: '1000', ...env });
-      const crowd = await Crowd.start(box);
+      const [crowd, other] = [await Crowd.start(box, 'first'), await Crowd.start(box, 'first')];
       const capacity = await capacityOf(crowd, url, 10, greedy);
-      const alone = quantile((await openLoop(url, 10, 10, modest)).accepted, 0.99);
+      const alone = quantile((await other.do('openLoop', url, 10, 10, modest)).accepted, 0.99);
       const [many, few] = await Promise.all([
         crowd.do('openLoop', url, 3 * capacity, 10, greedy),
-        openLoop(url, 10, 10, modest),
+        other.do('openLoop', url, 10, 10, modest),
       ]);
       box.note(
         `modest p99 ${alone.toFixed(0)} ms alone, ${ms(few.accepted, 0.99)} beside 300 % of ${capacity.toFixed(0)}/s ` +
-          `(late by ${ms(few.late, 0.99)}); greedy: ${many.accepted.length} of ${many.sent} answered`,
+          `(late by ${ms(few.late, 0.99)}, did not run for ${few.ownLagMs.toFixed(1)} ms); greedy: ${many.accepted.length} of ${many.sent} answered`,
       );
       expectFair(many, few);
       // A quarter of the queue that one client may make.

@@ -30,7 +30,7 @@ it.runIf(has('proc'))(
     });
     const port = Number(new URL(daemon.url).port);
     const clients = count(2 * RUDENESS.length, 500);
-    const crowd = await Crowd.start(box, true);
+    const crowd = await Crowd.start(box, 'last');
     const good = (seconds: number) => openLoop(daemon.url, count(20, 40), seconds, { golden: box.golden });
     await good(count(1, 2));
     const before = sizeOf(pidOf(daemon));

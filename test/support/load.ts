@@ -1,3 +1,4 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { JSON_TYPE, requestBytes, Wire } from './wire.js';
@@ -204,10 +205,14 @@ export interface OpenLoop extends Answers {
   readonly settled: Pick<Answers, 'accepted' | 'refused'>;
   /** How late the client itself sent requests, in milliseconds; latencies include it. */
   readonly late: readonly number[];
+  /** p99 of the time that the client itself did not run, in milliseconds; latencies include it, too. */
+  readonly ownLagMs: number;
 }
 
 /** From the first refusal until no answer comes from the queue of the first burst (`MAX_QUEUE_MS`). */
 const SETTLE_MS = 2_000;
+
+const LAG_RESOLUTION_MS = 5;
 
 /** Sends requests at a fixed rate, or at these moments in milliseconds, however they are answered. */
 export async function openLoop(
@@ -219,6 +224,8 @@ export async function openLoop(
   const asker = new Asker(url, shape);
   const late: number[] = [];
   const pending = new Set<Promise<void>>();
+  const delay = monitorEventLoopDelay({ resolution: LAG_RESOLUTION_MS });
+  delay.enable();
   const started = performance.now();
   const total = typeof arrivals === 'number' ? Math.round(arrivals * seconds) : arrivals.length;
   const dueOf = (index: number): number =>
@@ -244,6 +251,7 @@ export async function openLoop(
   }
   await Promise.all(pending);
   clearTimeout(timer);
+  delay.disable();
   const answers = asker.end();
   const { accepted, refused } = answers;
   const skipped = before ?? { accepted: refused.length > 0 ? accepted.length : 0, refused: refused.length };
@@ -252,5 +260,6 @@ export async function openLoop(
     settled: { accepted: accepted.slice(skipped.accepted), refused: refused.slice(skipped.refused) },
     goodput: (timely ?? accepted.length) / seconds,
     late,
+    ownLagMs: Math.max(0, delay.percentile(99) / 1e6 - LAG_RESOLUTION_MS),
   };
 }
