@@ -21,8 +21,11 @@ import {
 
 /** Asks the queue before the model. */
 export interface QueuePort {
-  /** Returns the error that this client would get for a short text now, or `undefined` if it would be admitted. */
-  rejectionFor(client: string): AppError | undefined;
+  /**
+   * Returns the error that this client would get now for a short text behind `ahead` others of its own, or `undefined` if
+   * it would be admitted.
+   */
+  rejectionFor(client: string, ahead: number): AppError | undefined;
 }
 
 /** Everything that the application is given. */
@@ -87,11 +90,14 @@ export function createApp(deps: AppDeps): RequestListener {
     if (access !== 'open' && meter) await meter(context, caller.client);
     authenticator.require(access, caller, context);
     if (!endpoint) throw notFound(context, allowed);
-    // Before the body is read: in a flood, refusals must leave the processor to the answers.
-    const rejection = endpoint.inference ? deps.queue.rejectionFor(caller.client) : undefined;
-    if (rejection) throw rejection;
-    // Many requests that arrive together would hold up the others, health among them, until all of them are answered.
-    if (endpoint.inference && turns.over) await turns.next();
+    if (endpoint.inference) {
+      // Before the body is read: in a flood, refusals must leave the processor to the answers. What waits for its turn will
+      // be in the queue: without it, more would be let in than have room, to be refused when their turn comes.
+      const rejection = deps.queue.rejectionFor(caller.client, turns.waiting(caller.client));
+      if (rejection) throw rejection;
+      // Many requests that arrive together would hold up the others, health among them, until all of them are answered.
+      if (turns.over) await turns.next(caller.client);
+    }
     // Its end, if it came while this request waited, is not announced again.
     if (context.res.destroyed) throw new AppError('aborted', 'the client closed the connection');
     await endpoint.handle(context, ports, params);

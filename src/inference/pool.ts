@@ -186,9 +186,10 @@ export class WorkerPool implements Embedder {
   /**
    * Returns the `overloaded` error that a short text of this client would get now, or `undefined` where it would be
    * admitted, or where no text would be: before the model is loaded, and while the pool drains. Changes nothing.
+   * @param ahead short texts of this client that are to come before it
    */
-  rejectionFor(client: string): AppError | undefined {
-    return this.#unavailable() ? undefined : this.#overload([''], { client });
+  rejectionFor(client: string, ahead = 0): AppError | undefined {
+    return this.#unavailable() ? undefined : this.#overload([''], { client }, ahead);
   }
 
   /**
@@ -271,22 +272,22 @@ export class WorkerPool implements Embedder {
   #overload(
     texts: readonly string[],
     { client = '', deadline = Number.POSITIVE_INFINITY }: EmbedOptions,
+    ahead = 0,
   ): AppError | undefined {
     const { maxQueue, maxQueueMs, workers } = this.#settings;
     const leftMs = deadline - performance.now();
     const aloneMs = this.#pace.ms(this.#workOf(texts)) / Math.min(workers, texts.length);
     if (aloneMs > leftMs) return tooLarge(texts.length, aloneMs, leftMs);
     const atWorkers = this.#slots.reduce((sum, { work }) => sum + work, 0);
-    const waitMs = this.#pace.ms(this.#queue.workBefore(client) + atWorkers) / workers;
+    const waitMs = this.#pace.ms(this.#queue.workBefore(client, ahead) + atWorkers) / workers;
     if (waitMs + aloneMs > leftMs) {
       const message = `these texts would take about ${Math.ceil(waitMs + aloneMs)} ms with those that wait already, longer than the ${Math.floor(leftMs)} ms left (REQUEST_TIMEOUT_MS)`;
       return overloaded(message, waitMs + aloneMs - leftMs);
     }
     // Texts that arrived in this turn of the event loop have not been offered to a worker yet.
-    if (this.#willFeed && !this.#queue.hasRoom(client, maxQueue)) this.#feed();
-    if (this.#queue.size === 0 || (waitMs <= maxQueueMs && this.#queue.hasRoom(client, maxQueue))) {
-      return undefined;
-    }
+    if (this.#willFeed && !this.#queue.hasRoom(client, maxQueue, ahead)) this.#feed();
+    if (this.#queue.size === 0) return undefined;
+    if (waitMs <= maxQueueMs && this.#queue.hasRoom(client, maxQueue, ahead)) return undefined;
     const message = `${this.#queue.size} texts are waiting already, for about ${Math.ceil(waitMs)} ms (MAX_QUEUE, MAX_QUEUE_MS)`;
     return overloaded(message, waitMs);
   }

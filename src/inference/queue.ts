@@ -167,20 +167,23 @@ export class Queue {
     this.#count(job, -1);
   }
 
-  /** Estimates the work that is done before a next job of this client. */
-  workBefore(client: string): number {
-    const own = this.#lanes.get(client)?.work ?? 0;
-    return Math.min(this.#work, (own + SHORT_TEXT_WORK) * this.#clientsWith(client));
+  /** Estimates the work that is done before a next job of this client, of which so many short ones are still to come. */
+  workBefore(client: string, ahead = 0): number {
+    const toCome = ahead * SHORT_TEXT_WORK;
+    const own = (this.#lanes.get(client)?.work ?? 0) + toCome;
+    return Math.min(this.#work + toCome, (own + SHORT_TEXT_WORK) * this.#clientsWith(client));
   }
 
   /**
    * Whether one more job of this client may wait where `capacity` may: a full queue takes, up to twice its capacity,
    * those of clients that have less than their share of it.
+   * @param ahead jobs of this client that are still to come before it
    */
-  hasRoom(client: string, capacity: number): boolean {
-    if (this.#size < capacity) return true;
-    const own = this.#lanes.get(client)?.jobs.length ?? 0;
-    return this.#size < 2 * capacity && own * this.#clientsWith(client) < capacity;
+  hasRoom(client: string, capacity: number, ahead = 0): boolean {
+    const size = this.#size + ahead;
+    if (size < capacity) return true;
+    const own = (this.#lanes.get(client)?.jobs.length ?? 0) + ahead;
+    return size < 2 * capacity && own * this.#clientsWith(client) < capacity;
   }
 
   /** The lane with the least work done; the oldest of several. */

@@ -110,6 +110,8 @@ export class Slices {
  */
 export class Turns {
   #since: number | undefined;
+  /** How many of each client wait. */
+  readonly #waiting = new Map<string, number>();
 
   /** Whether this turn has had its time. The first to ask in a turn begins it. */
   get over(): boolean {
@@ -121,8 +123,17 @@ export class Turns {
     return false;
   }
 
+  /** Pieces of this client that wait for a turn. */
+  waiting(client: string): number {
+    return this.#waiting.get(client) ?? 0;
+  }
+
   /** Resolves in a turn that has time left; those who wait go on in their order. */
-  async next(): Promise<void> {
+  async next(client: string): Promise<void> {
+    this.#waiting.set(client, this.waiting(client) + 1);
     while (this.over) await yieldToOthers();
+    const left = this.waiting(client) - 1;
+    if (left > 0) this.#waiting.set(client, left);
+    else this.#waiting.delete(client);
   }
 }

@@ -15,6 +15,8 @@ const daemon = useDaemon({
   API_KEYS: `${GREEDY},${MODEST}`,
   INFERENCE_WORKERS: '1',
   MAX_QUEUE: '2',
+  // On a busy machine one long text may take longer than the default.
+  MAX_QUEUE_MS: '60000',
   CORS_ORIGINS: 'https://app.example.org',
 });
 let texts = 0;

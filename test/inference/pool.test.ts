@@ -109,6 +109,7 @@ describe('the queue', () => {
     const taken = [slowText, 'hi', 'hi'].map((text) => pool.embed(text, { client: 'greedy' }));
     expect(pool.rejectionFor('greedy')).toMatchObject({ code: 'overloaded', gate: 'queue' });
     expect(pool.rejectionFor('modest')).toBeUndefined();
+    expect(pool.rejectionFor('modest', 2)).toMatchObject({ code: 'overloaded', gate: 'queue' });
     expect(pool.status()).toMatchObject({ waiting: 2, executing: 1 });
     await Promise.all(taken);
     expect(pool.rejectionFor('greedy')).toBeUndefined();

@@ -52,13 +52,15 @@ describe('turns', () => {
     const turns = new Turns();
     const order: string[] = [];
     const pieces = ['a', 'b', 'c'].map(async (name) => {
-      if (turns.over) await turns.next();
+      if (turns.over) await turns.next('client');
       order.push(name);
       work(10);
     });
     // As it would be read from a socket: after the first piece has used the turn, before the last one.
     setImmediate(() => order.push('probe'));
+    expect([turns.waiting('client'), turns.waiting('another')]).toEqual([2, 0]);
     await Promise.all(pieces);
+    expect(turns.waiting('client')).toBe(0);
     expect(order.indexOf('probe')).toBeLessThan(order.indexOf('c'));
     expect(order.filter((name) => name !== 'probe')).toEqual(['a', 'b', 'c']);
   });
