@@ -6,6 +6,7 @@ import { fingerprintOf, statOf } from './disk.js';
 import { blobPath, type Layout } from './layout.js';
 import type { Manifest } from './manifest.js';
 import type { Reconciler } from './reconciler.js';
+import { looksResolved } from './volume.js';
 
 /** Time between two looks at the blobs, in milliseconds. */
 const LOOK_MS = 500;
@@ -29,8 +30,8 @@ export interface TriggersOptions {
 }
 
 /**
- * Requests verifications: by the clock (node-cron), and early when something else has changed the blobs, which a look at
- * their metadata shows twice a second. A change that leaves no trace there is left to the clock.
+ * Requests verifications: by the clock (node-cron), and early when a look, twice a second, shows that something else has
+ * changed the blobs, or that the volume has recovered. A change that leaves no trace in metadata is left to the clock.
  */
 export class Triggers {
   readonly #options: TriggersOptions;
@@ -41,6 +42,8 @@ export class Triggers {
   /** The folders, and the blobs that are not whole, as the last look since a run found them. */
   #seen: ReadonlyMap<string, string | undefined> | undefined;
   #changedAt: number | undefined;
+  /** Whether the last look has seen the problem of the volume. */
+  #inTrouble = false;
   #closed = false;
 
   constructor(options: TriggersOptions) {
@@ -55,6 +58,7 @@ export class Triggers {
     }, LOOK_MS).unref();
     options.reconciler.onRun(() => {
       this.#seen = undefined;
+      this.#inTrouble = false;
     });
   }
 
@@ -93,6 +97,7 @@ export class Triggers {
     const { reconciler, log } = this.#options;
     // Before the first run nothing is known, and a run under way writes itself.
     if (!reconciler.lastReport || reconciler.busy) return;
+    if (await this.#hasRecovered()) return this.#request('retry');
     const path = await this.#changed();
     if (this.#closed || reconciler.busy) return;
     if (path !== undefined && this.#changedAt === undefined) {
@@ -103,6 +108,21 @@ export class Triggers {
     if (this.#changedAt === undefined || performance.now() - this.#changedAt < reconciler.holdOffMs) return;
     this.#changedAt = undefined;
     this.#request('change');
+  }
+
+  /**
+   * Whether a problem of the volume that a look has seen is over. One that no look sees (a quota, say) is left to the
+   * reconciler's pauses: otherwise it would be attempted at each look.
+   */
+  async #hasRecovered(): Promise<boolean> {
+    const { reconciler, layout } = this.#options;
+    const { code } = reconciler.state.volumeProblem ?? {};
+    const wasInTrouble = this.#inTrouble;
+    this.#inTrouble =
+      code !== undefined &&
+      reconciler.retryAt !== undefined &&
+      !(await looksResolved(layout, code, reconciler.lackingBytes));
+    return wasInTrouble && !this.#inTrouble;
   }
 
   /** The first thing that is not as the last run or look found it. */

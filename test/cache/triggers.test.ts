@@ -1,24 +1,29 @@
 import { unlinkSync } from 'node:fs';
 import { chmod, mkdir, open, rename, rm, unlink, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { blobPath } from '../../src/cache/layout.js';
 import { Reconciler } from '../../src/cache/reconciler.js';
 import { ContentStore } from '../../src/cache/store.js';
 import { isSchedule, Triggers } from '../../src/cache/triggers.js';
-import { eventually } from '../support/eventually.js';
+import { AppError } from '../../src/shared/errors.js';
+import { ENDLESS_MS, eventually } from '../support/eventually.js';
 import { memorySource, recordingLog, smallModel, temporaryFolder } from '../support/volume.js';
 
 const NEVER = '0 0 29 2 *';
 
 /** @param onVerified runs after the first verification, before the first look */
-async function setup(cron = NEVER, onVerified: (blob: string) => void = () => undefined) {
+async function setup(cron = NEVER, onVerified: (blob: string) => void = () => undefined, root?: string) {
   const { manifest, files } = smallModel();
   const [model] = manifest.files;
   if (!model) throw new Error('no model');
-  const store = new ContentStore(await temporaryFolder());
+  const store = new ContentStore(root ?? (await temporaryFolder()));
   const sources = [memorySource(files)];
   const log = recordingLog();
-  const reconciler = new Reconciler({ manifest, store, sources, log });
+  const reconciler = new Reconciler({
+    ...{ manifest, store, sources, log },
+    ...(root !== undefined && { timing: { retryMinMs: ENDLESS_MS, retryMaxMs: ENDLESS_MS } }),
+  });
   const blob = blobPath(store.layout, model.sha256);
   const off = reconciler.onRun(() => {
     off();
@@ -114,6 +119,23 @@ describe('Triggers', () => {
     await afterALook();
     // Nothing that is pinned was touched.
     expect(runs()).toBe(1);
+  });
+
+  it('request a retry when a volume is usable again, and none for a problem that no look sees', async () => {
+    const plain = join(await temporaryFolder(), 'plain');
+    await writeFile(plain, '');
+    const { reconciler, store, runs, afterALook } = await setup(NEVER, undefined, join(plain, 'volume'));
+    expect(reconciler.lastReport).toMatchObject({ error: { code: 'volume_unavailable' } });
+    await rm(plain);
+    await eventually(() => expect(reconciler.lastReport).toMatchObject({ reason: 'retry', whole: true }));
+    store.prepare = async () => {
+      throw new AppError('volume_full', 'beyond the quota', { retryable: true });
+    };
+    await reconciler.request('test');
+    const before = runs();
+    await afterALook();
+    await afterALook();
+    expect(runs()).toBe(before);
   });
 
   it('verify by the clock, and tell when the next run is due', async () => {
