@@ -36,6 +36,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 /** Packages and modules of Node that only some files may import. */
 const FENCES: readonly { readonly packages: RegExp; readonly files: RegExp }[] = [
   { packages: /^(koa|@koa\/.*)$/, files: /^http\// },
+  { packages: /^chokidar$/, files: /^(cache|routes)\// },
   { packages: /^node-cron$/, files: /^cache\// },
   { packages: /^pino(-pretty)?$/, files: /^telemetry\/logger\.ts$/ },
   { packages: /^prom-client$/, files: /^telemetry\// },

@@ -77,7 +77,7 @@ export const cacheStatusSchema = z
       last: verificationReportSchema.nullable(),
       next: timestamp.nullable(),
       retry: timestamp.nullable().meta({ description: 'When the next attempt is due after a failed one' }),
-      watching: z.boolean().meta({ description: 'Always `true`: external changes are looked for' }),
+      watching: z.boolean(),
     }),
     counters: z.object({
       verifications: count,

@@ -6,11 +6,14 @@ import type { Manifest, PinnedFile } from './manifest.js';
 import { reconcile, type VerifiedBytes } from './reconciliation.js';
 import type { Source } from './source.js';
 import type { ContentStore } from './store.js';
+import { RecoveryProbe } from './volume.js';
 
 export const RECONCILER_DEFAULTS = Object.freeze({
   /** First pause before a failed reconciliation is tried again; it doubles from there. */
   retryMinMs: 1_000,
   retryMaxMs: 300_000,
+  /** How often a volume in trouble is looked at. */
+  probeMs: 500,
   /** A volume without room is not tried again sooner than this, unless room is seen on it. */
   fullVolumeRetryMs: 30_000,
   /** Corruption found this often within the window is the disk's fault, and is not fought in a loop. */
@@ -45,6 +48,7 @@ export class Reconciler {
   readonly #timing: ReconcilerTiming;
   readonly #abort = new AbortController();
   readonly #warned = new Set<string>();
+  readonly #probe: RecoveryProbe;
   readonly #afterRun = new Set<(report: VerificationReport) => void>();
   #running: Promise<VerificationReport> | undefined;
   #queued: Promise<VerificationReport> | undefined;
@@ -57,6 +61,7 @@ export class Reconciler {
     this.#options = options;
     this.#timing = { ...RECONCILER_DEFAULTS, ...options.timing };
     this.state = new CacheState(options.manifest);
+    this.#probe = new RecoveryProbe(options.store.layout, this.#timing.probeMs);
   }
 
   /** The last finished run. */
@@ -80,12 +85,6 @@ export class Reconciler {
   /** When a failed run is tried again, milliseconds since 1970. */
   get retryAt(): number | undefined {
     return this.#retryAt;
-  }
-
-  /** Bytes of the files that are not whole. */
-  get lackingBytes(): number {
-    const lacking = [...this.state.files.values()].filter(({ state }) => state !== 'verified');
-    return lacking.reduce((sum, { size }) => sum + size, 0);
   }
 
   /** How long an early verification had better wait, in milliseconds: more than 0 while a disk keeps rotting. */
@@ -134,6 +133,7 @@ export class Reconciler {
   async close(): Promise<void> {
     this.#abort.abort();
     clearTimeout(this.#retry);
+    this.#probe.stop();
     await this.#queued?.catch(() => undefined);
     await this.#running?.catch(() => undefined);
   }
@@ -144,6 +144,7 @@ export class Reconciler {
 
   async #run(reason: string): Promise<VerificationReport> {
     clearTimeout(this.#retry);
+    this.#probe.stop();
     this.#retryAt = undefined;
     const { state } = this;
     const { signal } = this.#abort;
@@ -202,8 +203,10 @@ export class Reconciler {
     const waitMs = Math.max(jittered, floor, problem ? 0 : this.holdOffMs);
     this.#failedRuns += 1;
     this.#retryAt = Date.now() + waitMs;
-    this.#retry = setTimeout(() => void this.request('retry').catch(() => undefined), waitMs);
+    const retry = (): void => void this.request('retry').catch(() => undefined);
+    this.#retry = setTimeout(retry, waitMs);
     this.#retry.unref();
+    if (problem?.code.startsWith('volume_')) this.#probe.start(problem.code, this.#lackingBytes(), retry);
   }
 
   /** The problem of a volume on which corruption comes back, however often it is repaired. */
@@ -211,6 +214,11 @@ export class Reconciler {
     if (this.holdOffMs === 0) return undefined;
     const message = `corruption came back ${this.#recentRepairs()} times: replace this disk`;
     return { code: 'volume_unstable', message };
+  }
+
+  #lackingBytes(): number {
+    const lacking = [...this.state.files.values()].filter(({ state }) => state !== 'verified');
+    return lacking.reduce((sum, { size }) => sum + size, 0);
   }
 
   /** How many corruptions were mended, or came back at once, within the window. */

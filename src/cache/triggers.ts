@@ -1,15 +1,21 @@
-import { dirname } from 'node:path';
+import { dirname, relative, sep } from 'node:path';
+import { type FSWatcher, watch } from 'chokidar';
 import { type ScheduledTask, schedule, validate } from 'node-cron';
-import { messageOf } from '../shared/errors.js';
+import { errnoOf, messageOf } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
-import { fingerprintOf, statOf } from './disk.js';
+import { statOf } from './disk.js';
 import { blobPath, type Layout } from './layout.js';
 import type { Manifest } from './manifest.js';
 import type { Reconciler } from './reconciler.js';
-import { looksResolved } from './volume.js';
 
-/** Time between two looks at the blobs, in milliseconds. */
-const LOOK_MS = 500;
+/** How long the volume must be quiet before its changes are looked at, in milliseconds. */
+export const QUIET_MS = 150;
+
+/** However long changes go on, they are looked at after this time, in milliseconds. */
+export const PATIENCE_MS = 2_000;
+
+/** Time between two looks at the volume where it cannot be watched, in milliseconds. */
+const POLL_MS = 10_000;
 
 /** The clock may wait, in milliseconds: what it needs to know of time zones is looked up for longer than a boot should take. */
 const SCHEDULE_AFTER_MS = 2_000;
@@ -30,35 +36,28 @@ export interface TriggersOptions {
 }
 
 /**
- * Requests verifications: by the clock (node-cron), and early when a look, twice a second, shows that something else has
- * changed the blobs, or that the volume has recovered. A change that leaves no trace in metadata is left to the clock.
+ * Requests verifications: by the clock (node-cron), and early when something else changes the volume
+ * (chokidar). Events are hints only: they may be missed, and they also come from our own writes, which
+ * are told apart by what each blob looked like when it was last read.
  */
 export class Triggers {
   readonly #options: TriggersOptions;
-  readonly #scheduling: NodeJS.Timeout;
-  readonly #timer: NodeJS.Timeout;
   #task: ScheduledTask | undefined;
-  #look: Promise<void> | undefined;
-  /** The folders, and the blobs that are not whole, as the last look since a run found them. */
-  #seen: ReadonlyMap<string, string | undefined> | undefined;
-  #changedAt: number | undefined;
-  /** Whether the last look has seen the problem of the volume. */
-  #inTrouble = false;
+  readonly #scheduling: NodeJS.Timeout;
+  #watcher: FSWatcher | undefined;
+  #watched: string | undefined;
+  /** Set once the system has no more watches to give: from then on the volume is polled. */
+  #polling = false;
+  #renewing: Promise<void> = Promise.resolve();
+  #quiet: NodeJS.Timeout | undefined;
+  #firstEventAt: number | undefined;
   #closed = false;
 
   constructor(options: TriggersOptions) {
     this.#options = options;
     this.#scheduling = setTimeout(() => this.#schedule(), SCHEDULE_AFTER_MS).unref();
-    this.#timer = setInterval(() => {
-      this.#look ??= this.#lookAround()
-        .catch(() => undefined)
-        .finally(() => {
-          this.#look = undefined;
-        });
-    }, LOOK_MS).unref();
     options.reconciler.onRun(() => {
-      this.#seen = undefined;
-      this.#inTrouble = false;
+      this.#renewing = this.#renewing.then(() => this.#renewWatch());
     });
   }
 
@@ -67,13 +66,20 @@ export class Triggers {
     return this.#closed ? undefined : (this.#schedule().getNextRun() ?? undefined);
   }
 
+  /** Whether the volume is being watched for changes. */
+  get watching(): boolean {
+    return this.#watcher !== undefined;
+  }
+
   /** Stops both; resolves when nothing more will be requested. */
   async close(): Promise<void> {
     this.#closed = true;
+    clearTimeout(this.#quiet);
     clearTimeout(this.#scheduling);
-    clearInterval(this.#timer);
     await this.#task?.destroy();
-    await this.#look;
+    await this.#renewing;
+    await this.#watcher?.close();
+    this.#watcher = undefined;
   }
 
   #schedule(): ScheduledTask {
@@ -93,58 +99,97 @@ export class Triggers {
     });
   }
 
-  async #lookAround(): Promise<void> {
-    const { reconciler, log } = this.#options;
-    // Before the first run nothing is known, and a run under way writes itself.
-    if (!reconciler.lastReport || reconciler.busy) return;
-    if (await this.#hasRecovered()) return this.#request('retry');
-    const path = await this.#changed();
-    if (this.#closed || reconciler.busy) return;
-    if (path !== undefined && this.#changedAt === undefined) {
-      log.info({ path }, 'external change detected on volume');
-      this.#changedAt = performance.now();
-    }
-    // From the first change on: a disk that goes bad more often than that is repaired all the same.
-    if (this.#changedAt === undefined || performance.now() - this.#changedAt < reconciler.holdOffMs) return;
-    this.#changedAt = undefined;
-    this.#request('change');
+  /** A folder that was removed and made again is another folder: the old watch never hears of it. */
+  async #renewWatch(): Promise<void> {
+    const { layout } = this.#options;
+    const identity = await this.#identity();
+    if (this.#closed || identity === undefined || (identity === this.#watched && this.#watcher)) return;
+    await this.#watcher?.close();
+    this.#watched = identity;
+    this.#watcher = watch(layout.root, {
+      ignoreInitial: true,
+      followSymlinks: false,
+      ignorePermissionErrors: true,
+      atomic: false,
+      depth: 3,
+      ...(this.#polling && { usePolling: true, interval: POLL_MS, binaryInterval: POLL_MS }),
+      ignored: (path) => this.#isIgnored(path),
+    })
+      .on('all', () => this.#onEvent())
+      // Changes between the last verification and this moment gave no event.
+      .on('ready', () => this.#onEvent())
+      // The library takes a change of mode for a mere read, and drops what follows within 5 ms: a chmod and a
+      // write in one breath would go unseen.
+      .on('raw', () => this.#onEvent())
+      .on('error', (error) => this.#unwatchable(error));
   }
 
-  /**
-   * Whether a problem of the volume that a look has seen is over. One that no look sees (a quota, say) is left to the
-   * reconciler's pauses: otherwise it would be attempted at each look.
-   */
-  async #hasRecovered(): Promise<boolean> {
-    const { reconciler, layout } = this.#options;
-    const { code } = reconciler.state.volumeProblem ?? {};
-    const wasInTrouble = this.#inTrouble;
-    this.#inTrouble =
-      code !== undefined &&
-      reconciler.retryAt !== undefined &&
-      !(await looksResolved(layout, code, reconciler.lackingBytes));
-    return wasInTrouble && !this.#inTrouble;
+  /** Without inotify, looks at the volume now and then. Scheduled verifications go on in any case. */
+  #unwatchable(error: unknown): void {
+    const canPoll = ['ENOSPC', 'EMFILE'].includes(errnoOf(error) ?? '') && !this.#polling;
+    if (this.#closed || (!canPoll && !this.#watcher)) return;
+    const how = canPoll ? `it is polled every ${POLL_MS / 1_000} s` : 'scheduled verifications go on';
+    const remedy = canPoll ? ' (raise fs.inotify.max_user_watches and max_user_instances)' : '';
+    this.#options.log.warn({ code: errnoOf(error) }, `the volume cannot be watched${remedy}: ${how}`);
+    void this.#watcher?.close();
+    this.#watcher = undefined;
+    this.#watched = undefined;
+    this.#polling ||= canPoll;
+    if (canPoll) this.#renewing = this.#renewing.then(() => this.#renewWatch());
   }
 
-  /** The first thing that is not as the last run or look found it. */
-  async #changed(): Promise<string | undefined> {
-    const { layout, manifest, reconciler } = this.#options;
-    const before = this.#seen;
-    const seen = new Map<string, string | undefined>();
-    // Below another folder, or a link to one, blobs may look as before.
-    for (const folder of [layout.root, dirname(layout.blobs), layout.blobs]) {
-      const stat = await statOf(folder);
+  async #identity(): Promise<string | undefined> {
+    const { layout } = this.#options;
+    try {
+      const folders = await Promise.all([layout.root, dirname(layout.blobs), layout.blobs].map(statOf));
+      if (folders.includes(undefined)) return undefined;
       // A folder made again may get the number of the old one; its time of birth differs.
-      seen.set(folder, stat && `${stat.dev}:${stat.ino}:${stat.birthtimeNs}`);
+      return folders.map((stat) => stat && `${stat.dev}:${stat.ino}:${stat.birthtimeNs}`).join();
+    } catch {
+      return undefined;
     }
-    let changed: string | undefined;
+  }
+
+  /** Only blobs matter; all else changes by our own hand. */
+  #isIgnored(path: string): boolean {
+    const { layout } = this.#options;
+    const first = relative(layout.root, path).split(sep)[0] ?? '';
+    return first !== '' && first !== 'blobs';
+  }
+
+  #onEvent(): void {
+    if (this.#closed) return;
+    // Not the time of day, which may jump.
+    const now = performance.now();
+    this.#firstEventAt ??= now;
+    const patience = this.#firstEventAt + PATIENCE_MS - now;
+    const waitMs = Math.max(Math.min(QUIET_MS, patience), 0);
+    clearTimeout(this.#quiet);
+    this.#quiet = setTimeout(
+      () => void this.#lookAround().catch(() => undefined),
+      // From the first event on: a disk that goes bad more often than that is repaired all the same.
+      Math.max(waitMs, this.#firstEventAt + this.#options.reconciler.holdOffMs - now),
+    );
+    this.#quiet.unref();
+  }
+
+  async #lookAround(): Promise<void> {
+    const { reconciler, manifest, layout, log } = this.#options;
+    this.#firstEventAt = undefined;
+    // Events of a run under way may be its own; after it, the fingerprints tell.
+    if (reconciler.busy) return this.#onEvent();
+    // Below another folder, or a link to one, blobs may look as before.
+    const moved = (await this.#identity()) !== this.#watched;
+    if (moved) return this.#request('change');
     for (const file of manifest.files) {
+      // Also a corrupt one that was set aside and that no source has replaced yet: it is retried by itself.
       if (await reconciler.isAsRead(file)) continue;
-      if (reconciler.state.file(file).state === 'verified') changed ??= file.path;
-      const stat = await statOf(blobPath(layout, file.sha256));
-      seen.set(file.path, stat && fingerprintOf(stat));
+      // A file that was missing and still is: the reconciler retries it by itself.
+      const lacks = reconciler.state.file(file).state !== 'verified';
+      if (lacks && (await statOf(blobPath(layout, file.sha256)).catch(() => undefined)) === undefined)
+        continue;
+      log.info({ path: file.path }, 'external change detected on volume');
+      return this.#request('change');
     }
-    for (const [path, now] of seen) if (before && before.get(path) !== now) changed ??= path;
-    this.#seen = seen;
-    return changed;
   }
 }

@@ -125,7 +125,7 @@ export async function cacheStatusOf({
       last: lastReport ?? null,
       next: triggers.nextRun?.toISOString() ?? null,
       retry: reconciler.retryAt === undefined ? null : new Date(reconciler.retryAt).toISOString(),
-      watching: true,
+      watching: triggers.watching,
     },
     counters: cache.counters,
     quarantine,

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
-import { type FileHandle, open, stat } from 'node:fs/promises';
-import { basename, resolve } from 'node:path';
+import { type FileHandle, open, realpath, stat } from 'node:fs/promises';
+import { basename, dirname, resolve } from 'node:path';
+import { type FSWatcher, watch } from 'chokidar';
 import { throwIfAborted } from '../shared/concurrent.js';
 import { AppError, type ErrorCode, errnoOf, type FieldIssue, messageOf } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
@@ -14,10 +15,12 @@ export const MAX_ROUTE_FILE_BYTES = 64 * 2 ** 20;
 export const ROUTES_FILE_IS_MOUNT =
   'ROUTES_FILE is itself a mount: a new file in its place outside is not seen; mount its folder instead';
 
-/** Times in milliseconds. */
+/** When a changed file is looked at, in milliseconds. */
 export const ROUTE_FILE_DEFAULTS = {
-  /** How often the file is looked at. It counts as written when two looks in a row have found the same. */
-  pollMs: 250,
+  /** A file counts as written when nothing has happened to it for this long. */
+  debounceMs: 150,
+  /** How often the file is looked at without any event: network mounts and replaced folders give none. */
+  pollMs: 2_000,
   /** Wait before a set that could not be applied for a passing reason is tried again. */
   retryMs: 5_000,
 } as const;
@@ -28,6 +31,7 @@ export interface RouteFileOptions {
   /** Makes a set the active one, such as `Classifier.load`. Called once at a time. */
   readonly apply: (set: RouteSet, options: { readonly signal: AbortSignal }) => Promise<unknown>;
   readonly log: Log;
+  readonly debounceMs?: number;
   readonly pollMs?: number;
   readonly retryMs?: number;
 }
@@ -60,13 +64,13 @@ export interface RouteFileFault {
 export class RouteFile {
   readonly #path: string;
   readonly #options: RouteFileOptions;
+  #watcher: FSWatcher | undefined;
   #poll: NodeJS.Timeout | undefined;
+  #debounce: NodeJS.Timeout | undefined;
   #retry: NodeJS.Timeout | undefined;
   #run: { readonly stop: AbortController; readonly done: Promise<void> } | undefined;
   /** Last result of `stat`; a cheap way to see that nothing happened. */
   #seen: string | undefined;
-  /** Whether the last look found something else than the one before it. */
-  #changing = false;
   /** The content that came to an end last, and why it was refused if it was. */
   #settled: { readonly digest: string; readonly fault: RouteFileFault | undefined } | undefined;
   #applied: { readonly digest: string; readonly at: Date } | undefined;
@@ -105,7 +109,7 @@ export class RouteFile {
     } finally {
       this.#run = undefined;
     }
-    this.#follow();
+    await this.#follow();
   }
 
   status(): RouteFileStatus {
@@ -113,7 +117,7 @@ export class RouteFile {
       file: basename(this.#path),
       digest: this.#applied?.digest,
       loadedAt: this.#applied?.at,
-      loading: this.#run !== undefined || this.#changing,
+      loading: this.#run !== undefined || this.#debounce !== undefined,
       error: this.#error,
     };
   }
@@ -122,25 +126,49 @@ export class RouteFile {
   async close(): Promise<void> {
     this.#closed = true;
     clearInterval(this.#poll);
+    clearTimeout(this.#debounce);
     clearTimeout(this.#retry);
+    this.#debounce = undefined;
     this.#run?.stop.abort(new AppError('draining', 'the route file is closed'));
-    await this.#run?.done;
+    await Promise.all([this.#watcher?.close(), this.#run?.done]);
   }
 
-  /** Looks at the file now and then: that sees links and mounts that are swapped, of which no event tells. */
-  #follow(): void {
-    if (this.#closed || this.#poll) return;
+  /**
+   * Follows the folder rather than the file: an editor that renames over the file, or a mounted ConfigMap
+   * that swaps its `..data` link, leaves a watch on the file itself behind with the old one. The folder of
+   * the link's target is followed too, and a slow poll sees what no event told.
+   */
+  async #follow(): Promise<void> {
+    const target = await realpath(this.#path).catch(() => this.#path);
+    const folders = [...new Set([dirname(this.#path), dirname(target)])];
+    if (this.#closed || this.#watcher) return;
+    const names = new Set([basename(this.#path), basename(target)]);
+    this.#watcher = watch(folders, {
+      depth: 0,
+      ignoreInitial: true,
+      followSymlinks: false,
+      ignored: (path) =>
+        !folders.includes(path) && !names.has(basename(path)) && !basename(path).startsWith('..'),
+    });
+    this.#watcher.on('all', () => this.#look());
+    // Of each folder that cannot be watched.
+    this.#watcher.once('error', (error) => {
+      this.#options.log.warn({ err: error }, 'route file: watching failed; it is polled instead');
+      this.#watcher?.on('error', noop);
+    });
     this.#poll = setInterval(() => this.#look(), this.#options.pollMs ?? ROUTE_FILE_DEFAULTS.pollMs);
     this.#poll.unref();
   }
 
   #look(): void {
     fingerprintOf(this.#path).then((now) => {
-      if (this.#closed) return;
-      const wasChanging = this.#changing;
-      this.#changing = now !== this.#seen;
+      if (this.#closed || now === this.#seen) return;
       this.#seen = now;
-      if (wasChanging && !this.#changing) this.#restart().catch(noop);
+      clearTimeout(this.#debounce);
+      this.#debounce = setTimeout(() => {
+        this.#debounce = undefined;
+        this.#restart().catch(noop);
+      }, this.#options.debounceMs ?? ROUTE_FILE_DEFAULTS.debounceMs);
     }, noop);
   }
 

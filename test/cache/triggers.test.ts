@@ -1,29 +1,24 @@
 import { unlinkSync } from 'node:fs';
 import { chmod, mkdir, open, rename, rm, unlink, utimes, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { blobPath } from '../../src/cache/layout.js';
 import { Reconciler } from '../../src/cache/reconciler.js';
 import { ContentStore } from '../../src/cache/store.js';
 import { isSchedule, Triggers } from '../../src/cache/triggers.js';
-import { AppError } from '../../src/shared/errors.js';
-import { ENDLESS_MS, eventually } from '../support/eventually.js';
+import { eventually } from '../support/eventually.js';
 import { memorySource, recordingLog, smallModel, temporaryFolder } from '../support/volume.js';
 
 const NEVER = '0 0 29 2 *';
 
-/** @param onVerified runs after the first verification, before the first look */
-async function setup(cron = NEVER, onVerified: (blob: string) => void = () => undefined, root?: string) {
+/** @param onVerified runs after the first verification, before anything watches */
+async function setup(cron = NEVER, onVerified: (blob: string) => void = () => undefined) {
   const { manifest, files } = smallModel();
   const [model] = manifest.files;
   if (!model) throw new Error('no model');
-  const store = new ContentStore(root ?? (await temporaryFolder()));
+  const store = new ContentStore(await temporaryFolder());
   const sources = [memorySource(files)];
   const log = recordingLog();
-  const reconciler = new Reconciler({
-    ...{ manifest, store, sources, log },
-    ...(root !== undefined && { timing: { retryMinMs: ENDLESS_MS, retryMaxMs: ENDLESS_MS } }),
-  });
+  const reconciler = new Reconciler({ manifest, store, sources, log });
   const blob = blobPath(store.layout, model.sha256);
   const off = reconciler.onRun(() => {
     off();
@@ -45,6 +40,7 @@ async function setup(cron = NEVER, onVerified: (blob: string) => void = () => un
     );
     await Promise.all(looked.mock.results.map(({ value }) => value));
   };
+  // The watch starts in the background, and looks around when it stands.
   await afterALook();
   const runs = () => reconciler.state.counters.verifications;
   return { store, sources, log, reconciler, triggers, runs, blob, afterALook };
@@ -90,7 +86,7 @@ describe('Triggers', () => {
     await eventually(() => expect(reconciler.lastReport).toMatchObject({ reason: 'change' }));
   });
 
-  it('request one when a blob is removed before the first look', async () => {
+  it('request one when a blob is removed before the watch stands', async () => {
     const { reconciler } = await setup(NEVER, (blob) => unlinkSync(blob));
     await eventually(() => expect(reconciler.lastReport).toMatchObject({ reason: 'change' }));
   });
@@ -101,7 +97,7 @@ describe('Triggers', () => {
     await eventually(() => expect(reconciler.lastReport).toMatchObject({ reason: 'change', whole: true }));
   });
 
-  it('request one when the whole volume is wiped, and see what comes afterwards', async () => {
+  it('watch again after the whole volume was wiped', async () => {
     const { reconciler, store, blob, afterALook } = await setup();
     await rm(store.layout.root, { recursive: true });
     await eventually(() => expect(reconciler.lastReport).toMatchObject({ reason: 'change', whole: true }));
@@ -121,29 +117,13 @@ describe('Triggers', () => {
     expect(runs()).toBe(1);
   });
 
-  it('request a retry when a volume is usable again, and none for a problem that no look sees', async () => {
-    const plain = join(await temporaryFolder(), 'plain');
-    await writeFile(plain, '');
-    const { reconciler, store, runs, afterALook } = await setup(NEVER, undefined, join(plain, 'volume'));
-    expect(reconciler.lastReport).toMatchObject({ error: { code: 'volume_unavailable' } });
-    await rm(plain);
-    await eventually(() => expect(reconciler.lastReport).toMatchObject({ reason: 'retry', whole: true }));
-    store.prepare = async () => {
-      throw new AppError('volume_full', 'beyond the quota', { retryable: true });
-    };
-    await reconciler.request('test');
-    const before = runs();
-    await afterALook();
-    await afterALook();
-    expect(runs()).toBe(before);
-  });
-
   it('verify by the clock, and tell when the next run is due', async () => {
     const { reconciler, triggers } = await setup('* * * * * *');
     expect(triggers.nextRun?.getTime()).toBeGreaterThan(Date.now() - 1_000);
     await eventually(() => expect(reconciler.lastReport).toMatchObject({ reason: 'schedule' }));
     await triggers.close();
     expect(triggers.nextRun).toBeUndefined();
+    expect(triggers.watching).toBe(false);
   });
 
   it('know a schedule from nonsense', () => {

@@ -1,7 +1,74 @@
-import { symlink } from 'node:fs/promises';
-import { describe, expect, it } from 'vitest';
-import { findMount, mountOf } from '../../src/cache/volume.js';
+import { rm, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { layoutOf } from '../../src/cache/layout.js';
+import { findMount, mountOf, RecoveryProbe } from '../../src/cache/volume.js';
+import { eventually } from '../support/eventually.js';
 import { temporaryFolder } from '../support/volume.js';
+
+function watchOn(root: string) {
+  const watch = new RecoveryProbe(layoutOf(root), 20);
+  onTestFinished(() => watch.stop());
+  return watch;
+}
+
+/** A volume that is in trouble until it is mended. */
+async function brokenVolume() {
+  const plain = join(await temporaryFolder(), 'plain');
+  const spoil = (): Promise<void> => writeFile(plain, '');
+  await spoil();
+  return { root: join(plain, 'volume'), spoil, mend: () => rm(plain) };
+}
+
+/** Waits until another probe has seen a trouble begin and end: each of the others has looked meanwhile. */
+async function looksPass(): Promise<void> {
+  const { root, spoil, mend } = await brokenVolume();
+  const onResolved = vi.fn();
+  watchOn(root).start('volume_unavailable', 0, onResolved);
+  let broken = true;
+  await eventually(
+    async () => {
+      await (broken ? mend() : spoil());
+      broken = !broken;
+      expect(onResolved).toHaveBeenCalled();
+    },
+    { every: 50 },
+  );
+}
+
+describe('RecoveryProbe', () => {
+  it('tells once when a trouble that it saw is over', async () => {
+    const { root, mend } = await brokenVolume();
+    const onResolved = vi.fn();
+    watchOn(root).start('volume_unavailable', 0, onResolved);
+    await looksPass();
+    expect(onResolved).not.toHaveBeenCalled();
+    await mend();
+    await eventually(() => expect(onResolved).toHaveBeenCalledTimes(1));
+    await looksPass();
+    expect(onResolved).toHaveBeenCalledTimes(1);
+  });
+
+  it('leaves a trouble that it cannot see to the pauses of the reconciler', async () => {
+    const onResolved = vi.fn();
+    // Room enough as far as a look can tell: it may be a quota.
+    watchOn(await temporaryFolder()).start('volume_full', 1, onResolved);
+    await looksPass();
+    expect(onResolved).not.toHaveBeenCalled();
+  });
+
+  it('tells nothing after it was stopped', async () => {
+    const { root, mend } = await brokenVolume();
+    const onResolved = vi.fn();
+    const watch = watchOn(root);
+    watch.start('volume_unavailable', 0, onResolved);
+    await looksPass();
+    watch.stop();
+    await mend();
+    await looksPass();
+    expect(onResolved).not.toHaveBeenCalled();
+  });
+});
 
 describe('the mount of a folder', () => {
   const table = [

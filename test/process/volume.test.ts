@@ -166,3 +166,41 @@ describe.skipIf(!has('strace'))('a volume that refuses chmod (needs strace)', ()
     expect(daemon.lines.filter(({ msg }) => msg.includes('refuses chmod'))).toHaveLength(1);
   });
 });
+
+describe.skipIf(!has('root') || !has('mounts'))('a system without inotify (needs root)', () => {
+  it.each(['instances', 'watches'])(
+    '%s boots, warns once, polls the routes and goes on verifying',
+    async (what) => {
+      const volume = await temporaryFolder();
+      const routes = join(await temporaryFolder(), 'routes.yaml');
+      await writeFile(routes, ROUTES);
+      const daemon = await servingDaemon(
+        { MODEL_CACHE_DIR: volume, VERIFY_CRON: '* * * * * *', ...OFFLINE, ROUTES_FILE: routes },
+        {
+          command: [
+            ...[
+              'unshare',
+              '-Ur',
+              'sh',
+              '-c',
+              `echo 0 > /proc/sys/user/max_inotify_${what} && exec "$@"`,
+              'sh',
+            ],
+            ...[process.execPath, ...PROGRAM],
+          ],
+        },
+      );
+      await eventually(async () => {
+        const { body } = await daemon.get<{ counters: { verifications: number } }>('/cache/status');
+        expect(body.counters.verifications).toBeGreaterThan(2);
+      });
+      await writeFile(routes, ROUTES.replace('name: music', 'name: songs'));
+      await eventually(async () => {
+        const { body } = await daemon.get<{ routes: { name: string }[] }>('/routes');
+        expect(body.routes.map(({ name }) => name)).toContain('songs');
+      });
+      for (const warning of ['volume cannot be watched', 'route file: watching failed'])
+        expect(daemon.lines.filter(({ msg }) => msg.includes(warning))).toHaveLength(1);
+    },
+  );
+});

@@ -9,7 +9,9 @@ import { AppError } from '../../src/shared/errors.js';
 import { ENDLESS_MS, eventually } from '../support/eventually.js';
 
 const yaml = (name: string) => `- { name: ${name}, utterances: [hello] }\n`;
-const QUICK = { pollMs: 40 };
+/** Long polling: what is seen in time was seen by an event. */
+const EVENTS_ONLY = { debounceMs: 30, pollMs: 600_000 };
+const POLL_ONLY = { debounceMs: 30, pollMs: 40 };
 
 describe('a route file', () => {
   let folder: string;
@@ -38,7 +40,7 @@ describe('a route file', () => {
 
   const log = (level: string) => (_fields: object, message: string) => void lines.push({ level, message });
 
-  async function follow(options: Partial<RouteFileOptions> = QUICK): Promise<RouteFile> {
+  async function follow(options: Partial<RouteFileOptions> = EVENTS_ONLY): Promise<RouteFile> {
     file = new RouteFile({
       path,
       apply: (set, stop) => apply(set, stop),
@@ -47,6 +49,17 @@ describe('a route file', () => {
     });
     await file.start();
     return file;
+  }
+
+  /** Changes the file until that is seen: a watch begins some moments after it was asked for, silently. */
+  async function firstChange(change: () => Promise<void>, name: string): Promise<void> {
+    await eventually(
+      async () => {
+        await change();
+        expect(applied.at(-1)).toBe(name);
+      },
+      { every: 200 },
+    );
   }
 
   /** Changes the file, and waits until that was seen and came to an end. */
@@ -92,7 +105,7 @@ describe('a route file', () => {
       path,
       apply,
       log: { debug() {}, info() {}, warn() {}, error() {} },
-      ...QUICK,
+      ...POLL_ONLY,
     });
     await expect(file.start()).rejects.toMatchObject({ code: 'routes_invalid' });
     await expect(file.start()).rejects.toMatchObject({ code: 'routes_invalid' });
@@ -102,22 +115,27 @@ describe('a route file', () => {
     expect(applied).toEqual(['second', 'second']);
   });
 
-  it('is loaded again when written in place, renamed over, removed and put back', async () => {
-    const routes = await follow();
-    await writeFile(path, yaml('second'));
-    await untilApplied('second');
-    await writeFile(`${path}.swp`, yaml('third'));
-    await rename(`${path}.swp`, path);
-    await untilApplied('third');
-    await unlink(path);
-    await eventually(() => expect(routes.status().error?.message).toBe('routes.yaml: does not exist'));
-    expect(applied.at(-1)).toBe('third');
-    await writeFile(path, yaml('third'));
-    await eventually(() => expect(routes.status().error).toBeUndefined());
-    await writeFile(path, yaml('fourth'));
-    await untilApplied('fourth');
-    expect(applied).toEqual(['first', 'second', 'third', 'fourth']);
-  });
+  it.each([
+    ['events', EVENTS_ONLY],
+    ['polling', POLL_ONLY],
+  ])(
+    'is loaded again when written in place, renamed over, removed and put back (%s)',
+    async (_by, options) => {
+      const routes = await follow(options);
+      await firstChange(() => writeFile(path, yaml('second')), 'second');
+      await writeFile(`${path}.swp`, yaml('third'));
+      await rename(`${path}.swp`, path);
+      await untilApplied('third');
+      await unlink(path);
+      await eventually(() => expect(routes.status().error?.message).toBe('routes.yaml: does not exist'));
+      expect(applied.at(-1)).toBe('third');
+      await writeFile(path, yaml('third'));
+      await eventually(() => expect(routes.status().error).toBeUndefined());
+      await writeFile(path, yaml('fourth'));
+      await untilApplied('fourth');
+      expect(applied).toEqual(['first', 'second', 'third', 'fourth']);
+    },
+  );
 
   it('is loaded again when the link that leads to it is swapped, as a mounted ConfigMap does', async () => {
     await unlink(path);
@@ -129,14 +147,15 @@ describe('a route file', () => {
     await symlink(join('..data', 'routes.yaml'), path);
     await follow();
     expect(applied).toEqual(['version1']);
-    await symlink('..v2', join(folder, '..data_tmp'));
-    await rename(join(folder, '..data_tmp'), join(folder, '..data'));
-    await rm(join(folder, '..v1'), { recursive: true, force: true });
-    await untilApplied('version2');
+    await firstChange(async () => {
+      await symlink('..v2', join(folder, '..data_tmp'));
+      await rename(join(folder, '..data_tmp'), join(folder, '..data'));
+      await rm(join(folder, '..v1'), { recursive: true, force: true });
+    }, 'version2');
   });
 
   it('is refused with its line when broken, once; the old set stays, and a mended file is taken', async () => {
-    const routes = await follow();
+    const routes = await follow(POLL_ONLY);
     const { digest } = routes.status();
     await writeFile(path, '- name: x\n  utterances: []\n');
     await eventually(() => expect(routes.status().error).toBeDefined());
@@ -157,7 +176,7 @@ describe('a route file', () => {
   });
 
   it('is not applied again when only touched', async () => {
-    const routes = await follow();
+    const routes = await follow(POLL_ONLY);
     await afterALook(routes, () => writeFile(path, yaml('first')));
     expect(applied).toEqual(['first']);
   });
@@ -166,7 +185,7 @@ describe('a route file', () => {
     let underway = 0;
     let aborted = 0;
     const finished: string[] = [];
-    const routes = await follow();
+    const routes = await follow(POLL_ONLY);
     apply = async (set, { signal }) => {
       underway += 1;
       expect(underway).toBe(1);
@@ -190,7 +209,7 @@ describe('a route file', () => {
   });
 
   it('tries again after a failure that may pass', async () => {
-    const routes = await follow({ ...QUICK, retryMs: 60 });
+    const routes = await follow({ ...POLL_ONLY, retryMs: 60 });
     const good = apply;
     apply = async () => {
       throw new AppError('worker_failed', 'died', { retryable: true });
@@ -203,7 +222,7 @@ describe('a route file', () => {
   });
 
   it('ends an apply when closed, and follows no longer', async () => {
-    const routes = await follow();
+    const routes = await follow(POLL_ONLY);
     const steps: string[] = [];
     apply = (_set, { signal }) => {
       steps.push('begun');
@@ -214,7 +233,7 @@ describe('a route file', () => {
     await routes.close();
     expect(steps).toEqual(['begun', 'ended']);
     const later: string[] = [];
-    await follow({ ...QUICK, apply: async ({ routes: [route] }) => void later.push(route?.name ?? '') });
+    await follow({ ...POLL_ONLY, apply: async ({ routes: [route] }) => void later.push(route?.name ?? '') });
     await writeFile(path, yaml('third'));
     await eventually(() => expect(later).toEqual(['second', 'third']));
     expect(applied).toEqual(['first']);

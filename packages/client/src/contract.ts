@@ -54,7 +54,6 @@ export type CacheStatus = {
     readonly next: string | null;
     /** When the next attempt is due after a failed one */
     readonly retry: string | null;
-    /** Always `true`: external changes are looked for */
     readonly watching: boolean;
   };
   readonly counters: {
