@@ -43,6 +43,8 @@ export interface Match<Ports> {
 interface Place<Ports> {
   readonly segments: readonly string[];
   readonly endpoints: Endpoint<Ports>[];
+  /** Their methods. */
+  allowed: readonly string[];
 }
 
 const PARAMETER = /^\{(\w+)(\+?)\}$/;
@@ -69,12 +71,15 @@ export class EndpointTable<Ports> {
       const { path, dialect } = endpoint;
       let place = places.get(path);
       if (!place) {
-        place = { segments: path.split('/').slice(1), endpoints: [] };
+        place = { segments: path.split('/').slice(1), endpoints: [], allowed: [] };
         places.set(path, place);
         if (path.includes('{')) this.#templates.push(place);
         else this.#literal.set(path, place);
       }
       place.endpoints.push(endpoint);
+      place.allowed = place.endpoints
+        .flatMap((each) => (each.method === 'GET' ? ['GET', 'HEAD'] : [each.method]))
+        .sort();
       const [first = ''] = place.segments;
       if (dialect && !this.#dialects.has(first)) this.#dialects.set(first, dialect);
     }
@@ -101,12 +106,9 @@ export class EndpointTable<Ports> {
     };
   }
 
-  #choose({ endpoints }: Place<Ports>, method: string, params: PathParams): Match<Ports> {
+  #choose({ endpoints, allowed }: Place<Ports>, method: string, params: PathParams): Match<Ports> {
     const wanted = method === 'HEAD' ? 'GET' : method;
     const endpoint = endpoints.find((each) => each.method === wanted);
-    const allowed = endpoints
-      .flatMap((each) => (each.method === 'GET' ? ['GET', 'HEAD'] : [each.method]))
-      .sort();
     return { endpoint, params, allowed, dialect: (endpoint ?? endpoints[0])?.dialect ?? 'problem' };
   }
 }

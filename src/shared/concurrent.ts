@@ -110,8 +110,7 @@ export class Slices {
  */
 export class Turns {
   #since: number | undefined;
-  /** How many of each client wait. */
-  readonly #waiting = new Map<string, number>();
+  readonly #line: { readonly client: string; goOn(): void }[] = [];
 
   /** Whether this turn has had its time. The first to ask in a turn begins it. */
   get over(): boolean {
@@ -123,17 +122,26 @@ export class Turns {
     return false;
   }
 
-  /** Pieces of this client that wait for a turn. */
+  /** Pieces of this client that wait for a turn, or begin in this one. */
   waiting(client: string): number {
-    return this.#waiting.get(client) ?? 0;
+    return this.#line.reduce((count, one) => count + (one.client === client ? 1 : 0), 0);
   }
 
   /** Resolves in a turn that has time left; those who wait go on in their order. */
-  async next(client: string): Promise<void> {
-    this.#waiting.set(client, this.waiting(client) + 1);
-    while (this.over) await yieldToOthers();
-    const left = this.waiting(client) - 1;
-    if (left > 0) this.#waiting.set(client, left);
-    else this.#waiting.delete(client);
+  next(client: string): Promise<void> {
+    return new Promise((goOn) => {
+      this.#line.push({ client, goOn });
+      if (this.#line.length === 1) void this.#advance();
+    });
+  }
+
+  async #advance(): Promise<void> {
+    for (let [first] = this.#line; first; [first] = this.#line) {
+      while (this.over) await yieldToOthers();
+      first.goOn();
+      // Until it has done what it can without waiting, so that its time counts.
+      await new Promise<void>((resolve) => process.nextTick(resolve));
+      this.#line.shift();
+    }
   }
 }

@@ -60,6 +60,7 @@ describe('turns', () => {
     setImmediate(() => order.push('probe'));
     expect([turns.waiting('client'), turns.waiting('another')]).toEqual([2, 0]);
     await Promise.all(pieces);
+    await new Promise((resolve) => setImmediate(resolve));
     expect(turns.waiting('client')).toBe(0);
     expect(order.indexOf('probe')).toBeLessThan(order.indexOf('c'));
     expect(order.filter((name) => name !== 'probe')).toEqual(['a', 'b', 'c']);
