@@ -1,6 +1,6 @@
 /**
  * How well and how fast texts are routed, on Banking77: `npm run bench:routing [-- --json] [--only PART,PART]
- * [--vectors FOLDER]`. Parts: probes, dialogues, labels, methods, none, other, http, decisions. `--vectors` keeps the embeddings for the next
+ * [--vectors FOLDER]`. Parts: probes, dialogues, labels, methods, none, other, http, decisions, questions. `--vectors` keeps the embeddings for the next
  * run. Takes some minutes without. `AI_ROUTER_INTENTS` names a folder with another set (train.csv and test.csv: text, route).
  */
 
@@ -10,7 +10,7 @@ import { BACKGROUND } from '../src/scoring/head/background.js';
 import { sentencesOf } from '../src/scoring/labels.js';
 import { Random } from '../test/support/random.js';
 import { mean } from '../test/support/stats.js';
-import { withFolder } from './measure.js';
+import { startTimed, withFolder } from './measure.js';
 import {
   type Banking77,
   banking77Folder,
@@ -24,6 +24,7 @@ import { embedAll } from './routing/embeddings.js';
 import { labelTasks, labelTexts, labelTrials } from './routing/labels.js';
 import { askOverHttp, decisionsOverHttp } from './routing/over-http.js';
 import { type ProbedSet, probe, probedSets, probeTexts } from './routing/probes.js';
+import { questionTrials } from './routing/questions.js';
 import {
   ask,
   inScope,
@@ -89,6 +90,7 @@ const parts = {
   other: otherSet,
   http: overHttp,
   decisions,
+  questions,
 };
 const only = args.includes('--only') ? args[args.indexOf('--only') + 1]?.split(',') : undefined;
 for (const [name, run] of Object.entries(parts)) if (only?.includes(name) ?? true) await run();
@@ -328,6 +330,15 @@ async function decisions(): Promise<void> {
       const row = await decisionsOverHttp(volume, sampleUtterances(data, size, 1), names, data.test);
       report('decision calls', { options_known_by: `${size ?? 'all'} utterances each`, ...row });
     }
+  });
+}
+
+/** Statements and scales, asked of the real daemon. */
+async function questions(): Promise<void> {
+  await withFolder(async (volume) => {
+    const { daemon } = await startTimed({ name: 'this', folder: process.cwd() }, { MODEL_CACHE_DIR: volume });
+    for (const row of await questionTrials(daemon)) report('questions', row);
+    await daemon.stop();
   });
 }
 

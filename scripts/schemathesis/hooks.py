@@ -61,6 +61,9 @@ def answerable(question):
         }
     if not has_text(question.get("instructions")):
         question["instructions"] = "Is this so?"
+    for part in question["instructions"] if isinstance(question["instructions"], list) else ():
+        if isinstance(part, dict) and isinstance(part.get("text"), str):
+            part["text"] = readable(part["text"])
 
 
 def described(item):

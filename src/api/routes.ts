@@ -59,9 +59,16 @@ const routeFields = {
 };
 
 /** Control characters have no place in a name. */
-export const nameSchema = textOf(ROUTE_LIMITS.nameChars).meta({
+const nameSchema = textOf(ROUTE_LIMITS.nameChars).meta({
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the ones that are refused
   pattern: /^[^\S\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$/
+    .source,
+});
+
+/** A name in a path: the spaces around one in a body are dropped. */
+export const pathNameSchema = nameSchema.meta({
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the ones that are refused
+  pattern: /^[^\s\u0000-\u001f\u007f-\u009f]([^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f])?$/
     .source,
 });
 

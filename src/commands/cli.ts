@@ -1,5 +1,6 @@
 import { defaultTextOf } from '../config/config.js';
 import { RETIRED_COMMANDS, SETTINGS, type Setting } from '../config/settings.js';
+import { didYouMean } from '../shared/closest.js';
 import type { Command, CommandContext } from './command.js';
 
 /** Exit codes of wrong usage and of help. */
@@ -82,7 +83,7 @@ function helpReport(name: string | undefined, text: string): object {
   return {
     commands: Object.entries(COMMANDS).map(([command, { summary }]) => ({ command, summary })),
     settings: Object.values<Setting<unknown>>(SETTINGS).map((setting) => ({
-      ...{ name: setting.env, help: setting.help, default: defaultTextOf(setting) },
+      ...{ name: setting.env, help: setting.help, default: defaultTextOf(setting).replaceAll('`', '') },
     })),
   };
 }
@@ -90,7 +91,9 @@ function helpReport(name: string | undefined, text: string): object {
 function unknownCommand(name: string): string {
   if (name.startsWith('-')) return `unknown option "${name}"`;
   const retired = RETIRED_COMMANDS.find((command) => command.name === name);
-  return retired ? `the command "${name}" is gone: ${retired.successor}` : `there is no command "${name}"`;
+  return retired
+    ? `the command "${name}" is gone: ${retired.successor}`
+    : `there is no command "${name}"${didYouMean(name, Object.keys(COMMANDS))}`;
 }
 
 function usage(message: string): number {

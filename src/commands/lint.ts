@@ -127,5 +127,7 @@ function weakest({ by_route, confusions }: LintReport): string[] {
       .map(({ to, count: times }) => `${to} (${times})`);
     return [`  ${name}`, `${recovered} of ${examined}`, cohesion.toFixed(2), away.join(', ')];
   });
-  return ['', ...table([['  route', 'found back', 'cohesion', 'the others went to'], ...rows]), ''];
+  const legend =
+    '  (found back: left out, it is nearest to its own route; cohesion: how alike the texts of the route are, 1 is the same)';
+  return ['', ...table([['  route', 'found back', 'cohesion', 'the others went to'], ...rows]), legend, ''];
 }

@@ -76,7 +76,12 @@ function routesCheck({ routeFile, catalogue }: Parts): Check {
   const facts = { ...(served && { digest: served.set.digest }), ...(age !== undefined && { age_s: age }) };
   if (error) return { ok: false, code: error.code, detail: error.message, ...facts };
   if (problem) return { ok: false, code: 'blob_corrupt', detail: problem, ...facts };
-  if (!served) return { ok: false, code: 'not_ready', detail: 'they are embedded once the model is there' };
+  if (!served)
+    return {
+      ok: false,
+      code: 'not_ready',
+      detail: 'not served yet: they are embedded, and their scorer trained, once the model is loaded',
+    };
   const from = served.version ? `version ${served.version.version} on top of ${file}` : file;
   return { ok: true, detail: `${served.set.routes.length} routes of ${from}`, ...facts };
 }

@@ -64,8 +64,12 @@ export function createParts({
   const store = new ContentStore(config.cacheDir, config.requireMount);
   const { layout } = store;
   const sources = createSources(config, manifest, {
+    // Of a source that cannot be reached the run's failure says it once, with the time of the next attempt.
     onEvent: ({ kind: _, waitMs, ...event }) =>
-      log.warn({ ...event, wait_ms: waitMs }, 'source retry scheduled'),
+      log[event.code === 'source_unreachable' ? 'debug' : 'warn'](
+        { ...event, wait_ms: waitMs },
+        'source retry scheduled',
+      ),
   });
   const verified = new VerifiedBytes(modelFiles(manifest));
   const reconciler = new Reconciler({ manifest, store, sources, verified, log });

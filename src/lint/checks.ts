@@ -289,7 +289,7 @@ const OUTLIER_MIN_SIZE = 5;
 
 /**
  * Utterances that another route would take, and those that are unlike anything else in their route. What another finding
- * says already is left out: two texts that are nearly the same, and two routes that are one.
+ * says already is left out, or no warning: two texts that are nearly the same, and two routes that are one.
  * @param examined utterances of each route
  * @param overlaps what {@link findOverlaps} found
  */
@@ -314,11 +314,14 @@ export function findStrays(
     if (!place || own.row < 0) continue;
     const isElsewhere = lead >= ELSEWHERE.lead && meanLead > 0 && other.similarity > own.similarity;
     if (away && isElsewhere && other.similarity >= ELSEWHERE.similarity) {
-      if (other.similarity >= COMPARISON_DEFAULTS.nearDuplicate || alike.has(pairKey([home, goal]))) continue;
+      if (other.similarity >= COMPARISON_DEFAULTS.nearDuplicate) continue;
       const isSevere = isMisplaced(each) && (examined[taken] ?? 0) >= TOO_FEW;
+      // In small routes, one text in the wrong place makes the overlap: it is named, the overlap warns.
+      const isTold = alike.has(pairKey([home, goal]));
+      if (isTold && !isSevere) continue;
       const told = `${quoted(place.utterance)} stands in "${home}" (nearest there: ${own.similarity.toFixed(2)}) but is nearer to ${quoted(away.utterance)} in "${goal}" (${other.similarity.toFixed(2)})`;
       findings.push({
-        severity: isSevere ? 'warning' : 'info',
+        severity: isSevere && !isTold ? 'warning' : 'info',
         kind: 'nearer_elsewhere',
         routes: [home, goal],
         utterances: [place, away],

@@ -28,7 +28,7 @@ export function fillFields(route: Route | undefined): void {
   const fields = fieldsOf();
   fields.name.value = route?.name ?? '';
   fields.name.readOnly = route !== undefined;
-  setText(byId('edit-name-hint'), route ? 'stays as it is: copy the route to rename it' : '');
+  setText(byId('edit-name-hint'), route ? 'stays as it is: to rename, add a route and delete this one' : '');
   fields.description.value = route?.description ?? '';
   fields.utterances.value = (route?.utterances ?? [])
     .map((utterance) => utterance.replace(/\r\n?|\n/g, BREAK))

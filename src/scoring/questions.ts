@@ -39,7 +39,7 @@ export interface QuestionAnswer {
 /**
  * Factors of a scorer's log-odds, by least log loss on every fifth of Banking77's 10,003 training texts. Choices among its
  * 77 labels, or among 10 of them: 0.5 (1.52 and 0.52 nats; without the factor 1.88 and 0.68). Statements such as "This is
- * about card arrival", half of them true: 1.1 (0.31 nats, 87 % right). Levels have no data: like choices.
+ * about card arrival", half of them true: 1.1 (0.31 nats, 87 % right). Levels have no data to choose with: like choices.
  */
 const SHARPNESS = { choice: 0.5, truth: 1.1, scale: 0.5 } as const;
 

@@ -145,7 +145,7 @@ function checkStarter(env: NodeJS.ProcessEnv): Finding {
   const isNpx = script === 'npx';
   return fine(
     'starter',
-    isNpx ? 'started through npx, with which a daemon ends, too' : 'not started through npm',
+    isNpx ? 'started through npx; a daemon ends when its npx ends' : 'not started through npm',
   );
 }
 
@@ -201,7 +201,10 @@ function checkDrain(
   if (said === undefined || (!onRailway && env.RAILWAY_DEPLOYMENT_DRAINING_SECONDS === undefined)) {
     return onRailway
       ? warning('drain', 'the platform waits 0 s after SIGTERM by default', fix)
-      : fine('drain', `${neededMs} ms after SIGTERM; the platform must wait longer (docker stop: 10 s)`);
+      : fine(
+          'drain',
+          `open requests have ${neededMs} ms after SIGTERM; let the platform wait longer (docker stop --time ${needed})`,
+        );
   }
   const seconds = Number(said);
   if (!(seconds > 0)) return fault('drain', `the platform waits ${said} s after SIGTERM`, fix);

@@ -6,7 +6,7 @@ import {
   lintReportSchema,
 } from '../../api/lint.js';
 import {
-  nameSchema,
+  pathNameSchema,
   ROUTE_TYPES,
   type RouteChangeBody,
   type RouteDocumentBody,
@@ -88,7 +88,7 @@ const IF_MATCH = z.object({
     }),
 });
 const NAME = z.object({
-  name: nameSchema.meta({ description: 'A `/` in it is written as `%2F`', example: 'weather' }),
+  name: pathNameSchema.meta({ description: 'A `/` in it is written as `%2F`', example: 'weather' }),
 });
 
 const SET_BODY = jsonBody(
