@@ -59,6 +59,8 @@ export interface Evaluation {
     readonly texts: number;
     /** Sent nowhere. */
     readonly rejected: number | null;
+    /** Out of scope, of all texts that were sent nowhere. */
+    readonly precision: number | null;
     /** How well the score of the best candidate tells texts in scope from those out of it. */
     readonly auroc: number | null;
   };
@@ -105,6 +107,7 @@ export function evaluate(judge: Judge, { judged, totalMs, model, routesDigest }:
     out_of_scope: {
       texts: outside.length,
       rejected: shareOf(rejected, outside.length),
+      precision: shareOf(rejected, rejected + inside.length - answered),
       auroc: aurocOf(
         inside.map(({ score }) => score),
         outside.map(({ score }) => score),

@@ -73,6 +73,7 @@ function figures({ accuracy, in_scope, out_of_scope, macro_f1, calibration, late
   if (out_of_scope.texts > 0) {
     rows.push(
       [percent(out_of_scope.rejected), `of ${out_of_scope.texts} out-of-scope texts have no route`],
+      [percent(out_of_scope.precision), 'of all texts without a route are out of scope'],
       [out_of_scope.auroc?.toFixed(3) ?? '–', 'AUROC of the score: in scope against out of scope'],
     );
   }

@@ -28,6 +28,11 @@ export function evaluationLines(evaluation: Evaluation): string[] {
       ...(out_of_scope.texts > 0
         ? [
             ['  out of scope', percent(out_of_scope.rejected), `of ${out_of_scope.texts} have no route`],
+            [
+              '  rightly none',
+              percent(out_of_scope.precision),
+              'of all texts without a route are out of scope',
+            ],
             ['  AUROC', out_of_scope.auroc?.toFixed(3) ?? '–', 'in scope against out of scope, by score'],
           ]
         : []),
