@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { BACKGROUND } from './head/background.js';
 import { RowMatrix } from './row-matrix.js';
 import type { Encoder } from './scorer.js';
+import { embedLists, rowsOf } from './vectors.js';
 
 /** Constants, chosen with the tuning half of the probes (test/scoring/probes.ts). */
 export const NOISE_DEFAULTS = {
@@ -18,7 +19,7 @@ export class Noise {
   /** One row for each of {@link NOISE}. */
   readonly matrix: RowMatrix;
 
-  /** @param shipped vectors of {@link SHIPPED} that came with the program: texts × dimension */
+  /** @param shipped vectors of {@link SHIPPED}: texts × dimension */
   constructor(shipped: Float32Array, dimension: number) {
     this.matrix = new RowMatrix(NOISE.length, dimension);
     for (let row = 0; row < NOISE.length; row += 1) {
@@ -39,22 +40,43 @@ export class Noise {
   }
 }
 
-const noises = new WeakMap<Encoder, Promise<Noise | undefined>>();
+const known = new WeakMap<Encoder, Promise<Float32Array>>();
 
-/** Returns the noise of a model; undefined where the program comes without the vectors. */
-export function noiseOf(encoder: Encoder): Promise<Noise | undefined> {
-  const { background, embedder } = encoder;
-  const found =
-    noises.get(encoder) ??
-    Promise.resolve(background?.()).then((shipped) => shipped && new Noise(shipped, embedder.dimension));
-  noises.set(encoder, found);
+/**
+ * Returns the vectors of {@link SHIPPED} by a model: texts × dimension. Those that came with the program, else the model
+ * embeds the texts, once; they stay on the volume with the other texts of heads.
+ * @throws what the embedder throws; the next call tries again
+ */
+export function backgroundOf(encoder: Encoder): Promise<Float32Array> {
+  const found = known.get(encoder) ?? embedBackground(encoder);
+  known.set(encoder, found);
+  found.catch(() => known.delete(encoder));
   return found;
+}
+
+async function embedBackground({ background, embedder, auxiliary }: Encoder): Promise<Float32Array> {
+  const shipped = await background?.();
+  if (shipped) return shipped;
+  return rowsOf(await embedLists([SHIPPED], embedder, auxiliary ? { cache: auxiliary } : {}), SHIPPED);
+}
+
+const noises = new WeakMap<Float32Array, Noise>();
+
+/**
+ * Returns the noise of a model.
+ * @throws as {@link backgroundOf}
+ */
+export async function noiseOf(encoder: Encoder): Promise<Noise> {
+  const vectors = await backgroundOf(encoder);
+  const noise = noises.get(vectors) ?? new Noise(vectors, encoder.embedder.dimension);
+  noises.set(vectors, noise);
+  return noise;
 }
 
 /**
  * Texts that ask for nothing, whatever a set is about: names, and words without a sentence. A text that is more like one of
  * them than like any utterance gets no confident score. Other texts than those that measure what comes of it
- * (test/scoring/probes.ts). To be changed together with the vectors that come with the program (`npm run background`).
+ * (test/scoring/probes.ts), which a test watches. To be changed together with the vectors that come with the program (`npm run background`).
  */
 export const NOISE: readonly string[] = [
   // people
@@ -63,7 +85,7 @@ export const NOISE: readonly string[] = [
   'Jean-Baptiste Lefèvre',
   'Sofia Papadopoulou',
   'Rajesh Venkataraman',
-  'Yamamoto Keiko',
+  'Nakamura Daichi',
   'Tran Van Duc',
   'Ingrid Solheim',
   'Mustafa Yildirim',
@@ -72,7 +94,7 @@ export const NOISE: readonly string[] = [
   'Park Ji-hoon',
   'Fatima al-Rashid',
   'Giovanni Battista Pergolesi',
-  'Ludwig van Beethoven',
+  'Franz Schubert',
   'Marie Curie',
   'Nelson Mandela',
   'William Shakespeare',
@@ -92,17 +114,17 @@ export const NOISE: readonly string[] = [
   'Saxony',
   'Manitoba',
   'Nebraska',
-  'Addis Ababa',
+  'Nairobi',
   'Buenos Aires',
   'Reykjavik',
   'Ulaanbaatar',
   'Jakarta',
-  'Lake Titicaca',
+  'Lake Baikal',
   'Mount Fuji',
   'the Danube',
   'Avenida Paulista',
   'Piazza Navona',
-  'Unter den Linden',
+  'Rambla de Catalunya',
   'Baker Street',
   'Gloucestershire',
   'Vladivostok',

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Embedder, Embedding } from '../inference/embedder.js';
-import type { RouteSet } from '../routes/set.js';
+import { createRouteSet, type RouteSet } from '../routes/set.js';
 import { mapConcurrent, throwIfAborted } from '../shared/concurrent.js';
 import { AppError, messageOf } from '../shared/errors.js';
 import { TEXTS_UNDER_WAY } from './embed-texts.js';
@@ -121,6 +121,38 @@ export async function embedRoutes(
   }
   throwIfAborted(signal);
   return { vectors, report: { embedded: missing.length, reused, cached, empty, cacheFault } };
+}
+
+/**
+ * Embeds lists of texts like the utterances of routes.
+ * @throws as {@link embedRoutes}
+ */
+export async function embedLists(
+  lists: readonly (readonly string[])[],
+  embedder: Embedder,
+  options: EmbedRoutesOptions,
+): Promise<RouteVectors> {
+  const set = createRouteSet(
+    lists.map((texts, index) => ({
+      name: String(index),
+      description: undefined,
+      utterances: [...texts],
+      scoreThreshold: undefined,
+      metadata: undefined,
+    })),
+  );
+  return (await embedRoutes(set, embedder, options)).vectors;
+}
+
+/** Returns the vectors of texts, one after the other: texts × dimension. */
+export function rowsOf({ matrix, rowOf }: RouteVectors, texts: readonly string[]): Float32Array {
+  const rows = new Float32Array(texts.length * matrix.dimension);
+  for (const [index, text] of texts.entries()) {
+    const row = rowOf.get(text);
+    if (row === undefined) throw new AppError('internal', 'a text was not embedded');
+    rows.set(matrix.row(row), index * matrix.dimension);
+  }
+  return rows;
 }
 
 async function embedPatiently(

@@ -4,7 +4,7 @@ import { Classifier, type ClassifierOptions } from '../../src/scoring/classifier
 import type { Scorer } from '../../src/scoring/scorer.js';
 import { AppError } from '../../src/shared/errors.js';
 import { ENDLESS_MS, eventually } from '../support/eventually.js';
-import { forwardPass, MODEL, WordEmbedder } from './word-embedder.js';
+import { forwardPass, MODEL, NO_BACKGROUND, WordEmbedder } from './word-embedder.js';
 
 const SET = parseRouteSet(
   `
@@ -24,7 +24,10 @@ async function ready(
   options: ClassifierOptions = {},
 ): Promise<{ classifier: Classifier; embedder: WordEmbedder }> {
   const embedder = new WordEmbedder();
-  const classifier = new Classifier({ encoder: { embedder, model: MODEL }, ...options });
+  const classifier = new Classifier({
+    encoder: { embedder, model: MODEL, background: NO_BACKGROUND },
+    ...options,
+  });
   await classifier.load(set);
   return { classifier, embedder };
 }
@@ -40,7 +43,7 @@ const fixed =
     score(_vector, candidates, out) {
       for (const route of candidates ?? scores.keys()) {
         out.score[route] = scores[route] ?? 0;
-        out.similarity[route] = (scores[route] ?? 0) / 2;
+        out.similarity[route] = 0.5 + (scores[route] ?? 0) / 2;
       }
     },
   });
@@ -98,7 +101,7 @@ describe('a classification', () => {
     const set = parseRouteSet(text, { origin: 'r.yaml' });
     const route = async (scores: number[], threshold?: number, defaultThreshold?: number) => {
       const classifier = new Classifier({
-        encoder: { embedder: new WordEmbedder(), model: MODEL },
+        encoder: { embedder: new WordEmbedder(), model: MODEL, background: NO_BACKGROUND },
         createScorer: fixed(scores),
         ...(defaultThreshold !== undefined && { defaultThreshold }),
       });
@@ -408,7 +411,9 @@ describe('loading another set', () => {
   it('with another model embeds everything anew and answers with that model', async () => {
     const { classifier, embedder } = await ready();
     const next = new WordEmbedder(16);
-    await classifier.load(SET, { encoder: { embedder: next, model: { ...MODEL, revision: 'r2' } } });
+    await classifier.load(SET, {
+      encoder: { embedder: next, model: { ...MODEL, revision: 'r2' }, background: NO_BACKGROUND },
+    });
     expect(next.asked).toHaveLength(9);
     const asked = embedder.asked.length;
     expect((await classifier.classify({ text: 'play jazz' })).decision.model.revision).toBe('r2');

@@ -1,6 +1,19 @@
 import { expect, it } from 'vitest';
-import { decodeBackground, encodeBackground, Noise, SHIPPED } from '../../src/scoring/noise.js';
+import { BACKGROUND } from '../../src/scoring/head/background.js';
+import {
+  backgroundOf,
+  decodeBackground,
+  encodeBackground,
+  NOISE,
+  Noise,
+  noiseOf,
+  SHIPPED,
+} from '../../src/scoring/noise.js';
+import type { Encoder } from '../../src/scoring/scorer.js';
+import { createVectorCache } from '../../src/scoring/vector-cache.js';
 import { cosine } from '../support/model.js';
+import { HELD_OUT } from './probes.js';
+import { MODEL, WordEmbedder } from './word-embedder.js';
 
 const DIMENSION = 16;
 const vectors = SHIPPED.map((_, row) => {
@@ -40,4 +53,48 @@ it.each([
   ['a cut', file.subarray(0, -1), 'sha256:this', DIMENSION],
 ] as const)('is not used with %s', (_, bytes, digest, dimension) => {
   expect(decodeBackground(bytes, digest, dimension)).toBeUndefined();
+});
+
+it('shares no text with those that measure what comes of it', () => {
+  const measured = new Set(Object.values(HELD_OUT).flat());
+  expect(NOISE.filter((text) => measured.has(text))).toEqual([]);
+  expect(BACKGROUND.filter((text) => measured.has(text))).toEqual([]);
+});
+
+it('is embedded once by a model that it does not come with, and kept', async () => {
+  let bytes: Uint8Array | undefined;
+  const store = {
+    load: async () => bytes,
+    save: async (saved: Uint8Array) => {
+      bytes = saved;
+    },
+  };
+  const auxiliary = createVectorCache(store, { modelKey: 'words', dimension: DIMENSION });
+  const encoderOf = (embedder: WordEmbedder): Encoder => ({
+    embedder,
+    model: MODEL,
+    auxiliary,
+    background: async () => undefined,
+  });
+  const first = new WordEmbedder(DIMENSION);
+  const encoder = encoderOf(first);
+  first.before = () => {
+    throw new Error('the model is gone');
+  };
+  await expect(noiseOf(encoder)).rejects.toThrow('the model is gone');
+  first.before = undefined;
+  first.asked.length = 0;
+  const [noise, background] = await Promise.all([noiseOf(encoder), backgroundOf(encoder)]);
+  expect(new Set(first.asked)).toEqual(new Set(SHIPPED));
+  expect(first.asked).toHaveLength(new Set(SHIPPED).size);
+  const { vector } = await first.embed('lorem ipsum');
+  expect(noise.factor(vector, 0.5, 0.05)).toBeLessThan(1e-4);
+  expect(cosine(background.subarray(0, DIMENSION), (await first.embed(SHIPPED[0] ?? '')).vector)).toBeCloseTo(
+    1,
+    6,
+  );
+
+  const second = new WordEmbedder(DIMENSION);
+  expect(await backgroundOf(encoderOf(second))).toEqual(background);
+  expect(second.asked).toEqual([]);
 });

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ModelIdentity } from '../../src/api/classify.js';
 import type { Embedder, Embedding, EmbedOptions, Legibility } from '../../src/inference/embedder.js';
+import { SHIPPED } from '../../src/scoring/noise.js';
 import { AppError } from '../../src/shared/errors.js';
 
 /** A model identity for answers that are not about the model. */
@@ -11,6 +12,9 @@ export const MODEL: ModelIdentity = {
   variant: 'fp32',
   digest: 'sha256:words',
 };
+
+/** Vectors of background and noise that no text is like, for tests of other things: embedding so many texts takes time. */
+export const NO_BACKGROUND = async (): Promise<Float32Array> => new Float32Array(SHIPPED.length * 384);
 
 /**
  * An embedder that needs no model: a text's vector is the sum of a fixed pseudo-random vector for each of

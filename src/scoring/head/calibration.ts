@@ -16,8 +16,11 @@ export const HEAD_DEFAULTS = {
   mostWork: 10_000_000,
   /** Texts of a set that are scored out of fold, at most, spread evenly. */
   calibrationSample: 2_000,
-  /** How much all background texts count together, of as many texts of the set's own. */
+  /** How much all background texts count together, and all texts of left-out routes, of as many texts of the set's own. */
   backgroundShare: 0.5,
+  strangerShare: 0.5,
+  /** A set with fewer routes leaves none out: what is left would say little about all of them. */
+  leastRoutes: 10,
   /** Which part of the set's own texts, out of fold, should reach the default threshold. */
   keepInScope: 0.95,
   /** The same where the set has texts of `none`: as few of its own may be given up to reject those. */
@@ -156,11 +159,17 @@ export interface Confidence {
   readonly floor: Floor;
 }
 
-/** Measured on Banking77 with 5 and 10 utterances a route, and on the default route set; wide. */
-const PRIOR: CalibrationPrior = [
-  { mean: 0.8, deviation: 0.4, least: 0.05 },
-  { mean: 9, deviation: 4, least: 0.5 },
-  { mean: -6, deviation: 3, least: Number.NEGATIVE_INFINITY },
+/** Of the factors of log-odds, logit and cosine, and the bias. Measured on Banking77 with 5 and 10 utterances a route; wide. */
+const PRIOR: readonly Prior[] = [
+  { mean: 0.6, deviation: 0.4, least: 0.05 },
+  { mean: 0.3, deviation: 0.3, least: 0 },
+  { mean: 7, deviation: 4, least: 0.5 },
+  { mean: -5.5, deviation: 3, least: Number.NEGATIVE_INFINITY },
+];
+/** Of the line that takes log-odds of a right answer among all texts to those among the set's own. */
+const OWN_PRIOR: readonly Prior[] = [
+  { mean: 1, deviation: 0.2, least: 0.2 },
+  { mean: 0, deviation: 0.4, least: Number.NEGATIVE_INFINITY },
 ];
 /** Log-odds above this quantile of the set's own texts count alike, … */
 const MOST_QUANTILE = 0.9;
@@ -171,25 +180,38 @@ const MOST_BOUNDS = [2, 8] as const;
 interface Best {
   readonly route: number;
   readonly logOdds: number;
+  /** Its logit by the regression, as it enters the blend. */
+  readonly logit: number;
   /** Best cosine to any route. */
   readonly similarity: number;
 }
 
+/** Texts that no route is for. */
+export interface Strangers {
+  /** Of any subject, scored by the final head. */
+  readonly background: OutOfFold;
+  /** Of routes that were left out of the training and are no candidates: of the set's own subject. */
+  readonly leftOut?: OutOfFold | undefined;
+}
+
 /**
- * Fits the scores to out-of-fold texts (right or wrong) and to background texts (always wrong).
- * @param background scored by the final head, which has not seen them either
+ * Fits the scores in two steps. Out-of-fold texts (right or wrong) and strangers (always wrong) say what tells them apart:
+ * the order of scores. Then the set's own texts alone say how often a text with such evidence is decided rightly.
  * @param routes those before this one can be chosen; a text of a class after them belongs to none
  */
 export function fitConfidence(
   own: OutOfFold,
-  background: OutOfFold,
+  { background, leftOut }: Strangers,
   blend: Blend,
   routes: number = own.routes,
 ): Confidence {
   const all = bestOf(own, blend, routes);
   const isInside = (_: unknown, text: number): boolean => (own.labels[text] as number) < routes;
   const ownBest = all.filter(isInside);
-  const outside = without(background, bestOf(background, blend, routes), median(ownBest));
+  const limit = median(ownBest);
+  // Background that is as near to a route as half of the set's own texts are may well be in its scope.
+  const far = bestOf(background, blend, routes).filter(({ similarity }) => similarity < limit);
+  const near = leftOut ? bestOf(leftOut, blend, routes) : [];
   const mostLogOdds = clamp(
     quantile(
       ownBest.map(({ logOdds }) => logOdds),
@@ -197,29 +219,51 @@ export function fitConfidence(
     ) ?? MOST_BOUNDS[0],
     MOST_BOUNDS,
   );
-  const weight = (HEAD_DEFAULTS.backgroundShare * ownBest.length) / Math.max(1, outside.length);
-
-  const evidence = createEvidence();
-  for (const [text, { route, logOdds, similarity }] of all.entries()) {
-    addEvidence(evidence, Math.min(logOdds, mostLogOdds), similarity, route === own.labels[text], 1);
-  }
-  for (const { best } of outside) {
-    addEvidence(evidence, Math.min(best.logOdds, mostLogOdds), best.similarity, false, weight);
-  }
-  const calibration = calibrate(evidence, PRIOR);
-
-  const floor = fitFloor(Float64Array.from(ownBest, ({ similarity }) => similarity));
-  const scored = all.map(
-    ({ route, logOdds, similarity }, text): Scored => ({
-      score:
-        familiarity(similarity, floor) * scoreOf(calibration, Math.min(logOdds, mostLogOdds), similarity),
-      right: route === own.labels[text],
+  const evidenceOf = ({ logOdds, logit, similarity }: Best): readonly number[] => [
+    Math.min(logOdds, mostLogOdds),
+    logit,
+    similarity,
+  ];
+  const { backgroundShare, strangerShare } = HEAD_DEFAULTS;
+  const decided = all.map(
+    (best, text): Example => ({
+      evidence: evidenceOf(best),
+      right: best.route === own.labels[text],
+      weight: 1,
     }),
   );
-  const inside = scored.filter(isInside);
+  const wrong = (texts: readonly Best[], share: number): Example[] => {
+    const weight = (share * ownBest.length) / Math.max(1, texts.length);
+    return texts.map((best) => ({ evidence: evidenceOf(best), right: false, weight }));
+  };
+  const among = calibrate([...decided, ...wrong(far, backgroundShare), ...wrong(near, strangerShare)], PRIOR);
+  const marginOf = (evidence: readonly number[]): number => margin(among, evidence);
+  const inside = decided.filter(isInside);
+  const [slope = 1, offset = 0] = calibrate(
+    inside.map((example) => ({ ...example, evidence: [marginOf(example.evidence)] })),
+    OWN_PRIOR,
+  );
+  const [head = 0, logit = 0, similarity = 0, bias = 0] = among;
+  const calibration = {
+    head: slope * head,
+    logit: slope * logit,
+    similarity: slope * similarity,
+    bias: slope * bias + offset,
+  };
+
+  const floor = fitFloor(Float64Array.from(ownBest, (best) => best.similarity));
+  const scored = all.map((best, text): Scored => {
+    const logOdds = Math.min(best.logOdds, mostLogOdds);
+    const score = scoreOf(calibration, logOdds, best.logit, best.similarity);
+    return {
+      score: familiarity(best.similarity, floor) * score,
+      right: best.route === own.labels[text],
+    };
+  });
   const none = scored.filter((_, text) => !isInside(_, text));
   const labels = own.labels.filter((label) => label < routes);
-  return { calibration, mostLogOdds, floor, threshold: thresholdOf(inside, labels, none) };
+  const threshold = thresholdOf(scored.filter(isInside), labels, none);
+  return { calibration, mostLogOdds, floor, threshold };
 }
 
 /** The score of a text's best route, and whether that is its own. */
@@ -280,20 +324,9 @@ function bestOf(texts: OutOfFold, blend: Blend, among: number): Best[] {
     for (let at = 0; at < texts.routes; at += 1) {
       if (at !== route) others += Math.exp(blended(texts, start + at, factors) - highest);
     }
-    return { route, logOdds: -Math.log(others), similarity };
+    const logit = blend.logit * (texts.logits[start + route] as number);
+    return { route, logOdds: -Math.log(others), logit, similarity };
   });
-}
-
-/** Background that is as near to a route as half of the set's own texts are may well be in its scope. */
-function without(
-  texts: OutOfFold,
-  best: readonly Best[],
-  limit: number,
-): { readonly text: number; readonly best: Best }[] {
-  return best
-    .slice(0, texts.count)
-    .map((one, text) => ({ text, best: one }))
-    .filter((one) => one.best.similarity < limit);
 }
 
 function blended({ logits, similarity, words }: OutOfFold, at: number, factors: ArrayLike<number>): number {
@@ -322,81 +355,67 @@ function clamp(value: number, [least, most]: readonly [number, number]): number 
 }
 
 /**
- * A score out of two kinds of evidence: logistic(head · e + similarity · cosine + bias). Increasing in both.
- * This is Platt scaling with two inputs.
+ * A score out of three kinds of evidence: logistic(head · log-odds + logit · logit + similarity · cosine + bias). Increasing
+ * in all. This is Platt scaling with three inputs.
  */
 export interface Calibration {
   readonly head: number;
+  /** Per unit of the best candidate's logit, as it enters the blend. */
+  readonly logit: number;
   /** Per unit of cosine. */
   readonly similarity: number;
   readonly bias: number;
 }
 
-/** Examples of evidence, each right or wrong. */
-export interface Evidence {
-  readonly head: number[];
-  readonly similarity: number[];
-  /** 1 right, 0 wrong. */
-  readonly right: number[];
-  readonly weight: number[];
+/** Evidence for a decision, and whether it was right. */
+export interface Example {
+  readonly evidence: readonly number[];
+  readonly right: boolean;
+  readonly weight: number;
 }
 
-/** No examples yet. */
-export function createEvidence(): Evidence {
-  return { head: [], similarity: [], right: [], weight: [] };
-}
-
-/** Adds an example. */
-export function addEvidence(
-  to: Evidence,
-  head: number,
-  similarity: number,
-  right: boolean,
-  weight: number,
-): void {
-  to.head.push(head);
-  to.similarity.push(similarity);
-  to.right.push(right ? 1 : 0);
-  to.weight.push(weight);
-}
-
-/** Prior of a calibration, for sets that are too small to tell. */
-export type CalibrationPrior = readonly [head: Prior, similarity: Prior, bias: Prior];
-
-/** Fits a calibration by its likelihood under a prior. */
-export function calibrate(evidence: Evidence, prior: CalibrationPrior): Calibration {
-  const [head = 0, similarity = 0, bias = 0] = estimate(prior, ([a = 0, b = 0, c = 0], into) => {
+/**
+ * Fits the factors of a logistic curve, and its bias, by their likelihood under priors.
+ * @param priors of the factors, and of the bias, which comes last
+ */
+export function calibrate(examples: readonly Example[], priors: readonly Prior[]): Float64Array {
+  const size = priors.length;
+  return estimate(priors, (at, into) => {
     const { gradient, hessian } = into;
-    for (let i = 0; i < evidence.head.length; i += 1) {
-      const x = evidence.head[i] as number;
-      const y = evidence.similarity[i] as number;
-      const weight = evidence.weight[i] as number;
-      const margin = a * x + b * y + c;
-      const right = evidence.right[i] as number;
-      into.value += weight * (softplus(margin) - right * margin);
-      const probability = logistic(margin);
-      const slope = weight * (probability - right);
+    for (const { evidence, right, weight } of examples) {
+      const inputs = [...evidence, 1];
+      const z = margin(at, evidence);
+      into.value += weight * (softplus(z) - (right ? z : 0));
+      const probability = logistic(z);
+      const slope = weight * (probability - (right ? 1 : 0));
       const curve = weight * probability * (1 - probability);
-      gradient[0] = (gradient[0] ?? 0) + slope * x;
-      gradient[1] = (gradient[1] ?? 0) + slope * y;
-      gradient[2] = (gradient[2] ?? 0) + slope;
-      hessian[0] = (hessian[0] ?? 0) + curve * x * x;
-      hessian[1] = (hessian[1] ?? 0) + curve * x * y;
-      hessian[2] = (hessian[2] ?? 0) + curve * x;
-      hessian[4] = (hessian[4] ?? 0) + curve * y * y;
-      hessian[5] = (hessian[5] ?? 0) + curve * y;
-      hessian[8] = (hessian[8] ?? 0) + curve;
+      for (let i = 0; i < size; i += 1) {
+        const x = inputs[i] as number;
+        gradient[i] = (gradient[i] as number) + slope * x;
+        for (let j = 0; j < size; j += 1) {
+          const cell = i * size + j;
+          hessian[cell] = (hessian[cell] as number) + curve * x * (inputs[j] as number);
+        }
+      }
     }
-    hessian[3] = hessian[1] ?? 0;
-    hessian[6] = hessian[2] ?? 0;
-    hessian[7] = hessian[5] ?? 0;
   });
-  return { head, similarity, bias };
+}
+
+/** Σ factor · evidence, and the bias, which is the last factor. */
+function margin(factors: ArrayLike<number>, evidence: readonly number[]): number {
+  let sum = factors[evidence.length] as number;
+  for (let i = 0; i < evidence.length; i += 1) sum += (factors[i] as number) * (evidence[i] as number);
+  return sum;
 }
 
 /** The score of evidence. */
-export function scoreOf({ head, similarity, bias }: Calibration, evidence: number, cosine: number): number {
-  return logistic(head * evidence + similarity * cosine + bias);
+export function scoreOf(
+  { head, logit, similarity, bias }: Calibration,
+  logOdds: number,
+  logitOfBest: number,
+  cosine: number,
+): number {
+  return logistic(head * logOdds + logit * logitOfBest + similarity * cosine + bias);
 }
 
 /** 1 / (1 + e⁻ˣ). */

@@ -21,7 +21,7 @@ import {
 } from './words.js';
 
 /** To be raised with anything that changes a head or its scores: the algorithm, a constant, the background. */
-export const HEAD_VERSION = 4;
+export const HEAD_VERSION = 5;
 
 /** Training data of a head. All vectors have length 1; rows follow each other without gaps. */
 export interface HeadProblem {
@@ -56,21 +56,25 @@ export interface Head extends Confidence {
 }
 
 /**
- * Trains a head: choose the cost and score the texts out of fold → fit the blend → train on all → score the
- * background → fit confidence and threshold. Pure: the same problem gives the same bytes.
+ * Trains a head: choose the cost and score the texts out of fold → fit the blend → leave routes out, whose texts then are
+ * strangers → train on all → score the background → fit confidence and threshold. Pure: the same problem gives the same bytes.
  */
 export function fitHead(problem: HeadProblem): Head {
   const { routes, dimension, none } = problem;
   const training = new Training(problem);
   const { own, cost, parameters } = training.outOfFold();
   const { blend } = fitBlend(own);
+  const leftOut = training.leftOut(cost);
   // Nothing is held out from here on, so what the last fold learnt is a fair place to begin.
   const weights = training.train(parameters, cost, undefined);
   const words = training.words(undefined);
   const background = training.background(words);
-  const confidence = fitConfidence(own, background, blend, none ? routes - 1 : routes);
+  const confidence = fitConfidence(own, { background, leftOut }, blend, none ? routes - 1 : routes);
   return { routes, dimension, none, weights, words, cost, blend, ...confidence };
 }
+
+/** What a training leaves out: a fold, or all of some routes. */
+type Part = number | ((route: number) => boolean);
 
 /** The rows of a problem and the regression over them. */
 class Training {
@@ -109,23 +113,41 @@ class Training {
     this.#folds = stratifiedFolds(labels, this.#plan.count);
   }
 
-  /** Trains without a fold, or on everything. */
-  train(parameters: Float64Array, cost: number, without: number | undefined): Float32Array {
-    const rowWeights = this.#balance.slice();
-    if (without !== undefined) {
-      for (let row = 0; row < this.#utterances; row += 1)
-        if (this.#folds[row] === without) rowWeights[row] = 0;
-    }
+  /** Trains without a part, or on everything. */
+  train(parameters: Float64Array, cost: number, without: Part | undefined): Float32Array {
+    const rowWeights = this.#balance.map((weight, row) => (this.#isIn(row, without) ? 0 : weight));
     this.#regression.train(parameters, { cost, rowWeights });
     return Float32Array.from(parameters);
   }
 
-  /** Learns the words without a fold, or of everything. */
-  words(without: number | undefined): WordModel {
+  /** Learns the words without a part, or of everything. */
+  words(without: Part | undefined): WordModel {
     const { labels, nameLabels, routes } = this.#problem;
     this.#corpus ??= corpusOf(this.#features.slice(0, labels.length + nameLabels.length));
-    const counts = (text: number): boolean => without === undefined || this.#folds[text] !== without;
-    return trainWords(this.#corpus, this.#labels, routes, counts);
+    return trainWords(this.#corpus, this.#labels, routes, (text) => !this.#isIn(text, without));
+  }
+
+  /**
+   * Scores the texts of some routes by a head that knows nothing of these routes.
+   * @returns undefined for a set with too few routes
+   */
+  leftOut(cost: number): OutOfFold | undefined {
+    const { labels, routes, none } = this.#problem;
+    if (routes < HEAD_DEFAULTS.leastRoutes) return undefined;
+    const last = none ? routes - 1 : routes;
+    const isGone = (route: number): boolean => route % this.#plan.count === 0 && route < last;
+    const rows = this.#sample(Array.from(labels.keys()).filter((row) => isGone(labels[row] as number)));
+    this.train(new Float64Array(this.size), cost, isGone);
+    const out = createOutOfFold(rows.length, routes);
+    this.#score(rows, isGone, this.words(isGone), out, 0);
+    withoutRoutes(out, isGone);
+    return out;
+  }
+
+  /** Whether a row, which is no background, belongs to a part. */
+  #isIn(row: number, part: Part | undefined): boolean {
+    if (typeof part === 'function') return part(this.#labels[row] as number);
+    return part !== undefined && row < this.#utterances && this.#folds[row] === part;
   }
 
   /** Chooses the cost on the first fold, and scores the texts of every used fold by heads that never saw them. */
@@ -184,22 +206,27 @@ class Training {
   }
 
   /** The rows of a fold that are scored: spread evenly, and none that is its route's only one. */
-  #heldOut(fold: number): number[] {
+  #heldOut(fold: number): readonly number[] {
     const { labels } = this.#problem;
-    const most = Math.ceil(HEAD_DEFAULTS.calibrationSample / this.#plan.used);
     const rows: number[] = [];
     for (let row = 0; row < labels.length; row += 1) {
       const alone = labels[row - 1] !== labels[row] && labels[row + 1] !== labels[row];
       if (this.#folds[row] === fold && !alone) rows.push(row);
     }
+    return this.#sample(rows);
+  }
+
+  /** As many of these rows as one fold may give, spread evenly. */
+  #sample(rows: readonly number[]): readonly number[] {
+    const most = Math.ceil(HEAD_DEFAULTS.calibrationSample / this.#plan.used);
     if (rows.length <= most) return rows;
     return Array.from({ length: most }, (_, i) => rows[Math.floor((i * rows.length) / most)] ?? 0);
   }
 
-  /** Logits by the current weights, the best cosines to utterances outside the fold, and the evidence of words. */
+  /** Logits by the current weights, the best cosines to utterances outside the part, and the evidence of words. */
   #score(
     rows: readonly number[],
-    fold: number | undefined,
+    part: Part | undefined,
     words: WordModel,
     out: OutOfFold,
     first: number,
@@ -214,7 +241,7 @@ class Training {
       out.similarity.fill(-1, start, start + routes);
       const compared = query * productStride;
       for (let other = 0; other < labels.length; other += 1) {
-        if (fold !== undefined && this.#folds[other] === fold) continue;
+        if (this.#isIn(other, part)) continue;
         const at = start + (labels[other] as number);
         // The rows' constants add 1 to every product.
         const cosine = (products[compared + other] as number) - 1;
@@ -223,6 +250,24 @@ class Training {
       scorer.score(this.#features[rows[index] as number] as TextFeatures, out.words, start);
       out.labels[first + index] = labels[rows[index] ?? 0] ?? NO_ROUTE;
     });
+  }
+}
+
+/** Log-odds of a route that is no candidate. */
+const IMPOSSIBLE = -1e4;
+
+/**
+ * Takes routes out of scores. A regression gives the routes that have no examples low logits and the others higher ones,
+ * which sum to zero in a head: that is made up for.
+ */
+function withoutRoutes({ count, routes, logits }: OutOfFold, isGone: (route: number) => boolean): void {
+  const kept = Array.from({ length: routes }, (_, route) => route).filter((route) => !isGone(route));
+  for (let text = 0; text < count; text += 1) {
+    const of = logits.subarray(text * routes, (text + 1) * routes);
+    const mean = kept.reduce((sum, route) => sum + (of[route] as number), 0) / kept.length;
+    for (let route = 0; route < routes; route += 1) {
+      of[route] = isGone(route) ? IMPOSSIBLE : (of[route] as number) - mean;
+    }
   }
 }
 

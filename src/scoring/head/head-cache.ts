@@ -96,6 +96,7 @@ const numbersSchema = z.strictObject({
   blend: z.strictObject({ logit: z.number(), similarity: z.number(), words: z.number().nonnegative() }),
   calibration: z.strictObject({
     head: z.number().nonnegative(),
+    logit: z.number().nonnegative(),
     similarity: z.number().nonnegative(),
     bias: z.number(),
   }),

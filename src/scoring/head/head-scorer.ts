@@ -24,7 +24,8 @@ const MOST_LOG_ODDS = 30;
  *
  * 1. logit of a route by the regression, the best cosine of its utterances, and the evidence of words;
  * 2. probability: softmax over the candidates, and the class of `none`, of a · logit + g · cosine + h · words;
- * 3. score: logistic(α · log-odds of the probability + β · best cosine of the text to any candidate + γ).
+ * 3. score: logistic(α · log-odds of the probability + β · best cosine of the text to any candidate + δ · logit of the best
+ *    candidate + γ).
  *
  * All constants were fitted to out-of-fold texts of the set itself. The score increases with the probability,
  * so both order the candidates alike.
@@ -57,6 +58,8 @@ export class HeadScorer implements Scorer {
   #highest = 0;
   #total = 1;
   #similarity = 0;
+  /** Of the best candidate. */
+  #logit = 0;
 
   /**
    * @param order the head's row of each route of the set
@@ -99,13 +102,17 @@ export class HeadScorer implements Scorer {
     this.#among = among;
     let highest = Number.NEGATIVE_INFINITY;
     let nearest = -1;
+    let best = among[0] ?? 0;
     for (const route of among) {
       const similarity = this.#bestCosine(route);
       out.similarity[route] = similarity;
       if (similarity > nearest) nearest = similarity;
       const logit = this.#blend(route, similarity);
       logits[route] = logit;
-      if (logit > highest) highest = logit;
+      if (logit > highest) {
+        highest = logit;
+        best = route;
+      }
     }
     let total = 0;
     if (this.#none !== undefined) {
@@ -123,9 +130,10 @@ export class HeadScorer implements Scorer {
     this.#highest = highest;
     this.#total = total;
     this.#similarity = nearest;
+    this.#logit = blend.logit * this.#logitOf(best);
     for (const route of among) {
-      const evidence = Math.min(mostLogOdds, this.#logOdds(route));
-      out.score[route] = scoreOf(calibration, evidence, nearest);
+      const logOdds = Math.min(mostLogOdds, this.#logOdds(route));
+      out.score[route] = scoreOf(calibration, logOdds, this.#logit, nearest);
     }
   }
 
@@ -140,7 +148,8 @@ export class HeadScorer implements Scorer {
       head_probability: 1 / total,
       probability: Math.exp((this.#logits[route] as number) - this.#highest) / this.#total,
       log_odds: {
-        head: calibration.head * Math.min(mostLogOdds, this.#logOdds(route)),
+        head:
+          calibration.head * Math.min(mostLogOdds, this.#logOdds(route)) + calibration.logit * this.#logit,
         similarity: calibration.similarity * this.#similarity,
         bias: calibration.bias,
       },
@@ -151,8 +160,14 @@ export class HeadScorer implements Scorer {
   /** Returns the input of the softmax. */
   #blend(route: number, cosine: number): number {
     const { blend } = this.#head;
-    const logit = (this.#weights.products[route] as number) + (this.#biases[route] as number);
-    return blend.logit * logit + blend.similarity * cosine + blend.words * this.#wordsOf(route);
+    return (
+      blend.logit * this.#logitOf(route) + blend.similarity * cosine + blend.words * this.#wordsOf(route)
+    );
+  }
+
+  /** Returns the logit by the regression. */
+  #logitOf(route: number): number {
+    return (this.#weights.products[route] as number) + (this.#biases[route] as number);
   }
 
   #wordsOf(route: number): number {

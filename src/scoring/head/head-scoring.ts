@@ -1,14 +1,15 @@
 import { createHash } from 'node:crypto';
 import type { ScoringMethod } from '../../config/parsers.js';
-import { createRouteSet, type Route, type RouteSet } from '../../routes/set.js';
+import type { Route, RouteSet } from '../../routes/set.js';
 import { compareText } from '../../shared/closest.js';
 import { throwIfAborted } from '../../shared/concurrent.js';
 import { AppError, messageOf } from '../../shared/errors.js';
 import { runThread } from '../../shared/thread.js';
 import { sentencesOf } from '../labels.js';
+import { backgroundOf } from '../noise.js';
 import type { CreateScorer, Encoder } from '../scorer.js';
 import { similarityScoring } from '../similarity-scorer.js';
-import { embedRoutes, type RouteVectors } from '../vectors.js';
+import { embedLists, type RouteVectors, rowsOf } from '../vectors.js';
 import { BACKGROUND } from './background.js';
 import { HEAD_DEFAULTS } from './calibration.js';
 import { HEAD_VERSION, type Head, type HeadProblem } from './fit.js';
@@ -99,7 +100,7 @@ async function headScorer(
 ): Promise<HeadScorer> {
   const { dimension } = vectors.matrix;
   // Behind these are those of noise, of which a head knows nothing.
-  const background = (await encoder.background?.())?.slice(0, BACKGROUND.length * dimension);
+  const background = (await backgroundOf(encoder)).slice(0, BACKGROUND.length * dimension);
   const { heads } = encoder;
   const key = keyOf(set, encoder, background);
   const none = set.none.length > 0;
@@ -137,10 +138,10 @@ async function headScorer(
 }
 
 /** Whatever decides about a head: the routes, the bytes and the runtime of the model, the version, the background. */
-function keyOf(set: RouteSet, { model, modelKey }: Encoder, background: Float32Array | undefined): string {
+function keyOf(set: RouteSet, { model, modelKey }: Encoder, background: Float32Array): string {
   const hash = createHash('sha256');
   hash.update([set.digest, model.digest, modelKey ?? '', HEAD_VERSION, ...BACKGROUND].join('\n'));
-  if (background) hash.update(Buffer.from(background.buffer, background.byteOffset, background.byteLength));
+  hash.update(Buffer.from(background.buffer, background.byteOffset, background.byteLength));
   return hash.digest('hex');
 }
 
@@ -153,7 +154,7 @@ async function problemOf(
   set: RouteSet,
   vectors: RouteVectors,
   encoder: Encoder,
-  background: Float32Array | undefined,
+  background: Float32Array,
   signal: AbortSignal | undefined,
 ): Promise<HeadProblem> {
   const routes = canonical(set);
@@ -162,7 +163,7 @@ async function problemOf(
     return texts.filter((text) => text !== '');
   });
   const { embedder, auxiliary } = encoder;
-  const extra = await embedRoutes(plainSet(background ? names : [...names, BACKGROUND]), embedder, {
+  const embedded = await embedLists(names, embedder, {
     ...(signal && { signal }),
     ...(auxiliary && { cache: auxiliary }),
   });
@@ -176,36 +177,12 @@ async function problemOf(
     routes: utterances.length,
     none,
     texts: [...utterances.flat(), ...names.flat(), ...BACKGROUND],
-    utterances: gather(vectors, utterances),
+    utterances: rowsOf(vectors, utterances.flat()),
     labels: labelsOf(utterances),
-    names: gather(extra.vectors, names),
+    names: rowsOf(embedded, names.flat()),
     nameLabels: labelsOf(names),
-    background: background ?? gather(extra.vectors, [BACKGROUND]),
+    background,
   };
-}
-
-/** Texts as a set that can be embedded like one. */
-function plainSet(texts: readonly (readonly string[])[]): RouteSet {
-  return createRouteSet(
-    texts.map((utterances, index) => ({
-      name: String(index),
-      description: undefined,
-      utterances: [...utterances],
-      scoreThreshold: undefined,
-      metadata: undefined,
-    })),
-  );
-}
-
-function gather({ matrix, rowOf }: RouteVectors, texts: readonly (readonly string[])[]): Float32Array {
-  const all = texts.flat();
-  const rows = new Float32Array(all.length * matrix.dimension);
-  for (const [index, text] of all.entries()) {
-    const row = rowOf.get(text);
-    if (row === undefined) throw new AppError('internal', 'a text of the head was not embedded');
-    rows.set(matrix.row(row), index * matrix.dimension);
-  }
-  return rows;
 }
 
 function labelsOf(texts: readonly (readonly string[])[]): Uint32Array {

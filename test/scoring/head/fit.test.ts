@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { addEvidence, calibrate, createEvidence, scoreOf } from '../../../src/scoring/head/calibration.js';
+import { calibrate } from '../../../src/scoring/head/calibration.js';
 import { fitHead, type Head, type HeadProblem, stratifiedFolds } from '../../../src/scoring/head/fit.js';
 import { decodeHead, encodeHead, headDigest } from '../../../src/scoring/head/head-cache.js';
 import { HeadScorer } from '../../../src/scoring/head/head-scorer.js';
@@ -89,31 +89,34 @@ describe('a calibration', () => {
 
   it('gives scores that are as often right as they say', () => {
     const random = noiseNumbers(9);
-    const evidence = createEvidence();
     const margins: number[] = [];
-    for (let i = 0; i < 4_000; i += 1) {
+    const examples = Array.from({ length: 4_000 }, () => {
       const [x, y] = [6 * random(), random() + 0.5];
       const margin = 1.5 * x + 4 * y - 2;
       margins.push(margin);
-      addEvidence(evidence, x, y, random() + 0.5 < 1 / (1 + Math.exp(-margin)), 1);
-    }
-    const fitted = calibrate(evidence, prior);
+      return { evidence: [x, y], right: random() + 0.5 < 1 / (1 + Math.exp(-margin)), weight: 1 };
+    });
+    const [a = 0, b = 0, c = 0] = calibrate(examples, prior);
     for (const [i, margin] of margins.slice(0, 50).entries()) {
-      const score = scoreOf(fitted, evidence.head[i] ?? 0, evidence.similarity[i] ?? 0);
+      const [x = 0, y = 0] = examples[i]?.evidence ?? [];
+      const score = 1 / (1 + Math.exp(-(a * x + b * y + c)));
       expect(Math.abs(score - 1 / (1 + Math.exp(-margin)))).toBeLessThan(0.06);
     }
   });
 
   it('never decreases in its evidence, even where the examples say so', () => {
-    const evidence = createEvidence();
-    for (let i = 0; i < 200; i += 1) addEvidence(evidence, i / 100, i / 200, i < 100, 1);
-    const fitted = calibrate(evidence, prior);
-    expect(fitted.head).toBeGreaterThanOrEqual(0.05);
-    expect(fitted.similarity).toBeGreaterThanOrEqual(0.5);
+    const examples = Array.from({ length: 200 }, (_, i) => ({
+      evidence: [i / 100, i / 200],
+      right: i < 100,
+      weight: 1,
+    }));
+    const [a, b] = calibrate(examples, prior);
+    expect(a).toBeGreaterThanOrEqual(0.05);
+    expect(b).toBeGreaterThanOrEqual(0.5);
   });
 
   it('stays with what is believed where there is nothing to learn from', () => {
-    expect(calibrate(createEvidence(), prior)).toEqual({ head: 1, similarity: 1, bias: 0 });
+    expect([...calibrate([], prior)]).toEqual([1, 1, 0]);
   });
 });
 

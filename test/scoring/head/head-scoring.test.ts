@@ -4,7 +4,7 @@ import { Classifier } from '../../../src/scoring/classifier.js';
 import { createHeadCache, decodeHeads, encodeHeads } from '../../../src/scoring/head/head-cache.js';
 import { type HeadReport, headScoring } from '../../../src/scoring/head/head-scoring.js';
 import type { Encoder } from '../../../src/scoring/scorer.js';
-import type { ByteStore } from '../../../src/scoring/vector-cache.js';
+import { type ByteStore, createVectorCache } from '../../../src/scoring/vector-cache.js';
 import { headWorker } from '../../support/model.js';
 import { MODEL, WordEmbedder } from '../word-embedder.js';
 
@@ -50,6 +50,7 @@ function memoryStore(): ByteStore & { bytes: Uint8Array | undefined } {
 
 /** One for all: making a word's vector takes time. */
 const embedder = new WordEmbedder();
+const auxiliary = createVectorCache(memoryStore(), { modelKey: 'words', dimension: embedder.dimension });
 
 /** Result of loading a set with a head. */
 async function load(
@@ -60,7 +61,7 @@ async function load(
   }: { store?: ByteStore; method?: 'auto' | 'head' | 'nearest' } = {},
 ) {
   embedder.asked.length = 0;
-  const encoder: Encoder = { embedder, model: MODEL, heads: createHeadCache(store) };
+  const encoder: Encoder = { embedder, model: MODEL, heads: createHeadCache(store), auxiliary };
   const reports: HeadReport[] = [];
   const classifier = new Classifier({
     encoder,
@@ -85,7 +86,7 @@ describe('a set with a head', () => {
     expect(decision.route).toBe('weather');
     expect(decision.scorer).toEqual({
       method: 'head',
-      version: 4,
+      version: 5,
       digest: expect.stringMatching(/^sha256:[0-9a-f]{64}$/),
     });
     for (const { score, contribution } of decision.candidates) {
