@@ -24,8 +24,8 @@ const MOST_LOG_ODDS = 30;
  *
  * 1. logit of a route by the regression, the best cosine of its utterances, and the evidence of words;
  * 2. probability: softmax over the candidates, and the class of `none`, of a · logit + g · cosine + h · words;
- * 3. score: logistic(α · log-odds of the probability + β · best cosine of the text to any candidate + δ · logit of the best
- *    candidate + γ).
+ * 3. score: logistic(α · log-odds of the probability + β · best cosine of the text to any candidate + δ · logit + γ), the
+ *    logit being that of the best candidate less by how far a route is behind in the softmax.
  *
  * All constants were fitted to out-of-fold texts of the set itself. The score increases with the probability,
  * so both order the candidates alike.
@@ -58,8 +58,8 @@ export class HeadScorer implements Scorer {
   #highest = 0;
   #total = 1;
   #similarity = 0;
-  /** Of the best candidate. */
-  #logit = 0;
+  /** What the logit of the best candidate by the regression has more than its blend with the other evidence. */
+  #logitOffset = 0;
 
   /**
    * @param order the head's row of each route of the set
@@ -114,6 +114,7 @@ export class HeadScorer implements Scorer {
         best = route;
       }
     }
+    this.#logitOffset = blend.logit * this.#logitOf(best) - highest;
     let total = 0;
     if (this.#none !== undefined) {
       this.#noneCosine = nearestOfNone(this.#vectors);
@@ -130,10 +131,9 @@ export class HeadScorer implements Scorer {
     this.#highest = highest;
     this.#total = total;
     this.#similarity = nearest;
-    this.#logit = blend.logit * this.#logitOf(best);
     for (const route of among) {
       const logOdds = Math.min(mostLogOdds, this.#logOdds(route));
-      out.score[route] = scoreOf(calibration, logOdds, this.#logit, nearest);
+      out.score[route] = scoreOf(calibration, logOdds, this.#logitEvidence(route), nearest);
     }
   }
 
@@ -149,7 +149,8 @@ export class HeadScorer implements Scorer {
       probability: Math.exp((this.#logits[route] as number) - this.#highest) / this.#total,
       log_odds: {
         head:
-          calibration.head * Math.min(mostLogOdds, this.#logOdds(route)) + calibration.logit * this.#logit,
+          calibration.head * Math.min(mostLogOdds, this.#logOdds(route)) +
+          calibration.logit * this.#logitEvidence(route),
         similarity: calibration.similarity * this.#similarity,
         bias: calibration.bias,
       },
@@ -163,6 +164,11 @@ export class HeadScorer implements Scorer {
     return (
       blend.logit * this.#logitOf(route) + blend.similarity * cosine + blend.words * this.#wordsOf(route)
     );
+  }
+
+  /** Returns the best candidate's logit, less by how far a route is behind: so both order the candidates alike. */
+  #logitEvidence(route: number): number {
+    return (this.#logits[route] as number) + this.#logitOffset;
   }
 
   /** Returns the logit by the regression. */
