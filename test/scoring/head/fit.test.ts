@@ -163,6 +163,28 @@ describe('a head', () => {
     expect(mean(strangers)).toBeLessThan(mean(own) - 0.2);
   });
 
+  it('gives scores that are as often right as they say, and few to the candidates behind', () => {
+    const routes = 12;
+    const { problem, unseen } = clusters(new Array(routes).fill(10), 1.5);
+    const scorer = scorerOf(fitHead(problem), problem);
+    const out = createRouteScores(routes);
+    let right = 0;
+    let promised = 0;
+    let behind = 0;
+    for (let route = 0; route < routes; route += 1) {
+      for (const text of unseen(route, 60)) {
+        scorer.score(text, undefined, out);
+        const [best = 0, second = 0] = [...out.score].sort((a, b) => b - a);
+        promised += best;
+        behind += second;
+        if (out.score[route] === best) right += 1;
+      }
+    }
+    const texts = 60 * routes;
+    expect(Math.abs(promised - right) / texts).toBeLessThan(0.05);
+    expect(behind).toBeLessThan(0.5 * promised);
+  });
+
   it('shares the probability among the candidates, and judges a single one by similarity', () => {
     const { problem, unseen, stranger } = clusters([10, 10, 10], 1);
     const scorer = scorerOf(fitHead(problem), problem);
