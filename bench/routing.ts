@@ -24,7 +24,7 @@ import { dialogueTrials, readDialogues } from './routing/dialogues.js';
 import { embedAll } from './routing/embeddings.js';
 import { labelTasks, labelTexts, labelTrials } from './routing/labels.js';
 import { askOverHttp, decisionsOverHttp } from './routing/over-http.js';
-import { type ProbedSet, probe, probedSets, probeTexts } from './routing/probes.js';
+import { type ProbedSet, probedSets, probesOf, probeTexts } from './routing/probes.js';
 import { questionTrials } from './routing/questions.js';
 import {
   ask,
@@ -125,13 +125,9 @@ async function probes(): Promise<void> {
   const embedder = await embedAll([...probeTexts(sets), ...BACKGROUND], vectorsAt);
   for (const set of sets) {
     for (const [method, create] of Object.entries(PROBED_METHODS)) {
+      const probe = await probesOf(set, create, embedder);
       for (const half of ['tuning', 'held out'] as const) {
-        report('sent anywhere', {
-          set: set.name,
-          method,
-          half,
-          ...(await probe(set, create, half, embedder)),
-        });
+        report('sent anywhere', { set: set.name, method, half, ...(await probe(half)) });
       }
     }
   }

@@ -76,13 +76,14 @@ export function probeTexts(sets: readonly ProbedSet[]): string[] {
   ];
 }
 
-/** Share of each kind of probes that is sent anywhere at the default threshold, and what is left of the set's own. */
-export async function probe(
-  set: ProbedSet,
-  create: CreateScorer,
-  half: 'tuning' | 'held out',
-  embedder: Embedder,
-): Promise<Record<string, number>> {
+/** One half of the probes: what it says about a set. */
+export type Probe = (half: 'tuning' | 'held out') => Promise<Record<string, number>>;
+
+/**
+ * Makes a set ready for its probes.
+ * @returns share of each kind of probes that is sent anywhere at the default threshold, and what is left of the set's own
+ */
+export async function probesOf(set: ProbedSet, create: CreateScorer, embedder: Embedder): Promise<Probe> {
   const made = await make(set.named ? namedScoring : create, set.utterances, embedder);
   const encoder = { embedder, model: { id: 'bench', revision: '', variant: 'q8', digest: '' } };
   const active = new ActiveSet(encoder, made.set, made.vectors, made.scorer, {
@@ -94,21 +95,24 @@ export async function probe(
     const verdicts = await Promise.all(texts.map(judge));
     return mean(verdicts.map(({ route }, at) => (wrong(route, at) ? 1 : 0)));
   };
-  const probes = half === 'tuning' ? TUNING : HELD_OUT;
-  const kinds = (Object.keys(probes) as (keyof Probes)[]).filter((kind) => !set.except.includes(kind));
   const taken = (route: string | null): boolean => route !== null;
-  const result: Record<string, number> = { threshold: made.scorer.defaultThreshold };
-  result.sent = await shareOf(
-    kinds.flatMap((kind) => probes[kind]),
-    taken,
-  );
-  for (const kind of kinds) result[kind] = await shareOf(probes[kind], taken);
-  if (set.small) result.elsewhere = await shareOf(ELSEWHERE[half === 'tuning' ? 'tuning' : 'heldOut'], taken);
-  if (set.inScope.length > 0) {
-    const right = (route: string | null, at: number): boolean => route === set.inScope[at]?.route;
-    const texts = set.inScope.map(({ text }) => text);
-    result.in_scope_right = await shareOf(texts, right);
-    result.in_scope_kept = await shareOf(texts, taken);
-  }
-  return result;
+  return async (half) => {
+    const probes = half === 'tuning' ? TUNING : HELD_OUT;
+    const kinds = (Object.keys(probes) as (keyof Probes)[]).filter((kind) => !set.except.includes(kind));
+    const result: Record<string, number> = { threshold: made.scorer.defaultThreshold };
+    result.sent = await shareOf(
+      kinds.flatMap((kind) => probes[kind]),
+      taken,
+    );
+    for (const kind of kinds) result[kind] = await shareOf(probes[kind], taken);
+    if (set.small)
+      result.elsewhere = await shareOf(ELSEWHERE[half === 'tuning' ? 'tuning' : 'heldOut'], taken);
+    if (set.inScope.length > 0) {
+      const right = (route: string | null, at: number): boolean => route === set.inScope[at]?.route;
+      const texts = set.inScope.map(({ text }) => text);
+      result.in_scope_right = await shareOf(texts, right);
+      result.in_scope_kept = await shareOf(texts, taken);
+    }
+    return result;
+  };
 }
