@@ -11,6 +11,8 @@ import { Crowd } from './crowd.js';
 const CORES = availableParallelism();
 /** More clients than workers, so that none of these ever idles. */
 const CAPACITY_CLIENTS = 16;
+/** `MAX_QUEUE_MS` where the queue is to fill: in lasting overload every accepted text waits for about as long. */
+const QUEUE_MS = 500;
 
 /** Starts a daemon that takes a flood from one machine, over as many connections as it needs. */
 async function flooded(box: Box, env: Readonly<Record<string, string>>) {
@@ -39,7 +41,7 @@ const ms = (values: readonly number[], share: number): string =>
 
 describe('more requests than can be answered', () => {
   longIt('goodput, latencies, refusals and health at 50 to 400 % of capacity', async ({ box }) => {
-    const { url } = await flooded(box, { INFERENCE_WORKERS: String(CORES) });
+    const { url } = await flooded(box, { INFERENCE_WORKERS: String(CORES), MAX_QUEUE_MS: String(QUEUE_MS) });
     const [crowd, watch] = [await Crowd.start(box, 'first'), await Crowd.start(box, 'first')];
     const probe = (path: string) =>
       watch.do('closedLoop', url, 12, { clients: 1, shape: { get: path }, restMs: 50 });
@@ -72,8 +74,7 @@ describe('more requests than can be answered', () => {
         judge('a probe took 20 ms', quantile(accepted, 0.99) < 20);
       }
       judge(`goodput below ${wanted.toFixed(0)}/s`, result.goodput >= wanted);
-      if (share > 1)
-        judge(`accepted p99 ${p99.toFixed(0)} ms, calm ${calmP99.toFixed(0)}`, p99 <= 2 * calmP99);
+      if (share > 1) judge(`accepted p99 ${p99.toFixed(0)} ms`, p99 <= 2 * QUEUE_MS);
       if (result.settled.refused.length > 0)
         judge('refusals took 50 ms', quantile(result.settled.refused, 0.99) < 50);
       if (share === 4) {
