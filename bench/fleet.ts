@@ -1,8 +1,9 @@
 /**
- * How a fleet grows: `npm run bench:fleet [-- measure | simulate]`. `measure` measures one replica on one core, and what
- * becomes of loads on four daemons behind HAProxy, and writes both to bench/fleet/measured.json: three minutes on an
- * otherwise idle machine with `haproxy` and `taskset`. `simulate` reads that file, simulates the same loads, and only if
- * that agrees, larger fleets. Without a word: both.
+ * How a fleet grows: `npm run bench:fleet [-- measure | compare | simulate]`. `measure` measures one replica on one
+ * core, and what becomes of loads on four daemons behind HAProxy, and writes both to bench/fleet/measured.json: three minutes
+ * on an otherwise idle machine with `haproxy` and `taskset`; `compare` does the second alone. `simulate` reads that file,
+ * simulates the same loads, and what the real HPA did (bench/fleet/trace.json, which `npm run fleet -- autoscaling` writes);
+ * only if both agree, larger fleets. Without a word: all of it.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -11,22 +12,26 @@ import { type Chart, readChart } from './fleet/autoscaler.js';
 import {
   BOUNDS,
   type Compared,
+  coresOf,
+  costsAt,
   errorsOf,
   isWithinBounds,
   runReal,
-  sharedCosts,
+  sharingOf,
   simulateBoots,
   simulateRun,
 } from './fleet/compare.js';
 import { type Measured, measure } from './fleet/measure.js';
-import { type Rule, simulateDay, timeUntilAllServe } from './fleet/scenario.js';
+import { type Rule, simulateDay, timeUntilAllServe, trafficOf } from './fleet/scenario.js';
 import type { Limits } from './fleet/simulation.js';
+import { type HpaTrace, simulateTrace, startMsOf, startMsOfOne } from './fleet/trace.js';
 import { withFolder } from './measure.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     file: { type: 'string', default: 'bench/fleet/measured.json' },
+    trace: { type: 'string', default: 'bench/fleet/trace.json' },
     seed: { type: 'string', default: '1' },
     /** Price of a core for an hour. */
     price: { type: 'string', default: '0.04' },
@@ -36,8 +41,6 @@ const { values, positionals } = parseArgs({
     bursts: { type: 'string', default: '4' },
     'burst-factor': { type: 'string', default: '2' },
     'burst-seconds': { type: 'string', default: '60' },
-    /** Seconds from the autoscaler's decision until the container runs, image present, and until the Service knows it. */
-    'start-seconds': { type: 'string', default: '4' },
     balance: { type: 'string', default: 'random' },
     cell: { type: 'string', default: '2' },
     /** Network of a node, in Gbit/s. */
@@ -64,29 +67,42 @@ const limits: Limits = {
   maxConnections: SETTINGS.maxConnections.fallback({}),
 };
 
-if (positionals[0] !== 'simulate') {
+const [asked = 'all'] = positionals;
+if (asked !== 'simulate') {
   await withFolder(async (folder) => {
-    const measured = await measure(folder, progress);
+    const before = asked === 'compare' ? read<Recorded>(values.file).measured : undefined;
+    const measured = before ?? (await measure(folder, progress));
     const compared = await runReal(folder, measured, progress);
     const recorded: Recorded = { measured, compared };
     writeFileSync(values.file, `${JSON.stringify(recorded, null, 2)}\n`);
   });
 }
-const { measured, compared } = JSON.parse(readFileSync(values.file, 'utf8')) as Recorded;
+const { measured, compared } = read<Recorded>(values.file);
+const trace = read<HpaTrace>(values.trace);
 printMeasured(measured);
-const costs = sharedCosts(measured, compared.runs, limits);
+const sharing = sharingOf(measured, compared.runs, limits);
+const costs = costsAt(measured, sharing);
 const { holds, tail } = compare(compared, measured);
-if (!holds) {
+const hpaHolds = compareHpa();
+if (!holds || !hpaHolds) {
   say('The simulation is too far off: no larger figures.');
   process.exitCode = 1;
-} else if (positionals[0] !== 'measure') {
+} else if (asked === 'all' || asked === 'simulate') {
   printFleets(measured, readChart(), tail);
   printDistribution(measured);
 }
 process.exit();
 
+function read<T>(file: string): T {
+  return JSON.parse(readFileSync(file, 'utf8')) as T;
+}
+
 function progress(line: string): void {
   process.stderr.write(`${line}\n`);
+}
+
+function percent(share: number): string {
+  return `${share > 0 ? '+' : ''}${(100 * share).toFixed(0)} %`;
 }
 
 function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): void {
@@ -131,7 +147,6 @@ function printMeasured({ date, machine, commit, loops, memoryMb, boots, feeder, 
 
 /** Prints the simulation of the real loads beside them; returns whether it is within the bounds, and how short its p99 is. */
 function compare({ runs, allServeMs }: Compared, measured: Measured): { holds: boolean; tail: number } {
-  const percent = (share: number): string => `${share > 0 ? '+' : ''}${(100 * share).toFixed(0)} %`;
   let holds = true;
   let tail = 1;
   const rows = runs.map((run) => {
@@ -142,7 +157,7 @@ function compare({ runs, allServeMs }: Compared, measured: Measured): { holds: b
     const both = (of: (results: typeof simulated) => string): string => `${of(run.real)} / ${of(simulated)}`;
     return [
       run.load,
-      run.cores.toFixed(2),
+      coresOf(run).toFixed(2),
       run.real.sent,
       `${both(({ throughput }) => throughput.toFixed(0))} (${percent(errors.throughput)})`,
       `${both(({ p50Ms }) => p50Ms.toFixed(0))} (${percent(errors.p50)})`,
@@ -151,12 +166,13 @@ function compare({ runs, allServeMs }: Compared, measured: Measured): { holds: b
       both(({ textsPerPass }) => textsPerPass.toFixed(1)),
     ];
   });
+  say(`Work costs ${sharing.toFixed(2)} times as much where replicas share caches (fitted).`);
   say('Four daemons behind HAProxy, real / simulated (off by):\n');
   table(
     ['load', 'cores', 'requests', 'accepted a second', 'p50 ms', 'p99 ms', 'refused', 'texts in a pass'],
     rows,
   );
-  const expectedMs = simulateBoots(measured);
+  const expectedMs = simulateBoots(measured, sharing);
   const bootError = expectedMs / allServeMs - 1;
   holds &&= Math.abs(bootError) <= BOUNDS.boots;
   say(
@@ -168,6 +184,19 @@ function compare({ runs, allServeMs }: Compared, measured: Measured): { holds: b
     `bounds: throughput ${percent(throughput)}, ${latencies}, refusals ${refusedPoints} points, boots ${percent(boots)}\n`,
   );
   return { holds, tail };
+}
+
+/** Prints what the real HPA and the simulated one did under the same load; returns whether that is within the bound. */
+function compareHpa(): boolean {
+  const { off, replicas, most } = simulateTrace(trace, costs, { ...limits, maxQueueMs: 30_000 });
+  const error = replicas.simulated / replicas.real - 1;
+  const starts = [startMsOf(trace), ...trace.starts.map(startMsOfOne)].map((ms) => (ms / 1_000).toFixed(1));
+  say(`The HPA's controller under a load of steps (${trace.date}), real / simulated:
+${replicas.real.toFixed(2)} / ${replicas.simulated.toFixed(2)} replicas on average (${percent(error)}), ${most.real} / ${most.simulated} at most;
+at one moment they differ by ${off.mean.toFixed(2)} replicas on average (${off.least.toFixed(2)} to ${off.most.toFixed(2)} by the moment of its syncs)
+a pod serves ${starts[0]} s and a boot after the decision (${starts.slice(1).join(', ')})
+bound: ${percent(BOUNDS.replicas)}\n`);
+  return Math.abs(error) <= BOUNDS.replicas;
 }
 
 function printFleets(measured: Measured, chart: Chart, tail: number): void {
@@ -187,17 +216,20 @@ function printFleets(measured: Measured, chart: Chart, tail: number): void {
         limits,
         chart,
         rule,
-        load: {
-          perSecond,
-          dayMs: number('hours') * HOUR_MS,
-          swing: number('swing'),
-          burstsPerDay: number('bursts'),
-          burstFactor: number('burst-factor'),
-          burstMs: number('burst-seconds') * 1_000,
-        },
+        traffic: trafficOf(
+          {
+            perSecond,
+            dayMs: number('hours') * HOUR_MS,
+            swing: number('swing'),
+            burstsPerDay: number('bursts'),
+            burstFactor: number('burst-factor'),
+            burstMs: number('burst-seconds') * 1_000,
+          },
+          number('seed'),
+        ),
         min: rule.kind === 'hpa' ? chart.hpa.min : chart.keda.min,
         max: Number.POSITIVE_INFINITY,
-        startMs: number('start-seconds') * 1_000 + bootMs,
+        startMs: startMsOf(trace) + bootMs,
         balance: values.balance === 'least' ? 'least' : 'random',
         cell: number('cell'),
         seed: number('seed'),
@@ -218,7 +250,7 @@ function printFleets(measured: Measured, chart: Chart, tail: number): void {
     }),
   );
   say(
-    `A day of ${values.hours} h that swings by ${values.swing}, ${values.bursts} bursts of ${values['burst-factor']} times the load for ${values['burst-seconds']} s; a pod serves after ${values['start-seconds']} s and a boot of ${bootMs} ms; ${values.price} a core and hour; balance: ${values.balance}\n`,
+    `A day of ${values.hours} h that swings by ${values.swing}, ${values.bursts} bursts of ${values['burst-factor']} times the load for ${values['burst-seconds']} s; a pod serves after ${startMsOf(trace)} ms and a boot of ${bootMs} ms; ${values.price} a core and hour; balance: ${values.balance}\n`,
   );
   table(
     [

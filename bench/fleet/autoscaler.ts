@@ -71,18 +71,19 @@ export function replicasForSum(current: number, sum: number, perReplica: number)
   return isWithinTolerance(sum / (perReplica * current)) ? current : Math.ceil(sum / perReplica);
 }
 
-/** From recommendations to replicas: the highest of five minutes, within the bounds of one step. */
+/** From recommendations to replicas: the highest of some minutes, within the bounds of one step. */
 export class Stabilizer {
   readonly #recent: { readonly at: number; readonly replicas: number }[] = [];
 
   constructor(
     readonly min: number,
     readonly max: number,
+    readonly downscaleMs: number = HPA.downscaleStabilizationMs,
   ) {}
 
   next(now: number, current: number, recommended: number): number {
     this.#recent.push({ at: now, replicas: recommended });
-    while ((this.#recent[0]?.at ?? now) < now - HPA.downscaleStabilizationMs) this.#recent.shift();
+    while ((this.#recent[0]?.at ?? now) < now - this.downscaleMs) this.#recent.shift();
     const stabilized = Math.max(...this.#recent.map(({ replicas }) => replicas));
     const limit = Math.min(this.max, Math.max(HPA.scaleUpFactor * current, HPA.scaleUpLeast));
     return Math.max(this.min, Math.min(limit, stabilized));

@@ -2,22 +2,26 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { Crowd } from '../../test/resilience/crowd.js';
 import { metricOf } from '../../test/support/metric.js';
-import { cpuMsOf } from '../../test/support/processes.js';
+import { cpuMsOf, exactCpuMsOf } from '../../test/support/processes.js';
 import { Random } from '../../test/support/random.js';
 import { mean, quantile } from '../../test/support/stats.js';
 import { own, writeRoutes } from '../measure.js';
+import { Clock, Machine, Process } from './machine.js';
 import { boot, costsOf, type Measured, processesOf, SIMULATED_WORDS, startProxy } from './measure.js';
 import { timeUntilAllServe } from './scenario.js';
-import { Clock, type Costs, choose, type Limits, Machine, Process, Replica } from './simulation.js';
+import { type Costs, choose, type Limits, Replica } from './simulation.js';
 
 const REPLICAS = 4;
 const SECONDS = 20;
 const WARM_SECONDS = 4;
 const SECOND = 1_000;
-/** Bounds of the fit of {@link sharedCosts}. */
+/** Bounds of the fit of {@link sharingOf}. */
 const MAX_SHARING = 3;
 const FIT_STEPS = 7;
 const PASSES = 'ai_router_inference_passes_total';
+/** How often it is read what other programs use, and the work that they have at a time in the simulation. */
+const OTHERS_EVERY_MS = 250;
+const OTHERS_MS = 4;
 /** The client looks for requests that are due this often (`openLoop`). */
 const CLIENT_TURN_MS = 2;
 
@@ -31,9 +35,16 @@ const BURST = { everyMs: 5_000, forMs: 2_000 } as const;
 
 /**
  * How far off the simulation may be before larger figures mean nothing: shares of the real value, and points of percent.
- * Pauses and a pace that changes are not simulated, so that the longest waits come out too short.
+ * `replicas` is that of the HPA's average.
  */
-export const BOUNDS = { throughput: 0.15, p50: 0.35, p99: 0.65, refusedPoints: 8, boots: 0.35 } as const;
+export const BOUNDS = {
+  throughput: 0.12,
+  p50: 0.2,
+  p99: 0.3,
+  refusedPoints: 8,
+  boots: 0.2,
+  replicas: 0.15,
+} as const;
 
 /** Outcome of a load. */
 export interface Results {
@@ -53,8 +64,8 @@ export interface Run {
   /** Requests per second outside bursts, and in them. */
   readonly base: number;
   readonly burst: number;
-  /** Cores that were left to this: other programs used the rest. */
-  readonly cores: number;
+  /** CPU time of other programs in each {@link OTHERS_EVERY_MS} of the load, in milliseconds. */
+  readonly othersMs: readonly number[];
   /** CPU time of client and proxy for each request. */
   readonly clientMs: number;
   readonly proxyMs: number;
@@ -119,10 +130,9 @@ export async function runReal(
     const passes = await Promise.all(daemons.map(({ url }) => metricOf(url, PASSES)));
     // This process reads the log of the daemons.
     const cpu = { client: crowd.cpuMs + cpuMsOf(process.pid), proxy: cpuMsOf(proxy.pid) };
-    const pids = daemons.flatMap(({ child }) => processesOf(child.pid));
-    const ours = pids.reduce((sum, pid) => sum + cpuMsOf(pid), cpu.client + cpu.proxy);
-    return { ...cpu, others: machineBusyMs() - ours, passes: passes.reduce((sum, each) => sum + each, 0) };
+    return { ...cpu, passes: passes.reduce((sum, each) => sum + each, 0) };
   };
+  const pids = daemons.flatMap(({ child }) => processesOf(child.pid));
   const runs: Run[] = [];
   for (const [load, { seed, base, burst }] of Object.entries(LOADS)) {
     const rates = { seed, base: base * capacity, burst: burst * capacity };
@@ -130,6 +140,7 @@ export async function runReal(
     const warm = arrivalsOf({ ...rates, seed: seed + 100 }, WARM_SECONDS);
     await crowd.do('openLoop', proxy.url, warm, WARM_SECONDS, shape);
     const before = await counters();
+    const others = new Others(() => [process.pid, crowd.pid, proxy.pid, ...pids]);
     const { accepted, refused, odd, sent, late } = await crowd.do(
       'openLoop',
       proxy.url,
@@ -137,12 +148,13 @@ export async function runReal(
       SECONDS,
       shape,
     );
+    const othersMs = others.end();
     const after = await counters();
     if (odd.length > 0) throw new Error(`${odd.length} requests failed: ${odd[0]}`);
     runs.push({
       load,
       ...rates,
-      cores: availableParallelism() - Math.max(0, after.others - before.others) / (SECONDS * SECOND),
+      othersMs,
       clientMs: (after.client - before.client) / sent,
       proxyMs: (after.proxy - before.proxy) / sent,
       lateP99Ms: quantile(late, 0.99),
@@ -164,34 +176,35 @@ function capacityOf({ loops, proxyMs }: Measured): number {
   return (availableParallelism() * SECOND) / ms;
 }
 
+/** Costs of replicas where each pass, message and boot takes `sharing` times what it takes on a core of its own. */
+export function costsAt(measured: Measured, sharing: number): Costs {
+  const alone = costsOf(measured, measured.overload.refusalMs);
+  return { ...alone, messageMs: alone.messageMs * sharing, passMs: alone.passMs * sharing };
+}
+
 /**
- * Costs of replicas that share caches with others: each pass and message costs more than on a core of one's own. How much is
- * fitted to the median of the first load; the other loads are not used.
+ * How much more work costs of replicas that share caches with others: fitted to the median of the first load; nothing else of
+ * what the four did is used.
  */
-export function sharedCosts({ loops, overload }: Measured, [first]: readonly Run[], limits: Limits): Costs {
-  const alone = costsOf(loops, overload.refusalMs);
-  const costsAt = (factor: number): Costs => ({
-    ...alone,
-    messageMs: alone.messageMs * factor,
-    passMs: alone.passMs * factor,
-  });
+export function sharingOf(measured: Measured, [first]: readonly Run[], limits: Limits): number {
   let [low, high] = [1, MAX_SHARING];
   for (let step = 0; first && step < FIT_STEPS; step += 1) {
     const middle = (low + high) / 2;
-    if (simulateRun(first, costsAt(middle), limits).p50Ms < first.real.p50Ms) low = middle;
+    if (simulateRun(first, costsAt(measured, middle), limits).p50Ms < first.real.p50Ms) low = middle;
     else high = middle;
   }
-  return costsAt(low);
+  return low;
 }
 
 /** Simulates a load on four daemons that share the cores with proxy and client. */
 export function simulateRun(run: Run, costs: Costs, limits: Limits): Results {
   const clock = new Clock();
-  const machine = new Machine(clock, run.cores);
-  const replicas = Array.from({ length: REPLICAS }, () => new Replica(machine, costs, limits));
+  const machine = new Machine(clock, availableParallelism());
+  const random = new Random(run.seed);
+  const replicas = Array.from({ length: REPLICAS }, () => new Replica(machine, costs, limits, random));
   const client = new Process(machine, 0);
   const proxy = new Process(machine, 0);
-  const random = new Random(run.seed);
+  keepBusy(clock, machine, run);
   const accepted: number[] = [];
   let refused = 0;
   const send = (due: number): void =>
@@ -222,8 +235,24 @@ export function simulateRun(run: Run, costs: Costs, limits: Limits): Results {
   return resultsOf(accepted, refused, passes);
 }
 
+/** Other programs of the machine, which use as much of it as they did, one after the other. */
+function keepBusy(clock: Clock, machine: Machine, { othersMs }: Run): void {
+  const programs = Array.from({ length: availableParallelism() }, () => new Process(machine, 0));
+  for (const [interval, ms] of othersMs.entries()) {
+    const pieces = Math.round(ms / OTHERS_MS);
+    for (let piece = 0; piece < pieces; piece += 1) {
+      const at = (interval + piece / pieces) * OTHERS_EVERY_MS;
+      clock.at(at, () => programs[piece % programs.length]?.run(OTHERS_MS, () => undefined));
+    }
+  }
+}
+
 /** Simulates the boot of the four daemons: their downloads share the feeder, their work the cores. */
-export function simulateBoots({ boots, feeder }: Measured, cores = availableParallelism()): number {
+export function simulateBoots(
+  { boots, feeder }: Measured,
+  sharing: number,
+  cores = availableParallelism(),
+): number {
   const fed = boots.filter(({ from }) => from === 'feeder');
   const cpuMs = mean(fed.map((each) => each.cpuMs));
   return timeUntilAllServe({
@@ -231,7 +260,7 @@ export function simulateBoots({ boots, feeder }: Measured, cores = availablePara
     bytes: fed[0]?.bytes ?? 0,
     feederPerSecond: feeder.bytesPerSecond,
     replicaPerSecond: feeder.bytesPerSecond,
-    bootMs: (REPLICAS * cpuMs) / cores,
+    bootMs: (REPLICAS * cpuMs * sharing) / cores,
   });
 }
 
@@ -270,6 +299,38 @@ function resultsOf(accepted: readonly number[], refused: number, passes: number)
     p99Ms: quantile(accepted, 0.99),
     textsPerPass: accepted.length / passes,
   };
+}
+
+/** Cores that other programs left to a load, on average. */
+export function coresOf({ othersMs }: Run): number {
+  return availableParallelism() - mean(othersMs) / OTHERS_EVERY_MS;
+}
+
+/** Reads again and again what other programs than these use. */
+class Others {
+  readonly #pids: () => readonly number[];
+  readonly #timer: NodeJS.Timeout;
+  readonly #used: number[] = [];
+  #before: number;
+
+  constructor(pids: () => readonly number[]) {
+    this.#pids = pids;
+    this.#before = this.#now();
+    this.#timer = setInterval(() => {
+      const now = this.#now();
+      this.#used.push(Math.max(0, Math.round(now - this.#before)));
+      this.#before = now;
+    }, OTHERS_EVERY_MS);
+  }
+
+  end(): readonly number[] {
+    clearInterval(this.#timer);
+    return this.#used;
+  }
+
+  #now(): number {
+    return machineBusyMs() - this.#pids().reduce((sum, pid) => sum + exactCpuMsOf(pid), 0);
+  }
 }
 
 /** CPU time that all programs on this machine have used, in milliseconds. */

@@ -12,8 +12,8 @@ import { eventually } from '../../test/support/eventually.js';
 import { listen } from '../../test/support/listen.js';
 import { textOfWords } from '../../test/support/load.js';
 import { metricOf } from '../../test/support/metric.js';
-import { childrenOf, cpuMsOf, memoryOf } from '../../test/support/processes.js';
-import { mean, median } from '../../test/support/stats.js';
+import { childrenOf, cpuMsOf, exactCpuMsOf, memoryOf } from '../../test/support/processes.js';
+import { mean, median, quantile } from '../../test/support/stats.js';
 import { own, writeRoutes } from '../measure.js';
 import type { Costs } from './simulation.js';
 
@@ -30,6 +30,8 @@ const MAX_TOKENS = 256;
 /** Numbers of texts whose mean work is that of a text. */
 const WORK_NUMBERS = Array.from({ length: 100 }, (_, index) => 1_000 + index);
 const FEEDER_STREAMS = 4;
+const SPREAD = 100;
+const SPREAD_REQUESTS = 600;
 /** More than half a second of texts of one replica. */
 const OVERLOAD_CLIENTS = 600;
 
@@ -63,6 +65,8 @@ export interface Measured {
   readonly commit: string;
   readonly machine: string;
   readonly loops: readonly Loop[];
+  /** CPU time of lone requests in milliseconds, of both processes, at {@link SPREAD} quantiles. */
+  readonly spreadMs: { readonly http: readonly number[]; readonly worker: readonly number[] };
   /** Sends far more than one replica can do. */
   readonly overload: { readonly accepted: number; readonly refused: number; readonly refusalMs: number };
   readonly proxyMs: number;
@@ -129,6 +133,7 @@ export async function measure(folder: string, say: (line: string) => void): Prom
   const pids = processesOf(baked.child.pid);
   const afterBoot = Math.round(memoryOf(pids));
 
+  const spreadMs = await measureSpread(baked);
   const loops: Loop[] = [];
   for (const [words, batch, clients] of [
     [8, 1, 1],
@@ -146,7 +151,7 @@ export async function measure(folder: string, say: (line: string) => void): Prom
     say(JSON.stringify(loops.at(-1)));
   }
   const afterLoad = Math.round(memoryOf(pids));
-  const overload = await measureOverload(baked, crowd, costsOf(loops, 0));
+  const overload = await measureOverload(baked, crowd, costsOf({ loops, spreadMs }, 0));
   const proxy = await startProxy(folder, [baked.url]);
   const before = cpuMsOf(proxy.pid);
   const { accepted } = await crowd.do('closedLoop', proxy.url, SECONDS, { clients: 16, shape: { words: 8 } });
@@ -159,6 +164,7 @@ export async function measure(folder: string, say: (line: string) => void): Prom
     commit: execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim(),
     machine: `${cpus()[0]?.model.trim()}, ${availableParallelism()} cores, Linux ${release()}, Node ${process.version}`,
     loops,
+    spreadMs,
     overload,
     proxyMs,
     memoryMb: { afterBoot, afterLoad },
@@ -210,6 +216,27 @@ async function measureLoop(
     workerMs: after.worker - before.worker,
     clientMs: after.client - before.client,
     p50Ms: median(accepted),
+  };
+}
+
+/** CPU time of one request after the other, which no other program lengthens. */
+async function measureSpread(daemon: TestDaemon): Promise<Measured['spreadMs']> {
+  const [http = 0, ...workers] = processesOf(daemon.child.pid);
+  const used = () => ({ http: exactCpuMsOf(http), worker: exactCpuMsOf(workers[0] ?? 0) });
+  const times: { http: number; worker: number }[] = [];
+  let before = used();
+  while (times.length < SPREAD_REQUESTS) {
+    await daemon.post('/classify', { text: textOfWords(SIMULATED_WORDS) });
+    const after = used();
+    times.push({ http: after.http - before.http, worker: after.worker - before.worker });
+    before = after;
+  }
+  const warm = times.slice(SPREAD_REQUESTS / 10);
+  const quantiles = (of: readonly number[]): number[] =>
+    Array.from({ length: SPREAD }, (_, index) => quantile(of, (index + 0.5) / SPREAD));
+  return {
+    http: quantiles(warm.map((each) => each.http)),
+    worker: quantiles(warm.map((each) => each.worker)),
   };
 }
 
@@ -275,7 +302,7 @@ function download(url: string): Promise<number> {
 }
 
 /** Fits the costs of requests of one text of {@link SIMULATED_WORDS} words: the least squares of its loops. */
-export function costsOf(loops: readonly Loop[], refusalMs: number): Costs {
+export function costsOf({ loops, spreadMs }: Pick<Measured, 'loops' | 'spreadMs'>, refusalMs: number): Costs {
   const own = loops.filter(({ words, batch }) => words === SIMULATED_WORDS && batch === 1);
   const [requestMs, messageMs] = leastSquares(own.map((loop) => [loop.requests, loop.passes, loop.httpMs]));
   const [textMs, passMs] = leastSquares(own.map((loop) => [loop.requests, loop.passes, loop.workerMs]));
@@ -291,8 +318,13 @@ export function costsOf(loops: readonly Loop[], refusalMs: number): Costs {
     refusalMs,
     idleMs: Math.max(0, lone.p50Ms - cpuMs),
     tokens,
+    spread: { http: factorsOf(spreadMs.http), worker: factorsOf(spreadMs.worker) },
     work: mean(WORK_NUMBERS.map((number) => workOf(textOfWords(SIMULATED_WORDS, number), MAX_TOKENS))),
   };
+}
+
+function factorsOf(times: readonly number[]): number[] {
+  return times.map((ms) => ms / mean(times));
 }
 
 /** Solves a·x + b·y = z for a and b ≥ 0 by least squares, each row divided by its x. */

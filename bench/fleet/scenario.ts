@@ -1,22 +1,20 @@
 import { Random } from '../../test/support/random.js';
 import { mean } from '../../test/support/stats.js';
 import { type Chart, HPA, replicasForCpu, replicasForSum, Stabilizer } from './autoscaler.js';
-import {
-  type Balance,
-  Clock,
-  type Costs,
-  choose,
-  Latencies,
-  type Limits,
-  Machine,
-  Replica,
-} from './simulation.js';
+import { Clock, Machine } from './machine.js';
+import { type Balance, type Costs, choose, Latencies, type Limits, Replica } from './simulation.js';
 
 const SECOND_MS = 1_000;
 const HOUR_MS = 3_600_000;
 /** Autoscaler, metrics-server and Prometheus look at different moments. */
 const SYNC_PHASE_MS = 7_000;
 const SCRAPE_PHASE_MS = 3_000;
+
+/** Requests per second at a moment, and how long there are any. */
+export interface Traffic {
+  readonly endMs: number;
+  rateAt(ms: number): number;
+}
 
 /** Requests over a day: a sine, and bursts at random moments. */
 export interface Load {
@@ -30,6 +28,20 @@ export interface Load {
   readonly burstMs: number;
 }
 
+/** The traffic of a day. */
+export function trafficOf(load: Load, seed: number): Traffic {
+  const random = new Random(seed);
+  const bursts = Array.from({ length: load.burstsPerDay }, () => random.next() * load.dayMs);
+  return {
+    endMs: load.dayMs,
+    rateAt(at) {
+      const swing = 1 - load.swing * Math.cos((2 * Math.PI * at) / load.dayMs);
+      const bursting = bursts.some((start) => at >= start && at < start + load.burstMs);
+      return load.perSecond * swing * (bursting ? load.burstFactor : 1);
+    },
+  };
+}
+
 /** A rule that says how many replicas there should be. */
 export type Rule =
   | { readonly kind: 'hpa'; readonly cpu: number }
@@ -40,9 +52,19 @@ export type Rule =
 export interface Scenario {
   readonly costs: Costs;
   readonly limits: Limits;
-  readonly load: Load;
+  readonly traffic: Traffic;
   readonly rule: Rule;
   readonly chart: Pick<Chart, 'cores' | 'shutdownDelayMs' | 'scrapeMs'>;
+  /** Cores that a replica can use, where it asks for less; default: what it asks for. */
+  readonly cores?: number;
+  /** Cores that a replica uses without any request. */
+  readonly idleCores?: number;
+  /** What differs from a cluster that was set up by default. */
+  readonly timing?: {
+    readonly syncPhaseMs?: number;
+    readonly cpuSampleMs?: number;
+    readonly downscaleMs?: number;
+  };
   readonly min: number;
   readonly max: number;
   /** From the autoscaler's decision to the first request: container and boot. */
@@ -62,6 +84,8 @@ export interface Day {
   readonly p99Ms: number;
   readonly replicas: { readonly least: number; readonly mean: number; readonly most: number };
   readonly coreHours: number;
+  /** Sizes that the autoscaler gave the fleet, and when. */
+  readonly decisions: readonly { readonly at: number; readonly replicas: number }[];
 }
 
 /** A replica of the cell, on its own cores. */
@@ -72,24 +96,20 @@ interface Member {
   sampled: number | undefined;
 }
 
-/** Simulates a day of a fleet with its autoscaler. */
+/** Simulates a fleet with its autoscaler. */
 export function simulateDay(scenario: Scenario): Day {
-  const { load, chart, rule } = scenario;
+  const { traffic, chart, rule, cores = chart.cores, idleCores = 0, timing = {} } = scenario;
+  const { syncPhaseMs = SYNC_PHASE_MS, cpuSampleMs = HPA.cpuSampleMs, downscaleMs } = timing;
   const random = new Random(scenario.seed);
-  const bursts = Array.from({ length: load.burstsPerDay }, () => random.next() * load.dayMs);
-  const rateAt = (at: number): number => {
-    const swing = 1 - load.swing * Math.cos((2 * Math.PI * at) / load.dayMs);
-    const bursting = bursts.some((start) => at >= start && at < start + load.burstMs);
-    return load.perSecond * swing * (bursting ? load.burstFactor : 1);
-  };
   const clock = new Clock();
   const latencies = new Latencies();
-  const stabilizer = new Stabilizer(scenario.min, scenario.max);
+  const stabilizer = new Stabilizer(scenario.min, scenario.max, downscaleMs);
   const day = { sent: 0, accepted: 0, refused: 0 };
+  const decisions: { at: number; replicas: number }[] = [];
   let podMs = 0;
 
   // Pods by the moment at which they serve, oldest first; a day begins with what its first minute needs.
-  const pods: number[] = Array(startReplicas(scenario, rateAt(0))).fill(0);
+  const pods: number[] = Array(startReplicas(scenario, traffic.rateAt(0))).fill(0);
   const readyAt = (moment: number): number => pods.filter((at) => at <= moment).length;
   let ready = pods.length;
   const members: Member[] = [];
@@ -101,10 +121,10 @@ export function simulateDay(scenario: Scenario): Day {
     ready = readyAt(clock.now);
     const wanted = Math.min(scenario.cell, ready);
     while (members.length < wanted) {
-      const machine = new Machine(clock, chart.cores);
+      const machine = new Machine(clock, cores);
       members.push({
         machine,
-        replica: new Replica(machine, scenario.costs, scenario.limits),
+        replica: new Replica(machine, scenario.costs, scenario.limits, random),
         sampled: undefined,
       });
     }
@@ -129,7 +149,7 @@ export function simulateDay(scenario: Scenario): Day {
 
   /** Samples the next arrival at the rate of this second, in which it comes if at all. */
   const schedule = (): void => {
-    const perSecond = rateAt(clock.now) * Math.min(1, members.length / ready);
+    const perSecond = traffic.rateAt(clock.now) * Math.min(1, members.length / ready);
     const at = clock.now - (Math.log(1 - random.next()) / perSecond) * SECOND_MS;
     if (at >= (Math.floor(clock.now / SECOND_MS) + 1) * SECOND_MS) return;
     clock.at(at, (now) => {
@@ -148,14 +168,15 @@ export function simulateDay(scenario: Scenario): Day {
   );
 
   let cpu: { readonly share: number; readonly since: number } | undefined;
-  clock.every(HPA.cpuSampleMs, (now) => {
+  clock.every(cpuSampleMs, (now) => {
     const shares: number[] = [];
     for (const member of members) {
       const used = member.machine.busyMs;
-      if (member.sampled !== undefined) shares.push((used - member.sampled) / HPA.cpuSampleMs / chart.cores);
+      if (member.sampled !== undefined)
+        shares.push(((used - member.sampled) / cpuSampleMs + idleCores) / chart.cores);
       member.sampled = used;
     }
-    if (shares.length > 0) cpu = { share: mean(shares), since: now - HPA.cpuSampleMs };
+    if (shares.length > 0) cpu = { share: mean(shares), since: now - cpuSampleMs };
   });
   let waiting = 0;
   clock.every(
@@ -180,15 +201,16 @@ export function simulateDay(scenario: Scenario): Day {
     (now) => {
       const current = pods.length;
       const next = stabilizer.next(now, current, recommend(current));
+      if (next !== current) decisions.push({ at: now, replicas: next });
       for (let count = current; count < next; count += 1) pods.push(now + scenario.startMs);
       // The youngest go first, and run on for a while.
       podMs += chart.shutdownDelayMs * pods.splice(next).length;
       seen.least = Math.min(seen.least, pods.length);
       seen.most = Math.max(seen.most, pods.length);
     },
-    SYNC_PHASE_MS,
+    syncPhaseMs,
   );
-  clock.run(load.dayMs);
+  clock.run(traffic.endMs);
   // What is under way ends; autoscalers and arrivals have ended with the day.
   clock.stopTimers();
   clock.run();
@@ -196,8 +218,9 @@ export function simulateDay(scenario: Scenario): Day {
     ...day,
     p50Ms: latencies.quantile(0.5),
     p99Ms: latencies.quantile(0.99),
-    replicas: { ...seen, mean: podMs / load.dayMs },
+    replicas: { ...seen, mean: podMs / traffic.endMs },
     coreHours: (podMs / HOUR_MS) * chart.cores,
+    decisions,
   };
 }
 

@@ -1,7 +1,8 @@
-import { BATCH_LIMITS, type BatchLimits, TURN } from '../../src/inference/batches.js';
+import { BATCH_LIMITS, TURN } from '../../src/inference/batches.js';
 import { POOL_DEFAULTS } from '../../src/inference/pool.js';
 import { Pace } from '../../src/inference/queue.js';
 import type { Random } from '../../test/support/random.js';
+import { type Machine, Process } from './machine.js';
 
 /** Costs of one replica with one worker, in milliseconds of a core, for requests of one text of one length. */
 export interface Costs {
@@ -19,6 +20,8 @@ export interface Costs {
   /** Tokens of a text, and its work as the queue estimates it (`workOf`). */
   readonly tokens: number;
   readonly work: number;
+  /** Factors of work of both processes, one as likely as another, 1 on average: no two pieces take the same time. */
+  readonly spread: { readonly http: readonly number[]; readonly worker: readonly number[] };
 }
 
 /** Limits of a replica: settings of the daemon. */
@@ -27,187 +30,6 @@ export interface Limits {
   readonly maxQueueMs: number;
   /** Each open request has one of them. */
   readonly maxConnections: number;
-}
-
-interface Timer {
-  at: number;
-  readonly every: number;
-  readonly call: (now: number) => void;
-}
-
-/** The moments at which something happens, in milliseconds from the start, and what happens then. */
-export class Clock {
-  now = 0;
-  readonly machines = new Set<Machine>();
-  readonly #timers: Timer[] = [];
-
-  /** Calls `call` at a moment, once. */
-  at(moment: number, call: (now: number) => void): void {
-    this.#timers.push({ at: moment, every: 0, call });
-  }
-
-  /** Calls `call` again and again. */
-  every(ms: number, call: (now: number) => void, first = ms): void {
-    this.#timers.push({ at: first, every: ms, call });
-  }
-
-  /** Forgets all calls. */
-  stopTimers(): void {
-    this.#timers.length = 0;
-  }
-
-  /** Lets things happen in order: until a moment, or without one until nothing is left. */
-  run(until = Number.POSITIVE_INFINITY): void {
-    for (;;) {
-      let at = until;
-      let machine: Machine | undefined;
-      for (const other of this.machines) {
-        if (other.nextAt >= at) continue;
-        at = other.nextAt;
-        machine = other;
-      }
-      let timer: Timer | undefined;
-      for (const other of this.#timers) {
-        if (other.at >= at) continue;
-        at = other.at;
-        timer = other;
-      }
-      if (!machine && !timer) break;
-      this.now = at;
-      if (timer) this.#fire(timer);
-      else machine?.finish();
-    }
-    if (until !== Number.POSITIVE_INFINITY) this.now = until;
-  }
-
-  #fire(timer: Timer): void {
-    if (timer.every > 0) timer.at += timer.every;
-    else this.#timers.splice(this.#timers.indexOf(timer), 1);
-    timer.call(this.now);
-  }
-}
-
-/** Scheduling priority where cores are short: HTTP processes, proxies and clients go before workers, which are niced. */
-type Rank = 0 | 1;
-
-/** Finished pieces of work that a process remembers before it drops them all at once. */
-const MAX_HEAD = 256;
-
-/** One process: it does one piece of work after the other. */
-export class Process {
-  readonly #waiting: { readonly ms: number; readonly done: (now: number) => void }[] = [];
-  #head = 0;
-  /** The moment on the clock of its rank at which the work under way ends. */
-  endsAt = 0;
-  isRunning = false;
-
-  constructor(
-    readonly machine: Machine,
-    readonly rank: Rank,
-  ) {}
-
-  /** Does `ms` of work after what it has already, and then calls `done`. */
-  run(ms: number, done: (now: number) => void): void {
-    this.#waiting.push({ ms, done });
-    if (!this.isRunning) this.machine.start(this, ms);
-  }
-
-  /** Ends the work under way and begins the next. */
-  finish(now: number): void {
-    const ended = this.#waiting[this.#head];
-    this.#head += 1;
-    if (this.#head === this.#waiting.length || this.#head === MAX_HEAD) {
-      this.#waiting.splice(0, this.#head);
-      this.#head = 0;
-    }
-    const next = this.#waiting[this.#head];
-    this.machine.stop(this);
-    if (next) this.machine.start(this, next.ms);
-    ended?.done(now);
-  }
-}
-
-/** Cores that processes share: equally within a rank, the lower rank first. A process uses one core at most. */
-export class Machine {
-  #busyMs = 0;
-  #now: number;
-  /** Work that a running process of each rank has got so far: its clock. */
-  readonly #clocks = [0, 0];
-  readonly #running: readonly [Process[], Process[]] = [[], []];
-  #next: Process | undefined;
-  #nextAt = Number.POSITIVE_INFINITY;
-
-  constructor(
-    readonly clock: Clock,
-    readonly cores: number,
-  ) {
-    this.#now = clock.now;
-    clock.machines.add(this);
-  }
-
-  /** CPU time used so far, in milliseconds. */
-  get busyMs(): number {
-    this.#advance();
-    return this.#busyMs;
-  }
-
-  /** The moment at which the next piece of work ends, if none begins before. */
-  get nextAt(): number {
-    return this.#nextAt;
-  }
-
-  start(process: Process, ms: number): void {
-    this.#advance();
-    process.endsAt = (this.#clocks[process.rank] ?? 0) + ms;
-    process.isRunning = true;
-    this.#running[process.rank].push(process);
-    this.#plan();
-  }
-
-  stop(process: Process): void {
-    this.#advance();
-    process.isRunning = false;
-    const running = this.#running[process.rank];
-    running.splice(running.indexOf(process), 1);
-    this.#plan();
-  }
-
-  #advance(): void {
-    const passed = this.clock.now - this.#now;
-    this.#now = this.clock.now;
-    for (const rank of [0, 1] as const) {
-      const speed = this.#speed(rank);
-      this.#clocks[rank] = (this.#clocks[rank] ?? 0) + speed * passed;
-      this.#busyMs += speed * passed * this.#running[rank].length;
-    }
-  }
-
-  /** Ends the piece of work that is due now. */
-  finish(): void {
-    this.#next?.finish(this.clock.now);
-  }
-
-  #speed(rank: Rank): number {
-    const before = rank === 0 ? 0 : this.#running[0].length;
-    const own = this.#running[rank].length;
-    return own === 0 ? 0 : Math.min(1, Math.max(0, this.cores - before) / own);
-  }
-
-  #plan(): void {
-    this.#next = undefined;
-    this.#nextAt = Number.POSITIVE_INFINITY;
-    for (const rank of [0, 1] as const) {
-      const speed = this.#speed(rank);
-      if (speed === 0) continue;
-      for (const process of this.#running[rank]) {
-        const at = this.#now + (process.endsAt - (this.#clocks[rank] ?? 0)) / speed;
-        if (at < this.#nextAt) {
-          this.#nextAt = at;
-          this.#next = process;
-        }
-      }
-    }
-  }
 }
 
 /** Hears of the end of a request. */
@@ -237,7 +59,7 @@ export class Replica {
     readonly machine: Machine,
     readonly costs: Costs,
     readonly limits: Limits,
-    readonly batch: BatchLimits = BATCH_LIMITS,
+    readonly random: Random,
   ) {
     this.#http = new Process(machine, 0);
     this.#worker = new Process(machine, 1);
@@ -258,13 +80,19 @@ export class Replica {
       this.active -= 1;
       outcome(status, now);
     };
-    this.#http.run(this.#isFull() ? this.costs.refusalMs : this.costs.requestMs / 2, (now) => {
+    const { requestMs, refusalMs } = this.costs;
+    this.#http.run(this.#factor('http') * (this.#isFull() ? refusalMs : requestMs / 2), (now) => {
       if (this.#isFull()) settle('refused', now);
       else {
         this.#queue.push(settle);
         this.#feed(now);
       }
     });
+  }
+
+  #factor(process: 'http' | 'worker'): number {
+    const factors = this.costs.spread[process];
+    return factors[this.random.integer(0, factors.length - 1)] ?? 1;
   }
 
   /** `WorkerPool.#overload`, for a client that is alone. */
@@ -294,13 +122,14 @@ export class Replica {
   }
 
   #pass(startedAt: number): void {
-    const { costs, batch } = this;
+    const { costs } = this;
+    const batch = BATCH_LIMITS;
     const most = Math.max(1, Math.min(batch.texts, Math.floor(batch.tokens / costs.tokens)));
     const texts = this.#atWorker.splice(0, most);
     this.#state = 'passing';
     this.passes += 1;
     this.texts += texts.length;
-    this.#worker.run(costs.passMs + costs.textMs * texts.length, (now) => {
+    this.#worker.run(this.#factor('worker') * (costs.passMs + costs.textMs * texts.length), (now) => {
       for (const _ of texts) this.#pace.observe(costs.tokens, (now - startedAt) / texts.length);
       this.#results.push(...texts);
       const isSparse = this.#isSparse();
@@ -319,7 +148,7 @@ export class Replica {
   /** `Batcher.sparse`. */
   #isSparse(): boolean {
     const size = this.#atWorker.length;
-    return 2 * this.costs.tokens * size < this.batch.tokens && 2 * size < this.batch.texts;
+    return 2 * this.costs.tokens * size < BATCH_LIMITS.tokens && 2 * size < BATCH_LIMITS.texts;
   }
 
   /** Waits for the next texts of clients that were just answered. */
@@ -340,7 +169,7 @@ export class Replica {
   #send(): void {
     const results = this.#results;
     this.#results = [];
-    this.#http.run(this.costs.messageMs, (then) => {
+    this.#http.run(this.#factor('http') * this.costs.messageMs, (then) => {
       this.#inFlight -= results.length;
       this.#feed(then);
       for (const outcome of results)

@@ -74,9 +74,9 @@ export class Fleet {
     await until(`${count} replicas`, () => this.ready.length === count && this.replicas.length === count);
   }
 
-  startLoad(): void {
+  startLoad(more: { readonly words?: number; readonly most?: number } = {}): void {
     const { endpoints, perSecond, endpointDelayMs: delayMs } = this.#options;
-    this.#load = new Load(endpoints, { service: this.service, perSecond, delayMs });
+    this.#load = new Load(endpoints, { service: this.service, perSecond, delayMs, ...more });
   }
 
   rate(perSecond: number): void {

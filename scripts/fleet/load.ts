@@ -1,5 +1,6 @@
 import { Agent, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { textOfWords } from '../../test/support/load.js';
 import { type Endpoint, type Endpoints, loopbackOf, PORT } from './endpoints.js';
 
 /** One answer, or why there was none. */
@@ -14,6 +15,10 @@ export interface LoadOptions {
   readonly perSecond: number;
   /** Until a change of the endpoints is acted on, in ms: a proxy on another node takes as long. */
   readonly delayMs: number;
+  /** Words of a text; default: a short one. */
+  readonly words?: number;
+  /** Requests under way at most: what is due beyond them is left out. */
+  readonly most?: number;
 }
 
 /**
@@ -28,9 +33,13 @@ export class Load {
   #outcomes: Outcome[] = [];
   #running = true;
   #sent = 0;
+  readonly #words: number | undefined;
+  readonly #most: number;
   perSecond: number;
 
-  constructor(endpoints: Endpoints, { service, perSecond, delayMs }: LoadOptions) {
+  constructor(endpoints: Endpoints, { service, perSecond, delayMs, words, most }: LoadOptions) {
+    this.#words = words;
+    this.#most = most ?? Number.POSITIVE_INFINITY;
     this.perSecond = perSecond;
     this.#targets = endpoints.ready(service);
     this.#unfollow = endpoints.onChange(() => {
@@ -61,6 +70,7 @@ export class Load {
   async #send(): Promise<void> {
     for (let due = performance.now(); this.#running; due += 1_000 / this.perSecond) {
       await sleep(Math.max(0, due - performance.now()));
+      if (this.#open.size >= this.#most) continue;
       const chosen = this.#targets[Math.floor(Math.random() * this.#targets.length)];
       if (!chosen) {
         this.#outcomes.push({ pod: '-', ms: 0, failure: 'the Service has no endpoint' });
@@ -76,7 +86,12 @@ export class Load {
 
   #ask({ address, pod }: Endpoint): Promise<Outcome> {
     const began = performance.now();
-    const body = JSON.stringify({ text: `I am hungry, please bring me number ${this.#sent++}` });
+    const number = this.#sent++;
+    const text =
+      this.#words === undefined
+        ? `I am hungry, please bring me number ${number}`
+        : textOfWords(this.#words, number);
+    const body = JSON.stringify({ text });
     return new Promise((resolve) => {
       const end = (failure?: string): void => resolve({ pod, ms: performance.now() - began, failure });
       const options = {

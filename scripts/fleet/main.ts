@@ -9,12 +9,13 @@ import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { Api } from './api.js';
 import { Endpoints } from './endpoints.js';
+import { keda } from './keda.js';
 import { StubKubelet } from './kubelet.js';
 import { manifests } from './manifests.js';
 import { PodMetrics } from './metrics.js';
 import { modes } from './modes.js';
 import { conclude, messageOf, report, say } from './report.js';
-import { autoscaling, edits, followers, rollouts, versions } from './scenarios.js';
+import { autoscaling, COMMON, edits, followers, rollouts, versions } from './scenarios.js';
 
 const run = promisify(execFile);
 const SCRIPT = resolve(process.env.CONTROL_PLANE ?? '../shared/k8s/control-plane.sh');
@@ -39,7 +40,16 @@ const CRDS: readonly (readonly [module: string, ...files: string[]])[] = [
   ['github.com/kedacore/keda/v2@v2.17.2', 'config/crd/bases/keda.sh_scaledobjects.yaml'],
 ];
 
-const PHASES = ['manifests', 'modes', 'rollouts', 'edits', 'autoscaling', 'followers', 'versions'] as const;
+const PHASES = [
+  'manifests',
+  'modes',
+  'rollouts',
+  'edits',
+  'autoscaling',
+  'followers',
+  'versions',
+  'keda',
+] as const;
 const asked = process.argv.slice(2);
 const unknown = asked.find((each) => !(PHASES as readonly string[]).includes(each));
 
@@ -79,7 +89,7 @@ async function proven(): Promise<number> {
   };
   let metrics: PodMetrics | undefined;
   try {
-    await prepare(api, folder);
+    const crds = await prepare(api, folder);
     await kubelet.start(['node-a', 'node-b']);
     metrics = await PodMetrics.serve(api, kubelet);
     say(
@@ -93,6 +103,7 @@ async function proven(): Promise<number> {
       autoscaling: () => autoscaling(options, PEAK),
       followers: () => followers(options, KEY),
       versions: () => versions(options, KEY),
+      keda: () => keda(options, COMMON, { dir: DIR, folder, crds }),
     };
     for (const phase of PHASES) {
       if (asked.length > 0 && !asked.includes(phase)) continue;
@@ -108,8 +119,8 @@ async function proven(): Promise<number> {
   return conclude();
 }
 
-/** Makes the namespace, its keys, volumes, and the definitions of custom resources. */
-async function prepare(api: Api, folder: string): Promise<void> {
+/** Makes the namespace, its keys, volumes, and the definitions of custom resources; returns where KEDA has the rest of its own. */
+async function prepare(api: Api, folder: string): Promise<string> {
   await api.kubectl(['create', 'namespace', NAMESPACE]);
   await api.kubectl(`-n ${NAMESPACE} create secret generic keys --from-literal=ADMIN_KEYS=${KEY}`.split(' '));
   const volumes = Array.from({ length: 8 }, (_, index) => ({
@@ -121,10 +132,13 @@ async function prepare(api: Api, folder: string): Promise<void> {
   const list = { apiVersion: 'v1', kind: 'List', items: volumes };
   await api.kubectl(['apply', '-f', '-'], JSON.stringify(list));
   const modules = await mkdtemp(join(tmpdir(), 'ai-router-crds-'));
+  let last = '';
   for (const [module, ...files] of CRDS) {
     const { stdout } = await run('go', ['mod', 'download', '-json', module], { cwd: modules });
     const { Dir } = JSON.parse(stdout) as { Dir: string };
+    last = Dir;
     for (const file of files) await api.kubectl(['apply', '--server-side', '-f', join(Dir, file)]);
   }
   await rm(modules, { recursive: true });
+  return join(last, 'config/crd/bases');
 }

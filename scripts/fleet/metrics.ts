@@ -10,7 +10,7 @@ import type { RunningPod } from './pod.js';
 
 const GROUP = '/apis/metrics.k8s.io/v1beta1';
 /** How often CPU time is read, in ms: the window of each figure. */
-const WINDOW_MS = 5_000;
+export const WINDOW_MS = 5_000;
 
 interface Sample {
   readonly at: number;

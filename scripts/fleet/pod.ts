@@ -67,6 +67,9 @@ export class RunningPod {
   #stopping: Promise<void> | undefined;
   #ready = false;
   #restarts = 0;
+  /** When the stub heard of the pod on its node, and when its process was started last, by `performance.now()`. */
+  readonly scheduledAt = performance.now();
+  startedAt = 0;
 
   constructor(api: Api, pod: Pod, address: string) {
     this.#api = api;
@@ -98,6 +101,7 @@ export class RunningPod {
         stdio: ['ignore', file.fd, file.fd],
       });
       this.#child = child;
+      this.startedAt = performance.now();
       const ended = once(child, 'exit');
       const probing = new AbortController();
       await this.#patch(this.#container.readinessProbe === undefined);

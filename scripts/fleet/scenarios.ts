@@ -2,12 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Fleet, type FleetOptions, put, routesCheck } from './fleet.js';
 import { PREVIOUS, PREVIOUS_TAG } from './kubelet.js';
 import { messageOf, report, say, until } from './report.js';
+import { idleCores, podStart, recordTrace, TRACED } from './trace.js';
 
 const ROUTES = (extra = ''): string =>
   `routes:\n  - {name: food, utterances: [I am hungry, bring me a pizza${extra}]}\n  - {name: sleep, utterances: [good night, I am tired]}\n`;
 
 /** Values of every release here. */
-const COMMON = {
+export const COMMON = {
   existingSecret: 'keys',
   // Two cores are the whole fleet: a replica waits for them longer than it would on nodes of its own.
   settings: { CLASSIFY_METHOD: 'nearest', MAX_QUEUE_MS: 30_000 },
@@ -197,6 +198,29 @@ export async function autoscaling(options: FleetOptions, peak: number): Promise<
     const sizes = [...events.matchAll(/New size: (\d+)/g)].map(([, size]) => size);
     if (sizes.length === 0) throw new Error('the HPA rescaled nothing');
     return `${peak} requests/s, then ${rest}; the HPA's new sizes: ${sizes.join(', ')}; ${high} % of the CPU request with 6`;
+  });
+  await removed(fleet, options);
+  await traced(options);
+}
+
+/** How a pod starts, and what the HPA does under a load of steps: `FLEET_TRACE` names the file that is to hold it. */
+async function traced(options: FleetOptions): Promise<void> {
+  const fleet = await started('traced', COMMON, 2, { ...options, perSecond: 1 });
+  await fleet.endLoad();
+  const starts = [];
+  for (const replicas of [3, 4, 5, 6, 7, 8]) starts.push(await podStart(fleet, options, replicas));
+  const measured = { starts, idleCores: await idleCores(fleet) };
+  report('a pod starts', true, JSON.stringify(measured));
+  await fleet.kubectl('scale', 'deployment/traced-ai-router', '--replicas=2');
+  await fleet.settled(2);
+  fleet.startLoad();
+  await fleet.helm({ ...COMMON, ...TRACED });
+  await fleet.rolledOut();
+  await fleet.settled(2);
+  await fleet.under('the HPA under a load of steps', async () => {
+    const { seen } = await recordTrace(fleet, options, measured, process.env.FLEET_TRACE);
+    const sizes = seen.filter(({ wanted }, index) => wanted !== seen[index - 1]?.wanted);
+    return sizes.map(({ at, wanted }) => `${wanted} at ${Math.round(at / 1_000)} s`).join(', ');
   });
   await removed(fleet, options);
 }

@@ -9,11 +9,6 @@ import { CHANNEL_FD, type FromWorker, readFrames, type ToWorker, writeFrame } fr
 
 // The entry of a child process. A crash in native code ends this process and not the daemon.
 
-/**
- * Measured in a flood of four times what two cores can answer: refusals that took 178 ms (p99, once settled) with 2 take
- * 29, and the rate of answers stays. More gives more away to whatever else runs on the machine.
- */
-const NICENESS = 5;
 const LOWEST_PRIORITY = constants.priority.PRIORITY_LOW;
 
 type LoadMessage = Extract<ToWorker, { kind: 'load' }>;
@@ -150,7 +145,7 @@ function newAnswer(): Answer {
  */
 function lowerPriority(): void {
   try {
-    setPriority(Math.min(LOWEST_PRIORITY, getPriority() + NICENESS));
+    setPriority(Math.min(LOWEST_PRIORITY, getPriority() + TURN.niceness));
     writeFileSync('/proc/self/oom_score_adj', '500');
   } catch {
     // Not Linux, or not allowed: then the kernel chooses.

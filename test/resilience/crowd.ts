@@ -67,6 +67,11 @@ export class Crowd {
     return new Crowd(child);
   }
 
+  /** The process of the clients. */
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
   /** CPU time used so far, in milliseconds. */
   get cpuMs(): number {
     return cpuMsOf(this.#child.pid ?? 0);

@@ -31,6 +31,20 @@ export function cpuMsOf(pid: number): number {
   return (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) * TICK_MS;
 }
 
+/** Returns the same by the scheduler's own clock, which has no ticks, of all threads that still run. */
+export function exactCpuMsOf(pid: number): number {
+  let ms = 0;
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
+    try {
+      const [ran] = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ');
+      ms += Number(ran) / 1e6;
+    } catch {
+      // It has ended.
+    }
+  }
+  return ms;
+}
+
 /** Returns when the kernel started a process, in its ticks: a pid with another start is another process. */
 export function startOf(pid: number): string {
   return statOf(pid)[19] ?? '';

@@ -4,13 +4,16 @@ import {
   arrivalsOf,
   BOUNDS,
   type Compared,
+  costsAt,
   errorsOf,
   isWithinBounds,
-  sharedCosts,
+  sharingOf,
+  simulateBoots,
   simulateRun,
 } from '../../../bench/fleet/compare.js';
 import { costsOf, type Measured } from '../../../bench/fleet/measure.js';
 import { SETTINGS } from '../../../src/config/settings.js';
+import { mean } from '../../support/stats.js';
 
 const { measured, compared } = JSON.parse(readFileSync('bench/fleet/measured.json', 'utf8')) as {
   measured: Measured;
@@ -44,11 +47,15 @@ describe('arrivalsOf', () => {
 });
 
 describe('the recorded measurement', () => {
-  const costs = sharedCosts(measured, compared.runs, LIMITS);
+  const sharing = sharingOf(measured, compared.runs, LIMITS);
+  const costs = costsAt(measured, sharing);
 
   it('gives costs that are positive, and passes that cost no less where caches are shared', () => {
-    const alone = costsOf(measured.loops, measured.overload.refusalMs);
-    for (const value of Object.values(alone)) expect(value).toBeGreaterThanOrEqual(0);
+    const alone = costsOf(measured, measured.overload.refusalMs);
+    const { spread, ...times } = alone;
+    for (const value of [...Object.values(times), ...spread.http, ...spread.worker])
+      expect(value).toBeGreaterThanOrEqual(0);
+    for (const factors of [spread.http, spread.worker]) expect(mean(factors)).toBeCloseTo(1);
     expect(alone.passMs).toBeGreaterThan(0);
     expect(costs.passMs).toBeGreaterThanOrEqual(alone.passMs);
     expect(costs.textMs).toBe(alone.textMs);
@@ -59,6 +66,12 @@ describe('the recorded measurement', () => {
     expect(simulated.sent).toBe(run.real.sent);
     expect(errorsOf(simulated, run)).toSatisfy(isWithinBounds);
   });
+});
+
+it('the recorded boots are simulated within the bound', () => {
+  const sharing = sharingOf(measured, compared.runs, LIMITS);
+  const error = simulateBoots(measured, sharing, 2) / compared.allServeMs - 1;
+  expect(Math.abs(error)).toBeLessThanOrEqual(BOUNDS.boots);
 });
 
 it('each error alone is out of bounds when it is too large, to either side', () => {

@@ -1,7 +1,21 @@
 import { describe, expect, it } from 'vitest';
-import { type Scenario, simulateDay, timeUntilAllServe } from '../../../bench/fleet/scenario.js';
+import {
+  type Load,
+  type Scenario,
+  simulateDay,
+  timeUntilAllServe,
+  trafficOf,
+} from '../../../bench/fleet/scenario.js';
 
 const HOUR_MS = 3_600_000;
+const LOAD: Load = {
+  perSecond: 400,
+  dayMs: HOUR_MS / 12,
+  swing: 0,
+  burstsPerDay: 0,
+  burstFactor: 1,
+  burstMs: 0,
+};
 const SCENARIO: Scenario = {
   costs: {
     requestMs: 0.4,
@@ -12,9 +26,10 @@ const SCENARIO: Scenario = {
     idleMs: 0.5,
     tokens: 11,
     work: 15,
+    spread: { http: [0.5, 1.5], worker: [0.9, 1.1] },
   },
   limits: { maxQueue: 2_048, maxQueueMs: 500, maxConnections: 1_000 },
-  load: { perSecond: 400, dayMs: HOUR_MS / 12, swing: 0, burstsPerDay: 0, burstFactor: 1, burstMs: 0 },
+  traffic: trafficOf(LOAD, 1),
   rule: { kind: 'hpa', cpu: 70 },
   chart: { cores: 1, shutdownDelayMs: 5_000, scrapeMs: 15_000 },
   min: 1,
@@ -46,7 +61,7 @@ describe('simulateDay', () => {
     const { refused, sent, replicas } = simulateDay({
       ...SCENARIO,
       max: 1,
-      load: { ...SCENARIO.load, perSecond: 1_500 },
+      traffic: trafficOf({ ...LOAD, perSecond: 1_500 }, 1),
     });
     expect(replicas.most).toBe(1);
     // 1.9 ms of a core each at best.
@@ -55,8 +70,8 @@ describe('simulateDay', () => {
   });
 
   it('scales up in a burst, and down after it', () => {
-    const burst = { ...SCENARIO.load, dayMs: HOUR_MS / 3, burstsPerDay: 1, burstFactor: 4, burstMs: 120_000 };
-    const { replicas } = simulateDay({ ...SCENARIO, load: burst });
+    const burst = { ...LOAD, dayMs: HOUR_MS / 3, burstsPerDay: 1, burstFactor: 4, burstMs: 120_000 };
+    const { replicas } = simulateDay({ ...SCENARIO, traffic: trafficOf(burst, 1) });
     expect(replicas.most).toBeGreaterThanOrEqual(2 * replicas.least);
     expect(replicas.mean).toBeLessThan(replicas.most);
   });

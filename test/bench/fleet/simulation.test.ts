@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { Clock, choose, Latencies, Machine, Process, Replica } from '../../../bench/fleet/simulation.js';
-import { BATCH_LIMITS } from '../../../src/inference/batches.js';
+import { Clock, Machine, Process } from '../../../bench/fleet/machine.js';
+import { choose, Latencies, Replica } from '../../../bench/fleet/simulation.js';
+import { BATCH_LIMITS, TURN } from '../../../src/inference/batches.js';
 import { Random } from '../../support/random.js';
 import { mean, quantile } from '../../support/stats.js';
 
@@ -14,6 +15,7 @@ const COSTS = {
   idleMs: 0,
   tokens: 11,
   work: 15,
+  spread: { http: [0.5, 1.5], worker: [0.9, 1.1] },
 };
 
 /** Calls at random moments, so many a millisecond on average. */
@@ -47,37 +49,53 @@ describe('Process and Machine as known queues', () => {
     const clock = new Clock();
     const machine = new Machine(clock, 1);
     const stays: number[] = [];
-    poisson(clock, 0.6, 50_000, (due) => new Process(machine, 0).run(1, (now) => stays.push(now - due)));
+    // Work of many ticks: with less, who came first is done first.
+    poisson(clock, 0.6 / 50, 20_000, (due) =>
+      new Process(machine, 0).run(50, (now) => stays.push(now - due)),
+    );
     clock.run();
-    expect(mean(stays) * (1 - 0.6)).toBeGreaterThan(0.95);
-    expect(mean(stays) * (1 - 0.6)).toBeLessThan(1.05);
+    expect((mean(stays) * (1 - 0.6)) / 50).toBeGreaterThan(0.9);
+    expect((mean(stays) * (1 - 0.6)) / 50).toBeLessThan(1.1);
   });
 });
 
 describe('Machine', () => {
-  const end = (cores: number, ranks: readonly (0 | 1)[]): number[] => {
+  /** Begins work of each rank at these moments, and returns when it ends. */
+  const end = (cores: number, work: readonly { rank: 0 | 1; ms: number; at?: number }[]): number[] => {
     const clock = new Clock();
     const machine = new Machine(clock, cores);
-    const ends = ranks.map(() => 0);
-    for (const [index, rank] of ranks.entries())
-      new Process(machine, rank).run(10, (now) => {
-        ends[index] = now;
-      });
+    const ends = work.map(() => 0);
+    for (const [index, { rank, ms, at = 0 }] of work.entries())
+      clock.at(at, () =>
+        new Process(machine, rank).run(ms, (now) => {
+          ends[index] = now;
+        }),
+      );
     clock.run();
-    expect(machine.busyMs).toBeCloseTo(10 * ranks.length);
+    expect(machine.busyMs).toBeCloseTo(work.reduce((sum, { ms }) => sum + ms, 0));
     return ends;
   };
+  const worker = (ms: number, at = 0) => ({ rank: 1, ms, at }) as const;
+  const http = (ms: number, at = 0) => ({ rank: 0, ms, at }) as const;
 
   it('gives each process a core while there are enough', () => {
-    expect(end(2, [1, 1])).toEqual([10, 10]);
+    expect(end(2, [worker(10), worker(10)])).toEqual([10, 10]);
   });
 
-  it('shares cores equally', () => {
-    for (const at of end(2, [1, 1, 1, 1])) expect(at).toBeCloseTo(20);
+  it('shares cores equally, to a tick', () => {
+    for (const at of end(2, [worker(100), worker(100), worker(100), worker(100)]))
+      expect(Math.abs(200 - at)).toBeLessThanOrEqual(8);
   });
 
-  it('lets the lower rank go first', () => {
-    expect(end(1, [1, 0]).map(Math.round)).toEqual([20, 10]);
+  it('gives shares by weight', () => {
+    const [slow = 0, fast = 0] = end(1, [worker(1_000), http(1_000)]);
+    expect(slow).toBeCloseTo(2_000);
+    expect(fast / (1_000 + 1_000 * 1.25 ** -TURN.niceness)).toBeCloseTo(1, 1);
+  });
+
+  it('interrupts one that had its slice for one that wakes up, and any other at the next tick', () => {
+    expect(end(1, [worker(50), http(1, 10.5)])[1]).toBeCloseTo(11.5);
+    expect(end(1, [worker(50), http(1, 0.5)])[1]).toBeCloseTo(5);
   });
 });
 
@@ -85,7 +103,12 @@ describe('Replica', () => {
   it('answers every request once, whatever the load', () => {
     for (const perMs of [0.1, 0.4, 3]) {
       const clock = new Clock();
-      const replica = new Replica(new Machine(clock, 1), COSTS, { ...NO_LIMITS, maxQueueMs: 500 });
+      const replica = new Replica(
+        new Machine(clock, 1),
+        COSTS,
+        { ...NO_LIMITS, maxQueueMs: 500 },
+        new Random(1),
+      );
       const seen = { accepted: 0, refused: 0 };
       poisson(clock, perMs, 5_000, () =>
         replica.receive((status) => {
@@ -103,7 +126,12 @@ describe('Replica', () => {
 
   it('lets accepted texts wait for about MAX_QUEUE_MS in overload', () => {
     const clock = new Clock();
-    const replica = new Replica(new Machine(clock, 1), COSTS, { ...NO_LIMITS, maxQueueMs: 500 });
+    const replica = new Replica(
+      new Machine(clock, 1),
+      COSTS,
+      { ...NO_LIMITS, maxQueueMs: 500 },
+      new Random(1),
+    );
     const waits: number[] = [];
     poisson(clock, 3, 20_000, (due) =>
       replica.receive((status, now) => status === 'accepted' && waits.push(now - due)),
@@ -116,7 +144,12 @@ describe('Replica', () => {
   it('runs a lone text alone and shares passes under load, within the limits of a batch', () => {
     const passes = (perMs: number): number => {
       const clock = new Clock();
-      const replica = new Replica(new Machine(clock, 1), COSTS, { ...NO_LIMITS, maxQueueMs: 500 });
+      const replica = new Replica(
+        new Machine(clock, 1),
+        COSTS,
+        { ...NO_LIMITS, maxQueueMs: 500 },
+        new Random(1),
+      );
       poisson(clock, perMs, 5_000, () => replica.receive(() => undefined));
       clock.run();
       return replica.texts / replica.passes;
@@ -129,8 +162,8 @@ describe('Replica', () => {
 
 it('choose gives the fewest open requests the next one', () => {
   const clock = new Clock();
-  const replicas = [1, 2, 3].map(() => new Replica(new Machine(clock, 1), COSTS, NO_LIMITS));
   const random = new Random(1);
+  const replicas = [1, 2, 3].map(() => new Replica(new Machine(clock, 1), COSTS, NO_LIMITS, random));
   for (let sent = 0; sent < 30; sent += 1) choose(replicas, 'least', random).receive(() => undefined);
   expect(replicas.map(({ active }) => active)).toEqual([10, 10, 10]);
 });
