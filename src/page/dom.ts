@@ -59,6 +59,11 @@ export function whenChanged<T>(render: (value: T) => void): (value: T) => void {
   };
 }
 
+/** A path that a narrow column breaks behind `/`, `_` and `-` rather than within a word. */
+export function breakable(path: string): Child[] {
+  return path.split(/(?<=[/_-])/).flatMap((part, index) => (index === 0 ? [part] : [el('wbr'), part]));
+}
+
 /** One line of a list of facts. */
 export function fact(name: string, value: Node | string, extent = ''): HTMLElement {
   return el('div', { class: extent }, el('dt', {}, name), el('dd', {}, value));
@@ -174,9 +179,10 @@ export function percent(share: number): string {
   return `${Math.round(share * 100)} %`;
 }
 
-/** A score or cosine to two digits; only what is 1 is written so. */
+/** A score or cosine to two digits, near 1 to three, as {@link percent}; only what is 1 is written so. */
 export function score(value: number): string {
-  return Math.min(value, value < 1 ? 0.99 : 1).toFixed(2);
+  if (value > 0.985 && value < 1) return Math.min(value, 0.999).toFixed(3);
+  return value.toFixed(2);
 }
 
 /** Time of day, in the reader's zone and habit. */

@@ -7,6 +7,7 @@ import type {
 } from '../../packages/client/src/index.js';
 import { withKey, wordsOf } from './api.js';
 import {
+  breakable,
   byId,
   bytes,
   clock,
@@ -296,7 +297,7 @@ function fileRow(file: CacheFile): HTMLElement {
   return el(
     'li',
     {},
-    el('code', { title: file.digest }, file.path),
+    el('code', { title: file.digest }, ...breakable(file.path)),
     el('span', { class: 'quiet num' }, bytes(file.size)),
     el('span', { class: 'tag', 'data-tone': TONES[file.state] }, STATES[file.state]),
     el(
@@ -385,8 +386,8 @@ const showFacts = whenChanged(({ volume, counters, quarantine }: CacheStatus) =>
     ),
     fact('Free', free === null ? 'unknown' : `${bytes(free)}${total === null ? '' : ` of ${bytes(total)}`}`),
     fact('Verifications', plural(counters.verifications, 'run')),
-    fact('Repairs', `${counters.repairs}, of ${plural(counters.corruptions, 'corruption')}`),
-    fact('Downloaded', `${plural(counters.downloads, 'file')}, ${bytes(counters.downloaded_bytes)}`),
+    fact('Corruptions', `${counters.corruptions}, ${counters.repairs} repaired`),
+    fact('Fetched', `${plural(counters.downloads, 'file')}, ${bytes(counters.downloaded_bytes)}`),
     fact('Quarantine', quarantine.length === 0 ? 'empty' : plural(quarantine.length, 'file')),
   );
 });
@@ -407,7 +408,11 @@ function eventRow({ at, kind, path, message }: CacheStatus['events'][number]): H
     'li',
     {},
     el('time', { datetime: at, title: at }, clock(at)),
-    el('span', { class: 'kind', 'data-tone': TONES[kind] }, kind.replace('_', ' ')),
+    el(
+      'span',
+      { class: 'kind', 'data-tone': TONES[kind] },
+      kind === 'downloaded' ? 'fetched' : kind.replace('_', ' '),
+    ),
     el('span', { title: message }, shortDigests(path ? `${path}: ${message}` : message)),
   );
 }

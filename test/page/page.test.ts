@@ -175,7 +175,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     await reader.see('#serving-facts', 'Xenova/all-MiniLM-L6-v2 · q8');
     expect(await reader.page.locator('#files .tag[data-tone="ok"]').count()).toBe(5);
     expect(await reader.textOf('#timeline')).toMatch(/Last verified .*Next in /s);
-    await reader.see('#events li', /downloaded/);
+    await reader.see('#events li', /fetched/);
     expect(await reader.textOf('#route-list')).toContain('<b>bold</b> <img src=x onerror=alert(1)>');
     expect(await reader.page.locator('#route-list img, #route-list b').count()).toBe(0);
   });
