@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { asVolumeError, spaceOf, statOf } from '../../cache/disk.js';
 import type { Manifest } from '../../cache/manifest.js';
 import { ContentStore } from '../../cache/store.js';
-import { type Mount, mountOf } from '../../cache/volume.js';
+import { type Mount, mountOf, RESERVE_BYTES } from '../../cache/volume.js';
 import type { Config } from '../../config/config.js';
 import { errnoOf } from '../../shared/errors.js';
 import { formatBytes, modelName, pinnedBytes } from '../format.js';
@@ -12,8 +12,6 @@ import { type Finding, fault, fine, warning } from './checks.js';
 
 /** File systems that end with the container or the machine. */
 const FLEETING = new Set(['overlay', 'aufs', 'rootfs']);
-/** Beside the files, for notes and state. */
-const RESERVE_BYTES = 1 << 20;
 
 /** Is the cache folder a mount, writable by this user, with room, and whole? */
 export async function checkVolume(
