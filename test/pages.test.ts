@@ -13,7 +13,9 @@ import { temporaryFolder } from './support/volume.js';
  * aliases, as a reader's terminal has them. A block that ends with a daemon runs beside the later ones once it is ready;
  * another one on the same port ends it. JavaScript and TypeScript run in a process of their own.
  *
- * Three things differ from a reader's machine: `npm ci` is done already; ports 3000 and 3001 and the folder /tmp are others,
+ * JSON right behind a block is what its last command answers, numbers to the last digit that is shown.
+ *
+ * Four things differ from a reader's machine: there are two workers; `npm ci` is done already; ports 3000 and 3001 and the folder /tmp are others,
  * free ones; and curl fails where the daemon refuses.
  */
 
@@ -121,6 +123,7 @@ function scriptOf(page: readonly Block[], ports: readonly number[], temporary: s
       const file = `block-${index}.${block.language}`;
       return `${at}cat > ${file} <<'END_OF_BLOCK'\n${code}END_OF_BLOCK\nnode --import tsx ${file}\n`;
     }
+    if (sampleOf(block)) return `${at}exec 4>&1 > ${answerFile(temporary, block)}\n${code}exec >&4\n`;
     if (!DAEMON.test(code.trim())) return `${at}${code}`;
     const port = /\bPORT=(\d+)/.exec(code)?.[1] ?? String(ports[0]);
     // Its last command replaces the shell around it, so that a signal reaches the daemon.
@@ -128,6 +131,49 @@ function scriptOf(page: readonly Block[], ports: readonly number[], temporary: s
     return `${at}vacate ${port}\n(\n${code}) > ${log} &\nbegan ${port} $! ${log}\n`;
   });
   return `${PRELUDE}${parts.join('')}`;
+}
+
+/** The JSON that stands right behind a block. */
+function sampleOf({ page, line, code }: Block): Block | undefined {
+  const behind = line + code.split('\n').length + 2;
+  return blocks.find((each) => each.page === page && each.line === behind && each.language === 'json');
+}
+
+/** What of a printed answer is not so. Left out are the time since the start, and what stands behind an ellipsis. */
+function differences(printed: unknown, answered: unknown, at: string): string[] {
+  if (typeof printed === 'object' && printed !== null) {
+    const fields = (answered ?? {}) as Record<string, unknown>;
+    const unsaid = '…' in printed ? [] : Object.keys(fields).filter((key) => !(key in printed));
+    return [
+      ...unsaid.map((key) => `${at}.${key} is not printed`),
+      ...Object.entries(printed)
+        .filter(([key]) => key !== '…' && key !== 'uptime_s')
+        .flatMap(([key, value]) => differences(value, fields[key], `${at}.${key}`)),
+    ];
+  }
+  const [, number, decimals = ''] = /^#(-?\d+(?:\.(\d+))?)$/.exec(String(printed)) ?? [];
+  const isSo =
+    number === undefined
+      ? String(answered).startsWith(String(printed).replace(/…$/, ''))
+      : Math.abs(Number(answered) - Number(number)) <= 1.001 * 10 ** -decimals.length;
+  return isSo ? [] : [`${at} is ${answered}, not ${printed}`];
+}
+
+/** Compares what a page prints with what came. */
+async function checkSamples(page: readonly Block[], temporary: string): Promise<string[]> {
+  const found = page.map(async (block) => {
+    const sample = sampleOf(block);
+    if (!sample) return [];
+    // A number keeps the digits that it has in print.
+    const printed = sample.code.replace(/([:[,]\s*)(-?\d+(?:\.\d+)?)(?=\s*[,}\]])/g, '$1"#$2"');
+    const answer = (await readFile(answerFile(temporary, block), 'utf8')).trim().split('\n').at(-1) ?? '';
+    return differences(JSON.parse(printed), JSON.parse(answer), `${sample.page}:${sample.line}`);
+  });
+  return (await Promise.all(found)).flat();
+}
+
+function answerFile(temporary: string, { line }: Block): string {
+  return join(temporary, `answer-${line}.json`);
 }
 
 /** Runs a page; returns the commands that failed, and what was said on stderr. */
@@ -140,6 +186,7 @@ async function runPage(page: readonly Block[], atEnd: AtEnd): Promise<{ failed: 
   await writeFile(script, scriptOf(page, ports, temporary));
   const env = {
     ...{ PATH: process.env.PATH, HOME: temporary, PORT: String(ports[0]), HF_HUB_OFFLINE: '1' },
+    INFERENCE_WORKERS: '2',
     // Where the machine has no /data/models.
     MODEL_CACHE_DIR: join(copy, 'volume'),
     AI_ROUTER_URL: `http://localhost:${ports[0]}`,
@@ -168,7 +215,8 @@ async function runPage(page: readonly Block[], atEnd: AtEnd): Promise<{ failed: 
   const end = await Promise.race([once(child, 'exit'), late]);
   endGroup();
   if (end === 'late') failed += 'did not end in time';
-  return { failed: failed.split('\n').filter((line) => line !== ''), stderr };
+  const failures = failed.split('\n').filter((line) => line !== '');
+  return { failed: failures.length > 0 ? failures : await checkSamples(page, temporary), stderr };
 }
 
 describe.concurrent('every command can be pasted', () => {

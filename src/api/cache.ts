@@ -9,6 +9,7 @@ export const EVENT_KINDS = [
   'missing',
   'corrupt',
   'quarantined',
+  'copied',
   'downloaded',
   'repaired',
   'source_failed',

@@ -1,12 +1,18 @@
 import * as z from 'zod';
 import { count, digest, errorCode, type Shape } from './schema.js';
 
-/** How far a daemon is. `failed` means that the pinned model itself is at fault; it goes on listening. */
+/**
+ * How far a daemon is. `copying` takes the bundled model, `waiting` is the time between two attempts at a model that no
+ * source delivers. `failed` means that the pinned model itself is at fault; it goes on listening.
+ */
 export const PHASES = [
   'verifying',
+  'copying',
   'downloading',
+  'waiting',
   'loading',
   'warming',
+  'training',
   'ready',
   'failed',
   'draining',

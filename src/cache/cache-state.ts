@@ -3,6 +3,7 @@ import type { CacheEvent, CacheProblem, CacheStatus, FILE_STATES, VerificationRe
 import { type Fingerprint, readSmall, writeAtomic } from './disk.js';
 import type { Layout } from './layout.js';
 import type { Manifest, PinnedFile } from './manifest.js';
+import { BUNDLED } from './source.js';
 import type { Verdict } from './store.js';
 
 /** See {@link FILE_STATES}. */
@@ -144,7 +145,7 @@ export class CacheState {
       if (fetched) this.#noteRepairTime();
     }
     if (unhealthySince !== undefined) this.note('repaired', from, path);
-    else if (fetched) this.note('downloaded', from, path);
+    else if (fetched) this.note(status.source === BUNDLED ? 'copied' : 'downloaded', from, path);
     this.fingerprints.set(status.sha256, fingerprint);
     Object.assign(status, {
       ...{ state: 'verified', bytes: status.size, verifiedAt: new Date().toISOString() },

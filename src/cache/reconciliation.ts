@@ -5,7 +5,7 @@ import { acquire, type SourceFailure } from './acquire.js';
 import { type CacheState, type Healed, readStateFile, writeStateFile } from './cache-state.js';
 import { asVolumeError } from './disk.js';
 import type { Manifest, PinnedFile } from './manifest.js';
-import type { Source } from './source.js';
+import { BUNDLED, type Source } from './source.js';
 import type { ContentStore } from './store.js';
 
 /** Problems of a volume that show only when blobs are read and written. */
@@ -153,7 +153,7 @@ function tellCorrupt(
 }
 
 interface Fetched {
-  /** Paths that are verified now and were not before. */
+  /** Paths whose bytes came from a source. */
   readonly fetched: readonly string[];
   readonly healed: readonly Healed[];
   readonly failures: VerificationReport['failures'];
@@ -185,7 +185,8 @@ async function fetchWanted(parts: ReconciliationParts, wanted: readonly PinnedFi
       const statuses = statusesOf(file);
       for (const status of statuses) status.source = source;
       const isRepair = statuses.some(({ corrupt }) => corrupt);
-      const message = isRepair ? 'corrupt blob replaced' : 'blob fetched';
+      const added = source === BUNDLED ? 'blob copied' : 'blob fetched';
+      const message = isRepair ? 'corrupt blob replaced' : added;
       log.info({ path: file.path, source, bytes: file.size }, message);
     },
     failed: ({ retryAfterMs: _, ...failure }: SourceFailure) => {

@@ -18,6 +18,9 @@ export interface Delivery {
   readonly bytes: AsyncIterable<Uint8Array>;
 }
 
+/** Name of the source that is on this machine: a copy of the model that came with the program. */
+export const BUNDLED = 'bundled';
+
 /**
  * Where a model's bytes come from. A source is never trusted: it may deliver wrong bytes, too many, too few,
  * or none. It writes nothing to disk.

@@ -1,6 +1,5 @@
 import { defaultTextOf } from '../config/config.js';
 import { RETIRED_COMMANDS, SETTINGS, type Setting } from '../config/settings.js';
-import { didYouMean } from '../shared/closest.js';
 import type { Command, CommandContext } from './command.js';
 
 /** Exit codes of wrong usage and of help. */
@@ -60,7 +59,7 @@ export async function runCommand(
 ): Promise<number> {
   if (name === 'help') return explain(args, context);
   const entry = COMMANDS[name];
-  if (!entry) return usage(unknownCommand(name));
+  if (!entry) return usage(await unknownCommand(name));
   return (await entry.load(context)).run(args, { ...context, summary: entry.summary });
 }
 
@@ -70,8 +69,9 @@ async function explain(args: readonly string[], context: Omit<CommandContext, 's
   if (unknown !== undefined) return usage(`unknown option "${unknown}"`);
   const [name] = args.filter((arg) => !arg.startsWith('-'));
   const entry = name === undefined ? undefined : COMMANDS[name];
-  if (name !== undefined && !entry) return usage(unknownCommand(name));
-  const text = entry ? (await entry.load(context)).help(entry.summary) : helpText(context.version);
+  if (name !== undefined && name !== 'settings' && !entry) return usage(await unknownCommand(name));
+  const overview = name === 'settings' ? settingsText() : helpText(context.version);
+  const text = entry ? (await entry.load(context)).help(entry.summary) : overview;
   process.stdout.write(
     args.includes('--json') ? `${JSON.stringify(helpReport(name, text), null, 2)}\n` : text,
   );
@@ -79,21 +79,30 @@ async function explain(args: readonly string[], context: Omit<CommandContext, 's
 }
 
 function helpReport(name: string | undefined, text: string): object {
-  if (name !== undefined) return { command: name, text };
+  if (name !== undefined && name !== 'settings') return { command: name, text };
   return {
     commands: Object.entries(COMMANDS).map(([command, { summary }]) => ({ command, summary })),
-    settings: Object.values<Setting<unknown>>(SETTINGS).map((setting) => ({
-      ...{ name: setting.env, help: setting.help, default: defaultTextOf(setting).replaceAll('`', '') },
-    })),
+    settings: settingRows().map(([name, help, text]) => ({ name, help, default: text })),
   };
 }
 
-function unknownCommand(name: string): string {
+/** Name, help and default of each setting, without the quotes that the pages have. */
+function settingRows(): [name: string, help: string, text: string][] {
+  const plain = (text: string): string => text.replaceAll('`', '');
+  return Object.values<Setting<unknown>>(SETTINGS).map((setting) => [
+    setting.env,
+    plain(setting.help),
+    plain(defaultTextOf(setting)),
+  ]);
+}
+
+async function unknownCommand(name: string): Promise<string> {
   if (name.startsWith('-')) return `unknown option "${name}"`;
   const retired = RETIRED_COMMANDS.find((command) => command.name === name);
-  return retired
-    ? `the command "${name}" is gone: ${retired.successor}`
-    : `there is no command "${name}"${didYouMean(name, Object.keys(COMMANDS))}`;
+  if (retired) return `the command "${name}" is gone: ${retired.successor}`;
+  // Loaded only now: help does without.
+  const { didYouMean } = await import('../shared/closest.js');
+  return `there is no command "${name}"${didYouMean(name, Object.keys(COMMANDS))}`;
 }
 
 function usage(message: string): number {
@@ -101,13 +110,19 @@ function usage(message: string): number {
   return EXIT.usage;
 }
 
+function settingsText(): string {
+  const settings = settingRows();
+  const width = Math.max(...settings.map(([name]) => name.length)) + 2;
+  const rows = settings.map(
+    ([name, help, text]) => `  ${name.padEnd(width)}${help}\n  ${' '.repeat(width)}default: ${text}`,
+  );
+  return `Settings are environment variables; all of them are checked before the daemon listens.
+
+${rows.join('\n')}
+`;
+}
+
 export function helpText(version: string): string {
-  const settings: Setting<unknown>[] = Object.values(SETTINGS);
-  const width = Math.max(...settings.map(({ env }) => env.length)) + 2;
-  const rows = settings.map((setting) => {
-    const line = `  ${setting.env.padEnd(width)}${setting.help}`;
-    return `${line}\n  ${' '.repeat(width)}default: ${defaultTextOf(setting)}`.replaceAll('`', '');
-  });
   const commands = Object.entries(COMMANDS).map(
     ([name, { summary }]) => `       ai-router ${name.padEnd(12)} ${summary}`,
   );
@@ -116,11 +131,8 @@ export function helpText(version: string): string {
 Usage:
 ${commands.join('\n')}
        ai-router help COMMAND, or ai-router COMMAND --help: options and exit codes; all take --json
+       ai-router help settings: all settings, which are environment variables
        ai-router --version    print the version
-
-Settings are environment variables; all of them are checked before the daemon listens.
-
-${rows.join('\n')}
 
 Exit status: 0 after SIGTERM or SIGINT, 1 after an unexpected error, 2 for wrong usage or settings.
 `;

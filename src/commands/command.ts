@@ -122,7 +122,7 @@ export function command<const O extends OptionSpecs>(spec: CommandSpec<O>): Comm
         return EXIT.ok;
       }
       const overlaid = overlay(spec.options, values, env);
-      const config = readConfig(overlaid);
+      const config = readFlagged(spec.options, values, overlaid);
       // The values were read by this very table of options.
       const typed = values as Values<O>;
       const outcome = await spec.run({
@@ -227,6 +227,21 @@ function overlay(options: OptionSpecs, values: RawValues, env: NodeJS.ProcessEnv
   return overlaid;
 }
 
+/** Reads the settings; what is wrong with one that a flag gave is said of the flag. @throws AppError `config_invalid` */
+function readFlagged(options: OptionSpecs, values: RawValues, env: NodeJS.ProcessEnv): Config {
+  try {
+    return readConfig(env);
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    const given = Object.entries(options).filter(([flag, spec]) => spec.env && values[flag] !== undefined);
+    const message = given.reduce(
+      (text, [flag, spec]) => text.replace(`\n  ${spec.env} `, `\n  --${flag} `),
+      error.message,
+    );
+    throw new AppError(error.code, message, { issues: error.issues });
+  }
+}
+
 function isUsage(error: unknown): boolean {
   return (
     error instanceof AppError &&
@@ -253,7 +268,7 @@ Usage: ${usage}
 
 ${table}
 ${notes === undefined ? '' : `\n${notes}\n`}
-The settings of the daemon apply as well: ai-router --help lists them.
+The settings of the daemon apply as well: ai-router help settings lists them.
 
 Exit status: ${exitStatus}; 2 for wrong usage or settings; 130 or 143 when a signal ended it.
 `;

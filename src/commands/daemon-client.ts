@@ -68,6 +68,7 @@ function reasonOf(error: Error): string {
   const { cause } = error;
   if (cause instanceof Error) return reasonOf(cause);
   const message = messageOf(error);
+  if (/ECONNREFUSED/.test(message)) return 'refuses connections (ECONNREFUSED): is a daemon running there?';
   if (message === 'bad port') return 'takes no HTTP: this port is reserved for something else';
   return /SSL routines|wrong version number/.test(message) ? 'does not speak TLS; try http://' : message;
 }

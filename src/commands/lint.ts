@@ -37,26 +37,18 @@ export const lint: Command = command({
     const set = await readRouteSet(file);
     const quiet = values.quiet ?? false;
     const report = await withLocalModel({ config, output, signal, quiet }, async ({ embedder, cache }) => {
-      const progress = (title: string): ((done: number, total: number) => void) => {
-        const bar = new Progress(quiet ? SILENT : process.stderr, 'texts', title);
-        output.beforeNote = () => bar.clear();
-        return (done, total) => {
-          bar.reached(done, total);
-          if (done === total) bar.end();
-        };
-      };
-      const { vectors } = await embedRoutes(set, embedder, {
-        signal,
-        ...(cache && { cache }),
-        onProgress: progress('embedding utterances'),
-      });
-      const report = await lintRoutes(set, vectors, {
-        signal,
-        maxExamined: MAX_EXAMINED,
-        onProgress: progress('comparing utterances'),
-      });
-      output.beforeNote();
-      return report;
+      const bar = new Progress(quiet ? SILENT : process.stderr, 'texts', '');
+      output.beforeNote = () => bar.clear();
+      const progress = (label: string) => (done: number, total: number) => bar.reached(done, total, label);
+      try {
+        const onProgress = progress('embedding utterances');
+        const { vectors } = await embedRoutes(set, embedder, { signal, ...(cache && { cache }), onProgress });
+        return await lintRoutes(set, vectors, {
+          ...{ signal, maxExamined: MAX_EXAMINED, onProgress: progress('comparing utterances') },
+        });
+      } finally {
+        bar.end();
+      }
     });
     const warnings = set.warnings.map(({ path, message, line, column }) => ({ path, message, line, column }));
     return outcomeOf(file, report, warnings, failOn, values.all ?? false);
@@ -77,7 +69,10 @@ function outcomeOf(
     ok,
     report: { file, ...report, warnings },
     text: [
-      ...warnings.map(({ line, path, message }) => `line ${line}: ${path}: ${message}`),
+      // Of an utterance in two routes a finding says more.
+      ...warnings
+        .filter(({ message }) => !message.includes('is also an utterance of'))
+        .map(({ line, message }) => `line ${line}: ${message}`),
       ...(['error', 'warning', 'info'] as const).flatMap((severity) => linesOf(severity, report, all)),
       ...weakest(report),
       `${file}: ${count(report.routes, 'route')}, ${count(report.utterances, 'utterance')}: ` +

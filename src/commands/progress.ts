@@ -58,6 +58,8 @@ export class Progress {
 
   /** Sets the state, which the next update shows. */
   reached(done: number, total: number, label = this.#label, fresh = done): void {
+    // Other work, with a rate of its own.
+    if (fresh < this.#fresh) this.#samples.length = 0;
     this.#done = done;
     this.#fresh = fresh;
     this.#total = total;
@@ -77,7 +79,7 @@ export class Progress {
 
   #draw(): void {
     this.#sample();
-    // Work that has not begun, or for which there is nothing to do: a bar of it would fight with another one.
+    // Nothing has begun, or nothing is to be done.
     if (this.#total === 0) return;
     const share = Math.min(1, this.#done / this.#total);
     if (!this.#stream.isTTY) {

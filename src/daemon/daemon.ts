@@ -27,7 +27,7 @@ import type { Log } from '../shared/log.js';
 import { createLogger, type ProcessLogger } from '../telemetry/logger.js';
 import { createMetrics, type Metrics } from '../telemetry/metrics.js';
 import { startTracing, type Tracing } from '../telemetry/tracing.js';
-import { type BootState, cacheStatusOf, healthOf } from './health.js';
+import { type BootState, cacheStatusOf, healthOf, phaseOf } from './health.js';
 import {
   contractSettings,
   embeddingModelOf,
@@ -109,8 +109,8 @@ function logWorkers(wanted: number, limits: MachineLimits, log: Log): void {
   const { cores, cpuQuota, memoryLimit } = limits;
   const { workers, bound } = fitWorkers(limits, wanted);
   log.info(
-    { workers, bound, cores, cpu_quota: cpuQuota, memory_limit_bytes: memoryLimit },
-    'workers bounded',
+    { workers, limited_by: bound, cores, cpu_quota: cpuQuota, memory_limit_bytes: memoryLimit },
+    'number of workers chosen',
   );
   if (workers < wanted) {
     log.warn(
@@ -343,11 +343,8 @@ export class Daemon {
   }
 
   #state(): BootState {
-    const downloading = [...this.#parts.reconciler.state.files.values()].some(
-      ({ state }) => state === 'downloading' || state === 'repairing',
-    );
     return {
-      phase: this.#phase === 'verifying' && downloading ? 'downloading' : this.#phase,
+      phase: phaseOf(this.#parts, this.#phase, this.#warming),
       loadError: this.#loadError,
       warming: this.#warming,
       uptimeMs: performance.now() - this.#startedAt,

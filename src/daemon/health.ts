@@ -1,5 +1,6 @@
 import type { CacheStatus } from '../api/cache.js';
 import type { Check, HealthReport, Phase } from '../api/health.js';
+import { BUNDLED } from '../cache/source.js';
 import { RouteLeader } from '../routes/leader.js';
 import type { AppError } from '../shared/errors.js';
 import type { Parts } from './parts.js';
@@ -11,6 +12,18 @@ export interface BootState {
   readonly uptimeMs: number;
 }
 
+/** The phase of the boot as a person wants to know it: what is done about the model, and about the routes. */
+export function phaseOf({ reconciler, sources }: Parts, phase: Phase, warming: BootState['warming']): Phase {
+  if (phase === 'warming' && warming && warming.done === warming.total) return 'training';
+  if (phase !== 'verifying') return phase;
+  if (reconciler.retryAt !== undefined) return 'waiting';
+  const { files, bytesBySource } = reconciler.state;
+  if (![...files.values()].some(({ state }) => state === 'downloading' || state === 'repairing'))
+    return phase;
+  const isLocal = [...bytesBySource.keys()].every((source) => source === BUNDLED);
+  return isLocal && sources[0]?.name === BUNDLED ? 'copying' : 'downloading';
+}
+
 /** The body of `/health`: the state of each part, and whether a classification would succeed. */
 export function healthOf(parts: Parts, state: BootState): HealthReport {
   const { pool, classifier, version } = parts;
@@ -18,7 +31,7 @@ export function healthOf(parts: Parts, state: BootState): HealthReport {
     volume: volumeCheck(parts),
     cache: cacheCheck(parts),
     model: modelCheck(parts, state),
-    routes: routesCheck(parts),
+    routes: routesCheck(parts, state),
   };
   const draining = state.phase === 'draining';
   const ready = state.phase === 'ready' && pool.status().ready && classifier.active !== undefined;
@@ -69,26 +82,27 @@ function modelCheck({ pool, manifest }: Parts, { loadError }: BootState): Check 
   return { ok: !lost, detail: `${fit} of ${workers.length} workers${note}` };
 }
 
-function routesCheck({ routeFile, catalogue }: Parts): Check {
+/** What keeps the routes from being served, by the phase. */
+const WAITING: Partial<Record<Phase, string>> = {
+  warming: 'their utterances are embedded',
+  training: 'their utterances are embedded, and the scorer is trained',
+};
+
+function routesCheck({ routeFile, catalogue }: Parts, { phase }: BootState): Check {
   const { error, file } = routeFile.status();
   const { served, problem } = catalogue;
   const age = routeFile instanceof RouteLeader ? routeFile.ageSeconds : undefined;
   const facts = { ...(served && { digest: served.set.digest }), ...(age !== undefined && { age_s: age }) };
   if (error) return { ok: false, code: error.code, detail: error.message, ...facts };
   if (problem) return { ok: false, code: 'blob_corrupt', detail: problem, ...facts };
-  if (!served)
-    return {
-      ok: false,
-      code: 'not_ready',
-      detail: 'not served yet: they are embedded, and their scorer trained, once the model is loaded',
-    };
+  if (!served) return { ok: false, code: 'not_ready', detail: WAITING[phase] ?? 'they wait for the model' };
   const from = served.version ? `version ${served.version.version} on top of ${file}` : file;
   return { ok: true, detail: `${served.set.routes.length} routes of ${from}`, ...facts };
 }
 
 function progressOf({ reconciler }: Parts, { phase, warming }: BootState): HealthReport['progress'] {
   if (phase === 'warming' && warming) return { ...warming, unit: 'utterances' };
-  if (phase !== 'downloading' && phase !== 'verifying') return null;
+  if (!['verifying', 'copying', 'downloading'].includes(phase)) return null;
   const files = [...reconciler.state.files.values()];
   const sum = (of: (file: (typeof files)[number]) => number): number =>
     files.reduce((all, file) => all + of(file), 0);

@@ -64,9 +64,10 @@ export function createParts({
   const store = new ContentStore(config.cacheDir, config.requireMount);
   const { layout } = store;
   const sources = createSources(config, manifest, {
-    // Of a source that cannot be reached the run's failure says it once, with the time of the next attempt.
+    // The first failure in a row is news. Of a source that cannot be reached the run's failure says it once, with the time
+    // of the next attempt.
     onEvent: ({ kind: _, waitMs, ...event }) =>
-      log[event.code === 'source_unreachable' ? 'debug' : 'warn'](
+      log[event.attempt === 1 && event.code !== 'source_unreachable' ? 'warn' : 'debug'](
         { ...event, wait_ms: waitMs },
         'source retry scheduled',
       ),
@@ -99,7 +100,7 @@ export function createParts({
       method: config.classifyMethod,
       onReport: ({ cacheFault, trainMs, ...report }) => {
         if (cacheFault) log.warn({ reason: cacheFault }, 'head cache unavailable');
-        log.info({ ...report, train_ms: trainMs }, 'scorer ready');
+        log.info({ ...report, ...(report.trained && { train_ms: trainMs }) }, 'scorer ready');
       },
     }),
     catalogue,

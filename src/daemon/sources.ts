@@ -21,6 +21,9 @@ export interface SourcesOptions {
   readonly holdProcess?: boolean;
 }
 
+/** The wait after a first failure at least; the failures of other files come within this time. */
+const SIDE_BY_SIDE_MS = 1_000;
+
 /** A source with what it holds open, if it holds anything. */
 export type OwnedSource = Source & { close?(): Promise<void> };
 
@@ -38,7 +41,7 @@ export function createSources(
   const token = config.mirrorToken;
   const http: HttpSourceOptions = {
     ...(holdProcess !== undefined && { limits: { holdProcess } }),
-    ...(onEvent && { onEvent }),
+    ...(onEvent && { onEvent: oncePerAttempt(onEvent) }),
   };
   const make: Readonly<Record<SourceKind, () => OwnedSource[]>> = {
     bundled: () => [createBundledSource({ folder: config.bundledDir })],
@@ -62,6 +65,19 @@ export function createSources(
           ],
   };
   return config.sources.flatMap((kind) => make[kind]());
+}
+
+/** Files side by side that fail alike wait side by side: that is one event. */
+function oncePerAttempt(onEvent: (event: SourceEvent) => void): (event: SourceEvent) => void {
+  const until = new Map<string, number>();
+  return (event) => {
+    const key = `${event.source} ${event.code} ${event.attempt}`;
+    const now = performance.now();
+    if (now < (until.get(key) ?? 0)) return;
+    // The next attempt of the first file ends the time in which others come to this one.
+    until.set(key, now + Math.max(event.waitMs, SIDE_BY_SIDE_MS));
+    onEvent(event);
+  };
 }
 
 /** Ends the connections of all sources. */

@@ -91,7 +91,8 @@ export interface Caller {
 
 function unauthorized(context: RequestContext, setting: string): AppError {
   context.set('WWW-Authenticate', 'Bearer');
-  return new AppError('unauthorized', `send one of ${setting} as "Authorization: Bearer …"`);
+  const found = BEARER.test(context.get('authorization')) ? 'this key is not known here: ' : '';
+  return new AppError('unauthorized', `${found}send one of ${setting} as "Authorization: Bearer …"`);
 }
 
 function sha256(text: string): Buffer {

@@ -339,8 +339,8 @@ export class WorkerSlot {
     this.#state = 'ready';
     this.#batches = batches;
     this.#readyAt = performance.now();
-    const sinceSpawnMs = Math.round(this.#readyAt - (this.#process?.startedAt ?? this.#readyAt));
-    const timings = { since_spawn_ms: sinceSpawnMs, model_ms: times.modelMs, canary_ms: times.canaryMs };
+    const startMs = Math.round(this.#readyAt - (this.#process?.startedAt ?? this.#readyAt));
+    const timings = { start_ms: startMs, load_ms: times.modelMs, self_test_ms: times.canaryMs };
     this.#log.info({ pid: this.#process?.pid, ...timings, batches }, 'inference worker ready');
     this.#listener.ready();
   }

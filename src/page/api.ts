@@ -2,11 +2,12 @@ import { type Client, ClientError, createClient } from '../../packages/client/sr
 import { byId, setText } from './dom.js';
 
 /** The daemon that serves this page; paths are relative, so that the page works below any prefix. */
-export function daemon(key: KeyKind = 'api'): Client {
+export function daemon(key: KeyKind = 'api', timeoutMs = 60_000): Client {
   const apiKey = keyFor(key);
   return createClient({
     url: new URL('.', document.baseURI).href,
     retries: 0,
+    timeoutMs,
     ...(apiKey !== undefined && { apiKey }),
     fetch: (input, init) => fetch(input, { ...init, cache: 'no-store' }),
   });
@@ -20,8 +21,8 @@ export async function withKey<T>(kind: KeyKind, call: (client: Client) => Promis
   for (;;) {
     try {
       const answer = await call(daemon(kind));
-      // One of ADMIN_KEYS may have been entered where any key was wanted.
-      if (kind === 'admin' && !hasKey('admin')) store('admin', keyFor('admin'));
+      // A key that opens an operator's endpoint is an operator's, wherever it was entered.
+      if (kind === 'admin' && !hasKey(kind)) store(kind, keyFor(kind));
       return answer;
     } catch (error) {
       if (statusOf(error) !== 401 && !isCallersKey(error)) throw error;

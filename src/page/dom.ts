@@ -59,11 +59,6 @@ export function whenChanged<T>(render: (value: T) => void): (value: T) => void {
   };
 }
 
-/** A path that a narrow column breaks behind `/`, `_` and `-` rather than within a word. */
-export function breakable(path: string): Child[] {
-  return path.split(/(?<=[/_-])/).flatMap((part, index) => (index === 0 ? [part] : [el('wbr'), part]));
-}
-
 /** One line of a list of facts. */
 export function fact(name: string, value: Node | string, extent = ''): HTMLElement {
   return el('div', { class: extent }, el('dt', {}, name), el('dd', {}, value));
@@ -172,17 +167,24 @@ export function rate(perSecond: number): string {
   return perSecond === 0 ? '0' : perSecond < 10 ? perSecond.toFixed(1) : String(Math.round(perSecond));
 }
 
-/** A share of 1; only what is 1 is 100 %. */
-export function percent(share: number): string {
-  // Near 1 a whole number would hide what is left to a threshold.
-  if (share > 0.985 && share < 1) return `${Math.min(share * 100, 99.9).toFixed(1)} %`;
-  return `${Math.round(share * 100)} %`;
+/** A share of 1 in percent, rounded as {@link score} is. */
+export function percent(share: number, limit = 1): string {
+  const text = score(share, limit);
+  return `${(Number(text) * 100).toFixed(text.split('.')[1]?.slice(2).length)} %`;
 }
 
-/** A score or cosine to two digits, near 1 to three, as {@link percent}; only what is 1 is written so. */
-export function score(value: number): string {
-  if (value > 0.985 && value < 1) return Math.min(value, 0.999).toFixed(3);
-  return value.toFixed(2);
+/**
+ * A score or cosine to two digits, near 1 to three, or to as many as its limit has, up to four: what is below the limit, or
+ * below 1, is not rounded up to it.
+ */
+export function score(value: number, limit = 1): string {
+  const least = value > 0.985 && value < 1 ? 3 : 2;
+  const digits = Math.max(least, String(Number(limit.toFixed(4))).split('.')[1]?.length ?? 0);
+  const units = [limit, 1].reduce(
+    (most, bound) => (value < bound ? Math.min(most, Math.round(bound * 10 ** digits) - 1) : most),
+    Math.round(value * 10 ** digits),
+  );
+  return (units / 10 ** digits).toFixed(digits);
 }
 
 /** Time of day, in the reader's zone and habit. */

@@ -15,11 +15,8 @@ type FieldId = (typeof FIELDS)[number];
 
 /** The fields make no route: what is wrong with which. */
 export class DraftFault extends Error {
-  constructor(
-    readonly field: FieldId,
-    message: string,
-  ) {
-    super(message);
+  constructor(readonly faults: ReadonlyMap<FieldId, string>) {
+    super('the fields make no route');
   }
 }
 
@@ -44,21 +41,27 @@ export function fillFields(route: Route | undefined): void {
  */
 export function readFields(taken: readonly string[]): Route {
   const { name, description, utterances, threshold, metadata } = fieldsOf();
+  const title = name.value.trim();
   const lines = utterances.value.split('\n').filter((line) => line.trim() !== '');
-  if (name.value.trim() === '') throw new DraftFault('edit-name', 'Give the route a name.');
-  if (taken.includes(name.value.trim())) {
-    const message = `There is a route called ${name.value.trim()} already: edit that one, or choose another name.`;
-    throw new DraftFault('edit-name', message);
-  }
-  if (lines.length === 0) throw new DraftFault('edit-utterances', 'Write an utterance or more, one a line.');
+  const read = metadata.value.trim() === '' ? undefined : readMetadata(metadata.value);
+  const faults = new Map<FieldId, string>();
+  if (title === '') faults.set('edit-name', 'Give the route a name.');
+  if (taken.includes(title))
+    faults.set(
+      'edit-name',
+      `There is a route called ${title} already: edit that one, or choose another name.`,
+    );
+  if (lines.length === 0) faults.set('edit-utterances', 'Write an utterance or more, one a line.');
   if (threshold.validity.badInput || Number(threshold.value) < 0 || Number(threshold.value) > 1)
-    throw new DraftFault('edit-threshold', 'Write a number from 0 to 1, or nothing.');
+    faults.set('edit-threshold', 'Write a number from 0 to 1, or nothing.');
+  if (typeof read === 'string') faults.set('edit-metadata', read);
+  if (faults.size > 0) throw new DraftFault(faults);
   return {
-    name: name.value.trim(),
+    name: title,
     ...(description.value.trim() !== '' && { description: description.value }),
     utterances: lines.map((line) => line.replaceAll(BREAK, '\n')),
     ...(threshold.value !== '' && { score_threshold: Number(threshold.value) }),
-    ...(metadata.value.trim() !== '' && { metadata: readMetadata(metadata.value) }),
+    ...(typeof read === 'object' && { metadata: read }),
   };
 }
 
@@ -87,20 +90,16 @@ export function fieldsText(): string {
     .join('\0');
 }
 
-function readMetadata(text: string): JsonObject {
-  let value: unknown;
+/** The metadata, or what is wrong with it. */
+function readMetadata(text: string): JsonObject | string {
   try {
-    value = JSON.parse(text);
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as JsonObject)
+      : 'This must be a JSON object, such as {"model": "small"}.';
   } catch (error) {
-    throw new DraftFault(
-      'edit-metadata',
-      `This is not JSON: ${error instanceof Error ? error.message : error}`,
-    );
+    return `This is not JSON: ${error instanceof Error ? error.message : error}`;
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new DraftFault('edit-metadata', 'This must be a JSON object, such as {"model": "small"}.');
-  }
-  return value as JsonObject;
 }
 
 function fieldsOf() {
@@ -135,6 +134,13 @@ export function textChanges(
   return what.filter((each) => typeof each === 'string');
 }
 
+function metadataChanges(before: JsonObject = {}, now: JsonObject = {}): string[] {
+  const text = (value: unknown): string => JSON.stringify(value) ?? 'none';
+  return [...new Set([...Object.keys(before), ...Object.keys(now)])]
+    .filter((name) => text(before[name]) !== text(now[name]))
+    .map((name) => `${name} ${text(before[name])} → ${text(now[name])}`);
+}
+
 /** Describes the differences between two states of a route. */
 export function changesOf(before: Route | undefined, now: Route): string {
   const what = [
@@ -142,7 +148,7 @@ export function changesOf(before: Route | undefined, now: Route): string {
     before?.description !== now.description && 'another description',
     before?.score_threshold !== now.score_threshold &&
       `threshold ${before?.score_threshold ?? 'default'} → ${now.score_threshold ?? 'default'}`,
-    JSON.stringify(before?.metadata) !== JSON.stringify(now.metadata) && 'other metadata',
+    ...metadataChanges(before?.metadata, now.metadata),
   ].filter((each) => typeof each === 'string');
   return what.join('; ') || 'the order of its utterances';
 }

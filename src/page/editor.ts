@@ -64,7 +64,8 @@ export function openEditor(set: RouteSet, route: Route | undefined, onSaved: OnS
   byId<HTMLButtonElement>('edit-save').disabled = route !== undefined && isBeyondFields(route);
   if (route && isBeyondFields(route))
     say('An utterance holds the sign ↵, which this form cannot keep: edit this route over HTTP.');
-  byId<HTMLInputElement>('edit-threshold').placeholder = `${score(set.default_threshold)} (default)`;
+  byId<HTMLInputElement>('edit-threshold').placeholder =
+    `${score(set.default_threshold, set.default_threshold)} (default)`;
   byId<HTMLDialogElement>('editor').showModal();
   byId(route ? 'edit-utterances' : 'edit-name').focus();
   if (route) review();
@@ -148,7 +149,7 @@ function draftOf({ set, original }: Session): Route {
 /** Marks the field at fault and goes there. */
 function refuse(error: unknown): void {
   fill(byId('editor-said'));
-  if (error instanceof DraftFault) markFaults(FIELDS, new Map([[error.field, error.message]]))?.focus();
+  if (error instanceof DraftFault) markFaults(FIELDS, error.faults)?.focus();
   else say(wordsOf(error));
 }
 
@@ -328,7 +329,7 @@ function showFindings({ findings, accuracy, warnings }: DraftLintReport, name: s
       : `${plural(here.length, 'finding')} about this route`,
     here.length > 0 && before && (fresh === 0 ? ', none of them new.' : `, ${fresh} new.`),
     here.length > 0 && !before && '.',
-    accuracy !== null && ` Of all utterances ${percent(accuracy)} find their way back.`,
+    accuracy !== null && ` Left out in turn, ${percent(accuracy)} of all utterances are sent to their route.`,
     elsewhere > 0 && ` ${plural(elsewhere, 'finding')} about other routes.`,
   ];
   setText(byId('lint-summary'), parts.filter(Boolean).join(''));
@@ -364,8 +365,8 @@ function messageFor({ kind, routes, utterances, message }: Finding, name: string
     : `${other} is nearer to ${own} than to the rest of ${there.route}`;
 }
 
-function showFault({ field, message }: DraftFault): void {
-  markFaults(FIELDS, new Map([[field, message]]));
+function showFault({ faults }: DraftFault): void {
+  markFaults(FIELDS, faults);
   setText(byId('lint-summary'), 'This cannot be saved yet.');
   fill(byId('lint-findings'));
 }

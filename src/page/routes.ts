@@ -1,4 +1,5 @@
 import type {
+  CacheStatus,
   Route,
   RouteDocument,
   RouteSet,
@@ -6,7 +7,7 @@ import type {
   RouteVersion,
 } from '../../packages/client/src/index.js';
 import { daemon, hasKey, onKeyChange, statusOf, withKey, wordsOf } from './api.js';
-import { byId, chips, el, fill, focusOn, plural, score, setText, whenChanged } from './dom.js';
+import { byId, chips, el, fact, fill, focusOn, plural, score, setText, whenChanged } from './dom.js';
 import { changesOf, isSame, textChanges } from './draft.js';
 import { openEditor } from './editor.js';
 
@@ -140,6 +141,31 @@ export function sourceText(source: RouteSource): string {
   return source.kind === 'file' ? `from ${name}` : `version ${source.version}, made on top of ${name}`;
 }
 
+/** Shows which model and which routes answer. */
+export const showServing = whenChanged(
+  ({ model, routes }: { model: CacheStatus['manifest'] | undefined; routes: RouteSet | undefined }) => {
+    fill(
+      byId('serving-facts'),
+      ...(model
+        ? [
+            fact('Model', `${model.id} · ${model.variant}`, 'whole'),
+            fact('Revision', el('code', { title: model.revision }, model.revision)),
+            fact('Model digest', el('code', { title: model.digest }, model.digest)),
+          ]
+        : []),
+      ...(routes
+        ? [
+            fact(
+              'Routes',
+              `${plural(routes.routes.length, 'route')}, ${plural(routes.utterances, 'utterance')}`,
+            ),
+            fact('Routes digest', el('code', { title: routes.digest }, routes.digest)),
+          ]
+        : [fact('Routes', 'they appear when they are embedded')]),
+    );
+  },
+);
+
 function routeRow(route: Route, operator: boolean): HTMLElement {
   const { name, description, utterances, score_threshold: threshold, metadata } = route;
   const summary = [description, plural(utterances.length, 'utterance')].filter(Boolean).join(' · ');
@@ -150,7 +176,7 @@ function routeRow(route: Route, operator: boolean): HTMLElement {
       'div',
       { class: 'name' },
       el('p', { class: 'strong' }, name),
-      threshold !== undefined && el('p', { class: 'quiet' }, `threshold ${score(threshold)}`),
+      threshold !== undefined && el('p', { class: 'quiet' }, `threshold ${score(threshold, threshold)}`),
       metadata && chips(metadata),
     ),
     operator &&

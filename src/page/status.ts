@@ -1,13 +1,6 @@
-import type {
-  CacheFile,
-  CacheStatus,
-  Health,
-  RouteSet,
-  VerificationReport,
-} from '../../packages/client/src/index.js';
+import type { CacheFile, CacheStatus, Health, VerificationReport } from '../../packages/client/src/index.js';
 import { withKey, wordsOf } from './api.js';
 import {
-  breakable,
   byId,
   bytes,
   clock,
@@ -36,9 +29,12 @@ const LABELS: Readonly<Record<string, readonly [label: string, tone: string]>> =
 
 const PHASES: Readonly<Record<string, string>> = {
   verifying: 'Verifying the model on the volume',
+  copying: 'Copying the model that came with the program',
   downloading: 'Downloading the model',
+  waiting: 'Waiting for the next attempt at the model',
   loading: 'Loading the model and proving it with known texts',
   warming: 'Embedding the routes’ utterances',
+  training: 'Training on the routes’ utterances',
 };
 
 /** Describes the work that keeps the daemon from being ready, for the box above everything else. */
@@ -151,6 +147,8 @@ function reasonsOf({ checks, status }: Health, cache: CacheStatus | undefined): 
   const next = retry ? ` Next attempt at ${clock(retry)}.` : '';
   const reasons = failing.map(([name, { detail = 'not well', code }]): Reason => {
     const last = cache?.verification.last;
+    if (name === 'routes' && status === 'degraded')
+      return { text: `The routes are not what was written; those from before go on:\n${detail}` };
     if (name !== 'cache' || !cache || !last) return { text: `${name}${code ? ` (${code})` : ''}: ${detail}` };
     const effect = status === 'degraded' ? ' Answers go on from memory, a restart would fail.' : '';
     return {
@@ -202,37 +200,13 @@ function speedOf(done: number): number | undefined {
   return ((done - first.done) / (at - first.at)) * 1_000;
 }
 
-/** Shows which model and which routes answer. */
-export const showServing = whenChanged(
-  ({ model, routes }: { model: CacheStatus['manifest'] | undefined; routes: RouteSet | undefined }) => {
-    fill(
-      byId('serving-facts'),
-      ...(model
-        ? [
-            fact('Model', `${model.id} · ${model.variant}`, 'whole'),
-            fact('Revision', el('code', { title: model.revision }, model.revision)),
-            fact('Model digest', el('code', { title: model.digest }, model.digest)),
-          ]
-        : []),
-      ...(routes
-        ? [
-            fact(
-              'Routes',
-              `${plural(routes.routes.length, 'route')}, ${plural(routes.utterances, 'utterance')}`,
-            ),
-            fact('Routes digest', el('code', { title: routes.digest }, routes.digest)),
-          ]
-        : [fact('Routes', 'they appear when they are embedded')]),
-    );
-  },
-);
-
 const TONES: Readonly<Record<string, string>> = {
   verified: 'ok',
   corrupt: 'bad',
   missing: 'bad',
   downloading: 'busy',
   repairing: 'warn',
+  copied: 'ok',
   downloaded: 'ok',
   repaired: 'ok',
   quarantined: 'warn',
@@ -297,7 +271,7 @@ function fileRow(file: CacheFile): HTMLElement {
   return el(
     'li',
     {},
-    el('code', { title: file.digest }, ...breakable(file.path)),
+    el('code', { title: file.digest }, file.path),
     el('span', { class: 'quiet num' }, bytes(file.size)),
     el('span', { class: 'tag', 'data-tone': TONES[file.state] }, STATES[file.state]),
     el(
@@ -350,8 +324,8 @@ function lastText(last: VerificationReport | null, now: number): string {
 
 /** Describes the result of a verification in words. */
 function outcomeOf(report: VerificationReport): string {
-  const { whole, corrupt, missing, fetched, error } = report;
-  if (whole && fetched.length === 0) return 'whole';
+  const { whole, corrupt, missing, fetched, healed, error } = report;
+  if (whole && fetched.length === 0) return healed.length > 0 ? 'whole again' : 'whole';
   if (!whole) {
     const found = [
       corrupt.length > 0 && `${plural(corrupt.length, 'damaged file')}`,
@@ -408,11 +382,7 @@ function eventRow({ at, kind, path, message }: CacheStatus['events'][number]): H
     'li',
     {},
     el('time', { datetime: at, title: at }, clock(at)),
-    el(
-      'span',
-      { class: 'kind', 'data-tone': TONES[kind] },
-      kind === 'downloaded' ? 'fetched' : kind.replace('_', ' '),
-    ),
+    el('span', { class: 'kind', 'data-tone': TONES[kind] }, kind.replace('_', ' ')),
     el('span', { title: message }, shortDigests(path ? `${path}: ${message}` : message)),
   );
 }
@@ -432,6 +402,7 @@ export function enableVerify(after: () => void): void {
   const said = byId('verify-result');
   button.addEventListener('click', async () => {
     button.disabled = true;
+    button.ariaBusy = 'true';
     setText(said, 'Verifying…');
     try {
       const report = await withKey('admin', (client) => client.verifyCache());
@@ -441,6 +412,7 @@ export function enableVerify(after: () => void): void {
       setText(said, `Not verified: ${wordsOf(error)}`);
     } finally {
       button.disabled = false;
+      button.ariaBusy = null;
     }
     after();
   });

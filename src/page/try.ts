@@ -36,7 +36,7 @@ export function enableTry(onDecision: (decision: Decision) => void): void {
 
 /** Shows the default threshold, and offers an utterance of some of the routes, to begin with. */
 export function showExamples({ routes, default_threshold: threshold }: RouteSet): void {
-  byId<HTMLInputElement>('threshold').placeholder = `${score(threshold)} (default)`;
+  byId<HTMLInputElement>('threshold').placeholder = `${score(threshold, threshold)} (default)`;
   const box = byId('examples');
   const step = Math.max(1, Math.floor(routes.length / EXAMPLES));
   const texts = routes
@@ -131,6 +131,12 @@ function showDecision(text: string, decision: Decision, timing: string): void {
     quoted(text),
     el('p', { class: 'verdict', 'data-route': route ?? '' }, route ?? 'Sent nowhere'),
     el('p', { class: 'quiet' }, explanationOf(decision)),
+    decision.legible === false &&
+      el(
+        'p',
+        { id: 'illegible', class: 'bad' },
+        'The model can hardly read this text: it was trained on English, and most of this is unknown to it. That lowers the scores, whatever the routes are.',
+      ),
     metadata && chips(metadata),
     usage.truncated_tokens > 0 &&
       el(
@@ -154,15 +160,12 @@ function showDecision(text: string, decision: Decision, timing: string): void {
   );
 }
 
-function explanationOf({ route, score: reached, candidates: [best], legible }: Decision): string {
+function explanationOf({ route, score: reached, candidates: [best] }: Decision): string {
   if (route !== null) return `${percent(reached)} sure (score ${score(reached)})`;
   if (!best) return 'There was no candidate.';
-  const needed = best.threshold === undefined ? '' : `, and needs ${percent(best.threshold)}`;
-  const unread =
-    legible === false
-      ? 'The model cannot read this text: it knows few of its words, or not its script. '
-      : '';
-  return `${unread}No route reached its threshold. The best one, ${best.route}, has ${percent(best.score)}${needed}.`;
+  const { threshold } = best;
+  const needed = threshold === undefined ? '' : `, and needs ${percent(threshold, threshold)}`;
+  return `No route reached its threshold. The best one, ${best.route}, has ${percent(best.score, threshold)}${needed}.`;
 }
 
 function candidateRow(candidate: Candidate, isBest: boolean): HTMLElement {
@@ -175,18 +178,27 @@ function candidateRow(candidate: Candidate, isBest: boolean): HTMLElement {
       'div',
       { class: 'candidate-head' },
       el('span', { class: passed ? 'strong' : '' }, route),
-      el('span', {}, percent(reached), el('span', { class: 'quiet' }, ` · cosine ${score(similarity)}`)),
+      el(
+        'span',
+        {},
+        percent(reached, threshold),
+        el('span', { class: 'quiet' }, ` · cosine ${score(similarity)}`),
+      ),
     ),
     el(
       'div',
       {
         class: passed ? 'track' : 'track missed',
         role: 'img',
-        'aria-label': `${percent(reached)}; threshold ${percent(threshold)}: ${passed ? 'reached' : 'not reached'}`,
+        'aria-label': `${percent(reached, threshold)}; threshold ${percent(threshold, threshold)}: ${passed ? 'reached' : 'not reached'}`,
         '--share': reached,
       },
       el('i'),
-      el('b', { '--at': threshold, class: threshold > 0.8 ? 'left' : '' }, el('span', {}, score(threshold))),
+      el(
+        'b',
+        { '--at': threshold, class: threshold > 0.8 ? 'left' : '' },
+        el('span', {}, score(threshold, threshold)),
+      ),
     ),
     nearest.length > 0 &&
       el(
@@ -213,6 +225,8 @@ function timesOf(header: string): string[] {
     const ms = times.get(name);
     return ms === undefined ? [] : [`${milliseconds(ms)} ${words}`];
   };
+  const isCached = ['queue', 'tokenize', 'inference'].every((name) => times.get(name) === 0);
+  if (isCached) return [...say('total', 'in the daemon'), 'embedded before'];
   return [
     ...say('total', 'in the daemon'),
     ...say('queue', 'in the queue'),

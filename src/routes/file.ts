@@ -217,7 +217,10 @@ export class RouteFile {
     this.#applied = { digest: set.digest, at: new Date() };
     this.#error = undefined;
     for (const { line, column, path, message } of set.warnings) {
-      log.warn({ line, column, path }, `route file: ${path}: ${message}`);
+      log.warn(
+        { line, column, field: path },
+        `route file: ${basename(this.#path)}:${line}:${column}: ${message}`,
+      );
     }
     const counts = { routes: set.routes.length, utterances: set.utteranceCount, digest: set.digest };
     log.info(counts, 'route file: loaded');
@@ -237,11 +240,13 @@ export class RouteFile {
     this.#error = fault;
     const known = error instanceof AppError;
     if (!repeated) {
-      const fields = { code: fault.code, digest: this.#applied?.digest, ...(known ? {} : { err: error }) };
-      this.#options.log.error(
-        fields,
-        `route file: refused, the old routes stay: ${fault.message.replaceAll('\n', '; ')}`,
-      );
+      const faults = fault.message.split('\n');
+      const fields = {
+        code: fault.code,
+        digest: this.#applied?.digest,
+        ...(known ? { faults } : { err: error }),
+      };
+      this.#options.log.error(fields, 'route file: refused, the old routes stay');
     }
     if (!known || !error.retryable || this.#closed) return;
     const retryMs = error.retryAfterMs ?? this.#options.retryMs ?? ROUTE_FILE_DEFAULTS.retryMs;

@@ -149,11 +149,9 @@ export class RouteLeader {
       throwIfAborted(signal);
       const fault = faultOf(error);
       if (fault.message !== this.#error?.message) {
-        const fields = { code: fault.code, digest: this.#set?.digest };
-        this.#options.log.error(
-          fields,
-          `routes of the leader not taken: ${fault.message.replaceAll('\n', '; ')}`,
-        );
+        const faults = fault.message.split('\n');
+        const fields = { code: fault.code, digest: this.#set?.digest, faults };
+        this.#options.log.error(fields, 'routes of the leader not taken');
       }
       this.#error = fault;
     }

@@ -1,6 +1,6 @@
 import { ROUTE_LIMITS } from '../api/limits.js';
 import type { ScoringMethod } from '../config/parsers.js';
-import { didYouMean } from '../shared/closest.js';
+import { closestNames, didYouMean } from '../shared/closest.js';
 import { AppError } from '../shared/errors.js';
 import { type Located, parseLocatedJson, parseLocatedYaml, type RouteFinding } from './located.js';
 import { RouteReader, type UnknownField } from './reader.js';
@@ -30,7 +30,7 @@ export interface ParseRouteSetOptions {
  * in YAML or JSON. What else semantic-router writes into its files is accepted and ignored.
  *
  * Blocks the thread while it works: 10,000 utterances of YAML take 0.2 to 0.5 s, of JSON a tenth of that.
- * @throws AppError `routes_invalid`, every fault with its line (`routes.yaml:12:5: routes[3].utterances: …`)
+ * @throws AppError `routes_invalid`, every fault with its line (`routes.yaml:12:5: utterances: …`)
  */
 export function parseRouteSet(text: string, options: ParseRouteSetOptions): RouteSet {
   const { source, routes, method, none, warnings, unknown, digest } = readRoutes(
@@ -113,14 +113,22 @@ function readRoutes(
       origin,
       source,
       parsed.faults.map((fault) => ({ ...fault, path: '' })),
+      format,
     );
   }
   const root = rootOf(parsed.root);
   const reader = new RouteReader();
   const routes = reader.read(root);
   const { method, none, warnings, digest } = reader;
+  // A field that is there under a wrong name is one fault.
+  const isNotMisspelt = ({ path, message }: RouteFinding): boolean =>
+    message !== 'is missing' ||
+    !reader.unknown.some(
+      ({ path: at, key }) =>
+        path.startsWith(`${at}.`) && closestNames(key, [path.slice(at.length + 1)]).length > 0,
+    );
   const isTolerant = options.isServed === true && digest !== undefined;
-  const faults = isTolerant ? reader.faults : [...reader.unknown, ...reader.faults];
+  const faults = isTolerant ? reader.faults : [...reader.unknown, ...reader.faults.filter(isNotMisspelt)];
   if (faults.length > 0) {
     // Of a single route, the place in a list that it does not stand in would only confuse.
     const inside = (path: string): string =>
@@ -129,6 +137,7 @@ function readRoutes(
       origin,
       source,
       faults.map((fault) => ({ ...fault, path: inside(fault.path) })),
+      format,
     );
   }
   return { source, routes, method, none, warnings, unknown: reader.unknown, digest };
@@ -142,15 +151,19 @@ function clip(text: string): string {
   return text.length <= MAX_FAULT_CHARS ? text : `${text.slice(0, MAX_FAULT_CHARS - 1)}…`;
 }
 
-function invalid(origin: string, source: SourceText, faults: readonly RouteFinding[]): AppError {
+/** @param format of YAML a person has the line, and need not count routes from 0 */
+function invalid(
+  origin: string,
+  source: SourceText,
+  faults: readonly RouteFinding[],
+  format: 'yaml' | 'json' = 'json',
+): AppError {
   const ordered = [...faults].sort((a, b) => a.offset - b.offset);
   const issues = ordered.slice(0, MAX_FAULTS_SHOWN).map((fault) => place(source, fault));
-  const lines = issues
-    .slice(0, MAX_FAULT_LINES)
-    .map(
-      ({ line, column, path, message }) =>
-        `${origin}:${line}:${column}: ${path === '' ? '' : `${path}: `}${message}`,
-    );
+  const lines = issues.slice(0, MAX_FAULT_LINES).map(({ line, column, path, message }) => {
+    const field = format === 'json' ? path : path.replace(/^routes\[\d+\]\.?/, '');
+    return `${origin}:${line}:${column}: ${field === '' ? '' : `${field}: `}${message}`;
+  });
   const hidden = faults.length - lines.length;
   if (hidden > 0) lines.push(`… and ${hidden} more`);
   return new AppError('routes_invalid', lines.join('\n'), { issues });

@@ -75,7 +75,7 @@ export class RouteReader {
   /** Which route said an utterance first. */
   readonly #owners = new Map<string, string>();
   /** Path of the route that took a name. */
-  readonly #names = new Map<string, string>();
+  readonly #names = new Set<string>();
   #utterances = 0;
   #foreignEncoder: string | undefined;
   #warnedOfScale = false;
@@ -187,9 +187,8 @@ export class RouteReader {
       this.#fault(value, path, 'must not contain line breaks or other control characters');
       return undefined;
     }
-    const first = this.#names.get(name);
-    if (first !== undefined) this.#fault(value, path, `"${name}" is already the name of ${first}`);
-    else this.#names.set(name, path.replace(/\.name$/, ''));
+    if (this.#names.has(name)) this.#fault(value, path, `"${name}" is already the name of another route`);
+    this.#names.add(name);
     return name;
   }
 

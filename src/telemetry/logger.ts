@@ -69,7 +69,7 @@ function isoTime(): () => string {
 type Line = Readonly<Record<string, unknown>>;
 
 /** Fields that a terminal shows elsewhere in the line, or not at all. */
-const UNSEEN = new Set(['level', 'time', 'msg', 'err', 'pid', 'retry_in_s']);
+const UNSEEN = new Set(['level', 'time', 'msg', 'err', 'faults', 'field', 'pid', 'retry_in_s']);
 /** Identifiers: they matter to a machine, and to a person once something is wrong. */
 const IDENTIFIERS = new Set(['digest', 'revision', 'sha256', 'request_id', 'trace_id', 'span_id']);
 /** Levels of pino. */
@@ -95,7 +95,8 @@ export function terminalText(line: Line): string {
   });
   const next = line.retry_in_s === undefined ? '' : `; next attempt in ${line.retry_in_s} s`;
   const { words, stack } = errorText(line.err, message);
-  return [`${message}${next}${words}`, ...details].join(' ') + stack;
+  const faults = Array.isArray(line.faults) ? line.faults.map((fault) => `\n    ${fault}`) : [];
+  return [`${message}${next}${words}`, ...details].join(' ') + faults.join('') + stack;
 }
 
 /** An error with a code of this program is an expected state; another one has its stack, on lines of its own. */

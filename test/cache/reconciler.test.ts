@@ -68,6 +68,22 @@ describe('Reconciler', () => {
     ]);
   });
 
+  it('has fetched nothing, and says nothing of a failure, where a file was put back while no source delivered it', async () => {
+    const { reconciler, source, blobs, files, log } = await setup();
+    await reconciler.request('boot');
+    await spoil(blobs[0]);
+    source.deliver = async function* () {
+      yield* [];
+      await writeFile(blobs[0] ?? '', files.get('onnx/model.onnx') ?? '');
+      throw new AppError('source_unreachable', 'no network');
+    };
+    const report = await reconciler.request('retry');
+    expect(report).toMatchObject({ whole: true, fetched: [], error: null });
+    expect(report.healed).toMatchObject([{ path: 'onnx/model.onnx' }]);
+    expect(reconciler.retryAt).toBeUndefined();
+    expect(log.lines.filter(({ message }) => /not whole/.test(message))).toEqual([]);
+  });
+
   it('hands over the bytes that it verified, rotten ones never', async () => {
     const { manifest, files } = smallModel();
     const [model, ...others] = manifest.files;

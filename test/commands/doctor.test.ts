@@ -108,7 +108,13 @@ describe('doctor', () => {
       /\/data\/models, but/,
       { RAILWAY_VOLUME_MOUNT_PATH: '/data/models' },
     ],
-    ['a cache on no mount', 'mount', 'warn', /not on a mount|in memory/, { container: 'docker' }],
+    [
+      'a cache on no mount',
+      'mount',
+      'warn',
+      /not on a mount|in memory/,
+      { container: 'docker', ADMIN_KEYS: 'an-admin-key-of-good-length' },
+    ],
     ['a mount that is missing', 'mount', 'fail', /REQUIRE_MOUNT/, { REQUIRE_MOUNT: 'true' }],
     ['a cache that cannot be made', 'writable', 'fail', /cannot write/, { MODEL_CACHE_DIR: '/proc/none' }],
     ['IPv4 only', 'ipv6', 'warn', /IPv4 only/, { HOST: '127.0.0.1' }],
@@ -129,6 +135,14 @@ describe('doctor', () => {
     expect(find(check)).toMatchObject({ status, detail: expect.stringMatching(detail) });
     expect(find(check).fix).toBeTruthy();
     expect(code).toBe(status === 'fail' ? 1 : 0);
+  });
+
+  it('warns of nothing in a clean clone, be it in a container, without a way to the hub', async () => {
+    const hub = { MODEL_SOURCES: 'bundled,hub', HF_HUB_OFFLINE: '0', HF_ENDPOINT: 'http://127.0.0.1:9' };
+    const { find, report } = await doctor({ ...hub, container: 'docker' });
+    expect(report.findings.filter(({ status }) => status !== 'ok')).toEqual([]);
+    expect(find('source hub').detail).toContain('not needed while bundled delivers');
+    expect(find('drain').detail).toContain('docker stop --time 12');
   });
 
   it('finds nothing wrong with a start through npx', async () => {

@@ -67,16 +67,21 @@ describe('progress', () => {
     progress.end();
   });
 
-  it('draws nothing of work that has not begun', () => {
+  it('goes from one piece of work to the next in the same line, and is not drawn before there is any', () => {
     const written: string[] = [];
     const stream = { isTTY: true, columns: 80, write: (text: string) => written.push(text) };
-    const [embedding, comparing] = ['embedding', 'comparing'].map((l) => new Progress(stream, 'texts', l));
-    comparing?.reached(1, 4);
-    vi.advanceTimersByTime(200);
-    expect(written.every((text) => text.includes('1 of 4') && text.includes('comparing'))).toBe(true);
-    expect(written.length).toBeGreaterThan(0);
-    embedding?.end();
-    comparing?.end();
+    const progress = new Progress(stream, 'texts', '');
+    vi.advanceTimersByTime(1_000);
+    expect(written).toEqual([]);
+    progress.reached(4, 4, 'embedding');
+    vi.advanceTimersByTime(1_000);
+    for (const done of [1, 2]) {
+      progress.reached(done, 8, 'comparing');
+      vi.advanceTimersByTime(100);
+    }
+    expect(written.at(-1)).toMatch(/25% {2}2 of 8 {2}0\.\d s left {2}comparing$/);
+    progress.end();
+    expect(written.at(-1)).toBe(CLEAR);
   });
 });
 

@@ -7,6 +7,7 @@ import { blobPath, layoutOf } from '../../src/cache/layout.js';
 import type { Manifest } from '../../src/cache/manifest.js';
 import { eventually } from '../support/eventually.js';
 import { startHub } from '../support/hub-origin.js';
+import { freePort } from '../support/listen.js';
 import { Origin } from '../support/origin.js';
 import { tarOf } from '../support/tar.js';
 import { smallModel, temporaryFolder, writeTree } from '../support/volume.js';
@@ -168,17 +169,34 @@ describe('usage', () => {
     [['verify', '--manifest', 'README.md'], /README\.md is no manifest: it is not JSON/],
     [['pull', 'operand'], /takes no operands/],
     [['pin'], /needs an operand: ai-router pin <org\/name>@<revision>/],
-    [['pull', '--sources', 'cdn'], /MODEL_SOURCES must be one of/],
+    [['pull', '--sources', 'cdn'], /--sources must be one of/],
     [['pull', '--manifest', '/nowhere.json'], /cannot read the manifest .*: it does not exist/],
-    [['bogus'], /there is no command "bogus"/],
+    [['bogus'], /there is no command "bogus"\n/],
+    [['lnt'], /there is no command "lnt"; did you mean "lint"\?/],
     [['serve', '--bogus'], /--bogus/],
-    [['serve', '--port', 'x', '--json'], /PORT must be a whole number/],
+    [['serve', '--port', 'x', '--json'], /\n {2}--port must be a whole number/],
     [['eval', '/nowhere/a.csv'], /\/nowhere\/a\.csv does not exist \(looked in \/nowhere\)/],
     [['lint', '/tmp'], /\/tmp is a folder/],
   ])('%j ends with 2', async (args, message) => {
     const { code, stderr } = await run(args);
     expect(code).toBe(2);
     expect(stderr).toMatch(message);
+  });
+
+  it('is short with --help; settings have a page of their own, without Markdown', async () => {
+    const { stdout } = await run(['--help']);
+    expect(stdout.split('\n').length).toBeLessThan(24);
+    expect(stdout).toContain('ai-router help settings');
+    const { report } = await runJson<{ settings: { name: string; default: string }[] }>(['help', 'settings']);
+    expect(report.settings).toContainEqual(expect.objectContaining({ name: 'PORT', default: '3000' }));
+    expect((await run(['help', 'settings'])).stdout).toMatch(/^ {2}PORT +TCP port.*\n +default: 3000$/m);
+  });
+
+  it('asks whether a daemon runs where nothing listens', async () => {
+    const { stderr } = await run(['status', `http://127.0.0.1:${await freePort()}`]);
+    expect(stderr).toMatch(
+      /127\.0\.0\.1:\d+: refuses connections \(ECONNREFUSED\): is a daemon running there\?/,
+    );
   });
 
   it('names the fault in --json, too', async () => {

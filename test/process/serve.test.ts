@@ -5,6 +5,7 @@ import type { CacheStatus } from '../../src/api/cache.js';
 import type { Decision } from '../../src/api/classify.js';
 import type { HealthReport } from '../../src/api/health.js';
 import { servingDaemon, startDaemon } from '../support/daemon.js';
+import { eventually } from '../support/eventually.js';
 import { startHub } from '../support/hub-origin.js';
 import { temporaryFolder } from '../support/volume.js';
 
@@ -56,6 +57,30 @@ describe('a first boot', () => {
     const fields = daemon.lines.flatMap((line) => Object.keys(line));
     expect(fields.filter((name) => !/^[a-z\d]+(_[a-z\d]+)*$/.test(name))).toEqual([]);
     expect(daemon.lines.find(({ msg }) => msg === 'ready')).toMatchObject({ url: daemon.url, routes: 16 });
+  });
+
+  it('names what it does: copying, not downloading; training; waiting for another attempt', async () => {
+    const phases = async (env: Record<string, string>, last: string) => {
+      const daemon = await startDaemon(env);
+      const seen = new Map<string, HealthReport>();
+      await eventually(async () => {
+        const { body } = await daemon.get<HealthReport>('/health');
+        seen.set(body.phase, body);
+        expect(body.phase).toBe(last);
+      });
+      return { daemon, seen };
+    };
+    const { daemon, seen } = await phases({ ROUTES_FILE: 'routes/support-desk.yaml' }, 'ready');
+    expect([...seen.keys()]).not.toContain('downloading');
+    expect(seen.get('training')).toMatchObject({
+      progress: null,
+      checks: { routes: { detail: expect.stringContaining('trained') } },
+    });
+    const { body } = await daemon.get<CacheStatus>('/cache/status');
+    expect(new Set(body.events.map(({ kind }) => kind))).toEqual(new Set(['copied']));
+    const mirror = { MODEL_SOURCES: 'mirror', MODEL_MIRRORS: 'http://127.0.0.1:9' };
+    const { seen: offline } = await phases(mirror, 'waiting');
+    expect(offline.get('waiting')).toMatchObject({ status: 'starting', progress: null });
   });
 
   it('downloads from the hub at the pinned revision, and shows how far it is', async () => {

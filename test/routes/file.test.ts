@@ -163,7 +163,7 @@ describe('a route file', () => {
       digest,
       error: {
         code: 'routes_invalid',
-        message: expect.stringMatching(/^routes\.yaml:2:15: routes\[0\]\.utterances: /),
+        message: expect.stringMatching(/^routes\.yaml:2:15: utterances: /),
         issues: [expect.objectContaining({ path: 'routes[0].utterances', line: 2 })],
       },
     });

@@ -7,6 +7,7 @@ const SCRIPT = `
   const { createLogger } = await import('./src/telemetry/logger.ts');
   const { log, flush } = await createLogger({ logLevel: 'info', logFormat: process.argv[1] });
   log.info({ path: '/a\\u001b[2J\\r\\nforged' }, 'hello\\u001b[31m\\nforged');
+  log.error({ faults: ['a.yaml:1:2: one', 'two\\nforged'] }, 'refused');
   log.error({ err: new Error('bad\\r\\nforged\\u0007\\u202e') }, 'failed');
   flush();
 `;
@@ -26,13 +27,14 @@ describe('control characters from outside', () => {
   it('stay inside of their JSON', () => {
     const lines = logged('json').trim().split('\n');
     const messages = lines.map((line) => (JSON.parse(line) as { msg: string }).msg);
-    expect(messages.sort()).toEqual(['failed', 'hello\u001b[31m\nforged']);
+    expect(messages.sort()).toEqual(['failed', 'hello\u001b[31m\nforged', 'refused']);
   });
 
   it('are written out for people', () => {
     const text = logged('pretty');
     expect(text).toContain('hello\\u001b[31m\\u000aforged');
     expect(text).not.toMatch(/^forged/m);
+    expect(text).toMatch(/refused\n {4}a\.yaml:1:2: one\n {4}two\\u000aforged\n/);
     // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
     expect(text).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u202e]/);
   });

@@ -72,7 +72,7 @@ export type CacheStatus = {
   }[];
   readonly events: readonly {
     readonly at: string;
-    readonly kind: 'verified' | 'missing' | 'corrupt' | 'quarantined' | 'downloaded' | 'repaired' | 'source_failed' | 'volume' | 'unstable' | 'failed';
+    readonly kind: 'verified' | 'missing' | 'corrupt' | 'quarantined' | 'copied' | 'downloaded' | 'repaired' | 'source_failed' | 'volume' | 'unstable' | 'failed';
     readonly path?: string;
     readonly message: string;
   }[];
@@ -282,7 +282,7 @@ export type Finding = {
 export type Health = {
   /** `degraded`: serving, with a problem that `checks` names */
   readonly status: 'starting' | 'ready' | 'degraded' | 'draining';
-  readonly phase: 'verifying' | 'downloading' | 'loading' | 'warming' | 'ready' | 'failed' | 'draining';
+  readonly phase: 'verifying' | 'copying' | 'downloading' | 'waiting' | 'loading' | 'warming' | 'training' | 'ready' | 'failed' | 'draining';
   /** Progress of the phase, if it has any */
   readonly progress: {
     readonly done: number;

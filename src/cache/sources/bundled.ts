@@ -3,7 +3,7 @@ import { type FileHandle, open, realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { AppError, errnoOf, messageOf } from '../../shared/errors.js';
 import type { PinnedFile } from '../manifest.js';
-import type { Delivery, Source, WantedFile } from '../source.js';
+import { BUNDLED, type Delivery, type Source, type WantedFile } from '../source.js';
 import {
   abortedFault,
   HEAD_BYTES,
@@ -20,7 +20,7 @@ const PIECE_BYTES = 262_144;
 export interface BundledOptions {
   /** The folder in which each pinned file lies at its pinned path. */
   readonly folder: string;
-  /** Default: `bundled`. */
+  /** Default: {@link BUNDLED}. */
   readonly name?: string;
 }
 
@@ -28,7 +28,7 @@ export interface BundledOptions {
  * A folder on this machine, such as the copy of the model that comes with the program. Only regular files inside
  * it are read; what a symbolic link in it points to is not.
  */
-export function createBundledSource({ folder, name = 'bundled' }: BundledOptions): Source {
+export function createBundledSource({ folder, name = BUNDLED }: BundledOptions): Source {
   async function* deliver(wanted: readonly WantedFile[], signal: AbortSignal): AsyncGenerator<Delivery> {
     for (const { file, offset } of wanted) {
       if (signal.aborted) throw abortedFault();

@@ -239,7 +239,8 @@ export async function checkRoutes(file: string, method: ScoringMethod): Promise<
     }
     return fine('routes', `${count(routes.length, 'route')} in ${file}`);
   } catch (error) {
-    return fault('routes', messageOf(error), `mend ${file}, or set ROUTES_FILE`);
+    // A line for each fault; a row of the table has one.
+    return fault('routes', messageOf(error).replaceAll('\n', '; '), `mend ${file}, or set ROUTES_FILE`);
   }
 }
 

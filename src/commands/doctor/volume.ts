@@ -24,17 +24,21 @@ export async function checkVolume(
   const existing = await nearestExisting(cacheDir);
   const missing: string[] = [];
   let missingBytes = 0;
+  let isCorrupt = false;
   for (const file of manifest.files) {
-    if ((await store.verify(file)).state === 'verified') continue;
+    const { state } = await store.verify(file);
+    if (state === 'verified') continue;
+    isCorrupt ||= state === 'corrupt';
     missing.push(file.path);
     missingBytes += file.size;
   }
+  const isNew = missing.length === manifest.files.length && !isCorrupt && config.sources[0] === 'bundled';
   return [
-    checkMount(config, await mountOf(cacheDir), env.RAILWAY_VOLUME_MOUNT_PATH, isContainer(env)),
+    checkMount(config, await mountOf(cacheDir), env),
     await checkWritable(cacheDir, existing, missing.length === 0, env),
     await checkRoom(existing, missingBytes, pinnedBytes(manifest)),
-    missing.length === 0
-      ? fine('cache', `whole: ${modelName(manifest)}`)
+    missing.length === 0 || isNew
+      ? fine('cache', isNew ? 'empty: the first start fills it' : `whole: ${modelName(manifest)}`)
       : warning(
           'cache',
           `${missing.length} of ${manifest.files.length} files missing or corrupt: ${missing.join(', ')}`,
@@ -44,12 +48,12 @@ export async function checkVolume(
 }
 
 function checkMount(
-  { cacheDir, requireMount }: Config,
+  { cacheDir, requireMount, sources, adminKeys }: Config,
   mount: Mount | undefined,
-  railwayPath: string | undefined,
-  inContainer: boolean,
+  env: NodeJS.ProcessEnv,
 ): Finding {
   const name = 'mount';
+  const railwayPath = env.RAILWAY_VOLUME_MOUNT_PATH;
   if (railwayPath && cacheDir !== railwayPath && !cacheDir.startsWith(`${railwayPath}/`)) {
     return fault(
       name,
@@ -73,8 +77,11 @@ function checkMount(
       'mount a volume there',
     );
   }
-  if (!mount && !inContainer) return fine(name, `${cacheDir} is a plain folder of this machine`);
+  if (!mount && !isContainer(env)) return fine(name, `${cacheDir} is a plain folder of this machine`);
   if (!mount || FLEETING.has(mount.type)) {
+    // Nothing is lost with it: the model comes with the program, and nobody can change routes over HTTP.
+    if (sources[0] === 'bundled' && adminKeys.length === 0 && !isPlatform(env))
+      return fine(name, `${cacheDir} ends with the container, and is filled again from the bundled model`);
     return warning(
       name,
       `${cacheDir} is not on a mount of its own: its files end with the container`,
@@ -90,8 +97,11 @@ const CONTAINER_MARKS = ['/.dockerenv', '/run/.containerenv'] as const;
 
 /** Whether this is a container, whose own files end with it, rather than someone's machine. */
 export function isContainer(env: NodeJS.ProcessEnv, marks: readonly string[] = CONTAINER_MARKS): boolean {
-  const isPlatform = Object.keys(env).some((name) => /^(RAILWAY_|KUBERNETES_SERVICE_)/.test(name));
-  return isPlatform || env.container !== undefined || marks.some((path) => existsSync(path));
+  return isPlatform(env) || env.container !== undefined || marks.some((path) => existsSync(path));
+}
+
+function isPlatform(env: NodeJS.ProcessEnv): boolean {
+  return Object.keys(env).some((name) => /^(RAILWAY_|KUBERNETES_SERVICE_)/.test(name));
 }
 
 async function checkWritable(

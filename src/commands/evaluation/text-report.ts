@@ -6,8 +6,14 @@ import type { Evaluation } from './evaluation.js';
 const SHOWN = 12;
 const FLIPS_SHOWN = 8;
 
+/** Below this many texts a figure has no decimals, and a word of warning. */
+const FEW = 100;
+
 /** An evaluation as people read it in a terminal. */
 export function evaluationLines(evaluation: Evaluation): string[] {
+  const isFew = evaluation.texts < FEW;
+  const share = (value: number | null): string => percent(value, isFew ? 0 : 1);
+  const figure = (value: number | null): string => value?.toFixed(isFew ? 1 : 3) ?? '–';
   const { in_scope, out_of_scope, calibration, latency, by_route, confusions } = evaluation;
   const weak = by_route
     .filter(({ texts, f1 }) => texts > 0 && f1 !== 1)
@@ -16,33 +22,38 @@ export function evaluationLines(evaluation: Evaluation): string[] {
   return [
     `${evaluation.name}: ${evaluation.texts} texts, ${evaluation.routes} routes`,
     ...table([
-      ['  right decisions', percent(evaluation.accuracy), 'of all texts, abstentions included'],
+      ['  right decisions', share(evaluation.accuracy), 'of all texts, abstentions included'],
       [
         '  best candidate right',
-        percent(in_scope.top1_accuracy),
+        share(in_scope.top1_accuracy),
         `of ${in_scope.texts} in scope, without thresholds`,
       ],
-      ['  coverage', percent(in_scope.coverage), 'of these have a route'],
-      ['  right where decided', percent(in_scope.answered_accuracy), 'of the texts with a route'],
-      ['  macro F1', evaluation.macro_f1?.toFixed(3) ?? '–', 'mean of the routes that have texts'],
+      ['  coverage', share(in_scope.coverage), `of ${in_scope.texts} in scope have a route`],
+      ['  right where decided', share(in_scope.answered_accuracy), 'of the texts with a route'],
+      ['  macro F1', figure(evaluation.macro_f1), 'mean of the routes that have texts'],
       ...(out_of_scope.texts > 0
         ? [
-            ['  out of scope', percent(out_of_scope.rejected), `of ${out_of_scope.texts} have no route`],
+            ['  out of scope', share(out_of_scope.rejected), `of ${out_of_scope.texts} have no route`],
             [
               '  rightly none',
-              percent(out_of_scope.precision),
+              share(out_of_scope.precision),
               'of all texts without a route are out of scope',
             ],
-            ['  AUROC', out_of_scope.auroc?.toFixed(3) ?? '–', 'in scope against out of scope, by score'],
+            ['  AUROC', figure(out_of_scope.auroc), 'in scope against out of scope, by score'],
           ]
         : []),
-      ['  calibration error', calibration.ece.toFixed(3), 'expected, 10 bins, in scope only'],
+      ['  calibration error', figure(calibration.ece), 'expected, 10 bins, in scope only'],
       [
         '  latency',
         `${latency.p50_ms.toFixed(1)} ms`,
         `median, 95 % within ${latency.p95_ms.toFixed(1)} ms: ${latency.measures}; ${Math.round(latency.texts_per_second)} texts/s`,
       ],
     ]),
+    ...(isFew
+      ? [
+          `  few texts: with ${evaluation.texts}, chance alone moves a share by up to ${Math.round(98 / Math.sqrt(evaluation.texts))} points`,
+        ]
+      : []),
     ...(confusions.length > 0
       ? [
           '',
@@ -67,8 +78,8 @@ export function evaluationLines(evaluation: Evaluation): string[] {
             ...weak.map(({ route, texts, precision, recall, f1 }) => [
               `  ${route}`,
               String(texts),
-              percent(precision),
-              percent(recall),
+              share(precision),
+              share(recall),
               f1?.toFixed(2) ?? '–',
             ]),
           ]),
@@ -105,8 +116,8 @@ export function comparisonLines(comparison: SetComparison): string[] {
   ];
 }
 
-function percent(share: number | null): string {
-  return share === null ? '–' : `${(share * 100).toFixed(1)} %`;
+function percent(share: number | null, digits = 1): string {
+  return share === null ? '–' : `${(share * 100).toFixed(digits)} %`;
 }
 
 function clip(text: string): string {
