@@ -306,7 +306,7 @@ export async function versions(options: FleetOptions, key: string): Promise<void
     const checks = await until('each replica has the change, or says why not', async () => {
       const now = await Promise.all(fleet.ready.map(routesCheck));
       const said = ({ ok, digest = '', detail = '' }: (typeof now)[number]): boolean =>
-        ok ? !before.has(digest) : before.has(digest) && /unknown field|does not know/.test(detail);
+        ok ? !before.has(digest) : before.has(digest) && /unknown field/.test(detail);
       return now.every(said) && now;
     });
     const refused = checks.filter(({ ok }) => !ok);

@@ -42,11 +42,13 @@ export function parseRouteSet(text: string, options: ParseRouteSetOptions): Rout
   if (unknown.length === 0) return createRouteSet(routes, { method, none, warnings: placed(warnings) });
   const set = createRouteSet(routes, { method, none, warnings: placed([...warnings, leftOut(unknown)]) });
   if (set.digest === digest) return set;
-  const message = 'this version does not know the field, and decisions depend on it; upgrade this daemon';
+  // Of a newer version, or a slip in what someone edited by hand.
+  const hint =
+    '; the digest does not hold without it: if this was served by a newer version, upgrade this daemon';
   throw invalid(
     options.origin,
     source,
-    unknown.map(({ offset, path, key }) => ({ offset, path: path === '' ? key : `${path}.${key}`, message })),
+    unknown.map((fault) => ({ ...fault, message: fault.message + hint })),
   );
 }
 

@@ -213,8 +213,8 @@ it('leaves out what a newer leader adds and no decision depends on, and says so 
 });
 
 it.each([
-  ['of the set', { ofSet: { reject: ['hi'] } }, /:\d+: reject: this version does not know the field/],
-  ['of a route', { ofRoute: { weight: 2 } }, /routes\[0\]\.weight: this version does not know the field/],
+  ['of the set', { ofSet: { reject: ['hi'] } }, /:\d+: unknown field "reject"/],
+  ['of a route', { ofRoute: { weight: 2 } }, /routes\[0\]: unknown field "weight"/],
 ])(
   'keeps the last good set where decisions depend on a new field %s, also over a restart',
   async (_, fields, message) => {
