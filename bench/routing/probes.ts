@@ -5,7 +5,6 @@ import type { Embedder } from '../../src/inference/embedder.js';
 import { parseRouteSet } from '../../src/routes/parse.js';
 import { ActiveSet } from '../../src/scoring/active-set.js';
 import { labelSetOf, sentencesOf } from '../../src/scoring/labels.js';
-import { NOISE_DEFAULTS } from '../../src/scoring/noise.js';
 import { type CreateScorer, FAMILIARITY_DEFAULTS } from '../../src/scoring/scorer.js';
 import { NAMED_CENTRE, SimilarityScorer } from '../../src/scoring/similarity-scorer.js';
 import { IN_SCOPE, IN_SCOPE_UNSEEN } from '../../test/scoring/held-out.js';
@@ -88,7 +87,7 @@ export async function probesOf(set: ProbedSet, create: CreateScorer, embedder: E
   const encoder = { embedder, model: { id: 'bench', revision: '', variant: 'q8', digest: '' } };
   const active = new ActiveSet(encoder, made.set, made.vectors, made.scorer, {
     noise: await shippedNoise(embedder),
-    ...(set.named && { noiseLead: NOISE_DEFAULTS.namedLead }),
+    ...(set.named && { named: true }),
   });
   const judge = async (text: string) => active.judge(text, await embedder.embed(text), undefined, {});
   const shareOf = async (texts: readonly string[], wrong: (route: string | null, at: number) => boolean) => {

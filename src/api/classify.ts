@@ -166,7 +166,7 @@ const decisionSchema = z
     similarity: similarity.meta({ description: 'Cosine similarity of the same route or candidate' }),
     legible: z.literal(false).exactOptional().meta({
       description:
-        'Present only if the model cannot read the text: most of it is unknown, in a script that the model was not trained on, or in fragments of words. Scores are then low, unless an utterance is written alike',
+        'Present only if the model cannot read the text: most of it is unknown or in a script that the model was not trained on, or it is more like another language or keyboard noise than like any utterance. Scores are then low',
     }),
     candidates: z.array(candidate).meta({
       description:

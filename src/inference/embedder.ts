@@ -1,9 +1,8 @@
 /**
  * Whether the tokens of a text mean something to the model. `empty`: there are none besides special tokens.
  * `illegible`: they are mostly unknown or in a script that the model was not trained on, or all punctuation.
- * `fragmented`: many are pieces of words that the model has no token for, as in another language or in noise.
  */
-export type Legibility = 'empty' | 'illegible' | 'fragmented' | 'legible';
+export type Legibility = 'empty' | 'illegible' | 'legible';
 
 /** The embedding of one text. */
 export interface Embedding {

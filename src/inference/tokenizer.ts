@@ -59,7 +59,7 @@ function build(json: Json, config: Json, maxTokens: number): Tokenizer {
   const body = (text: string) => library.encode(text, null, { add_special_tokens: false });
   const [prefix, suffix] = frameOf(library);
   const { tokens_to_ids: idOf, unk_token_id: unknownId } = library.model;
-  const legibilityOf = createLegibility(idOf, unknownId, continuationOf(json));
+  const legibilityOf = createLegibility(idOf, unknownId);
   const room = maxTokens - prefix.length - suffix.length;
   if (room < 1) throw new Error(`max_tokens ${maxTokens} leaves no room beside the special tokens`);
 
@@ -73,11 +73,6 @@ function build(json: Json, config: Json, maxTokens: number): Tokenizer {
       return { ids: [...prefix, ...ids, ...suffix], truncatedTokens, legibility: legibilityOf(ids) };
     },
   };
-}
-
-function continuationOf({ model }: Json): string | undefined {
-  const prefix = isObject(model) ? model.continuing_subword_prefix : undefined;
-  return typeof prefix === 'string' && prefix !== '' ? prefix : undefined;
 }
 
 /** The special tokens that the post-processor puts before and after a text. */
@@ -292,13 +287,6 @@ function isLongerThan(word: string, chars: number): boolean {
 const LEAST_TOKENS = 100;
 /** As many tokens that can be read make a text legible, whatever script it quotes beside them. */
 const ENOUGH_READ = 3;
-/** A text is fragmented when so large a share of its tokens continue a word … */
-const FRAGMENTS = 0.4;
-/** … and so few of its words are known as a whole. */
-const FEW_WHOLE = 4;
-/** Letters of a word that counts as known; vocabularies have all shorter ones. */
-const WHOLE_LETTERS = 3;
-
 /** Scripts that models are trained on. Letters of any other count as unread. */
 const SCRIPTS = [
   /\p{Script=Latin}/u,
@@ -341,10 +329,7 @@ const DIGIT = /\p{N}/u;
 /** Kinds of tokens. Punctuation and symbols are neutral. */
 const NEUTRAL = 0;
 const READ = 1;
-/** A word, or the start of one, that is long enough to count as known. */
-const READ_WORD = 2;
-const READ_CONTINUATION = 3;
-const UNREAD = 4;
+const UNREAD = 2;
 
 /**
  * Makes a function that says whether a text's tokens mean something to the model: whether they are known, and in a
@@ -352,12 +337,10 @@ const UNREAD = 4;
  * the model has hardly seen it.
  * @param vocabulary token → id
  * @param unknownId the id of text that the vocabulary cannot spell
- * @param continuation prefix of a token that continues a word, where the vocabulary has one
  */
 export function createLegibility(
   vocabulary: ReadonlyMap<string, number>,
   unknownId: number | undefined,
-  continuation: string | undefined,
 ): (ids: readonly number[]) => Legibility {
   let last = unknownId ?? 0;
   for (const id of vocabulary.values()) last = Math.max(last, id);
@@ -375,11 +358,9 @@ export function createLegibility(
     scriptOf[id] = script;
     if (script >= 0 && (token.match(LETTERS)?.length ?? 0) >= 2) counts[script] = (counts[script] ?? 0) + 1;
   }
-  for (const [token, id] of vocabulary) {
+  for (const id of vocabulary.values()) {
     const script = scriptOf[id] ?? -1;
-    if (script < 0 || (counts[script] ?? 0) < LEAST_TOKENS) continue;
-    if (continuation !== undefined && token.startsWith(continuation)) kinds[id] = READ_CONTINUATION;
-    else kinds[id] = token.length >= WHOLE_LETTERS ? READ_WORD : READ;
+    if (script >= 0 && (counts[script] ?? 0) >= LEAST_TOKENS) kinds[id] = READ;
   }
   if (unknownId !== undefined) kinds[unknownId] = UNREAD;
 
@@ -387,21 +368,11 @@ export function createLegibility(
     if (ids.length === 0) return 'empty';
     let read = 0;
     let unread = 0;
-    let continued = 0;
-    let whole = 0;
-    let previous = NEUTRAL;
     for (const id of ids) {
       const kind = kinds[id] ?? NEUTRAL;
       if (kind === UNREAD) unread += 1;
       else if (kind !== NEUTRAL) read += 1;
-      if (kind === READ_WORD) whole += 1;
-      if (kind === READ_CONTINUATION) {
-        continued += 1;
-        if (previous === READ_WORD) whole -= 1;
-      }
-      previous = kind;
     }
-    if (read === 0 || (read < unread && read < ENOUGH_READ)) return 'illegible';
-    return continued >= FRAGMENTS * read && whole < FEW_WHOLE ? 'fragmented' : 'legible';
+    return read === 0 || (read < unread && read < ENOUGH_READ) ? 'illegible' : 'legible';
   };
 }

@@ -3,7 +3,7 @@ import type { Embedding } from '../inference/embedder.js';
 import type { JsonObject, RouteSet } from '../routes/set.js';
 import { compareText, didYouMean } from '../shared/closest.js';
 import { AppError, type FieldIssue } from '../shared/errors.js';
-import { NOISE_DEFAULTS, type Noise } from './noise.js';
+import type { Noise } from './noise.js';
 import { VECTORS_AT_ONCE } from './row-matrix.js';
 import { createRouteScores, type Encoder, familiarity, type RouteScores, type Scorer } from './scorer.js';
 import type { RouteVectors } from './vectors.js';
@@ -23,6 +23,8 @@ export type Verdict = Pick<Decision, 'route' | 'score' | 'similarity' | 'candida
   /** Where the request asked for several. */
   readonly routes: Decision['routes'] | undefined;
   readonly route_metadata: JsonObject | undefined;
+  /** False where the model cannot read the text. */
+  readonly legible: boolean;
 };
 
 /** Options of {@link ActiveSet}. */
@@ -30,8 +32,8 @@ export interface ActiveSetOptions {
   /** Default: the scorer's. */
   readonly defaultThreshold?: number | undefined;
   readonly noise?: Noise | undefined;
-  /** Default: {@link NOISE_DEFAULTS}. */
-  readonly noiseLead?: number;
+  /** Whether the routes are labels without examples. */
+  readonly named?: boolean;
 }
 
 /** A text that is judged together with others. */
@@ -55,7 +57,7 @@ export class ActiveSet {
   readonly #all: Uint32Array;
   readonly #defaultThreshold: number;
   readonly #noise: Noise | undefined;
-  readonly #noiseLead: number;
+  readonly #named: boolean;
   #waiting: Waiting[] = [];
 
   constructor(
@@ -63,7 +65,7 @@ export class ActiveSet {
     set: RouteSet,
     vectors: RouteVectors,
     scorer: Scorer,
-    { defaultThreshold, noise, noiseLead = NOISE_DEFAULTS.lead }: ActiveSetOptions = {},
+    { defaultThreshold, noise, named = false }: ActiveSetOptions = {},
   ) {
     this.encoder = encoder;
     this.set = set;
@@ -73,7 +75,7 @@ export class ActiveSet {
     this.#all = Uint32Array.from(set.routes.keys());
     this.#defaultThreshold = defaultThreshold ?? scorer.defaultThreshold;
     this.#noise = noise;
-    this.#noiseLead = noiseLead;
+    this.#named = named;
   }
 
   /** Lowest score with which a route is chosen where neither the request nor the route says otherwise. */
@@ -118,9 +120,8 @@ export class ActiveSet {
     this.scorer.score(vector, candidates, scores, text);
     let nearest = -1;
     for (const route of among) nearest = Math.max(nearest, this.#numberOf(scores.similarity, route));
-    const factor =
-      familiarity(nearest, this.scorer.floor, legibility) *
-      (this.#noise?.factor(vector, nearest, this.#noiseLead) ?? 1);
+    const noise = this.#noise?.judge(text, vector, nearest, this.#named);
+    const factor = familiarity(nearest, this.scorer.floor, legibility) * (noise?.factor ?? 1);
     const topK = options.top_k ?? DEFAULT_TOP_K;
     const top: number[] = [];
     const reached: number[] = [];
@@ -153,6 +154,7 @@ export class ActiveSet {
       ),
       routes: options.multi === true ? this.#matches(reached) : undefined,
       route_metadata: metadata,
+      legible: legibility === 'legible' && noise?.unreadable !== true,
     };
   }
 

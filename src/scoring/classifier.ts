@@ -17,7 +17,7 @@ import {
 } from './embed-texts.js';
 import { type LabelSet, labelSetOf } from './labels.js';
 import { blended, canBlend } from './messages.js';
-import { NOISE_DEFAULTS, noiseOf } from './noise.js';
+import { noiseOf } from './noise.js';
 import { optionSetOf, probabilitiesOf, type Question, type QuestionAnswer, sharesOf } from './questions.js';
 import { type CreateScorer, type Encoder, FAMILIARITY_DEFAULTS } from './scorer.js';
 import { NAMED_CENTRE, SimilarityScorer, similarityScoring } from './similarity-scorer.js';
@@ -351,9 +351,8 @@ export class Classifier {
           ? new SimilarityScorer(vectors, NAMED_CENTRE, FAMILIARITY_DEFAULTS.named)
           : await similarity(set, vectors, { signal: stop });
         if (isOptions) return { active: new ActiveSet(encoder, set, vectors, scorer), empty };
-        const noiseLead = named ? NOISE_DEFAULTS.namedLead : NOISE_DEFAULTS.lead;
         const noise = await noiseOf(encoder);
-        return { active: new ActiveSet(encoder, set, vectors, scorer, { noise, noiseLead }), empty };
+        return { active: new ActiveSet(encoder, set, vectors, scorer, { noise, named }), empty };
       },
       signal,
     );
@@ -407,7 +406,7 @@ function answerOfOptions(options: ActiveSet, embedding: Embedding, question: Que
 
 /** Spelled out, with spreads for what few requests ask for: a spread costs microseconds, as much as scoring does. */
 function decisionOf({ encoder, set, scorer }: ActiveSet, verdict: Verdict, embedding: Embedding): Decision {
-  const { routes, route_metadata } = verdict;
+  const { routes, route_metadata, legible } = verdict;
   const decision: Decision = {
     route: verdict.route,
     score: verdict.score,
@@ -418,7 +417,6 @@ function decisionOf({ encoder, set, scorer }: ActiveSet, verdict: Verdict, embed
     routes_digest: set.digest,
     scorer: scorer.identity,
   };
-  const legible = embedding.legibility === 'legible';
   if (!routes && !route_metadata && legible) return decision;
   return {
     ...decision,

@@ -2,42 +2,85 @@ import { createHash } from 'node:crypto';
 import { BACKGROUND } from './head/background.js';
 import { RowMatrix } from './row-matrix.js';
 import type { Encoder } from './scorer.js';
+import { isEnglish, UNREADABLE } from './unreadable.js';
 import { embedLists, rowsOf } from './vectors.js';
 
 /** Constants, chosen with the tuning half of the probes (test/scoring/probes.ts). */
 export const NOISE_DEFAULTS = {
-  /** In cosine: by how much a text may be more like noise than like its nearest utterance, its factor being one half. */
-  lead: 0.08,
-  /** The same for labels without examples: a request is less like a name. */
-  namedLead: 0.2,
-  /** In cosine: the factor is three quarters so much nearer to the utterances. */
-  width: 0.04,
+  noise: { lead: 0.08, namedLead: 0.16, width: 0.04 },
+  unreadable: { lead: -0.02, namedLead: 0.05, width: 0.02 },
+  /**
+   * In cosine: a text that is less like every unreadable one can be read, however little it is like the utterances. Requests
+   * in other languages have 0.46 and more, English ones less but where they are about a language.
+   */
+  readable: { at: 0.38, width: 0.015 },
 } as const;
 
-/** Lowers the scores of texts that are more like noise than like anything that a set has. */
+/** A curve from 1 to 0 over how much more a text is like other texts than like its nearest utterance, in cosine. */
+interface Curve {
+  /** Where the factor is one half. */
+  readonly lead: number;
+  /** The same for labels without examples: a request is less like a name. */
+  readonly namedLead: number;
+  /** The factor is three quarters so much before that. */
+  readonly width: number;
+}
+
+/** What {@link Noise} says about a text. */
+export interface NoiseVerdict {
+  /** Factor of all scores, 0 to 1. */
+  readonly factor: number;
+  /** Whether the text is more like what the model cannot read than like anything that the set has. */
+  readonly unreadable: boolean;
+}
+
+/** Lowers the scores of texts that are more like noise, or like what the model cannot read, than like anything that a set has. */
 export class Noise {
-  /** One row for each of {@link NOISE}. */
+  /** One row for each noise text, and behind them for each of {@link UNREADABLE}. */
   readonly matrix: RowMatrix;
 
   /** @param shipped vectors of {@link SHIPPED}: texts × dimension */
   constructor(shipped: Float32Array, dimension: number) {
-    this.matrix = new RowMatrix(NOISE.length, dimension);
-    for (let row = 0; row < NOISE.length; row += 1) {
+    const count = SHIPPED.length - BACKGROUND.length;
+    this.matrix = new RowMatrix(count, dimension);
+    for (let row = 0; row < count; row += 1) {
       const from = (BACKGROUND.length + row) * dimension;
       this.matrix.row(row).set(shipped.subarray(from, from + dimension));
     }
   }
 
   /**
-   * Returns the factor, 0 to 1, by which all scores of a text are multiplied.
+   * Compares a text with noise and, where its words are not English, with what the model cannot read.
    * @param cosine of the text and the nearest utterance
+   * @param named whether the set is labels without examples
    */
-  factor(vector: Float32Array, cosine: number, lead: number): number {
+  judge(text: string, vector: Float32Array, cosine: number, named = false): NoiseVerdict {
     this.matrix.load(vector);
-    this.matrix.multiply(0, NOISE.length);
-    const nearest = this.matrix.products.reduce((best, product) => Math.max(best, product), -1);
-    return 1 / (1 + Math.exp((nearest - lead - cosine) / NOISE_DEFAULTS.width));
+    this.matrix.multiply(0, this.matrix.rows);
+    const noise = this.#nearest(0, NOISE.length);
+    const unreadable = this.#nearest(NOISE.length, this.matrix.rows);
+    const { at, width } = NOISE_DEFAULTS.readable;
+    const readable = Math.max(
+      factorOf(unreadable - cosine, NOISE_DEFAULTS.unreadable, named),
+      1 / (1 + Math.exp((unreadable - at) / width)),
+      Number(unreadable > at && isEnglish(text)),
+    );
+    return {
+      factor: factorOf(noise - cosine, NOISE_DEFAULTS.noise, named) * readable,
+      unreadable: readable < 0.5,
+    };
   }
+
+  #nearest(from: number, to: number): number {
+    const { products } = this.matrix;
+    let best = -1;
+    for (let row = from; row < to; row += 1) best = Math.max(best, products[row] ?? -1);
+    return best;
+  }
+}
+
+function factorOf(beyond: number, { lead, namedLead, width }: Curve, named: boolean): number {
+  return 1 / (1 + Math.exp((beyond - (named ? namedLead : lead)) / width));
 }
 
 const known = new WeakMap<Encoder, Promise<Float32Array>>();
@@ -74,8 +117,7 @@ export async function noiseOf(encoder: Encoder): Promise<Noise> {
 }
 
 /**
- * Texts that ask for nothing, whatever a set is about: names, words without a sentence, and languages that the built-in
- * model was not trained on. A text that is more like one of
+ * Texts that ask for nothing, whatever a set is about: names, and words without a sentence. A text that is more like one of
  * them than like any utterance gets no confident score. Other texts than those that measure what comes of it
  * (test/scoring/probes.ts), which a test watches. To be changed together with the vectors that come with the program (`npm run background`).
  */
@@ -217,37 +259,10 @@ export const NOISE: readonly string[] = [
   'thursday pickles',
   'the fog is shaped like a fork',
   'December hides under its own tongue',
-  // other languages in Latin letters
-  'Können wir morgen zusammen frühstücken?',
-  'Mein Fahrrad hat einen platten Reifen.',
-  'Pourriez-vous me montrer le chemin de la plage ?',
-  "J'ai perdu mes clés hier soir.",
-  '¿A qué hora sale el próximo autobús?',
-  'Mi hermana vive en Sevilla desde hace años.',
-  'Vorrei un caffè e un cornetto, per favore.',
-  'Dove hai messo le mie scarpe?',
-  'Gostaria de reservar uma mesa para dois.',
-  'Waar kan ik hier een fiets huren?',
-  'Var ligger närmaste apotek?',
-  'Jeg har glemt paraplyen min hjemme.',
-  'Hvornår kører det næste tog?',
-  'Missä on lähin kahvila?',
-  'Gdzie mogę kupić świeży chleb?',
-  'Kolik stojí jedna jízdenka?',
-  'Hol találok egy jó éttermet?',
-  'Unde pot să schimb bani aici?',
-  'Gdje je najbliža ljekarna?',
-  'En yakın eczane nerede?',
-  'Tôi muốn đặt một bàn cho hai người.',
-  'Di mana saya bisa membeli obat?',
-  'Ninaomba kikombe cha chai.',
-  'On puc trobar una farmàcia?',
-  'Saan ang pinakamalapit na palengke?',
-  'Ku është hoteli më i afërt?',
 ];
 
 /** The texts whose vectors by the built-in models come with the program. */
-export const SHIPPED: readonly string[] = [...BACKGROUND, ...NOISE];
+export const SHIPPED: readonly string[] = [...BACKGROUND, ...NOISE, ...UNREADABLE];
 
 const DIGEST_BYTES = 32;
 const MOST = 127;

@@ -120,8 +120,6 @@ export const FAMILIARITY_DEFAULTS = {
    * no more like that name than 0.2, and most of the texts at 0.15 go wrong: so their scores sink slowly.
    */
   named: { at: 0.16, width: 0.08 },
-  /** Floor of a text in pieces of words: only one that nearly repeats an utterance counts. */
-  fragmented: { at: 0.6, width: 0.02 },
   /** Factor of a text that the model cannot read. It keeps the order and is below every default threshold. */
   illegible: 0.05,
 } as const;
@@ -150,8 +148,6 @@ export function fitFloor(cosines: Float64Array): Floor {
  * @param cosine of the text and the nearest utterance
  */
 export function familiarity(cosine: number, floor: Floor, legibility: Legibility = 'legible'): number {
-  const { fragmented, illegible } = FAMILIARITY_DEFAULTS;
-  if (legibility === 'illegible' || legibility === 'empty') return illegible;
-  const { at, width } = legibility === 'fragmented' ? fragmented : floor;
-  return 1 / (1 + Math.exp((at - cosine) / width));
+  if (legibility !== 'legible') return FAMILIARITY_DEFAULTS.illegible;
+  return 1 / (1 + Math.exp((floor.at - cosine) / floor.width));
 }

@@ -219,3 +219,27 @@ export const OUT_OF_SCOPE_FITTED: readonly string[] = [
   'turn left at the next corner',
   'the meeting room smells of fresh paint',
 ];
+
+/** Requests in the words of a trade, in English that the vocabulary has in pieces only, and with slips of the hand. */
+export const TRADE: readonly (readonly [text: string, route: string])[] = [
+  ['kubectl pods stuck in CrashLoopBackOff', 'code_debugging'],
+  ['segfault in libpthread', 'code_debugging'],
+  ['numpy broadcasting ValueError', 'code_debugging'],
+  ['fix the NullPointerException in HibernateSessionFactory', 'code_debugging'],
+  ['write a pytest fixture for sqlalchemy', 'code_generation'],
+  ['regex lookbehind in javascript', 'code_generation'],
+  ['convert pandas dataframe to parquet', 'data_analysis'],
+  ['summarize this paper on mitochondrial biogenesis', 'summarization'],
+  ["translate 'defenestration' into French", 'translation'],
+  ['pls fix teh bug in my pythn scrpt', 'code_debugging'],
+  ['jupyter notebook kernel crashes', 'code_debugging'],
+  ['eslint prettier conflict', 'code_debugging'],
+  ['dockerize my fastapi microservice', 'code_generation'],
+  ['flaky selenium chromedriver tests', 'code_debugging'],
+  ['systemd unit fails with EACCES', 'code_debugging'],
+  ['write a webpack config with typescript and sass', 'code_generation'],
+  ['i wnat to cancle my subscribtion', 'account_billing'],
+  ['trnslate this to spanihs pls', 'translation'],
+  ['sumarize teh artcle', 'summarization'],
+  ['chart the quarterly EBITDA by subsidiary', 'data_analysis'],
+];

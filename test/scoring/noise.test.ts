@@ -10,6 +10,7 @@ import {
   SHIPPED,
 } from '../../src/scoring/noise.js';
 import type { Encoder } from '../../src/scoring/scorer.js';
+import { UNREADABLE } from '../../src/scoring/unreadable.js';
 import { createVectorCache } from '../../src/scoring/vector-cache.js';
 import { cosine } from '../support/model.js';
 import { HELD_OUT } from './probes.js';
@@ -22,18 +23,31 @@ const vectors = SHIPPED.map((_, row) => {
 });
 const file = encodeBackground('sha256:this', vectors);
 
-it('lowers the scores of a text that is more like noise than like any utterance', () => {
+it('lowers the scores of a text that is more like noise, or what the model cannot read, than like any utterance', () => {
   const shipped = new Float32Array(SHIPPED.length * DIMENSION);
-  for (const [row, vector] of vectors.entries()) shipped.set(vector, row * DIMENSION);
+  shipped[SHIPPED.indexOf('Hannah') * DIMENSION] = 1;
+  shipped[(SHIPPED.length - 1) * DIMENSION + 1] = 1;
+  // The background is neither.
+  shipped[2] = 1;
   const noise = new Noise(shipped, DIMENSION);
-  const own = vectors.at(-1) ?? new Float32Array(DIMENSION);
-  // The background is no noise: its vectors come first.
-  expect(noise.factor(own, 0.5, 0)).toBeLessThan(1e-4);
-  expect(noise.factor(own, 1, 0)).toBeCloseTo(0.5, 5);
-  expect(noise.factor(own, 0.9, 0.1)).toBeCloseTo(0.5, 5);
-  expect(noise.factor(own, 1, 0.5)).toBeGreaterThan(0.99);
-  const unlike = new Float32Array(DIMENSION);
-  expect(noise.factor(unlike, 0.5, 0)).toBeGreaterThan(0.99);
+  const [name, sentence, background] = [0, 1, 2].map((axis) =>
+    Float32Array.from({ length: DIMENSION }, (_, i) => Number(i === axis)),
+  ) as [Float32Array, Float32Array, Float32Array];
+  const factor = (vector: Float32Array, cosine: number, named?: boolean): number =>
+    noise.judge('Wo ist das?', vector, cosine, named).factor;
+  expect(factor(name, 0.5)).toBeLessThan(1e-4);
+  expect(factor(name, 0.92)).toBeCloseTo(0.5, 5);
+  expect(factor(name, 0.84, true)).toBeCloseTo(0.5, 5);
+  expect(noise.judge('some text', name, 0.5).unreadable).toBe(false);
+  expect(factor(sentence, 0.9)).toBeLessThan(0.01);
+  expect(factor(sentence, 0.95, true)).toBeCloseTo(0.5, 5);
+  expect(noise.judge('some text', sentence, 0.9).unreadable).toBe(true);
+  expect(noise.judge('some text', sentence, 0.97, true).unreadable).toBe(false);
+  expect(noise.judge('what does "Wo ist das?" mean', sentence, 0.9).unreadable).toBe(false);
+  expect(noise.judge('some text', background, 0.5)).toEqual({
+    factor: expect.closeTo(1, 4),
+    unreadable: false,
+  });
 });
 
 it('comes back nearly as it was, at length 1', () => {
@@ -57,6 +71,7 @@ it.each([
 
 it('shares no text with those that measure what comes of it', () => {
   const measured = new Set(Object.values(HELD_OUT).flat());
+  expect(UNREADABLE.filter((text) => measured.has(text))).toEqual([]);
   expect(NOISE.filter((text) => measured.has(text))).toEqual([]);
   expect(BACKGROUND.filter((text) => measured.has(text))).toEqual([]);
 });
@@ -88,7 +103,7 @@ it('is embedded once by a model that it does not come with, and kept', async () 
   expect(new Set(first.asked)).toEqual(new Set(SHIPPED));
   expect(first.asked).toHaveLength(new Set(SHIPPED).size);
   const { vector } = await first.embed('lorem ipsum');
-  expect(noise.factor(vector, 0.5, 0.05)).toBeLessThan(1e-4);
+  expect(noise.judge('some text', vector, 0.5).factor).toBeLessThan(1e-4);
   expect(cosine(background.subarray(0, DIMENSION), (await first.embed(SHIPPED[0] ?? '')).vector)).toBeCloseTo(
     1,
     6,

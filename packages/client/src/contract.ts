@@ -178,7 +178,7 @@ export type Decision = {
   readonly score: number;
   /** Cosine similarity of the same route or candidate */
   readonly similarity: number;
-  /** Present only if the model cannot read the text: most of it is unknown, in a script that the model was not trained on, or in fragments of words. Scores are then low, unless an utterance is written alike */
+  /** Present only if the model cannot read the text: most of it is unknown or in a script that the model was not trained on, or it is more like another language or keyboard noise than like any utterance. Scores are then low */
   readonly legible?: false;
   /** The best candidates by score. The chosen route need not be the first: a candidate with a higher score may have missed its own, higher threshold */
   readonly candidates: readonly Candidate[];
