@@ -91,6 +91,10 @@ describe('eval', () => {
     expect(remote.code).toBe(0);
     const { name: _n, latency: _l, ...measured } = remote.report;
     expect(first).toMatchObject(measured);
+    // No digits that so few texts do not carry.
+    const { stdout } = await run(['eval', at('test.csv'), '--url', daemon.url, '--quiet']);
+    expect(stdout).toMatch(/few texts: with \d, chance alone moves a share by up to \d\d points/);
+    expect(stdout).not.toMatch(/\d\.\d %|\.\d{3}/);
     await daemon.stop();
     const gone = await run(['eval', at('test.csv'), '--url', daemon.url]);
     expect(gone).toMatchObject({ code: 1, stderr: expect.stringMatching(/is a daemon running there/) });

@@ -159,6 +159,16 @@ describe('pull', () => {
   });
 });
 
+it('says of several files that fail alike once that their source is tried again', async () => {
+  const tree = await treeOrigin();
+  tree.faultAlways('*', { kind: 'status', status: 503 });
+  const env = { MODEL_MANIFEST: await manifestFile(manifest), MODEL_CACHE_DIR: await temporaryFolder() };
+  const { stderr } = await run(['pull', '--sources', 'mirror', '--mirrors', `${tree.url}/model`], env);
+  const told = stderr.split('\n').filter((line) => line.includes('; again in '));
+  expect(told.length).toBeGreaterThan(3);
+  expect(told.length).toBeLessThan(4 * files.size);
+});
+
 describe('usage', () => {
   it.each([
     [['pull', '--bogus'], /there is no option --bogus\n/],
