@@ -59,7 +59,11 @@ export class Progress {
   /** Sets the state, which the next update shows. */
   reached(done: number, total: number, label = this.#label, fresh = done): void {
     // Other work, with a rate of its own.
-    if (fresh < this.#fresh) this.#samples.length = 0;
+    if (fresh < this.#fresh) {
+      this.#samples.length = 0;
+      this.#fresh = 0;
+      this.#sample();
+    }
     this.#done = done;
     this.#fresh = fresh;
     this.#total = total;
