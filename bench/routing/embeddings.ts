@@ -29,7 +29,8 @@ export async function embedAll(texts: readonly string[], folder?: string): Promi
         if (path !== undefined && folder !== undefined) await writeAtomic(path, bytes, folder);
       },
     },
-    { modelKey: manifest.digest, dimension },
+    // The parts of a run have texts of their own, and all of them stay.
+    { modelKey: manifest.digest, dimension, keepUnused: 100_000 },
   );
   const vectors = new Map((await cache.get(texts)).vectors);
   const missing = [...new Set(texts)].filter((text) => !vectors.has(text));
