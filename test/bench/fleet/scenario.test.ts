@@ -6,6 +6,7 @@ import {
   timeUntilAllServe,
   trafficOf,
 } from '../../../bench/fleet/scenario.js';
+import { BATCH_LIMITS } from '../../../src/inference/batches.js';
 
 const HOUR_MS = 3_600_000;
 const LOAD: Load = {
@@ -43,7 +44,10 @@ const SCENARIO: Scenario = {
 describe('simulateDay', () => {
   it('answers every request once, and repeats itself with the same seed', () => {
     const day = simulateDay(SCENARIO);
-    expect(day.accepted + day.refused).toBeCloseTo(day.sent, 0);
+    // All but those that are under way when the day ends: a pass and its next texts of each of three replicas or fewer.
+    const underWay = day.sent - day.accepted - day.refused;
+    expect(underWay).toBeGreaterThanOrEqual(0);
+    expect(underWay).toBeLessThan(3 * 2 * BATCH_LIMITS.texts);
     expect(day.sent / (400 * 300)).toBeCloseTo(1, 1);
     expect(simulateDay(SCENARIO)).toEqual(day);
     expect(simulateDay({ ...SCENARIO, seed: 2 })).not.toEqual(day);
