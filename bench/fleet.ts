@@ -80,7 +80,8 @@ if (asked !== 'simulate') {
 const { measured, compared } = read<Recorded>(values.file);
 const trace = read<HpaTrace>(values.trace);
 printMeasured(measured);
-const sharing = sharingOf(measured, compared.runs, limits);
+const recordedLimits: Limits = { ...limits, gathering: compared.gathering };
+const sharing = sharingOf(measured, compared.runs, recordedLimits);
 const costs = costsAt(measured, sharing);
 const { holds, tail } = compare(compared, measured);
 const hpaHolds = compareHpa();
@@ -150,7 +151,7 @@ function compare({ runs, allServeMs }: Compared, measured: Measured): { holds: b
   let holds = true;
   let tail = 1;
   const rows = runs.map((run) => {
-    const simulated = simulateRun(run, costs, limits);
+    const simulated = simulateRun(run, costs, recordedLimits);
     const errors = errorsOf(simulated, run);
     holds &&= isWithinBounds(errors);
     tail = Math.max(tail, run.real.p99Ms / simulated.p99Ms);

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import { TURN } from '../../src/inference/batches.js';
 import { Crowd } from '../../test/resilience/crowd.js';
 import { metricOf } from '../../test/support/metric.js';
 import { cpuMsOf, exactCpuMsOf } from '../../test/support/processes.js';
@@ -9,7 +10,7 @@ import { own, writeRoutes } from '../measure.js';
 import { Clock, Machine, Process } from './machine.js';
 import { boot, costsOf, type Measured, processesOf, SIMULATED_WORDS, startProxy } from './measure.js';
 import { timeUntilAllServe } from './scenario.js';
-import { type Costs, choose, type Limits, Replica } from './simulation.js';
+import { type Costs, choose, type Gathering, type Limits, Replica } from './simulation.js';
 
 const REPLICAS = 4;
 const SECONDS = 20;
@@ -78,6 +79,8 @@ export interface Run {
 export interface Compared {
   /** Until all of them served, who started at once with the model from one feeder. */
   readonly allServeMs: number;
+  /** What the four daemons had. */
+  readonly gathering: Gathering;
   readonly runs: readonly Run[];
 }
 
@@ -163,7 +166,8 @@ export async function runReal(
     say(JSON.stringify(runs.at(-1)));
   }
   await Promise.all([proxy.stop(), ...daemons.map((daemon) => daemon.stop())]);
-  return { allServeMs, runs };
+  const { gatheredTexts, gatherMs } = TURN;
+  return { allServeMs, gathering: { gatheredTexts, gatherMs }, runs };
 }
 
 /** Requests a second that this machine can do, client and proxy included, when passes are shared as in a busy loop. */

@@ -24,12 +24,17 @@ export interface Costs {
   readonly spread: { readonly http: readonly number[]; readonly worker: readonly number[] };
 }
 
+/** See {@link TURN}. */
+export type Gathering = Readonly<Record<'gatheredTexts' | 'gatherMs', number>>;
+
 /** Limits of a replica: settings of the daemon. */
 export interface Limits {
   readonly maxQueue: number;
   readonly maxQueueMs: number;
   /** Each open request has one of them. */
   readonly maxConnections: number;
+  /** How a worker waits for next texts, where other than today: as measurements were recorded. */
+  readonly gathering?: Gathering;
 }
 
 /** Hears of the end of a request. */
@@ -90,6 +95,10 @@ export class Replica {
     });
   }
 
+  get #gathering(): Gathering {
+    return this.limits.gathering ?? TURN;
+  }
+
   #factor(process: 'http' | 'worker'): number {
     const factors = this.costs.spread[process];
     return factors[this.random.integer(0, factors.length - 1)] ?? 1;
@@ -140,7 +149,7 @@ export class Replica {
       }
       this.#expected = left + this.#results.length;
       this.#send();
-      if (isSparse && this.#expected >= TURN.gatheredTexts) this.#gather(now);
+      if (isSparse && this.#expected >= this.#gathering.gatheredTexts) this.#gather(now);
       else this.#proceed(now);
     });
   }
@@ -155,7 +164,7 @@ export class Replica {
   #gather(now: number): void {
     this.#state = 'gathering';
     const { passes } = this;
-    this.machine.clock.at(now + TURN.gatherMs, (then) => {
+    this.machine.clock.at(now + this.#gathering.gatherMs, (then) => {
       if (this.#state === 'gathering' && this.passes === passes) this.#proceed(then);
     });
   }

@@ -23,6 +23,7 @@ const LIMITS = {
   maxQueue: SETTINGS.maxQueue.fallback({}),
   maxQueueMs: SETTINGS.maxQueueMs.fallback({}),
   maxConnections: SETTINGS.maxConnections.fallback({}),
+  gathering: compared.gathering,
 };
 
 describe('arrivalsOf', () => {
