@@ -51,6 +51,9 @@ RUN mkdir -p image/data/models image/usr/local/bin \
 FROM ${NODE_IMAGE}
 ARG BAKE=
 ARG MODEL_VARIANT=q8
+# malloc keeps what a training has freed, per thread; so the daemon takes 27 MB less after its first boot.
+ENV MALLOC_ARENA_MAX=1 \
+    MALLOC_TRIM_THRESHOLD_=131072
 # The cache folder of a plain image is a platform's volume ($RAILWAY_VOLUME_MOUNT_PATH), else /data/models.
 ENV NODE_ENV=production \
     MODEL_VARIANT=${MODEL_VARIANT} \
