@@ -299,7 +299,11 @@ async function overHttp(): Promise<void> {
         report('over HTTP', { per_route: size ?? 'all', seed, method, ...found, ready_ms: readyMs });
         runs.push(found);
       }
-      const goals = { accuracy_goal: GOALS[size ?? 'all'], error_goal: GOALS.calibration_error };
+      const goals = {
+        texts: asked.length,
+        accuracy_goal: GOALS[size ?? 'all'],
+        error_goal: GOALS.calibration_error,
+      };
       report('goals over HTTP', { per_route: size ?? 'all', ...meanOf(runs), ...goals });
     }
     const runs = [];
@@ -311,7 +315,12 @@ async function overHttp(): Promise<void> {
       report('over HTTP', { held_out: 19, seed, auroc });
       runs.push({ auroc });
     }
-    report('goals over HTTP', { held_out: 19, ...meanOf(runs), auroc_goal: GOALS.auroc });
+    report('goals over HTTP', {
+      held_out: 19,
+      texts: asked.length,
+      ...meanOf(runs),
+      auroc_goal: GOALS.auroc,
+    });
   });
 }
 
