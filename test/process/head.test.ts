@@ -42,7 +42,7 @@ it('a boot trains nothing that was trained before, and trains again what has rot
   expect(answer).toMatchObject({
     route: 'translation',
     routes: [{ route: 'translation', score: answer.score }],
-    scorer: { method: 'head', version: 4, digest: expect.stringMatching(/^sha256:/) },
+    scorer: { method: 'head', version: 5, digest: expect.stringMatching(/^sha256:/) },
   });
   expect(answer.candidates[0]?.contribution?.head_probability).toBeGreaterThan(0.5);
   await first.daemon.stop();

@@ -65,8 +65,8 @@ describe('settings', () => {
     );
   });
 
-  it('are all in --help', async () => {
-    const { code, stdout } = await run(['dist/main.js', '--help']);
+  it('are all in the help', async () => {
+    const { code, stdout } = await run(['dist/main.js', 'help', 'settings']);
     expect(code).toBe(0);
     const { SETTINGS } = await import('../../src/config/settings.js');
     for (const { env } of Object.values(SETTINGS)) expect(stdout).toContain(env);
