@@ -139,7 +139,7 @@ start --cap-drop ALL --cap-add SETUID --cap-add SETGID --cap-add CHOWN -v "$(vol
 serves ready 'without CAP_KILL and CAP_SETPCAP'
 
 start --memory 512m --memory-swap 512m --cpus 0.5 "$plain"
-logged '"workers":1,"bound":"cpu_quota"' || fail 'the CPU quota does not bound the workers'
+logged '"workers":1,"limited_by":"cpu_quota"' || fail 'the CPU quota does not bound the workers'
 serves ready 'with one worker under 0.5 CPU and 512 MB'
 start --memory 512m --memory-swap 512m -e INFERENCE_WORKERS=16 "$plain"
 serves ready 'with 512 MB, when 16 workers are wanted'
@@ -163,7 +163,7 @@ serves ready 'a twin fills its volume from the first (as in compose.yaml)'
 run rm -f "$name" > /dev/null
 name=$first
 
-prints 0 'MODEL_CACHE_DIR' '--help is that of ai-router' "$plain" --help
+prints 0 'ai-router serve' '--help is that of ai-router' "$plain" --help
 prints 0 'ai-router' 'ai-router is on PATH' "$plain" ai-router --help
 prints 0 'routes' 'ai-router lint reads the routes of the image' "$plain" ai-router lint routes/default.yaml
 prints 0 '^v[0-9]+' 'a program on PATH runs as it is' "$plain" node --version

@@ -82,7 +82,7 @@ function modelCheck({ pool, manifest }: Parts, { loadError }: BootState): Check 
   return { ok: !lost, detail: `${fit} of ${workers.length} workers${note}` };
 }
 
-/** What keeps the routes from being served, by the phase. */
+/** Reason why the routes are not served, by the phase. */
 const WAITING: Partial<Record<Phase, string>> = {
   warming: 'their utterances are embedded',
   training: 'their utterances are embedded, and the scorer is trained',

@@ -69,7 +69,7 @@ export class RouteLeader {
   #loop: Promise<void> | undefined;
   /** Why a set was not applied that is not at fault itself. */
   #failure: unknown;
-  /** What the set as a whole was remarked on last. */
+  /** Last remark on the set as a whole. */
   #remark: string | undefined;
 
   /** @throws AppError `config_invalid` */

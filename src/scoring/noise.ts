@@ -26,7 +26,7 @@ interface Curve {
   readonly width: number;
 }
 
-/** What {@link Noise} says about a text. */
+/** Verdict of {@link Noise} about a text. */
 export interface NoiseVerdict {
   /** Factor of all scores, 0 to 1. */
   readonly factor: number;

@@ -73,7 +73,7 @@ export function fitHead(problem: HeadProblem): Head {
   return { routes, dimension, none, weights, words, cost, blend, ...confidence };
 }
 
-/** What a training leaves out: a fold, or all of some routes. */
+/** Texts that a training leaves out: a fold, or all of some routes. */
 type Part = number | ((route: number) => boolean);
 
 /** The rows of a problem and the regression over them. */

@@ -58,7 +58,7 @@ export class HeadScorer implements Scorer {
   #highest = 0;
   #total = 1;
   #similarity = 0;
-  /** What the logit of the best candidate by the regression has more than its blend with the other evidence. */
+  /** Difference of the best candidate's logit by the regression and its blend with the other evidence. */
   #logitOffset = 0;
 
   /**
