@@ -77,7 +77,12 @@ describe('npm pack, installed with --omit=dev in an empty folder', () => {
   it('`npx ai-router lint` and `doctor` run', async () => {
     const routes = join(folder, 'node_modules/ai-router/routes/support-desk.yaml');
     expect((await run('npx', ['ai-router', 'lint', routes], { cwd: folder })).stdout).toMatch(/0 errors/);
-    const env = { ...process.env, MODEL_CACHE_DIR: await temporaryFolder(atEnd), HF_HUB_OFFLINE: '1' };
+    const env = {
+      ...process.env,
+      MODEL_CACHE_DIR: await temporaryFolder(atEnd),
+      HF_HUB_OFFLINE: '1',
+      PORT: '0',
+    };
     const { stdout } = await run('npx', ['ai-router', 'doctor'], { cwd: folder, env });
     expect(stdout).toMatch(/volume|cache/i);
   });
