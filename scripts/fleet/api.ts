@@ -63,6 +63,31 @@ export class Api {
     throw new Error(`${method} ${path}: ${response.statusCode} ${answer.slice(0, 300)}`);
   }
 
+  /** Lets the API server ask a server on this machine for an API group of version v1beta1. */
+  async aggregate(
+    group: string,
+    { name, port }: { readonly name: string; readonly port: number },
+  ): Promise<void> {
+    const namespace = 'kube-system';
+    // The aggregation layer takes an external name for the address of a Service.
+    await this.call('POST', `/api/v1/namespaces/${namespace}/services`, {
+      metadata: { name },
+      spec: { type: 'ExternalName', externalName: 'localhost' },
+    });
+    const version = 'v1beta1';
+    await this.call('POST', '/apis/apiregistration.k8s.io/v1/apiservices', {
+      metadata: { name: `${version}.${group}` },
+      spec: {
+        group,
+        version,
+        service: { name, namespace, port },
+        insecureSkipTLSVerify: true,
+        groupPriorityMinimum: 100,
+        versionPriority: 100,
+      },
+    });
+  }
+
   #send(method: string, path: string, body?: object): Promise<IncomingMessage> {
     const text = body === undefined ? '' : JSON.stringify(body);
     const headers = {

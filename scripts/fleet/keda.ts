@@ -139,23 +139,8 @@ export class Keda {
 
 /** Lets the API server ask the adapter, which sees it without a name. */
 async function register(api: Api): Promise<void> {
-  const service = {
-    metadata: { name: 'keda-metrics' },
-    spec: { type: 'ExternalName', externalName: 'localhost' },
-  };
   await api.kubectl(['create', 'namespace', 'keda']);
-  await api.call('POST', '/api/v1/namespaces/kube-system/services', service);
-  await api.call('POST', '/apis/apiregistration.k8s.io/v1/apiservices', {
-    metadata: { name: 'v1beta1.external.metrics.k8s.io' },
-    spec: {
-      group: 'external.metrics.k8s.io',
-      version: 'v1beta1',
-      service: { name: 'keda-metrics', namespace: 'kube-system', port: PORTS.adapter },
-      insecureSkipTLSVerify: true,
-      groupPriorityMinimum: 100,
-      versionPriority: 100,
-    },
-  });
+  await api.aggregate('external.metrics.k8s.io', { name: 'keda-metrics', port: PORTS.adapter });
   const rbac = 'rbac.authorization.k8s.io';
   const metadata = { name: 'external-metrics' };
   await api.call('POST', `/apis/${rbac}/v1/clusterroles`, {

@@ -39,23 +39,7 @@ export class PodMetrics {
     metrics.#server.listen(0, '127.0.0.1');
     await once(metrics.#server, 'listening');
     const { port } = metrics.#server.address() as AddressInfo;
-    // The aggregation layer takes an external name for the address of a Service.
-    const service = {
-      metadata: { name: 'metrics' },
-      spec: { type: 'ExternalName', externalName: 'localhost' },
-    };
-    await api.call('POST', '/api/v1/namespaces/kube-system/services', service);
-    await api.call('POST', '/apis/apiregistration.k8s.io/v1/apiservices', {
-      metadata: { name: 'v1beta1.metrics.k8s.io' },
-      spec: {
-        group: 'metrics.k8s.io',
-        version: 'v1beta1',
-        service: { name: 'metrics', namespace: 'kube-system', port },
-        insecureSkipTLSVerify: true,
-        groupPriorityMinimum: 100,
-        versionPriority: 100,
-      },
-    });
+    await api.aggregate('metrics.k8s.io', { name: 'metrics', port });
     return metrics;
   }
 

@@ -4,6 +4,11 @@ import { count, digest, errorCode, type Shape, timestamp } from './schema.js';
 /** States of a pinned file. `unknown` is one that this process has not looked at yet. */
 export const FILE_STATES = ['unknown', 'verified', 'missing', 'corrupt', 'downloading', 'repairing'] as const;
 
+/** Whether the bytes of a file are being fetched. */
+export function isUnderWay(state: (typeof FILE_STATES)[number]): boolean {
+  return state === 'downloading' || state === 'repairing';
+}
+
 export const EVENT_KINDS = [
   'verified',
   'missing',

@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import type { VerificationReport } from '../api/cache.js';
+import { isUnderWay, type VerificationReport } from '../api/cache.js';
 import type { CacheState } from '../cache/cache-state.js';
 import type { Manifest } from '../cache/manifest.js';
 import { Reconciler } from '../cache/reconciler.js';
@@ -76,7 +76,7 @@ function withFetched(output: Output): Log {
 }
 
 function showDownloads({ files, counters, bytesBySource }: CacheState, progress: Progress): void {
-  const wanted = [...files.values()].filter(({ state }) => state === 'downloading' || state === 'repairing');
+  const wanted = [...files.values()].filter(({ state }) => isUnderWay(state));
   const done = wanted.reduce((sum, { bytes }) => sum + bytes, 0);
   const { path } = wanted.find(({ bytes, size }) => bytes > 0 && bytes < size) ?? {};
   const source = [...bytesBySource.keys()].at(-1);

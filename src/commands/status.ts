@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { CacheStatus } from '../../packages/client/src/index.js';
+import { isUnderWay } from '../api/cache.js';
 import { readStateFile } from '../cache/cache-state.js';
 import { namesIn, statOf } from '../cache/disk.js';
 import { blobPath, type Layout, parseIngestName } from '../cache/layout.js';
@@ -77,9 +78,7 @@ async function daemonStatus({ name, call }: Daemon, signal: AbortSignal): Promis
       ...table(
         files.map(({ path, size, state, bytes, source, reason }) => [
           `  ${path}`,
-          state === 'downloading' || state === 'repairing'
-            ? `${formatBytes(bytes)} of ${formatBytes(size)}`
-            : formatBytes(size),
+          isUnderWay(state) ? `${formatBytes(bytes)} of ${formatBytes(size)}` : formatBytes(size),
           [
             tone(state === 'verified' ? 'good' : 'bad', state),
             reason === null ? '' : `: ${reason}`,

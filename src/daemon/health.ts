@@ -1,4 +1,4 @@
-import type { CacheStatus } from '../api/cache.js';
+import { type CacheStatus, isUnderWay } from '../api/cache.js';
 import type { Check, HealthReport, Phase } from '../api/health.js';
 import { BUNDLED } from '../cache/source.js';
 import { RouteLeader } from '../routes/leader.js';
@@ -18,8 +18,7 @@ export function phaseOf({ reconciler, sources }: Parts, phase: Phase, warming: B
   if (phase !== 'verifying') return phase;
   if (reconciler.retryAt !== undefined) return 'waiting';
   const { files, bytesBySource } = reconciler.state;
-  if (![...files.values()].some(({ state }) => state === 'downloading' || state === 'repairing'))
-    return phase;
+  if (![...files.values()].some(({ state }) => isUnderWay(state))) return phase;
   const isLocal = [...bytesBySource.keys()].every((source) => source === BUNDLED);
   return isLocal && sources[0]?.name === BUNDLED ? 'copying' : 'downloading';
 }

@@ -19,8 +19,8 @@ export interface ParseRouteSetOptions {
   /** JSON is read strictly; YAML accepts JSON as well. Default: `json` where `origin` ends in `.json`. */
   readonly format?: 'yaml' | 'json';
   /**
-   * What a daemon serves, perhaps of a newer version: fields that are not known here are left out with a warning, as long as
-   * the set has the digest that the text states, so that they change no decision. A text without a digest is read as a file.
+   * Whether a daemon serves the text, which may be of a newer version. Unknown fields are then dropped with a warning if the
+   * digest that the text states still matches, because no decision depends on them. Without a digest they are faults.
    */
   readonly isServed?: boolean;
 }

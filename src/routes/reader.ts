@@ -58,9 +58,8 @@ export interface UnknownField extends RouteFinding {
 }
 
 /**
- * Reads routes from a located value, collecting every fault instead of stopping at the first. What it
- * returns counts only when `faults` is empty, and
- * for the reader of a file `unknown` as well.
+ * Reads routes from a located value, collecting every fault instead of stopping at the first. The
+ * routes count only when `faults` is empty, and, unless unknown fields are tolerated, `unknown` as well.
  */
 export class RouteReader {
   readonly faults: RouteFinding[] = [];
@@ -74,7 +73,7 @@ export class RouteReader {
   none: readonly string[] = [];
   /** Which route said an utterance first. */
   readonly #owners = new Map<string, string>();
-  /** Path of the route that took a name. */
+  /** Names that are taken. */
   readonly #names = new Set<string>();
   #utterances = 0;
   #foreignEncoder: string | undefined;

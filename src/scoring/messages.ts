@@ -154,7 +154,7 @@ function textOfContent(content: JsonValue): string {
       if (!isObject(part)) return stringsOf(part);
       const { type, ...fields } = part;
       if (typeof type === 'string' && OTHER_PARTS.has(type)) return [];
-      // What stands beside a text is about it: a mark for a cache, annotations.
+      // The other fields of a text part are annotations, such as cache_control.
       return stringsOf(typeof fields.text === 'string' ? fields.text : fields);
     })
     .join('\n')

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { BACKGROUND } from './head/background.js';
 import { RowMatrix } from './row-matrix.js';
-import type { Encoder } from './scorer.js';
+import { type Encoder, logistic } from './scorer.js';
 import { isEnglish, UNREADABLE } from './unreadable.js';
 import { embedLists, rowsOf } from './vectors.js';
 
@@ -62,7 +62,7 @@ export class Noise {
     const { at, width } = NOISE_DEFAULTS.readable;
     const readable = Math.max(
       factorOf(unreadable - cosine, NOISE_DEFAULTS.unreadable, named),
-      1 / (1 + Math.exp((unreadable - at) / width)),
+      logistic((at - unreadable) / width),
       Number(unreadable > at && isEnglish(text)),
     );
     return {
@@ -80,7 +80,7 @@ export class Noise {
 }
 
 function factorOf(beyond: number, { lead, namedLead, width }: Curve, named: boolean): number {
-  return 1 / (1 + Math.exp((beyond - (named ? namedLead : lead)) / width));
+  return logistic(((named ? namedLead : lead) - beyond) / width);
 }
 
 const known = new WeakMap<Encoder, Promise<Float32Array>>();
@@ -91,10 +91,12 @@ const known = new WeakMap<Encoder, Promise<Float32Array>>();
  * @throws what the embedder throws; the next call tries again
  */
 export function backgroundOf(encoder: Encoder): Promise<Float32Array> {
-  const found = known.get(encoder) ?? embedBackground(encoder);
-  known.set(encoder, found);
-  found.catch(() => known.delete(encoder));
-  return found;
+  const found = known.get(encoder);
+  if (found !== undefined) return found;
+  const vectors = embedBackground(encoder);
+  known.set(encoder, vectors);
+  vectors.catch(() => known.delete(encoder));
+  return vectors;
 }
 
 async function embedBackground({ background, embedder, auxiliary }: Encoder): Promise<Float32Array> {

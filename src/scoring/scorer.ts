@@ -149,5 +149,10 @@ export function fitFloor(cosines: Float64Array): Floor {
  */
 export function familiarity(cosine: number, floor: Floor, legibility: Legibility = 'legible'): number {
   if (legibility !== 'legible') return FAMILIARITY_DEFAULTS.illegible;
-  return 1 / (1 + Math.exp((floor.at - cosine) / floor.width));
+  return logistic((cosine - floor.at) / floor.width);
+}
+
+/** 1 / (1 + e⁻ˣ). */
+export function logistic(x: number): number {
+  return 1 / (1 + Math.exp(-x));
 }

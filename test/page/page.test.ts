@@ -1,9 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import type { AxeResults } from 'axe-core';
-import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import type { Browser, BrowserContextOptions } from 'playwright-core';
 import { afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { findChromium, launchChromium } from '../support/browser.js';
 import { startDaemon, type TestDaemon } from '../support/daemon.js';
@@ -11,10 +8,10 @@ import { eventually } from '../support/eventually.js';
 import { type Hub, startHub } from '../support/hub-origin.js';
 import { suiteEnd } from '../support/suite.js';
 import { temporaryFolder } from '../support/volume.js';
+import { change, KEY, put, Reader } from './reader.js';
 
 const atEnd = suiteEnd();
 
-const KEY = 'an-admin-key-of-good-length';
 const ROUTES = `routes:
   - name: food
     description: "<b>bold</b> <img src=x onerror=alert(1)>"
@@ -95,14 +92,12 @@ describe('the page over HTTP', () => {
 
 describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
   let browser: Browser;
-  let axe: string;
   /** Complaints of the browser, and requests that left the daemon. */
   const complaints: string[] = [];
 
   beforeAll(async () => {
     browser = await launchChromium(chromium ?? '');
     atEnd(() => browser.close());
-    axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
   });
 
   afterEach(() => {
@@ -129,7 +124,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
         complaints.push(`asked ${request.url()}`);
     });
     await page.goto(`${of.url}${path}`);
-    return new Reader(page, axe);
+    return new Reader(page);
   }
 
   /** The same, when it answers. */
@@ -536,82 +531,3 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     await back;
   });
 });
-
-/** A person in front of the page. */
-class Reader {
-  readonly page: Page;
-  readonly #axe: string;
-
-  constructor(page: Page, axe: string) {
-    this.page = page;
-    this.#axe = axe;
-  }
-
-  /** Waits until the first of these elements is in the page, and visible. */
-  see(selector: string, hasText?: string | RegExp): Promise<void> {
-    const found = this.page.locator(selector, hasText === undefined ? {} : { hasText });
-    return found.first().waitFor();
-  }
-
-  async textOf(selector: string): Promise<string> {
-    return (await this.page.locator(selector).textContent()) ?? '';
-  }
-
-  /** The id of what has the focus. */
-  focused(): Promise<unknown> {
-    return this.page.evaluate('document.activeElement.id');
-  }
-
-  /** Whether the window shows all of it. */
-  inView(selector: string): Promise<unknown> {
-    return this.page.evaluate(
-      `(({ top, bottom }) => top >= 0 && bottom <= innerHeight)(document.querySelector('${selector}').getBoundingClientRect())`,
-    );
-  }
-
-  /** Pixels by which it is wider than the room it has. */
-  overflow(selector: string): Promise<unknown> {
-    return this.page.evaluate(
-      `(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth)(document.querySelector('${selector}'))`,
-    );
-  }
-
-  /** Violations that axe finds on the page as it is now. */
-  async violations(): Promise<string[]> {
-    await this.page.evaluate(`globalThis.axe || (() => { ${this.#axe} })()`);
-    const found = (await this.page.evaluate(
-      'axe.run(document, { resultTypes: ["violations"] })',
-    )) as AxeResults;
-    return found.violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`));
-  }
-
-  /** Becomes an operator. */
-  async signIn(): Promise<void> {
-    await this.page.click('#operator');
-    await this.page.fill('#key-input', KEY);
-    await this.page.keyboard.press('Enter');
-    await this.see('#routes-new');
-    // The page moves the focus last, and would take it from where a test puts it.
-    await eventually(async () => expect(await this.focused()).toBe('role'));
-  }
-}
-
-/** Another operator's change. */
-async function put(to: TestDaemon, name: string, utterances: string[]): Promise<void> {
-  await change(to, `/routes/${name}`, { utterances });
-}
-
-async function change(to: TestDaemon, path: string, body: object): Promise<void> {
-  await eventually(async () => expect((await to.get('/readyz')).status).toBe(200));
-  const { headers } = await to.get('/routes');
-  const { status } = await fetch(to.url + path, {
-    method: 'PUT',
-    headers: {
-      authorization: `Bearer ${KEY}`,
-      'if-match': new Headers(headers).get('etag') ?? '',
-      'content-type': 'application/json',
-    },
-    body: JSON.stringify(body),
-  });
-  expect([200, 201]).toContain(status);
-}

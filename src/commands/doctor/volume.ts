@@ -79,7 +79,7 @@ function checkMount(
   }
   if (!mount && !isContainer(env)) return fine(name, `${cacheDir} is a plain folder of this machine`);
   if (!mount || FLEETING.has(mount.type)) {
-    // Nothing is lost with it: the model comes with the program, and nobody can change routes over HTTP.
+    // The model is bundled, and without ADMIN_KEYS no routes are changed over HTTP: an empty volume loses nothing.
     if (sources[0] === 'bundled' && adminKeys.length === 0 && !isPlatform(env))
       return fine(name, `${cacheDir} ends with the container, and is filled again from the bundled model`);
     return warning(

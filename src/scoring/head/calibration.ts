@@ -1,4 +1,4 @@
-import { type Floor, familiarity, fitFloor } from '../scorer.js';
+import { type Floor, familiarity, fitFloor, logistic } from '../scorer.js';
 import { estimate, type Prior } from './minimize.js';
 
 /**
@@ -416,11 +416,6 @@ export function scoreOf(
   cosine: number,
 ): number {
   return logistic(head * logOdds + logit * logitOfBest + similarity * cosine + bias);
-}
-
-/** 1 / (1 + e⁻ˣ). */
-export function logistic(x: number): number {
-  return 1 / (1 + Math.exp(-x));
 }
 
 /** log(1 + eˣ), without overflow. */
