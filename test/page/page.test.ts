@@ -131,6 +131,8 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
   async function openReady(of?: TestDaemon, options?: BrowserContextOptions): Promise<Reader> {
     const reader = await open(of, options);
     await reader.see('#examples button');
+    // The routes may be shown before the page has seen that the daemon is ready.
+    await reader.see('#try-button:enabled');
     return reader;
   }
 
