@@ -7,8 +7,8 @@
 
 import { availableParallelism, cpus } from 'node:os';
 import { basename } from 'node:path';
-import { BACKGROUND } from '../src/scoring/head/background.js';
 import { sentencesOf } from '../src/scoring/labels.js';
+import { BACKGROUND } from '../src/scoring/noise.js';
 import { Random } from '../test/support/random.js';
 import { mean } from '../test/support/stats.js';
 import { startTimed, withFolder } from './measure.js';

@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
-import { BACKGROUND } from './head/background.js';
+import TEXTS from './background-texts.json' with { type: 'json' };
 import { RowMatrix } from './row-matrix.js';
 import { type Encoder, logistic } from './scorer.js';
-import { isEnglish, UNREADABLE } from './unreadable.js';
 import { embedLists, rowsOf } from './vectors.js';
 
 /** Constants, chosen with the tuning half of the probes (test/scoring/probes.ts). */
@@ -83,6 +82,27 @@ function factorOf(beyond: number, { lead, namedLead, width }: Curve, named: bool
   return logistic(((named ? namedLead : lead) - beyond) / width);
 }
 
+/** Words of English, each hardly known to any other language of Latin letters. */
+const ENGLISH = new Set(
+  `the this that these those what which how why when where who whose does did doing you your yours my our their they
+  she him her its with from into about please could would should there been has have having want need and not but because
+  write translate translation proofread summarize mean means meaning word words sentence text say says english`.split(
+    /\s+/,
+  ),
+);
+/** As many of them make a text English, whatever it quotes. */
+const ENOUGH_ENGLISH = 2;
+
+/** Whether a text is English by its words, and so can be read, be it about another language or a quotation of it. */
+export function isEnglish(text: string): boolean {
+  const found = new Set<string>();
+  for (const [word] of text.toLowerCase().matchAll(/[a-z]+/g)) {
+    if (ENGLISH.has(word)) found.add(word);
+    if (found.size >= ENOUGH_ENGLISH) return true;
+  }
+  return false;
+}
+
 const known = new WeakMap<Encoder, Promise<Float32Array>>();
 
 /**
@@ -118,150 +138,33 @@ export async function noiseOf(encoder: Encoder): Promise<Noise> {
   return noise;
 }
 
+function flat(groups: Readonly<Record<string, readonly string[]>>): readonly string[] {
+  return Object.values(groups).flat();
+}
+
+/**
+ * Texts that belong to no route in particular: what a router that is asked anything gets besides what it was
+ * made for. They stand for the out-of-scope side when a head is calibrated. Some will be in scope of some set
+ * (a set about cars, say); those that are as near to a route as its own utterances are left out there.
+ *
+ * The texts of this file are to be changed together with the vectors that come with the program (`npm run background`),
+ * and these with `HEAD_VERSION` as well, as they decide about scores.
+ */
+export const BACKGROUND = flat(TEXTS.background);
+
 /**
  * Texts that ask for nothing, whatever a set is about: names, and words without a sentence. A text that is more like one of
  * them than like any utterance gets no confident score. Other texts than those that measure what comes of it
- * (test/scoring/probes.ts), which a test watches. To be changed together with the vectors that come with the program (`npm run background`).
+ * (test/scoring/probes.ts), which a test watches.
  */
-export const NOISE: readonly string[] = [
-  // people
-  'Emily Thornbury',
-  'Prof. Adaeze Nwosu',
-  'Jean-Baptiste Lefèvre',
-  'Sofia Papadopoulou',
-  'Rajesh Venkataraman',
-  'Nakamura Daichi',
-  'Tran Van Duc',
-  'Ingrid Solheim',
-  'Mustafa Yildirim',
-  'Carlos Eduardo Figueroa',
-  'Li Xiaoming',
-  'Park Ji-hoon',
-  'Pham Thi Lan',
-  'Hoang Van Minh',
-  'Fatima al-Rashid',
-  'Giovanni Battista Pergolesi',
-  'Franz Schubert',
-  'Marie Curie',
-  'Nelson Mandela',
-  'William Shakespeare',
-  'Frida Kahlo',
-  'Elizabeth',
-  'Christopher',
-  'Andrew',
-  'Margaret',
-  'Peter',
-  'Hannah',
-  'Sebastian',
-  'Katarzyna',
-  'Mr. Henderson',
-  'Sir Reginald Fotheringay',
-  // places
-  'Saxony',
-  'Manitoba',
-  'Nebraska',
-  'Nairobi',
-  'Buenos Aires',
-  'Reykjavik',
-  'Ulaanbaatar',
-  'Jakarta',
-  'Lake Baikal',
-  'Mount Fuji',
-  'the Danube',
-  'Avenida Paulista',
-  'Piazza Navona',
-  'Rambla de Catalunya',
-  'Baker Street',
-  'Gloucestershire',
-  'Vladivostok',
-  'Patagonia',
-  'Rue du Bac',
-  'Via Garibaldi',
-  'Calle Mayor',
-  'Königsallee',
-  // companies and products
-  'Unilever',
-  'Deutsche Telekom',
-  'Mitsubishi Heavy Industries',
-  'Procter and Gamble',
-  'Schneider Electric',
-  'Philips Medical Systems',
-  'Bosch',
-  'Ferrari',
-  'Harley-Davidson',
-  'Coca-Cola',
-  // words without a sentence
-  'giraffe nebula magnet',
-  'orange penguin toaster',
-  'silent triangles dream loudly',
-  'the fork of tomorrow is green',
-  'granite beneath upwards violin',
-  'electricity tastes sideways on Thursday',
-  'nine wooden clouds of silence',
-  'fern candle thunder walrus',
-  'backwards pineapple treaty',
-  'when the of a never but',
-  'three foxes, a ladder, no moon',
-  'trestle mumble flamingo',
-  'wobbledy frinkle snoutbarge',
-  'glimmerfax',
-  'brick lemon sorrow fourteen drum',
-  'pack my box with five dozen liquor jugs',
-  'table river seven blue',
-  'quiet hammers swim in paper',
-  'octopus ledger velvet',
-  'a teapot inside the number six',
-  'purple is heavier than Wednesday',
-  'snow anvil carpet whisker',
-  'marmalade equation',
-  'hollow umbrellas chew the horizon',
-  'under over between among',
-  'pebble parade of sleepy engines',
-  'dust copper feather alphabet',
-  'the moon ate my left staircase',
-  'zigzag turnip cathedral',
-  'plasma otter harmonica',
-  'cactus bishop oxygen',
-  'quasar butter hinge',
-  'vortex muffin',
-  'slow thunder in the pocket of a goose',
-  'eleven is a kind of cheese',
-  'crumpet',
-  'obelisk',
-  'lorem ipsum',
-  'foo bar baz',
-  'flurbish wexit plonder',
-  'spindlewort grackle thrum',
-  'the ladder forgets its yellow opinion',
-  'seven spoons, a rumour, no door',
-  'doorbells whisper about cheese',
-  'a pocketful of thursdays',
-  'cushion logic',
-  'ribbon volcano accountant',
-  'umbrella protocol',
-  'the soup is older than the staircase',
-  'windmill under soft arithmetic',
-  'Friday folds its elbows',
-  'a Monday made of glue',
-  'October is wearing a hat',
-  'whispering jam on Sunday',
-  'magnets dream beneath Saturday',
-  'noon is softer than pepper',
-  'three otters, two kettles, no answer',
-  'ten parrots, one sofa, no sound',
-  'five geese and a broken accordion',
-  'one bear, nine buttons',
-  'sunshine in the left pocket of a clock',
-  'bricks sing to the gravy',
-  'a poem eats a hinge',
-  'gravel hums inside the calendar',
-  'six kites, one sandwich, no hurry',
-  'velocity mumbles about turnips',
-  'two badgers, a trombone, no plan',
-  'thursday pickles',
-  'the fog is shaped like a fork',
-  'December hides under its own tongue',
-];
+export const NOISE = flat(TEXTS.noise);
+
+/**
+ * Texts that the built-in model cannot read: sentences in forty languages of Latin letters, and what a hand leaves on a
+ * keyboard. A text that is more like one of them than like any utterance gets no confident score, and is said not to be
+ * legible.
+ */
+export const UNREADABLE = flat(TEXTS.unreadable);
 
 /** The texts whose vectors by the built-in models come with the program. */
 export const SHIPPED: readonly string[] = [...BACKGROUND, ...NOISE, ...UNREADABLE];

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
-import { BACKGROUND } from '../../src/scoring/head/background.js';
 import {
+  BACKGROUND,
   backgroundOf,
   decodeBackground,
   encodeBackground,
@@ -8,9 +8,9 @@ import {
   Noise,
   noiseOf,
   SHIPPED,
+  UNREADABLE,
 } from '../../src/scoring/noise.js';
 import type { Encoder } from '../../src/scoring/scorer.js';
-import { UNREADABLE } from '../../src/scoring/unreadable.js';
 import { createVectorCache } from '../../src/scoring/vector-cache.js';
 import { cosine } from '../support/model.js';
 import { HELD_OUT } from './probes.js';
