@@ -2,7 +2,8 @@
  * How well and how fast texts are routed, on Banking77: `npm run bench:routing [-- --json] [--only PART,PART]
  * [--vectors FOLDER] [--every N]`. Parts: probes, dialogues, labels, methods, none, other, http, decisions, questions.
  * `--vectors` keeps the embeddings for the next run; `--every 4` asks a quarter of the test texts over HTTP. Takes some minutes without.
- * `AI_ROUTER_INTENTS` names a folder with another set (train.csv and test.csv: text, route).
+ * `AI_ROUTER_INTENTS` names a folder with another set (train.csv and test.csv: text, route); test texts of routes that
+ * train.csv does not name are for no route.
  */
 
 import { availableParallelism, cpus } from 'node:os';
@@ -260,7 +261,7 @@ async function negatives(): Promise<void> {
   }
 }
 
-/** The methods on a set of the user's own. */
+/** The methods on another set. Test texts of routes that the training texts do not name belong to none. */
 async function otherSet(): Promise<void> {
   const path = process.env.AI_ROUTER_INTENTS;
   if (path === undefined) {
@@ -274,12 +275,27 @@ async function otherSet(): Promise<void> {
     [...other.train, ...other.test].map(({ text }) => text.trim()).concat(namesOf(other), BACKGROUND),
     vectorsAt,
   );
+  const named = new Set(other.routes);
   const test = other.test.map(trimmed);
-  for (const size of [10, undefined]) {
+  const inside = test.filter(({ route }) => named.has(route));
+  const outside = test.filter(({ route }) => !named.has(route));
+  for (const size of SIZES) {
     for (const [method, create] of Object.entries(METHODS)) {
-      const made = await make(create, sampleUtterances(other, size, 1), embedder);
-      const found = inScope(await ask(made, embedder, textsOf(test)), test);
-      report(basename(path), { per_route: size ?? 'all', method, ...found });
+      const runs = [];
+      for (const seed of size === undefined ? [1] : SEEDS) {
+        const made = await make(create, sampleUtterances(other, size, seed), embedder);
+        const answersTo = (texts: readonly Labelled[]) =>
+          ask(made, embedder, textsOf(texts), { withProduct: true });
+        const own = await answersTo(inside);
+        const { accuracy, calibration_error } = inScope(own, inside);
+        const strangers =
+          outside.length === 0
+            ? {}
+            : outOfScope(made.scorer.defaultThreshold, own, inside, await answersTo(outside));
+        const train_cpu_ms = made.cpuMs;
+        runs.push({ ...strangers, accuracy, calibration_error, train_cpu_ms });
+      }
+      report(basename(path), { per_route: size ?? 'all', method, ...meanOf(runs) });
     }
   }
 }

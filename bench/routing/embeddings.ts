@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeAtomic } from '../../src/cache/disk.js';
 import { loadManifest } from '../../src/cache/manifest.js';
@@ -26,7 +26,9 @@ export async function embedAll(texts: readonly string[], folder?: string): Promi
     {
       load: async () => (path === undefined ? undefined : readFile(path).catch(() => undefined)),
       save: async (bytes) => {
-        if (path !== undefined && folder !== undefined) await writeAtomic(path, bytes, folder);
+        if (path === undefined || folder === undefined) return;
+        await mkdir(folder, { recursive: true });
+        await writeAtomic(path, bytes, folder);
       },
     },
     // The parts of a run have texts of their own, and all of them stay.
