@@ -2,6 +2,7 @@ import type { IncomingMessage, RequestListener } from 'node:http';
 import Koa, { type Middleware } from 'koa';
 import { MAX_VECTOR_BYTES, type RequestLimits } from '../api/limits.js';
 import type { RateLimit, TrustedProxy } from '../config/parsers.js';
+import type { WorkerPool } from '../inference/pool.js';
 import { Turns } from '../shared/concurrent.js';
 import { AppError, messageOf } from '../shared/errors.js';
 import { Authenticator, type Keys, requireHost, trustProxy } from './auth.js';
@@ -19,20 +20,12 @@ import {
   truncate,
 } from './request.js';
 
-/** Asks the queue before the model. */
-export interface QueuePort {
-  /**
-   * Returns the error that this client would get now for a short text behind `ahead` others of its own, or `undefined` if
-   * it would be admitted.
-   */
-  rejectionFor(client: string, ahead: number): AppError | undefined;
-}
-
 /** Everything that the application is given. */
 export interface AppDeps extends Omit<Ports, 'bytes'>, Omit<RecordDeps, 'metrics'> {
   /** Asked at each request. */
   readonly keys: () => Keys;
-  readonly queue: QueuePort;
+  /** The queue before the model. */
+  readonly queue: Pick<WorkerPool, 'rejectionFor'>;
   readonly contract: ContractSettings;
   readonly limits: RequestLimits;
   readonly trustedProxy: TrustedProxy;

@@ -38,7 +38,7 @@ export async function createLogger(config: Pick<Config, 'logLevel' | 'logFormat'
     broken = true;
   });
   return {
-    log: pino({ ...options, timestamp: isoTime() }, destination),
+    log: pino({ ...options, timestamp: pino.stdTimeFunctions.isoTime }, destination),
     flush: () => {
       if (broken) return;
       try {
@@ -47,21 +47,6 @@ export async function createLogger(config: Pick<Config, 'logLevel' | 'logFormat'
         // The stream has no reader any more.
       }
     },
-  };
-}
-
-/** Writes the time of a line, whose date it works out once a second. */
-function isoTime(): () => string {
-  let second = Number.NaN;
-  let start = '';
-  return () => {
-    const now = Date.now();
-    const ms = now % 1_000;
-    if (now - ms !== second) {
-      second = now - ms;
-      start = new Date(second).toISOString().slice(0, -'000Z'.length);
-    }
-    return `,"time":"${start}${String(ms).padStart(3, '0')}Z"`;
   };
 }
 

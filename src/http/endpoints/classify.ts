@@ -1,37 +1,21 @@
 import { classifyAnswers, classifySchemas, type Decision, type Decisions } from '../../api/classify.js';
 import type { RequestLimits } from '../../api/limits.js';
-import type { RouteSet } from '../../routes/set.js';
-import type { ClassifyOptions } from '../../scoring/active-set.js';
-import type { Answered, Input } from '../../scoring/classifier.js';
+import type { ActiveSet, ClassifyOptions } from '../../scoring/active-set.js';
+import type { Classifier, Input } from '../../scoring/classifier.js';
 import { type Message, PREVIOUS_SHARE, type Turn, turnsOf } from '../../scoring/messages.js';
-import type { Question, QuestionAnswer } from '../../scoring/questions.js';
 import { AppError } from '../../shared/errors.js';
 import type { DecisionKind, RequestMetrics } from '../../telemetry/ports.js';
 import { type BodyDeps, readJson } from '../body.js';
 import type { Endpoint } from '../endpoint.js';
 import { reserveAnswer } from '../gates.js';
 import { json, jsonBody } from '../openapi.js';
-import { type CallContext, noteTimings, sendJson, sendJsonParts, withDeadline } from '../request.js';
+import { noteTimings, sendJson, sendJsonParts, withDeadline } from '../request.js';
 import EXAMPLES from './classify-examples.json' with { type: 'json' };
 import { cutText } from './embeddings.js';
 
-export interface ClassifierPort {
+export interface ClassifierPort extends Pick<Classifier, 'classify' | 'classifyBatch' | 'ask'> {
   /** The set that decides requests that arrive now. */
-  readonly active: { readonly set: RouteSet } | undefined;
-  classify(
-    request: Input & ClassifyOptions,
-    call: CallContext,
-  ): Promise<{ readonly decision: Decision; readonly blended: ReadonlySet<number> } & Answered>;
-  classifyBatch(
-    texts: readonly (string | Input)[],
-    request: ClassifyOptions,
-    call: CallContext,
-  ): Promise<{ readonly decisions: readonly Decision[]; readonly blended: ReadonlySet<number> } & Answered>;
-  ask(
-    input: Input,
-    questions: readonly Question[],
-    call: CallContext,
-  ): Promise<{ readonly answers: readonly QuestionAnswer[]; readonly digest: string } & Answered>;
+  readonly active: Pick<ActiveSet, 'set'> | undefined;
 }
 
 export interface ClassifyPorts extends BodyDeps {

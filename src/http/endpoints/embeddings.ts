@@ -11,6 +11,7 @@ import {
 } from '../../api/embeddings.js';
 import type { RequestLimits } from '../../api/limits.js';
 import type { Embedding } from '../../inference/embedder.js';
+import type { Classifier } from '../../scoring/classifier.js';
 import { type EmbeddedTexts, requireTokens } from '../../scoring/embed-texts.js';
 import { AppError } from '../../shared/errors.js';
 import type { RequestMetrics } from '../../telemetry/ports.js';
@@ -18,23 +19,11 @@ import { type BodyDeps, readJson } from '../body.js';
 import type { Endpoint } from '../endpoint.js';
 import { reserveVectors, type VectorFormat } from '../gates.js';
 import { type ContractSettings, json, jsonBody } from '../openapi.js';
-import {
-  type CallContext,
-  noteTimings,
-  type RequestContext,
-  sendJson,
-  sendJsonParts,
-  withDeadline,
-} from '../request.js';
+import { noteTimings, type RequestContext, sendJson, sendJsonParts, withDeadline } from '../request.js';
 
 export interface EmbeddingsPort {
   readonly model: EmbeddingModel;
-  /** @param each makes the result of one text, as soon as its vector is there */
-  embed<Result>(
-    texts: readonly string[],
-    each: (embedding: Embedding, index: number) => Result,
-    call: CallContext,
-  ): Promise<EmbeddedTexts<Result>>;
+  readonly embed: Classifier['embed'];
 }
 
 export interface EmbeddingPorts extends BodyDeps {

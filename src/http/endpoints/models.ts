@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { count } from '../../api/schema.js';
-import type { Manifest, PinnedFile } from '../../cache/manifest.js';
-import type { OpenBlob } from '../../cache/open-blob.js';
+import type { Manifest } from '../../cache/manifest.js';
+import type { BlobOpener } from '../../cache/open-blob.js';
 import { AppError } from '../../shared/errors.js';
 import type { Endpoint, PathParams } from '../endpoint.js';
 import { type Answer, json } from '../openapi.js';
@@ -50,7 +50,7 @@ export interface ModelsPort {
   /** The active manifest: nothing else is served. */
   readonly manifest: Manifest;
   /** Opens the verified blob of a pinned file. */
-  open(file: PinnedFile): Promise<OpenBlob>;
+  readonly open: BlobOpener['open'];
 }
 
 export interface ModelPorts {

@@ -1,10 +1,5 @@
 import * as z from 'zod';
-import {
-  type DraftLintReport,
-  draftReportSchema,
-  type LintReport,
-  lintReportSchema,
-} from '../../api/lint.js';
+import { type DraftLintReport, draftReportSchema, lintReportSchema } from '../../api/lint.js';
 import {
   pathNameSchema,
   ROUTE_TYPES,
@@ -22,11 +17,11 @@ import {
   routeSetSchema,
   routeVersionsSchema,
 } from '../../api/routes.js';
-import type { ChangeReport, ServedRoutes } from '../../routes/catalogue.js';
+import type { Linter } from '../../lint/linter.js';
+import type { ChangeReport, RouteCatalogue, ServedRoutes } from '../../routes/catalogue.js';
 import { type DraftText, parseDraft, parseRouteDraft } from '../../routes/drafts.js';
 import { routeOf, withoutRoute, withRoute } from '../../routes/parse.js';
 import { type RouteSet, routeSetToJson, routeToJson } from '../../routes/set.js';
-import type { RouteChange, RouteVersion } from '../../routes/versions.js';
 import { AppError, type FieldIssue } from '../../shared/errors.js';
 import { type BodyDeps, JSON_TYPES, readJson, readText } from '../body.js';
 import type { Endpoint } from '../endpoint.js';
@@ -34,32 +29,12 @@ import { json, jsonBody } from '../openapi.js';
 import { isFresh, type RequestContext, sendJson, sendJsonText, withDeadline } from '../request.js';
 
 /** The routes, and their changes. */
-export interface RoutesPort {
-  readonly served: ServedRoutes | undefined;
-  readonly history: readonly RouteVersion[];
-  /** Fault of the versions on the volume. */
-  readonly problem: string | undefined;
-  /** Digest of the routes in the routes file. */
-  readonly fileDigest: string | undefined;
-  change(
-    expected: readonly string[],
-    change: Omit<RouteChange, 'based_on'>,
-    edit: (set: RouteSet) => RouteSet,
-  ): Promise<ChangeReport>;
-  rollback(expected: readonly string[], version?: number): Promise<ChangeReport>;
-  /** Reads a version of the history. */
-  version(version: number): Promise<RouteSet>;
-}
+export type RoutesPort = Pick<
+  RouteCatalogue,
+  'served' | 'history' | 'problem' | 'fileDigest' | 'change' | 'rollback' | 'version'
+>;
 
-export interface LintPort {
-  /** Checks the set that is served. */
-  current(signal: AbortSignal): Promise<LintReport>;
-  /** Reads and checks a set that is not served. */
-  draft(
-    text: DraftText,
-    caller: { readonly client: string; readonly signal: AbortSignal },
-  ): Promise<{ readonly report: LintReport; readonly warnings: readonly FieldIssue[] }>;
-}
+export type LintPort = Pick<Linter, 'current' | 'draft'>;
 
 export interface RoutePorts extends BodyDeps {
   readonly routes: RoutesPort;
