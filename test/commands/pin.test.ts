@@ -138,27 +138,15 @@ describe('pin, from a local folder', () => {
 });
 
 describe('pin, from the network', () => {
-  it('resolves a branch by the hub API, pages through its files, and downloads each', async () => {
+  it('resolves a branch by the hub API, and downloads each of its files', async () => {
     const files = { ...(await modelFiles()), ...buffers(FACTS) };
     const hub = await startHub({ files, repo: REPO, revision: COMMIT });
     onTestFinished(() => hub.close());
     const { endpoint } = hub;
     const api = `/api/models/${REPO}`;
-    endpoint.put(
-      `${api}/revision/main`,
-      Buffer.from(JSON.stringify({ sha: COMMIT, tags: ['license:apache-2.0'] })),
-    );
-    const entries = Object.entries(files).map(([path, { length }]) => ({
-      type: 'file',
-      path,
-      size: length,
-      oid: '0'.repeat(40),
-    }));
-    // The origin serves by path, without regard to the query: the next page needs a path of its own.
-    endpoint.put(`${api}/tree/${COMMIT}`, Buffer.from(JSON.stringify(entries.slice(0, 3))), {
-      headers: { link: `<${endpoint.url}${api}/tree/${COMMIT}/page2?cursor=x>; rel="next"` },
-    });
-    endpoint.put(`${api}/tree/${COMMIT}/page2`, Buffer.from(JSON.stringify(entries.slice(3))));
+    const siblings = Object.entries(files).map(([rfilename, { length: size }]) => ({ rfilename, size }));
+    const body = { sha: COMMIT, tags: ['license:apache-2.0'], siblings };
+    endpoint.put(`${api}/revision/main`, Buffer.from(JSON.stringify(body)));
 
     const out = join(await temporaryFolder(), 'manifest.json');
     const { code, report, stderr } = await runJson<PinReport>(['pin', `${REPO}@main`, '--out', out], {
@@ -193,14 +181,12 @@ describe('pin, from the network', () => {
     const origin = await Origin.start();
     onTestFinished(() => origin.close());
     const api = `/api/models/${REPO}`;
-    origin.put(`${api}/revision/${COMMIT}`, Buffer.from(JSON.stringify({ sha: COMMIT })));
-    const tree = Object.entries(files).map(([path, { length }]) => ({
-      type: 'file',
-      path,
-      size: length,
-      ...(path === 'tokenizer.json' && { lfs: { oid: 'f'.repeat(64), size: length } }),
+    const siblings = Object.entries(files).map(([rfilename, { length: size }]) => ({
+      rfilename,
+      size,
+      ...(rfilename === 'tokenizer.json' && { lfs: { sha256: 'f'.repeat(64), size } }),
     }));
-    origin.put(`${api}/tree/${COMMIT}`, Buffer.from(JSON.stringify(tree)));
+    origin.put(`${api}/revision/${COMMIT}`, Buffer.from(JSON.stringify({ sha: COMMIT, siblings })));
     for (const [path, bytes] of Object.entries(files))
       origin.put(`/${REPO}/resolve/${COMMIT}/${path}`, bytes);
     const { code, stderr } = await run(['pin', `${REPO}@${COMMIT}`, '--from', origin.url]);

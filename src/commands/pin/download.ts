@@ -57,7 +57,7 @@ export async function download(
 
 /**
  * Asks for a JSON document of at most `maxBytes`.
- * @returns the document and the answer's `Link` header; `undefined` when there is none
+ * @returns `undefined` when there is none
  * @throws AppError `source_…`, `aborted`
  */
 export async function downloadJson(
@@ -65,7 +65,7 @@ export async function downloadJson(
   url: URL,
   label: string,
   maxBytes = 32 * 2 ** 20,
-): Promise<{ json: unknown; link: string | undefined } | undefined> {
+): Promise<unknown> {
   const attempts = new Attempts({
     source,
     file: label,
@@ -80,8 +80,7 @@ export async function downloadJson(
       if (answer.status === 404) return undefined;
       if (answer.status !== 200) throw statusFault(answer.status, answer.headers, answer.place);
       const text = (await answer.body.all(maxBytes)).toString('utf8');
-      const { link } = answer.headers;
-      return { json: parse(text, answer.place), link: typeof link === 'string' ? link : undefined };
+      return parse(text, answer.place);
     } finally {
       answer.body.close();
     }

@@ -6,14 +6,7 @@ import { join, relative, resolve, sep } from 'node:path';
 import * as z from 'zod';
 import { HttpClient } from '../../cache/sources/http-client.js';
 import { WIRE_DEFAULTS } from '../../cache/sources/retry.js';
-import {
-  type BaseUrl,
-  hubUrl,
-  isSameOrigin,
-  parseBaseUrl,
-  plainUrl,
-  redactUrl,
-} from '../../cache/sources/url.js';
+import { type BaseUrl, hubUrl, parseBaseUrl, plainUrl, redactUrl } from '../../cache/sources/url.js';
 import { AppError, type ErrorCode, errnoOf, messageOf } from '../../shared/errors.js';
 import { usageFault } from '../command.js';
 import { type Announced, type Downloader, download, downloadJson } from './download.js';
@@ -126,7 +119,7 @@ export async function openHttpOrigin(options: HttpOriginOptions): Promise<PinOri
   const asking = askHubApi({ client, limits, signal, source: name }, base, repo, revision);
   const known = await (needsApi ? asking : lenient(asking));
   const commit = known?.commit ?? revision;
-  if (!/^[0-9a-f]{40}$/.test(commit)) {
+  if (!COMMIT.test(commit)) {
     await client.close();
     throw usageFault(
       `${name} knows no ${repo}@${revision}, or cannot resolve it: give the full commit hash (40 hexadecimal digits)`,
@@ -175,27 +168,23 @@ function takeFrom(
 }
 
 const COMMIT = /^[0-9a-f]{40}$/;
-/** A listing longer than this many pages is no model. */
-const MAX_PAGES = 50;
 
 const revisionSchema = z.looseObject({
   sha: z.string().regex(COMMIT),
   tags: z.array(z.string()).optional(),
   cardData: z.looseObject({ license: z.union([z.string(), z.array(z.string())]).optional() }).nullish(),
+  siblings: z.array(
+    z.looseObject({
+      rfilename: z.string(),
+      size: z.number().nullish(),
+      /** Of a large file. */
+      lfs: z.looseObject({ sha256: z.string(), size: z.number() }).nullish(),
+    }),
+  ),
 });
 
-const treeSchema = z.array(
-  z.looseObject({
-    type: z.string(),
-    path: z.string(),
-    size: z.number().optional(),
-    /** A large file: `oid` is its sha256, where a small one has git's own sha1 outside. */
-    lfs: z.looseObject({ oid: z.string(), size: z.number() }).nullish(),
-  }),
-);
-
 /** The hub's description of a revision. */
-export interface HubRevision {
+interface HubRevision {
   /** The full commit hash behind a branch or tag. */
   readonly commit: string;
   readonly license: string | undefined;
@@ -204,66 +193,33 @@ export interface HubRevision {
 }
 
 /**
- * Asks `/api/models/{repo}/revision/{revision}` for the commit and `/api/models/{repo}/tree/{commit}` for its files.
+ * Asks `/api/models/{repo}/revision/{revision}` for the commit and its files.
  * @returns `undefined` when there is no such model or revision, or no such API
  * @throws AppError `source_…`
  */
-export async function askHubApi(
+async function askHubApi(
   downloader: Omit<Downloader, 'staging' | 'onProgress'>,
   base: BaseUrl,
   repo: string,
   revision: string,
 ): Promise<HubRevision | undefined> {
-  const answer = await downloadJson(
-    downloader,
-    apiUrl(base, `${repo}/revision/${encodeURIComponent(revision)}`),
-    `${repo}@${revision}`,
-  );
-  if (!answer) return undefined;
-  const { sha, tags, cardData } = check(revisionSchema, answer.json, 'revision');
-  const stated = cardData?.license ?? tags?.find((tag) => tag.startsWith('license:'))?.slice(8);
-  const license = Array.isArray(stated) ? stated.join(' OR ') : stated;
-  return { commit: sha, license, files: await listTree(downloader, base, repo, sha) };
-}
-
-async function listTree(
-  downloader: Omit<Downloader, 'staging' | 'onProgress'>,
-  base: BaseUrl,
-  repo: string,
-  commit: string,
-): Promise<ReadonlyMap<string, Announced>> {
-  const files = new Map<string, Announced>();
-  let url: URL | undefined = apiUrl(base, `${repo}/tree/${commit}`);
-  url.searchParams.set('recursive', 'true');
-  for (let page = 0; url && page < MAX_PAGES; page += 1) {
-    const answer = await downloadJson(downloader, url, `files of ${repo}`);
-    if (!answer) throw new AppError('source_not_found', `${repo}: its files cannot be listed`);
-    for (const { type, path, size, lfs } of check(treeSchema, answer.json, 'tree')) {
-      if (type !== 'file') continue;
-      files.set(path, { size: lfs?.size ?? size, sha256: lfs?.oid });
-    }
-    url = nextPage(answer.link, url);
-  }
-  return files;
-}
-
-/** `<https://…?cursor=…>; rel="next"`. A page elsewhere is none: the token goes with the request. */
-function nextPage(link: string | undefined, current: URL): URL | undefined {
-  const target = /<([^>]+)>\s*;\s*rel="next"/.exec(link ?? '')?.[1];
-  if (target === undefined || !URL.canParse(target, current.href)) return undefined;
-  const next = new URL(target, current);
-  return isSameOrigin(next, current) ? next : undefined;
-}
-
-function apiUrl(base: BaseUrl, path: string): URL {
   const url = new URL(base.url);
   url.search = base.query;
-  url.pathname = `${base.url.pathname.replace(/\/$/, '')}/api/models/${path}`;
-  return url;
-}
-
-function check<S extends z.ZodType>(schema: S, json: unknown, what: string): z.output<S> {
-  const result = schema.safeParse(json);
-  if (result.success) return result.data;
-  throw new AppError('source_wrong_bytes', `the hub's ${what} answer has another shape than it should have`);
+  url.searchParams.set('blobs', 'true');
+  url.pathname = `${url.pathname.replace(/\/$/, '')}/api/models/${repo}/revision/${encodeURIComponent(revision)}`;
+  const json = await downloadJson(downloader, url, `${repo}@${revision}`);
+  if (json === undefined) return undefined;
+  const { success, data } = revisionSchema.safeParse(json);
+  if (!success) throw new AppError('source_wrong_bytes', 'the hub answered in another shape than it should');
+  const { sha, tags, cardData, siblings } = data;
+  const stated = cardData?.license ?? tags?.find((tag) => tag.startsWith('license:'))?.slice(8);
+  const files = siblings.map(({ rfilename, size, lfs }): [string, Announced] => [
+    rfilename,
+    { size: lfs?.size ?? size ?? undefined, sha256: lfs?.sha256 },
+  ]);
+  return {
+    commit: sha,
+    license: Array.isArray(stated) ? stated.join(' OR ') : stated,
+    files: new Map(files),
+  };
 }
