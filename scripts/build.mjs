@@ -109,10 +109,12 @@ await build({
 for (const name of ['index.html', 'page.css', 'parts.css', 'icon.svg'])
   await cp(`src/page/${name}`, `dist/page/${name}`);
 
-// The viewer of `GET /docs`, of which two files are served.
+// The viewer of `GET /docs`: a page of our own, and two files of its package.
 const VIEWER = 'node_modules/swagger-ui-dist';
 for (const name of ['swagger-ui.css', 'swagger-ui-bundle.js'])
   await cp(`${VIEWER}/${name}`, `dist/docs/${name}`);
+await cp('src/page/docs.html', 'dist/docs/index.html');
+await cp('src/page/docs-start.js', 'dist/docs/start.js');
 
 // The packages that are in the bundle, and those that it imports.
 const folders = new Set([VIEWER]);

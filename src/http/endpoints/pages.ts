@@ -42,63 +42,6 @@ const VIEWER_POLICY = policyOf({
   'connect-src': "'self'",
 });
 
-/** Files of the viewer's package that are served. */
-const VIEWER_FILES = ['swagger-ui.css', 'swagger-ui-bundle.js'];
-
-const VIEWER = `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>ai-router: HTTP reference</title>
-<link rel="icon" href="data:,">
-<meta name="color-scheme" content="light dark">
-<link rel="stylesheet" href="docs/swagger-ui.css">
-<style>
-body { margin: 0 }
-header { max-width: 1460px; margin: 0 auto; padding: 16px 20px 0; font: 15px/24px system-ui, sans-serif }
-.dark-mode body { background: #1c2022; color: #e4e6e6 }
-.dark-mode header a { color: #90caf9 }
-.swagger-ui .opblock .opblock-summary-method, .swagger-ui .info .title small { background: #334155 !important; color: #fff !important }
-.swagger-ui .info .title small pre { color: #fff }
-html:not(.dark-mode) .swagger-ui .info a, html:not(.dark-mode) .swagger-ui .info .url { color: #1d4f91 }
-html:not(.dark-mode) .swagger-ui .btn.authorize { border-color: #1a6b3c; color: #1a6b3c }
-</style>
-</head>
-<body>
-<header><a href="./">← ai-router</a></header>
-<div id="reference"></div>
-<noscript>This page needs JavaScript; the contract itself is at <a href="openapi.json">openapi.json</a>.</noscript>
-<script src="docs/swagger-ui-bundle.js"></script>
-<script src="docs/start.js"></script>
-</body>
-</html>
-`;
-
-/** Addresses are relative, so that the page works behind a proxy that puts a prefix before it. */
-const VIEWER_START = `// The viewer's headings skip a level, and its introduction belongs to no landmark.
-new MutationObserver(() => {
-  for (const heading of document.querySelectorAll('h3, h4'))
-    heading.setAttribute('aria-level', String(heading.localName.at(1) - 1));
-  for (const about of document.querySelectorAll('.information-container')) {
-    about.setAttribute('role', 'region');
-    about.setAttribute('aria-label', 'About');
-  }
-}).observe(document.getElementById('reference'), { childList: true, subtree: true });
-const dark = matchMedia('(prefers-color-scheme: dark)');
-const followTheme = () => document.documentElement.classList.toggle('dark-mode', dark.matches);
-dark.addEventListener('change', followTheme);
-followTheme();
-SwaggerUIBundle({
-  url: 'openapi.json',
-  dom_id: '#reference',
-  defaultModelsExpandDepth: 0,
-  displayRequestDuration: true,
-  persistAuthorization: false,
-  validatorUrl: null,
-});
-`;
-
 const HTML = { 'text/html': { schema: z.string() } };
 
 /** The contract, the page for people, and the contract in a viewer that comes from this program alone. */
@@ -155,20 +98,13 @@ export function pageEndpoints<Ports>(
         // With a slash at the end, the page's relative addresses would point elsewhere.
         if (context.path.endsWith('/')) return context.redirect('../docs');
         context.set('Content-Security-Policy', VIEWER_POLICY);
-        sendText(context, 'text/html', VIEWER);
+        return sendFile(context, viewer, 'index.html');
       },
     },
     {
       ...common,
-      path: '/docs/start.js',
-      handle: (context) => sendText(context, 'text/javascript', VIEWER_START),
-    },
-    {
-      ...common,
-      path: '/docs/{file}',
-      handle(context, _, { file = '' }) {
-        return sendFile(context, viewer, VIEWER_FILES.includes(file) ? file : '');
-      },
+      path: '/docs/{name}',
+      handle: (context, _, { name = '' }) => sendFile(context, viewer, name),
     },
   ];
 }
@@ -178,12 +114,6 @@ export function policyOf(own: Policy = {}): string {
   return Object.entries({ ...STRICT, ...own })
     .map(([directive, sources]) => `${directive} ${sources}`)
     .join('; ');
-}
-
-function sendText(context: RequestContext, type: string, text: string): void {
-  context.set('Cache-Control', 'no-cache');
-  context.type = type;
-  context.body = text;
 }
 
 /** Files come from memory: a stream for each request would hold a descriptor for clients that read nothing. */
