@@ -1,7 +1,7 @@
 import * as z from 'zod';
-import { LABEL_LIMITS, OPTION_LIMITS, type RequestLimits } from './limits.js';
+import { LABEL_LIMITS, OPTION_LIMITS, type RequestLimits, ROUTE_LIMITS } from './limits.js';
 import { messages } from './messages.js';
-import { count, digest, jsonObject, type Shape, textOf } from './schema.js';
+import { count, digest, either, jsonObject, notBoth, type Shape, textOf } from './schema.js';
 
 /** Labels take the place of the routes, and a conversation that of a text. */
 function exclusive(text: 'text' | 'texts') {
@@ -11,11 +11,11 @@ function exclusive(text: 'text' | 'texts') {
   };
 }
 
-function eitherOf(text: 'text' | 'texts'): [(body: Record<string, unknown>) => boolean, string] {
-  const check = (body: Record<string, unknown>): boolean =>
-    (body[text] === undefined) !== (body.messages === undefined);
-  return [check, `send either "${text}" or "messages"`];
-}
+const LABELS_OR_ROUTES = notBoth(
+  'labels',
+  'routes',
+  'cannot be combined with "routes": labels take the place of the route set',
+);
 
 /** The schemas of the classification requests, under the given bounds. */
 export function classifySchemas({ maxTextChars, maxBatch }: RequestLimits) {
@@ -24,8 +24,12 @@ export function classifySchemas({ maxTextChars, maxBatch }: RequestLimits) {
     textOf(LABEL_LIMITS.nameChars),
     z.strictObject({
       name: textOf(LABEL_LIMITS.nameChars),
-      description: text.exactOptional(),
-      utterances: z.array(text).min(1).max(LABEL_LIMITS.labelUtterances).exactOptional(),
+      description: textOf(Math.min(maxTextChars, ROUTE_LIMITS.descriptionChars)).exactOptional(),
+      utterances: z
+        .array(textOf(Math.min(maxTextChars, ROUTE_LIMITS.utteranceChars)))
+        .min(1)
+        .max(LABEL_LIMITS.labelUtterances)
+        .exactOptional(),
     }),
   ]);
   const options = {
@@ -61,7 +65,8 @@ export function classifySchemas({ maxTextChars, maxBatch }: RequestLimits) {
     /** `POST /classify` */
     single: z
       .strictObject({ text: text.exactOptional(), messages: messages.exactOptional(), ...options })
-      .refine(...eitherOf('text'))
+      .refine(...either('text', 'messages'))
+      .refine(...LABELS_OR_ROUTES)
       .meta({ id: 'ClassifyRequest', ...exclusive('text') }),
     /** `POST /classify/batch` */
     batch: z
@@ -75,7 +80,8 @@ export function classifySchemas({ maxTextChars, maxBatch }: RequestLimits) {
           .meta({ description: 'Instead of `texts`: conversations' }),
         ...options,
       })
-      .refine(...eitherOf('texts'))
+      .refine(...either('texts', 'messages'))
+      .refine(...LABELS_OR_ROUTES)
       .meta({ id: 'ClassifyBatchRequest', ...exclusive('texts') }),
   };
 }

@@ -64,6 +64,23 @@ function fits(value: string, maxChars: number): boolean {
   return chars <= maxChars;
 }
 
+type Fields = Readonly<Record<string, unknown>>;
+
+/** A refinement: one of two fields must be there, and not both. */
+export function either(one: string, other: string): [check: (body: Fields) => boolean, message: string] {
+  const check = (body: Fields): boolean => (body[one] === undefined) !== (body[other] === undefined);
+  return [check, `send either "${one}" or "${other}"`];
+}
+
+/** A refinement: two fields do not go together. */
+export function notBoth(
+  one: string,
+  other: string,
+  message: string,
+): [check: (body: Fields) => boolean, fault: { path: string[]; message: string }] {
+  return [(body) => body[one] === undefined || body[other] === undefined, { path: [one], message }];
+}
+
 const TYPES: Readonly<Record<string, string>> = {
   string: 'a string',
   number: 'a number',

@@ -2,7 +2,7 @@ import type { Decision, Label } from '../api/classify.js';
 import type { Embedding } from '../inference/embedder.js';
 import type { RouteSet } from '../routes/set.js';
 import { mapConcurrent, throwIfAborted } from '../shared/concurrent.js';
-import { AppError, type FieldIssue } from '../shared/errors.js';
+import { AppError } from '../shared/errors.js';
 import { SharedCache } from '../shared/shared-cache.js';
 import { ActiveSet, type ClassifyOptions, type Verdict } from './active-set.js';
 import {
@@ -191,7 +191,6 @@ export class Classifier {
     questions: readonly Question[],
     stop?: Stop,
   ): Promise<{ readonly answers: readonly QuestionAnswer[]; readonly digest: string } & Answered> {
-    validateText(text, path);
     const active = this.#active;
     if (!active) throw new AppError('not_ready', 'no route set is loaded yet', { retryable: true });
     const plans = await mapConcurrent(
@@ -270,8 +269,6 @@ export class Classifier {
     options: ClassifyOptions,
     stop: Stop | undefined,
   ): Promise<Decided> {
-    for (const { text, path = 'text' } of inputs) validateText(text, path);
-    validateOptions(options);
     // Taken before the first await: a reload in between must not mix two sets in one answer.
     const active = options.labels ? await this.#labelSet(options.labels, stop) : this.#active;
     if (!active) throw new AppError('not_ready', 'no route set is loaded yet', { retryable: true });
@@ -424,25 +421,4 @@ function decisionOf({ encoder, set, scorer }: ActiveSet, verdict: Verdict, embed
     ...(routes && { routes }),
     ...(route_metadata && { route_metadata }),
   };
-}
-
-function validateText(text: string, path: string): void {
-  if (text.trim() !== '') return;
-  const issues = [{ path, message: 'must not be empty' }];
-  throw new AppError('validation_failed', `${path}: must not be empty`, { issues });
-}
-
-function validateOptions({ top_k, threshold, routes, labels }: ClassifyOptions): void {
-  const issues: FieldIssue[] = [];
-  const add = (path: string, message: string): void => void issues.push({ path, message });
-  if (top_k !== undefined && !(Number.isInteger(top_k) && top_k >= 1))
-    add('top_k', 'must be a whole number from 1');
-  if (threshold !== undefined && !(threshold >= 0 && threshold <= 1))
-    add('threshold', 'must be a number from 0 to 1');
-  if (routes?.length === 0) add('routes', 'must name at least one route');
-  if (routes && labels)
-    add('labels', 'cannot be combined with "routes": labels take the place of the route set');
-  if (issues.length === 0) return;
-  const list = issues.map(({ path, message }) => `${path}: ${message}`).join('; ');
-  throw new AppError('validation_failed', list, { issues });
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Label } from '../api/classify.js';
-import { LABEL_LIMITS, ROUTE_LIMITS } from '../api/limits.js';
+import { LABEL_LIMITS } from '../api/limits.js';
 import { createRouteSet, type Route, type RouteSet } from '../routes/set.js';
 import { AppError, type FieldIssue } from '../shared/errors.js';
 
@@ -26,55 +26,36 @@ export interface LabelSet {
 /**
  * Makes a route set of a request's labels. A label with utterances is what those say; any other is put
  * into sentences, because a bare word is a poor example of what people write.
- * @throws AppError `validation_failed` with the path of each fault (`labels[2].name`)
+ * @throws AppError `validation_failed` with the path of each fault that its schema does not see (`labels[2].name`)
  */
 export function labelSetOf(labels: readonly Label[]): LabelSet {
   const issues: FieldIssue[] = [];
-  const add = (path: string, message: string): void => void issues.push({ path, message });
-  if (labels.length === 0) add('labels', 'must hold at least one label');
-  if (labels.length > LABEL_LIMITS.labels) add('labels', `may hold at most ${LABEL_LIMITS.labels} labels`);
-
   const names = new Set<string>();
   const paths = new Map<string, string>();
   let named = false;
-  let count = 0;
-  const routes = labels.slice(0, LABEL_LIMITS.labels).map((label, index): Route => {
-    const path = typeof label === 'string' ? `labels[${index}]` : `labels[${index}].name`;
+  const routes = labels.map((label, index): Route => {
+    const at = `labels[${index}]`;
+    const path = typeof label === 'string' ? at : `${at}.name`;
     const { name: given, description, utterances } = typeof label === 'string' ? { name: label } : label;
     const name = given.trim();
-    const fault = textFault(name, ROUTE_LIMITS.nameChars);
-    if (fault) add(path, fault);
-    else if (names.has(name)) add(path, `the label "${name}" stands twice`);
+    if (names.has(name)) issues.push({ path, message: `the label "${name}" stands twice` });
     names.add(name);
-    if (utterances === undefined) named = true;
-    else if (utterances.length === 0) add(`labels[${index}].utterances`, 'must hold at least one utterance');
-    if (description !== undefined) {
-      const wrong = textFault(description.trim(), ROUTE_LIMITS.descriptionChars);
-      if (wrong) add(`labels[${index}].description`, wrong);
-    }
-    for (const [position, utterance] of (utterances ?? []).entries()) {
-      const wrong = textFault(utterance.trim(), ROUTE_LIMITS.utteranceChars);
-      if (wrong) add(`labels[${index}].utterances[${position}]`, wrong);
-    }
-    const texts = textsOf(
-      utterances?.map((text, position) => ({ text, path: `labels[${index}].utterances[${position}]` })) ??
-        optionTexts(
-          { text: name, path },
-          description === undefined ? undefined : { text: description, path: `labels[${index}].description` },
-        ),
-      paths,
-    );
-    count += texts.length;
+    named ||= utterances === undefined;
+    const texts =
+      utterances?.map((text, position) => ({ text, path: `${at}.utterances[${position}]` })) ??
+      optionTexts(
+        { text: name, path },
+        description === undefined ? undefined : { text: description, path: `${at}.description` },
+      );
     return {
-      name,
-      description: undefined,
-      utterances: texts,
-      scoreThreshold: undefined,
-      metadata: undefined,
+      ...{ name, description: undefined, utterances: textsOf(texts, paths) },
+      ...{ scoreThreshold: undefined, metadata: undefined },
     };
   });
-  if (count > LABEL_LIMITS.utterances)
-    add('labels', `have more than ${LABEL_LIMITS.utterances} utterances together`);
+  if (routes.reduce((sum, { utterances }) => sum + utterances.length, 0) > LABEL_LIMITS.utterances) {
+    const message = `have more than ${LABEL_LIMITS.utterances} utterances together`;
+    issues.push({ path: 'labels', message });
+  }
   if (issues.length > 0) {
     const list = issues.map(({ path, message }) => `${path}: ${message}`).join('; ');
     throw new AppError('validation_failed', list, { issues });
@@ -130,11 +111,6 @@ const PARTS = { most: 8, chars: 3 } as const;
 export function optionSentences(name: string, description: string | undefined): readonly string[] {
   const parts = description?.split(/[,;]| and /, PARTS.most).map((part) => part.trim()) ?? [];
   return [...sentencesOf(name, description), ...parts.filter(({ length }) => length >= PARTS.chars)];
-}
-
-function textFault(text: string, limit: number): string | undefined {
-  if (text === '') return 'must not be empty';
-  return text.length > limit ? `has ${text.length} characters; at most ${limit} are allowed` : undefined;
 }
 
 /** The same texts given as examples are scored otherwise, so they must not share a digest. */
