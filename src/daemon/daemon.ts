@@ -16,7 +16,7 @@ import { type HttpServer, listen } from '../http/server.js';
 import { EmbeddingCache } from '../inference/embedding-cache.js';
 import type { ModelBytes } from '../inference/protocol.js';
 import type { TokenView } from '../inference/token-view.js';
-import { Linter } from '../lint/linter.js';
+import { Linter } from '../lint/lint.js';
 import type { ServeRoutes } from '../routes/catalogue.js';
 import { ROUTES_FILE_IS_MOUNT } from '../routes/file.js';
 import { RouteLeader } from '../routes/leader.js';

@@ -3,7 +3,7 @@ import { expect, it, onTestFinished } from 'vitest';
 import { HttpClient } from '../../src/cache/sources/http-client.js';
 import { WIRE_DEFAULTS } from '../../src/cache/sources/retry.js';
 import { parseBaseUrl } from '../../src/cache/sources/url.js';
-import { download } from '../../src/commands/pin/download.js';
+import { download } from '../../src/commands/pin/origins.js';
 import { generated, sha256Of, sliceOf } from '../support/content.js';
 import { Origin } from '../support/origin.js';
 import { temporaryFolder } from '../support/volume.js';

@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
 import { type Flip, type SetComparison, verdict } from './comparison.js';
 import type { Evaluation } from './evaluation.js';
+import { figuresOf, percent } from './text-report.js';
 
 /** Rows of each table; the JSON report has all. */
 const ROWS = 100;
@@ -50,41 +51,13 @@ export function htmlReport(
 <h1>${escapeHtml(title)}</h1>
 <p class="muted">${evaluation.texts} texts, ${evaluation.routes} routes; ${escapeHtml(which)}by ai-router ${escapeHtml(version)}, ${at.toISOString().slice(0, 16).replace('T', ' ')} UTC<br>
 <code>model ${escapeHtml(model?.digest ?? '–')}<br>routes ${escapeHtml(routes ?? '–')}</code></p>
-${figures(evaluation)}
+${part('Figures', '', table(['figure', 'value', 'meaning'], figuresOf(evaluation), [1]))}
 ${comparison ? comparisonPart(comparison) : ''}
 ${calibrationPart(evaluation)}
 ${confusionPart(evaluation)}
 ${routePart(evaluation)}
 </body></html>
 `;
-}
-
-function figures({ accuracy, in_scope, out_of_scope, macro_f1, calibration, latency }: Evaluation): string {
-  const rows: Cell[][] = [
-    [percent(accuracy), 'right decisions, abstentions included'],
-    [
-      percent(in_scope.top1_accuracy),
-      `best candidate right, of ${in_scope.texts} in scope, without thresholds`,
-    ],
-    [percent(in_scope.coverage), 'coverage: in-scope texts with a route'],
-    [percent(in_scope.answered_accuracy), 'of these have the right route'],
-    [macro_f1?.toFixed(3) ?? '–', 'macro F1'],
-  ];
-  if (out_of_scope.texts > 0) {
-    rows.push(
-      [percent(out_of_scope.rejected), `of ${out_of_scope.texts} out-of-scope texts have no route`],
-      [percent(out_of_scope.precision), 'of all texts without a route are out of scope'],
-      [out_of_scope.auroc?.toFixed(3) ?? '–', 'AUROC of the score: in scope against out of scope'],
-    );
-  }
-  rows.push(
-    [calibration.ece.toFixed(3), 'expected calibration error, in scope only'],
-    [
-      `${latency.p50_ms.toFixed(1)} ms`,
-      `median latency, 95 % within ${latency.p95_ms.toFixed(0)} ms: ${latency.measures}`,
-    ],
-  );
-  return part('Figures', '', table(['value', 'meaning'], rows, [0]));
 }
 
 function calibrationPart({ calibration }: Evaluation): string {
@@ -185,10 +158,6 @@ function meter(share: number | null): Cell {
   return new Markup(
     `<meter min="0" max="1" low="0.7" high="0.7" optimum="1" value="${share}"></meter>${percent(share, 0)}`,
   );
-}
-
-function percent(share: number | null, digits = 1): string {
-  return share === null ? '–' : `${(share * 100).toFixed(digits)} %`;
 }
 
 function name(route: string | null, none: string): Cell {

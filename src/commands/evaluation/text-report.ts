@@ -9,46 +9,49 @@ const FLIPS_SHOWN = 8;
 /** Below this many texts a figure has no decimals, and a word of warning. */
 const FEW = 100;
 
+/** The figures of an evaluation: name, value and meaning of each. */
+export function figuresOf(evaluation: Evaluation): [name: string, value: string, meaning: string][] {
+  const { in_scope, out_of_scope, calibration, latency, texts } = evaluation;
+  const share = (value: number | null): string => percent(value, texts < FEW ? 0 : 1);
+  const figure = (value: number | null): string => value?.toFixed(texts < FEW ? 1 : 3) ?? '–';
+  const outside: ReturnType<typeof figuresOf> = [
+    ['out of scope', share(out_of_scope.rejected), `of ${out_of_scope.texts} have no route`],
+    ['rightly none', share(out_of_scope.precision), 'of all texts without a route are out of scope'],
+    ['AUROC', figure(out_of_scope.auroc), 'in scope against out of scope, by score'],
+  ];
+  const p95 = latency.p95_ms.toFixed(1);
+  return [
+    ['right decisions', share(evaluation.accuracy), 'of all texts, abstentions included'],
+    [
+      'best candidate right',
+      share(in_scope.top1_accuracy),
+      `of ${in_scope.texts} in scope, without thresholds`,
+    ],
+    ['coverage', share(in_scope.coverage), `of ${in_scope.texts} in scope have a route`],
+    ['right where decided', share(in_scope.answered_accuracy), 'of the texts with a route'],
+    ['macro F1', figure(evaluation.macro_f1), 'mean of the routes that have texts'],
+    ...(out_of_scope.texts > 0 ? outside : []),
+    ['calibration error', figure(calibration.ece), 'expected, 10 bins, in scope only'],
+    [
+      'latency',
+      `${latency.p50_ms.toFixed(1)} ms`,
+      `median, 95 % within ${p95} ms: ${latency.measures}; ${Math.round(latency.texts_per_second)} texts/s`,
+    ],
+  ];
+}
+
 /** An evaluation as people read it in a terminal. */
 export function evaluationLines(evaluation: Evaluation): string[] {
+  const { by_route, confusions } = evaluation;
   const isFew = evaluation.texts < FEW;
   const share = (value: number | null): string => percent(value, isFew ? 0 : 1);
-  const figure = (value: number | null): string => value?.toFixed(isFew ? 1 : 3) ?? '–';
-  const { in_scope, out_of_scope, calibration, latency, by_route, confusions } = evaluation;
   const weak = by_route
     .filter(({ texts, f1 }) => texts > 0 && f1 !== 1)
     .sort((a, b) => (a.f1 ?? 0) - (b.f1 ?? 0))
     .slice(0, SHOWN);
   return [
     `${evaluation.name}: ${evaluation.texts} texts, ${evaluation.routes} routes`,
-    ...table([
-      ['  right decisions', share(evaluation.accuracy), 'of all texts, abstentions included'],
-      [
-        '  best candidate right',
-        share(in_scope.top1_accuracy),
-        `of ${in_scope.texts} in scope, without thresholds`,
-      ],
-      ['  coverage', share(in_scope.coverage), `of ${in_scope.texts} in scope have a route`],
-      ['  right where decided', share(in_scope.answered_accuracy), 'of the texts with a route'],
-      ['  macro F1', figure(evaluation.macro_f1), 'mean of the routes that have texts'],
-      ...(out_of_scope.texts > 0
-        ? [
-            ['  out of scope', share(out_of_scope.rejected), `of ${out_of_scope.texts} have no route`],
-            [
-              '  rightly none',
-              share(out_of_scope.precision),
-              'of all texts without a route are out of scope',
-            ],
-            ['  AUROC', figure(out_of_scope.auroc), 'in scope against out of scope, by score'],
-          ]
-        : []),
-      ['  calibration error', figure(calibration.ece), 'expected, 10 bins, in scope only'],
-      [
-        '  latency',
-        `${latency.p50_ms.toFixed(1)} ms`,
-        `median, 95 % within ${latency.p95_ms.toFixed(1)} ms: ${latency.measures}; ${Math.round(latency.texts_per_second)} texts/s`,
-      ],
-    ]),
+    ...table(figuresOf(evaluation).map(([name, ...others]) => [`  ${name}`, ...others])),
     ...(isFew
       ? [
           `  few texts: with ${evaluation.texts}, chance alone moves a share by up to ${Math.round(98 / Math.sqrt(evaluation.texts))} points`,
@@ -116,7 +119,8 @@ export function comparisonLines(comparison: SetComparison): string[] {
   ];
 }
 
-function percent(share: number | null, digits = 1): string {
+/** A share of 1 in percent. */
+export function percent(share: number | null, digits = 1): string {
   return share === null ? '–' : `${(share * 100).toFixed(digits)} %`;
 }
 

@@ -17,7 +17,7 @@ import {
   routeSetSchema,
   routeVersionsSchema,
 } from '../../api/routes.js';
-import type { Linter } from '../../lint/linter.js';
+import type { Linter } from '../../lint/lint.js';
 import type { ChangeReport, RouteCatalogue, ServedRoutes } from '../../routes/catalogue.js';
 import { type DraftText, parseDraft, parseRouteDraft } from '../../routes/drafts.js';
 import { routeOf, withoutRoute, withRoute } from '../../routes/parse.js';
