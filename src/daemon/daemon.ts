@@ -271,7 +271,7 @@ export class Daemon {
     } = this.#parts;
     return createApp({
       ...config,
-      keys: () => keys.current,
+      keys,
       limits: config,
       contract: contractSettings(config, manifest, version),
       version,

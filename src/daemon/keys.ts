@@ -18,21 +18,17 @@ export class KeyRing {
   readonly #log: Log;
   readonly #files: readonly string[];
   readonly #onChange = (): void => this.#reload();
-  #current: Keys;
   #refused: string | undefined;
+  /** Another object after each change. */
+  current: Keys;
 
   /** @throws AppError `config_invalid` for a file that cannot be read, or holds no key or a wrong one */
   constructor(config: KeysConfig, log: Log) {
     this.#config = config;
     this.#log = log;
-    this.#current = readKeys(config);
+    this.current = readKeys(config);
     this.#files = [config.apiKeysFile, config.adminKeysFile].filter((path) => path !== undefined);
     for (const path of this.#files) watchFile(path, { interval: POLL_MS, persistent: false }, this.#onChange);
-  }
-
-  /** Another object after each change. */
-  get current(): Keys {
-    return this.#current;
   }
 
   close(): void {
@@ -43,8 +39,8 @@ export class KeyRing {
     try {
       const found = readKeys(this.#config);
       this.#refused = undefined;
-      if (JSON.stringify(found) === JSON.stringify(this.#current)) return;
-      this.#current = found;
+      if (JSON.stringify(found) === JSON.stringify(this.current)) return;
+      this.current = found;
       const counts = { api_keys: found.apiKeys.length, admin_keys: found.adminKeys.length };
       this.#log.info(counts, 'keys loaded');
     } catch (error) {

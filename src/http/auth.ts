@@ -25,19 +25,19 @@ interface KnownKey {
 
 /** Decides who may call an endpoint. */
 export class Authenticator {
-  readonly #source: () => Keys;
+  readonly #source: { readonly current: Keys };
   #read: Keys | undefined;
   #keyed = false;
   #closed = true;
   #keys: readonly KnownKey[] = [];
 
-  /** @param source gives another object after each change of the keys */
-  constructor(source: () => Keys) {
+  /** @param source has another object after each change of the keys */
+  constructor(source: { readonly current: Keys }) {
     this.#source = source;
   }
 
   #refresh(): void {
-    const keys = this.#source();
+    const keys = this.#source.current;
     if (keys === this.#read) return;
     this.#read = keys;
     const { apiKeys, adminKeys } = keys;

@@ -25,7 +25,7 @@ const keys = { apiKeys: [FIRST, SECOND].map(digestOf), adminKeys: [digestOf(ADMI
 
 function identify(authorization: string) {
   const context = { get: () => authorization, ip: '203.0.113.7' } as unknown as RequestContext;
-  return new Authenticator(() => keys).identify(context);
+  return new Authenticator({ current: keys }).identify(context);
 }
 
 beforeEach(() => {

@@ -4,7 +4,8 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { loadManifest } from '../../src/cache/manifest.js';
 import { readConfig } from '../../src/config/config.js';
 import { contractSettings } from '../../src/daemon/model.js';
-import { type Endpoint, EndpointTable } from '../../src/http/endpoint.js';
+import { EndpointTable } from '../../src/http/app.js';
+import type { Endpoint } from '../../src/http/endpoint.js';
 import { allEndpoints } from '../../src/http/endpoints/index.js';
 import { useDaemon } from '../support/daemon.js';
 

@@ -10,7 +10,7 @@ import { BlobOpener } from '../../src/cache/open-blob.js';
 import { createMirrorSource } from '../../src/cache/sources/files.js';
 import { ContentStore } from '../../src/cache/store.js';
 import { readConfig } from '../../src/config/config.js';
-import { EndpointTable } from '../../src/http/endpoint.js';
+import { EndpointTable } from '../../src/http/app.js';
 import { modelEndpoints } from '../../src/http/endpoints/models.js';
 import { sendError } from '../../src/http/errors.js';
 import type { RequestState } from '../../src/http/request.js';
