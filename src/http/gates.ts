@@ -81,9 +81,14 @@ export class ByteBudget {
    * Returns a function that takes bytes for a request, all of which are given back when its response is closed.
    * @throws (the function) AppError `overloaded`
    */
-  lease({ state: { client }, res }: RequestContext): (bytes: number) => void {
+  lease(context: RequestContext): (bytes: number) => void {
+    context.state.lease ??= this.#lease(context);
+    return context.state.lease;
+  }
+
+  #lease({ state: { client }, res }: RequestContext): (bytes: number) => void {
     let held = 0;
-    res.once('close', () => this.#give(client, held));
+    res.on('close', () => this.#give(client, held));
     return (bytes) => {
       const own = (this.#clients.get(client) ?? 0) + bytes;
       if (own > this.#perClient || this.#used + bytes > this.#total) {

@@ -28,6 +28,8 @@ export interface EmbeddingTiming {
 export interface EmbedOptions {
   /** Drops the text if it is still waiting, with an `aborted` error. */
   readonly signal?: AbortSignal;
+  /** The same, in place of `signal`: calls its argument when the text is not wanted any more. */
+  onAbort?(listener: (reason: unknown) => void): void;
   /** Client id for fair queueing; requests without one share a queue. */
   readonly client?: string | undefined;
   /** Time after which the vector is useless, on the clock of `performance.now()`. */

@@ -166,21 +166,18 @@ export class WorkerPool implements Embedder {
   embed(text: string, options: EmbedOptions = {}): Promise<Embedding> {
     const rejection = this.#unavailable() ?? (options.admitted ? undefined : this.#overload([text], options));
     if (rejection) return Promise.reject(rejection);
-    // Asked for only now: a request creates its signal on demand, and a rejected one needs none.
-    const { signal } = options;
-    if (signal?.aborted) return Promise.reject(aborted(signal));
     const job = new Job(text, this.#workOf([text]), options.client ?? '');
     this.#queue.push(job);
-    this.#startAll();
-    this.#feedSoon();
-    if (!signal) return job.promise;
-    const onAbort = () => {
+    const drop = (reason: unknown): void => {
       this.#queue.remove(job);
-      job.reject(aborted(signal));
+      job.reject(new AppError('aborted', 'the caller gave the text up', { cause: reason }));
       this.#checkIdle();
     };
-    signal.addEventListener('abort', onAbort, { once: true });
-    return job.promise.finally(() => signal.removeEventListener('abort', onAbort));
+    if (options.onAbort) options.onAbort(drop);
+    else if (options.signal) dropWith(options.signal, job, drop);
+    this.#startAll();
+    this.#feedSoon();
+    return job.promise;
   }
 
   /**
@@ -416,6 +413,11 @@ function overloaded(message: string, retryMs: number): AppError {
   });
 }
 
-function aborted(signal: AbortSignal): AppError {
-  return new AppError('aborted', 'the caller gave the text up', { cause: signal.reason });
+/** Drops a job when a signal aborts, and leaves the signal when the job has settled. */
+function dropWith(signal: AbortSignal, job: Job, drop: (reason: unknown) => void): void {
+  if (signal.aborted) drop(signal.reason);
+  const onAbort = (): void => drop(signal.reason);
+  const leave = (): void => signal.removeEventListener('abort', onAbort);
+  signal.addEventListener('abort', onAbort, { once: true });
+  job.promise.then(leave, leave);
 }

@@ -363,8 +363,8 @@ export class WorkerSlot {
         continue;
       }
       // Memory of its own: a view would keep the whole message alive.
-      const vector = new Float32Array(vectorBytes / 4);
-      new Uint8Array(vector.buffer).set(bytes.subarray(offset, offset + vectorBytes));
+      const start = bytes.byteOffset + offset;
+      const vector = new Float32Array(bytes.buffer.slice(start, start + vectorBytes));
       offset += vectorBytes;
       if (job) this.#listener.embedded(job, vector, result);
     }

@@ -62,7 +62,7 @@ export interface Input {
   /** The turn of a conversation before it, which is taken in where the text alone reaches no threshold. */
   readonly previous?: string | undefined;
   /** Where it is in the request, for messages. */
-  readonly path?: string;
+  readonly path?: string | undefined;
 }
 
 /** Decisions about the texts of one request, in their order. */
@@ -160,7 +160,7 @@ export class Classifier {
     const decided = await this.#decide([request], request, stop);
     const [decision] = decided.decisions;
     if (!decision) throw new AppError('internal', 'a classification had no result');
-    return { decision, ...decided };
+    return { ...decided, decision };
   }
 
   /**
@@ -281,7 +281,7 @@ export class Classifier {
       return decisionOf(active, verdict, embedding);
     };
     const unsure: { readonly index: number; readonly embedding: Embedding; readonly previous: string }[] = [];
-    const { results, ...first } = await embedTexts(
+    const first = await embedTexts(
       embedder,
       inputs.map(({ text }) => text),
       TEXTS_UNDER_WAY,
@@ -297,13 +297,13 @@ export class Classifier {
     );
     if (unsure.length === 0) {
       return {
-        decisions: results,
+        decisions: first.results,
         blended: NONE,
         usage: first.usage,
         timing: { ...first.timing, scoreMs },
       };
     }
-    const decisions = [...results];
+    const decisions = [...first.results];
     const taken = new Set<number>();
     const second = await embedTexts(
       embedder,

@@ -23,6 +23,8 @@ export interface Stop {
   /** Clients take turns at the model. */
   readonly client?: string;
   readonly signal?: AbortSignal;
+  /** Calls its argument when `signal` would be aborted. A single text needs no signal then. */
+  onAbort?(listener: (reason: unknown) => void): void;
   /** When its result is worth nothing any more, on the clock of `performance.now()`. */
   readonly deadline?: number;
 }
@@ -57,7 +59,6 @@ export function withoutTokens(paths: readonly string[]): AppError {
  * Embeds texts beside one another, a few at a time, so that a large request takes its turns among others.
  * @param concurrency texts under way at once
  * @param each makes the result of one text, as soon as its vector is there
- * @param stop its signal is not touched where a single text needs none
  * @throws the first failure, once nothing is under way any more: what the embedder or `each` throws, `aborted`
  */
 export async function embedTexts<Result>(
@@ -81,10 +82,13 @@ export async function embedTexts<Result>(
   const [only] = texts;
   if (only !== undefined && texts.length === 1) {
     // Most requests hold one text, and there is nothing to stop when it fails.
-    const embedding = await embedder.embed(only, stop).catch((error: unknown) => {
+    let embedding: Embedding;
+    try {
+      embedding = await embedder.embed(only, stop);
+    } catch (error) {
       throwIfAborted(stop.signal);
       throw error;
-    });
+    }
     return { results: [await take(embedding, 0)], usage, timing };
   }
   const { client } = stop;

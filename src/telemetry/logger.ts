@@ -1,11 +1,8 @@
 import { type Logger, pino } from 'pino';
 import type { Config } from '../config/config.js';
 
-/**
- * Lines are written together, as many as one write may take: a write for each request's would be a tenth of what a
- * request costs.
- */
-const BUFFER = { minLength: 16_000, periodicFlush: 50 } as const;
+/** Lines wait until they are so many characters, or until the first of them is so old in ms, and are written together. */
+const BUFFER = { chars: 16_000, ms: 50 } as const;
 
 /** A logger and the way to get its last lines out before the process ends. */
 export interface ProcessLogger {
@@ -32,22 +29,36 @@ export async function createLogger(config: Pick<Config, 'logLevel' | 'logFormat'
     const terminal = { write: (line: string) => void stream.write(harmless(line)) };
     return { log: pino(options, terminal), flush: () => undefined };
   }
-  const destination = pino.destination({ dest: 1, sync: false, ...BUFFER });
+  const destination = pino.destination({ dest: 1, sync: false });
+  // Counting the bytes of all that waits is the destination's way to buffer: with each line, that is half of a line's cost.
+  let lines = '';
+  let timer: NodeJS.Timeout | undefined;
+  const send = (): void => {
+    clearTimeout(timer);
+    timer = undefined;
+    if (lines !== '') destination.write(lines);
+    lines = '';
+  };
+  const write = (line: string): void => {
+    lines += line;
+    if (lines.length >= BUFFER.chars) send();
+    else timer ??= setTimeout(send, BUFFER.ms).unref();
+  };
   let broken = false;
   destination.on('error', () => {
     broken = true;
   });
-  return {
-    log: pino({ ...options, timestamp: pino.stdTimeFunctions.isoTime }, destination),
-    flush: () => {
-      if (broken) return;
-      try {
-        destination.flushSync();
-      } catch {
-        // The stream has no reader any more.
-      }
-    },
+  const flush = (): void => {
+    if (broken) return;
+    try {
+      send();
+      destination.flushSync();
+    } catch {
+      // The stream has no reader any more.
+    }
   };
+  process.once('exit', flush);
+  return { log: pino({ ...options, timestamp: pino.stdTimeFunctions.isoTime }, { write }), flush };
 }
 
 /** A line of the log as it was written. */
