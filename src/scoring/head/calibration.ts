@@ -89,9 +89,13 @@ const PRIORS: readonly Prior[] = [
 export function fitBlend(texts: OutOfFold): { readonly blend: Blend; readonly meanLoss: number } {
   const { routes, labels, count, logits, similarity, words } = texts;
   const weights = new Float64Array(routes);
+  const values = [logits, similarity, words] as const;
+  const means = new Float64Array(3);
+  const moments = new Float64Array(9);
   let loss = 0;
   const [logit = 1, cosine = 0, word = 0] = estimate(PRIORS, (at, into) => {
     const { gradient, hessian } = into;
+    const [ofZ, ofS, ofW] = at as unknown as readonly [number, number, number];
     loss = 0;
     for (let text = 0; text < count; text += 1) {
       const start = text * routes;
@@ -99,7 +103,9 @@ export function fitBlend(texts: OutOfFold): { readonly blend: Blend; readonly me
       if (own < 0) continue;
       let highest = Number.NEGATIVE_INFINITY;
       for (let route = 0; route < routes; route += 1) {
-        const value = blended(texts, start + route, at);
+        const i = start + route;
+        const value =
+          ofZ * (logits[i] as number) + ofS * (similarity[i] as number) + ofW * (words[i] as number);
         weights[route] = value;
         highest = Math.max(highest, value);
       }
@@ -128,15 +134,15 @@ export function fitBlend(texts: OutOfFold): { readonly blend: Blend; readonly me
         ww += weightedW * w;
       }
       loss += Math.log(total) + highest - target;
-      const means = [meanZ / total, meanS / total, meanW / total];
-      const moments = [zz, zs, zw, zs, ss, sw, zw, sw, ww];
-      const values = [logits, similarity, words];
-      for (const [i, mean] of means.entries()) {
-        const value = (values[i] as Float32Array)[start + own] as number;
-        gradient[i] = (gradient[i] as number) + mean - value;
-        for (const [j, other] of means.entries()) {
+      means.set([meanZ / total, meanS / total, meanW / total]);
+      moments.set([zz, zs, zw, zs, ss, sw, zw, sw, ww]);
+      for (let i = 0; i < 3; i += 1) {
+        const mean = means[i] as number;
+        gradient[i] = (gradient[i] as number) + mean - ((values[i] as Float32Array)[start + own] as number);
+        for (let j = 0; j < 3; j += 1) {
           const cell = 3 * i + j;
-          hessian[cell] = (hessian[cell] as number) + (moments[cell] as number) / total - mean * other;
+          const product = mean * (means[j] as number);
+          hessian[cell] = (hessian[cell] as number) + (moments[cell] as number) / total - product;
         }
       }
     }

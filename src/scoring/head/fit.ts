@@ -66,7 +66,8 @@ export function fitHead(problem: HeadProblem): Head {
   const { blend } = fitBlend(own);
   const leftOut = training.leftOut(cost);
   // Nothing is held out from here on, so what the last fold learnt is a fair place to begin.
-  const weights = training.train(parameters, cost, undefined);
+  training.train(parameters, cost, undefined);
+  const weights = new Float32Array(parameters);
   const words = training.words(undefined);
   const background = training.background(words);
   const confidence = fitConfidence(own, { background, leftOut }, blend, none ? routes - 1 : routes);
@@ -114,10 +115,9 @@ class Training {
   }
 
   /** Trains without a part, or on everything. */
-  train(parameters: Float64Array, cost: number, without: Part | undefined): Float32Array {
+  train(parameters: Float64Array, cost: number, without: Part | undefined): void {
     const rowWeights = this.#balance.map((weight, row) => (this.#isIn(row, without) ? 0 : weight));
     this.#regression.train(parameters, { cost, rowWeights });
-    return Float32Array.from(parameters);
   }
 
   /** Learns the words without a part, or of everything. */
@@ -139,7 +139,8 @@ class Training {
     const rows = this.#sample(Array.from(labels.keys()).filter((row) => isGone(labels[row] as number)));
     this.train(new Float64Array(this.size), cost, isGone);
     const out = createOutOfFold(rows.length, routes);
-    this.#score(rows, isGone, this.words(isGone), out, 0);
+    this.#predict(rows, out, 0);
+    this.#compare(rows, isGone, this.words(isGone), out, 0);
     withoutRoutes(out, isGone);
     return out;
   }
@@ -166,7 +167,8 @@ class Training {
       } else {
         parameters = new Float64Array(this.size);
         this.train(parameters, cost, fold);
-        this.#score(rows, fold, this.words(fold), own, filled);
+        this.#predict(rows, own, filled);
+        this.#compare(rows, fold, this.words(fold), own, filled);
       }
       filled += rows.length;
     }
@@ -179,29 +181,26 @@ class Training {
     const first = labels.length + nameLabels.length;
     const rows = Array.from({ length: this.#rows.rows - first }, (_, index) => first + index);
     const out = createOutOfFold(rows.length, routes);
-    this.#score(rows, undefined, words, out, 0);
+    this.#predict(rows, out, 0);
+    this.#compare(rows, undefined, words, out, 0);
     return out;
   }
 
-  /** Each cost goes on from where the one before ended. Leaves the scores of the best at the start of `own`. */
+  /** Each cost goes on from where the one before ended. Leaves what the best gives at the start of `own`. */
   #chooseCost(rows: readonly number[], own: OutOfFold, parameters: Float64Array): number {
     let best = { cost: HEAD_DEFAULTS.costs[0] as number, loss: Number.POSITIVE_INFINITY };
-    let kept = createOutOfFold(rows.length, own.routes);
-    const words = this.words(0);
+    let kept = new Float32Array(0);
+    this.#compare(rows, 0, this.words(0), own, 0);
     for (const cost of HEAD_DEFAULTS.costs) {
       this.train(parameters, cost, 0);
-      const scored = createOutOfFold(rows.length, own.routes);
-      this.#score(rows, 0, words, scored, 0);
-      const { meanLoss } = fitBlend(scored);
+      this.#predict(rows, own, 0);
+      const { meanLoss } = fitBlend({ ...own, count: rows.length });
       // Past the best cost it only gets worse, and the largest cost takes the longest.
       if (meanLoss >= best.loss) break;
       best = { cost, loss: meanLoss };
-      kept = scored;
+      kept = own.logits.slice(0, rows.length * own.routes);
     }
-    own.logits.set(kept.logits);
-    own.similarity.set(kept.similarity);
-    own.words.set(kept.words);
-    own.labels.set(kept.labels);
+    own.logits.set(kept);
     return best.cost;
   }
 
@@ -223,32 +222,41 @@ class Training {
     return Array.from({ length: most }, (_, i) => rows[Math.floor((i * rows.length) / most)] ?? 0);
   }
 
-  /** Logits by the current weights, the best cosines to utterances outside the part, and the evidence of words. */
-  #score(
+  /** Writes the logits of rows by the weights that were trained last, from the text `first` of `out` on. */
+  #predict(rows: readonly number[], out: OutOfFold, first: number): void {
+    const { routes } = this.#problem;
+    const { logits, logitStride } = this.#rows;
+    this.#rows.predictRows(rows, (index, query) => {
+      const from = query * logitStride;
+      out.logits.set(logits.subarray(from, from + routes), (first + index) * routes);
+    });
+  }
+
+  /** Writes what depends on no weights: the best cosines to utterances outside the part, and the evidence of words. */
+  #compare(
     rows: readonly number[],
     part: Part | undefined,
     words: WordModel,
-    out: OutOfFold,
+    { similarity, words: evidence, labels: outLabels }: OutOfFold,
     first: number,
   ): void {
     const scorer = new WordScorer(words);
     const { labels, routes } = this.#problem;
-    const { logits, logitStride, products, productStride } = this.#rows;
-    this.#rows.query(rows, labels.length, (index, query) => {
+    const { products, productStride } = this.#rows;
+    const others = new Uint32Array(labels.keys()).filter((row) => !this.#isIn(row, part));
+    this.#rows.compare(rows, labels.length, (index, query) => {
       const start = (first + index) * routes;
-      const scored = query * logitStride;
-      out.logits.set(logits.subarray(scored, scored + routes), start);
-      out.similarity.fill(-1, start, start + routes);
+      similarity.fill(-1, start, start + routes);
       const compared = query * productStride;
-      for (let other = 0; other < labels.length; other += 1) {
-        if (this.#isIn(other, part)) continue;
+      for (let i = 0; i < others.length; i += 1) {
+        const other = others[i] as number;
         const at = start + (labels[other] as number);
         // The rows' constants add 1 to every product.
         const cosine = (products[compared + other] as number) - 1;
-        if (cosine > (out.similarity[at] as number)) out.similarity[at] = cosine;
+        if (cosine > (similarity[at] as number)) similarity[at] = cosine;
       }
-      scorer.score(this.#features[rows[index] as number] as TextFeatures, out.words, start);
-      out.labels[first + index] = labels[rows[index] ?? 0] ?? NO_ROUTE;
+      scorer.score(this.#features[rows[index] as number] as TextFeatures, evidence, start);
+      outLabels[first + index] = labels[rows[index] ?? 0] ?? NO_ROUTE;
     });
   }
 }

@@ -148,7 +148,7 @@ export class SoftmaxRegression implements Objective {
   }
 
   #select(rowWeights: Float32Array): void {
-    this.#selected = Uint32Array.from(rowWeights.keys()).filter((row) => rowWeights[row] !== 0);
+    this.#selected = new Uint32Array(rowWeights.keys()).filter((row) => rowWeights[row] !== 0);
     this.#rows.select(this.#selected);
   }
 

@@ -51,6 +51,7 @@ export class TrainingRows {
   readonly #queries: Float32Array;
   readonly #moments: Float32Array;
   readonly #kernel: Multiply;
+  #selection = new Uint32Array(0);
   #blocks: readonly Block[] = [];
 
   /**
@@ -114,6 +115,9 @@ export class TrainingRows {
 
   /** Selects the rows to be trained on. */
   select(rows: Uint32Array): void {
+    if (rows.length === this.#selection.length && rows.every((row, index) => row === this.#selection[index]))
+      return;
+    this.#selection = rows.slice();
     const { stride, width } = this;
     const blocks: Block[] = [];
     this.#transposed.fill(0);
@@ -153,18 +157,41 @@ export class TrainingRows {
   }
 
   /**
-   * For each of the rows, up to {@link QUERY_ROWS} at a time: writes its products with the weights into `logits`
-   * and those with the rows before `to`, constants included and therefore 1 too much, into `products`, and
-   * calls `visit` with its position in `rows` and in these.
+   * Writes the products of rows with the weights into `logits`, a few rows at a time.
+   * @param visit gets the position of a row in `rows`, and in `logits`
    */
-  query(rows: readonly number[], to: number, visit: (index: number, query: number) => void): void {
-    const { stride, routes, logits, logitStride, products, productStride } = this;
+  predictRows(rows: readonly number[], visit: (index: number, query: number) => void): void {
+    const { stride, routes, weights, logits, logitStride } = this;
+    this.#query(rows, visit, (queries, count) =>
+      this.#multiply(queries, count, weights, routes, stride, logits, logitStride),
+    );
+  }
+
+  /**
+   * Writes the products of rows with those before `to`, constants included and therefore 1 too much, into `products`.
+   * @param visit gets the position of a row in `rows`, and in `products`
+   */
+  compare(rows: readonly number[], to: number, visit: (index: number, query: number) => void): void {
+    const { stride, products, productStride } = this;
+    this.#query(rows, visit, (queries, count) => {
+      for (let first = 0; first < to; first += BLOCK_ROWS) {
+        const block = this.#data.subarray(first * stride);
+        const size = Math.min(BLOCK_ROWS, to - first);
+        this.#multiply(queries, count, block, size, stride, products.subarray(first), productStride);
+      }
+    });
+  }
+
+  /** Copies rows beside each other, {@link QUERY_ROWS} at a time, for `multiply`, and visits each of them then. */
+  #query(
+    rows: readonly number[],
+    visit: (index: number, query: number) => void,
+    multiply: (queries: number, count: number) => void,
+  ): void {
     for (let first = 0; first < rows.length; first += QUERY_ROWS) {
       const some = rows.slice(first, first + QUERY_ROWS);
-      for (const [query, row] of some.entries()) this.#queries.set(this.#row(row), query * stride);
-      const at = this.#queries.byteOffset;
-      this.#multiply(at, some.length, this.weights, routes, stride, logits, logitStride);
-      this.#multiply(at, some.length, this.#data, to, stride, products, productStride);
+      for (const [query, row] of some.entries()) this.#queries.set(this.#row(row), query * this.stride);
+      multiply(this.#queries.byteOffset, some.length);
       for (const query of some.keys()) visit(first + query, query);
     }
   }

@@ -126,49 +126,49 @@ export interface WordCorpus {
 /** Weighs the features of texts, of which each counts for the IDF: that knows no routes. */
 export function corpusOf(all: readonly TextFeatures[]): WordCorpus {
   /** By bucket: how many texts have it; then the position of the feature. */
-  const counts = new Uint32Array(WORD_BUCKETS);
+  const found = new Uint32Array(WORD_BUCKETS);
+  let size = 0;
   for (const { buckets } of all) {
-    for (const bucket of buckets) counts[bucket] = (counts[bucket] as number) + 1;
+    for (const bucket of buckets) {
+      if (found[bucket] === 0) size += 1;
+      found[bucket] = (found[bucket] as number) + 1;
+    }
   }
   const idfOf = (frequency: number): number => Math.log((1 + all.length) / (1 + frequency)) + 1;
-  const found: number[] = [];
-  const idf: number[] = [];
-  const offsets = [0];
-  for (let bucket = 0; bucket < WORD_BUCKETS; bucket += 1) {
-    const frequency = counts[bucket] as number;
+  const buckets = new Uint32Array(size);
+  const idf = new Float64Array(size);
+  const offsets = new Uint32Array(size + 1);
+  for (let bucket = 0, feature = 0; feature < size; bucket += 1) {
+    const frequency = found[bucket] as number;
     if (frequency === 0) continue;
-    counts[bucket] = found.length;
-    found.push(bucket);
-    idf.push(idfOf(frequency));
-    offsets.push((offsets.at(-1) as number) + frequency);
+    found[bucket] = feature;
+    buckets[feature] = bucket;
+    idf[feature] = idfOf(frequency);
+    offsets[feature + 1] = (offsets[feature] as number) + frequency;
+    feature += 1;
   }
-  const next = Uint32Array.from(offsets);
-  const texts = new Uint32Array(next.at(-1) as number);
+  const next = offsets.slice();
+  const texts = new Uint32Array(next[size] as number);
   const weights = new Float64Array(texts.length);
-  for (const [text, { buckets, counts: times }] of all.entries()) {
+  const own: number[] = [];
+  for (const [text, { buckets: features, counts }] of all.entries()) {
     let squares = 0;
-    const own = Float64Array.from(buckets, (bucket, i) => {
-      const weight = (1 + Math.log(times[i] as number)) * (idf[counts[bucket] as number] as number);
+    for (let i = 0; i < features.length; i += 1) {
+      const feature = found[features[i] as number] as number;
+      const weight = (1 + Math.log(counts[i] as number)) * (idf[feature] as number);
+      own[i] = weight;
       squares += weight * weight;
-      return weight;
-    });
+    }
     const length = Math.sqrt(squares);
-    for (const [i, bucket] of buckets.entries()) {
-      const feature = counts[bucket] as number;
+    for (let i = 0; i < features.length; i += 1) {
+      const feature = found[features[i] as number] as number;
       const at = next[feature] as number;
       next[feature] = at + 1;
       texts[at] = text;
       weights[at] = (own[i] as number) / length;
     }
   }
-  return {
-    unknown: idfOf(0),
-    buckets: Uint32Array.from(found),
-    idf: Float64Array.from(idf),
-    offsets: Uint32Array.from(offsets),
-    texts,
-    weights,
-  };
+  return { unknown: idfOf(0), buckets, idf, offsets, texts, weights };
 }
 
 /**
@@ -182,43 +182,62 @@ export function trainWords(
   routes: number,
   counts: (text: number) => boolean = () => true,
 ): WordModel {
+  const counted = Uint8Array.from(labels, (_, text) => (counts(text) ? 1 : 0));
   const masses = new Float64Array(routes);
   const sums = new Float64Array(routes);
-  const known: number[] = [];
-  const offsets = [0];
-  const owners: number[] = [];
-  const gains: number[] = [];
+  /** Of these arrays, `size` and `entries` are used. */
+  const known = new Uint32Array(corpus.buckets.length);
+  const offsets = new Uint32Array(known.length + 1);
+  const owners = new Uint16Array(corpus.texts.length);
+  const gains = new Float32Array(corpus.texts.length);
+  let size = 0;
+  let entries = 0;
   for (let feature = 0; feature < corpus.buckets.length; feature += 1) {
-    const owning: number[] = [];
+    const first = entries;
     for (let at = corpus.offsets[feature] as number; at < (corpus.offsets[feature + 1] as number); at += 1) {
       const text = corpus.texts[at] as number;
-      if (!counts(text)) continue;
+      if (counted[text] === 0) continue;
       const route = labels[text] as number;
       const weight = corpus.weights[at] as number;
-      if (sums[route] === 0) owning.push(route);
+      if (sums[route] === 0) {
+        owners[entries] = route;
+        entries += 1;
+      }
       sums[route] = (sums[route] as number) + weight;
       masses[route] = (masses[route] as number) + weight;
     }
-    if (owning.length === 0) continue;
-    for (const route of owning.sort((a, b) => a - b)) {
-      owners.push(route);
-      gains.push(Math.log1p((sums[route] as number) / SMOOTHING));
+    if (entries === first) continue;
+    sortFew(owners, first, entries);
+    for (let at = first; at < entries; at += 1) {
+      const route = owners[at] as number;
+      gains[at] = Math.log1p((sums[route] as number) / SMOOTHING);
       sums[route] = 0;
     }
-    known.push(feature);
-    offsets.push(owners.length);
+    known[size] = feature;
+    size += 1;
+    offsets[size] = entries;
   }
   const smoothing = SMOOTHING * (1 + corpus.buckets.length);
   return {
     routes,
     unknown: Math.fround(corpus.unknown),
     masses: Float32Array.from(masses, (mass) => Math.log(mass + smoothing)),
-    buckets: Uint32Array.from(known, (feature) => corpus.buckets[feature] as number),
-    idf: Float32Array.from(known, (feature) => corpus.idf[feature] as number),
-    offsets: Uint32Array.from(offsets),
-    owners: Uint16Array.from(owners),
-    gains: Float32Array.from(gains),
+    buckets: known.slice(0, size).map((feature) => corpus.buckets[feature] as number),
+    idf: Float32Array.from(known.subarray(0, size), (feature) => corpus.idf[feature] as number),
+    offsets: offsets.slice(0, size + 1),
+    owners: owners.slice(0, entries),
+    gains: gains.slice(0, entries),
   };
+}
+
+/** Sorts a part of an array by insertion: the routes of a feature's texts are few, and nearly in order. */
+function sortFew(values: Uint16Array, from: number, to: number): void {
+  for (let i = from + 1; i < to; i += 1) {
+    const value = values[i] as number;
+    let at = i;
+    for (; at > from && (values[at - 1] as number) > value; at -= 1) values[at] = values[at - 1] as number;
+    values[at] = value;
+  }
 }
 
 /** Adds weighted rows, four in one turn: each sum is read and written once for them. */
