@@ -42,8 +42,8 @@ const FENCES: readonly { readonly packages: RegExp; readonly files: RegExp }[] =
   { packages: /^prom-client$/, files: /^telemetry\// },
   { packages: /^@opentelemetry\//, files: /^telemetry\/open-telemetry\.ts$/ },
   { packages: /^(onnxruntime-node|@xenova\/transformers|@huggingface\/.*)$/, files: /^inference\// },
-  { packages: /^node:child_process$/, files: /^inference\// },
-  { packages: /^node:worker_threads$/, files: /^(shared|routes|scoring|inference)\// },
+  { packages: /^node:child_process$/, files: /^(scoring|inference)\// },
+  { packages: /^node:worker_threads$/, files: /^routes\// },
   { packages: /^csv-parse/, files: /^commands\/evaluation\// },
   { packages: /^yaml$/, files: /^routes\// },
 ];

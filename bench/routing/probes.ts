@@ -27,7 +27,7 @@ export interface ProbedSet {
 }
 
 const namedScoring: CreateScorer = async (_, vectors) =>
-  new SimilarityScorer(vectors, NAMED_CENTRE, FAMILIARITY_DEFAULTS.named);
+  new SimilarityScorer(await vectors, NAMED_CENTRE, FAMILIARITY_DEFAULTS.named);
 
 const LABELS = ['hardware', 'software', 'network', 'orders', 'billing'];
 

@@ -15,6 +15,7 @@ import {
 } from '../../src/scoring/scorer.js';
 import { similarityScoring } from '../../src/scoring/similarity-scorer.js';
 import { embedRoutes, type RouteVectors } from '../../src/scoring/vectors.js';
+import { cpuMsOf } from '../../test/support/processes.js';
 import { median } from '../../test/support/stats.js';
 import type { Labelled } from './banking77.js';
 
@@ -69,10 +70,14 @@ export interface Made {
   readonly scorer: Scorer;
   readonly vectors: RouteVectors;
   readonly wallMs: number;
-  /** Of all threads of this process. */
+  /** Of this process and those that it started and that have ended. */
   readonly cpuMs: number;
   /** Bytes of the head on the volume; 0 without one. */
   readonly headBytes: number;
+}
+
+function cpuMs(): number {
+  return cpuMsOf(process.pid, { withEnded: true });
 }
 
 /** Makes a scorer, given embeddings. */
@@ -85,7 +90,7 @@ export async function make(
   const set = setOf(utterances, none);
   const { vectors } = await embedRoutes(set, embedder);
   const model = { id: 'bench', revision: '', variant: 'q8', digest: '' };
-  const cpu = process.cpuUsage();
+  const cpu = cpuMs();
   const started = performance.now();
   let headBytes = 0;
   const heads: HeadCache = {
@@ -96,8 +101,7 @@ export async function make(
   };
   const scorer = await create(set, vectors, { encoder: { embedder, model, background, heads } });
   const wallMs = performance.now() - started;
-  const { user, system } = process.cpuUsage(cpu);
-  return { set, scorer, vectors, wallMs, cpuMs: (user + system) / 1_000, headBytes };
+  return { set, scorer, vectors, wallMs, cpuMs: cpuMs() - cpu, headBytes };
 }
 
 /** Decisions of a scorer, one for each text. */

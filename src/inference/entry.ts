@@ -1,15 +1,12 @@
-import { writeFileSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { constants, getPriority, setPriority } from 'node:os';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { AppError, messageOf } from '../shared/errors.js';
+import { lowerPriority } from '../shared/priority.js';
 import { type Answer, Batcher, TURN } from './batches.js';
 import { checkCanary } from './canary.js';
 import { CHANNEL_FD, type FromWorker, readFrames, type ToWorker, writeFrame } from './protocol.js';
 
 // The entry of a child process. A crash in native code ends this process and not the daemon.
-
-const LOWEST_PRIORITY = constants.priority.PRIORITY_LOW;
 
 type LoadMessage = Extract<ToWorker, { kind: 'load' }>;
 
@@ -19,7 +16,7 @@ channel.on('close', () => process.exit(0));
 channel.on('error', () => process.exit(0));
 // A terminal's Ctrl-C reaches the whole process group; when to end is the daemon's decision alone.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
-lowerPriority();
+lowerPriority(TURN.niceness);
 
 const { applyRecipe, parseRecipe, createSession, createTokenizer } = await loadRuntime();
 let batcher: Batcher | undefined;
@@ -137,17 +134,4 @@ function send(message: FromWorker, bytes?: readonly Uint8Array[]): Promise<void>
 
 function newAnswer(): Answer {
   return { passes: 0, results: [], vectors: [] };
-}
-
-/**
- * The daemon's own process goes first. It gets a core as soon as it wants one, which is seldom and short, while a
- * worker wants one all the time; and when memory runs out, let the kernel end a worker, which is replaced.
- */
-function lowerPriority(): void {
-  try {
-    setPriority(Math.min(LOWEST_PRIORITY, getPriority() + TURN.niceness));
-    writeFileSync('/proc/self/oom_score_adj', '500');
-  } catch {
-    // Not Linux, or not allowed: then the kernel chooses.
-  }
 }

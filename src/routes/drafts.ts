@@ -1,5 +1,6 @@
+import { Worker, type WorkerOptions } from 'node:worker_threads';
+import { throwIfAborted, unlessAborted } from '../shared/concurrent.js';
 import { AppError, type ErrorCode, type FieldIssue } from '../shared/errors.js';
-import { runThread } from '../shared/thread.js';
 import { type ParseRouteSetOptions, parseRoute, parseRouteSet } from './parse.js';
 import type { Route, RouteSet } from './set.js';
 
@@ -96,6 +97,30 @@ async function parseAnywhere(work: DraftWork, signal: AbortSignal): Promise<Rout
     throw outOfMemory ? tooMuch('it takes too much memory to read', error) : error;
   } finally {
     clearTimeout(timer);
+  }
+}
+
+/**
+ * Runs a module in a thread of its own, which ends with the first message that it posts or with `signal`.
+ * @returns that message
+ * @throws AppError `aborted` when `signal` was; what the thread died of
+ */
+async function runThread<T>(
+  entry: URL,
+  { signal, ...options }: WorkerOptions & { readonly signal: AbortSignal },
+): Promise<T> {
+  throwIfAborted(signal);
+  // Command-line flags of the parent (a loader of tests, a profiler) are not for it.
+  const worker = new Worker(entry, { ...options, execArgv: [] });
+  const message = new Promise<T>((resolve, reject) => {
+    worker.once('message', resolve);
+    worker.once('error', reject);
+    worker.once('exit', (code) => reject(new Error(`its thread ended with ${code}`)));
+  });
+  try {
+    return await unlessAborted(message, signal);
+  } finally {
+    await worker.terminate();
   }
 }
 

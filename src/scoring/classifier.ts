@@ -119,32 +119,31 @@ export class Classifier {
     const loading = new AbortController();
     this.#loading = loading;
     const both = signal ? AbortSignal.any([signal, loading.signal]) : loading.signal;
-    const { createScorer, defaultThreshold } = this.#options;
+    const { createScorer = similarity, defaultThreshold } = this.#options;
     const { embedder, cache } = encoder;
     const started = performance.now();
     try {
       // Vectors of another model are worth nothing, even for the same text.
       const previous = this.#active?.encoder === encoder ? this.#active.vectors : undefined;
-      const { vectors, report } = await embedRoutes(set, embedder, {
-        signal: both,
-        ...(onProgress && { onProgress }),
-        ...(previous && { previous }),
-        ...(cache && { cache }),
-      });
-      const scorer = await (createScorer ?? similarity)(set, vectors, { encoder, signal: both });
-      const noise = await noiseOf(encoder);
+      const embedding = embedRoutes(set, embedder, { signal: both, onProgress, previous, cache });
+      const embedded = embedding.then(({ vectors }) => vectors);
+      // Of a scorer that fails before it needs them, nobody asks for them.
+      embedded.catch(() => undefined);
+      const [{ vectors, report }, scorer, noise] = await Promise.all([
+        embedding,
+        createScorer(set, embedded, { encoder, signal: both }),
+        noiseOf(encoder),
+      ]);
       throwIfAborted(both);
       await commit?.();
       this.#active = new ActiveSet(encoder, set, vectors, scorer, { defaultThreshold, noise });
       this.#encoder = encoder;
-      return {
-        ...report,
-        digest: set.digest,
-        routes: set.routes.length,
-        utterances: set.utteranceCount,
-        durationMs: performance.now() - started,
-      };
+      const { digest, routes, utteranceCount: utterances } = set;
+      const durationMs = performance.now() - started;
+      return { ...report, digest, routes: routes.length, utterances, durationMs };
     } finally {
+      // Of what runs beside each other, the rest ends with the first failure.
+      loading.abort();
       if (this.#loading === loading) this.#loading = undefined;
     }
   }

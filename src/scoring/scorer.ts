@@ -62,10 +62,13 @@ export interface Scorer {
   explain?(route: number, scores: RouteScores): Contribution;
 }
 
-/** Makes the scorer of a set, which may take long (training) and can be aborted through `signal`. */
+/**
+ * Makes the scorer of a set, which may take long (training) and can be aborted through `signal`. What needs no vectors is
+ * done while these are being made.
+ */
 export type CreateScorer = (
   set: RouteSet,
-  vectors: RouteVectors,
+  vectors: RouteVectors | Promise<RouteVectors>,
   context: { readonly encoder: Encoder; readonly signal?: AbortSignal },
 ) => Promise<Scorer>;
 

@@ -99,11 +99,12 @@ export class SimilarityScorer implements Scorer {
 export function similarityScoring(prior: number = SIMILARITY_DEFAULTS.centre) {
   const create = async (
     set: RouteSet,
-    vectors: RouteVectors,
+    vectors: RouteVectors | Promise<RouteVectors>,
     { signal }: { readonly signal?: AbortSignal },
   ): Promise<Scorer> => {
-    const { evidence, cosines } = await leaveOneOut(set, vectors, signal);
-    return new SimilarityScorer(vectors, centreOf(evidence, prior), fitFloor(cosines));
+    const embedded = await vectors;
+    const { evidence, cosines } = await leaveOneOut(set, embedded, signal);
+    return new SimilarityScorer(embedded, centreOf(evidence, prior), fitFloor(cosines));
   };
   return create satisfies CreateScorer;
 }

@@ -24,15 +24,15 @@ export function firstOfNone(offsets: Uint32Array): number {
 
 /** Options of {@link embedRoutes}. */
 export interface EmbedRoutesOptions {
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** The client that waits for it; clients take turns at the model. */
   readonly client?: string | undefined;
   /** Called after every utterance that had to be embedded. */
-  readonly onProgress?: (done: number, total: number) => void;
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
   /** Vectors of an earlier set made by the same embedder; its utterances are not embedded again. */
-  readonly previous?: RouteVectors;
+  readonly previous?: RouteVectors | undefined;
   /** Vectors that outlive the process. Its faults cost time, never the set. */
-  readonly cache?: VectorCache;
+  readonly cache?: VectorCache | undefined;
   /** Texts under way at once. Default: {@link TEXTS_UNDER_WAY}. */
   readonly concurrency?: number;
   /** Whether the set is one of many that come and go, see {@link RowMatrix}. */

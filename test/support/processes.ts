@@ -25,10 +25,13 @@ export function childrenOf(pid: number): number[] {
   return readProc(pid, `task/${pid}/children`).split(' ').filter(Boolean).map(Number);
 }
 
-/** Returns the CPU time that a process has used so far, in milliseconds; 0 when it has ended. */
-export function cpuMsOf(pid: number): number {
-  const fields = statOf(pid);
-  return (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) * TICK_MS;
+/**
+ * Returns the CPU time that a process has used so far, in milliseconds; 0 when it has ended.
+ * @param withEnded whether that of its children counts that have ended
+ */
+export function cpuMsOf(pid: number, { withEnded = false } = {}): number {
+  const ticks = statOf(pid).slice(11, withEnded ? 15 : 13);
+  return ticks.reduce((sum, count) => sum + Number(count), 0) * TICK_MS;
 }
 
 /** Returns the same by the scheduler's own clock, which has no ticks, of all threads that still run. */

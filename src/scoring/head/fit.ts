@@ -23,24 +23,31 @@ import {
 /** To be raised with anything that changes a head or its scores: the algorithm, a constant, the background. */
 export const HEAD_VERSION = 5;
 
-/** Training data of a head. All vectors have length 1; rows follow each other without gaps. */
-export interface HeadProblem {
-  readonly dimension: number;
+/** The texts that a head learns from. */
+export interface HeadTexts {
   /** With the class of the texts of `none`, where there are some: that is the last one. */
   readonly routes: number;
   readonly none: boolean;
-  /** Utterances × dimension, those of route 0 first. */
-  readonly utterances: Float32Array;
+  /** Utterances, those of route 0 first; sentences made of names and descriptions; background. */
+  readonly texts: readonly string[];
   /** Route of each utterance, ascending. */
   readonly labels: Uint32Array;
-  /** Sentences made of a route's name and description × dimension: trained on, but never held out. */
-  readonly names: Float32Array;
+  /** Route of each sentence made of a name or description: trained on, but never held out. */
   readonly nameLabels: Uint32Array;
+}
+
+/** The vectors of these texts. All have length 1; rows follow each other without gaps. */
+export interface HeadVectors {
+  readonly dimension: number;
+  /** Utterances × dimension. */
+  readonly utterances: Float32Array;
+  readonly names: Float32Array;
   /** Texts of no route × dimension. */
   readonly background: Float32Array;
-  /** The texts of all these rows: utterances, names, background. */
-  readonly texts: readonly string[];
 }
+
+/** Training data of a head. */
+export interface HeadProblem extends HeadTexts, HeadVectors {}
 
 /** A trained head. */
 export interface Head extends Confidence {
@@ -58,172 +65,202 @@ export interface Head extends Confidence {
 /**
  * Trains a head: choose the cost and score the texts out of fold → fit the blend → leave routes out, whose texts then are
  * strangers → train on all → score the background → fit confidence and threshold. Pure: the same problem gives the same bytes.
+ * @param words of these texts, which need no vectors
  */
-export function fitHead(problem: HeadProblem): Head {
+export function fitHead(problem: HeadProblem, words = new HeadWords(problem)): Head {
   const { routes, dimension, none } = problem;
-  const training = new Training(problem);
+  const training = new Training(problem, words);
   const { own, cost, parameters } = training.outOfFold();
   const { blend } = fitBlend(own);
   const leftOut = training.leftOut(cost);
   // Nothing is held out from here on, so what the last fold learnt is a fair place to begin.
-  training.train(parameters, cost, undefined);
+  training.train(parameters, cost);
   const weights = new Float32Array(parameters);
-  const words = training.words(undefined);
-  const background = training.background(words);
+  const background = training.background();
   const confidence = fitConfidence(own, { background, leftOut }, blend, none ? routes - 1 : routes);
-  return { routes, dimension, none, weights, words, cost, blend, ...confidence };
+  return { routes, dimension, none, weights, words: words.model, cost, blend, ...confidence };
 }
 
-/** Texts that a training leaves out: a fold, or all of some routes. */
-type Part = number | ((route: number) => boolean);
+/** Texts that are scored by a head that knows nothing of some texts. */
+interface Part {
+  /** Rows of the texts that are scored. */
+  readonly rows: readonly number[];
+  /** Whether a row is not learnt from. */
+  isOut(row: number): boolean;
+}
+
+/** What words say: a model of them, and the evidence of each part by a model that knows nothing of it. */
+export class HeadWords {
+  readonly model: WordModel;
+  /** Route of each row; 0 for background. */
+  readonly labels: Uint32Array;
+  readonly folds: readonly Part[];
+  /** The texts of some routes, of which nothing is known. Undefined for a set with too few routes. */
+  readonly leftOut: (Part & { isGone(route: number): boolean }) | undefined;
+  readonly background: Part;
+  readonly #routes: number;
+  readonly #corpus: WordCorpus;
+  readonly #features: readonly TextFeatures[];
+  readonly #evidence = new Map<Part, Float32Array>();
+
+  constructor({ texts, labels, nameLabels, routes, none }: HeadTexts) {
+    const known = labels.length + nameLabels.length;
+    const all = new Uint32Array(texts.length);
+    all.set(labels);
+    all.set(nameLabels, labels.length);
+    this.labels = all;
+    this.#routes = routes;
+    const { count, used } = foldPlan(labels.length, routes);
+    const folds = stratifiedFolds(labels, count);
+    const rows = Array.from(labels.keys());
+    // None that is its route's only one.
+    const held = rows.filter((row) => labels[row - 1] === labels[row] || labels[row + 1] === labels[row]);
+    this.folds = Array.from({ length: used }, (_, fold) => {
+      const isOut = (row: number): boolean => folds[row] === fold;
+      return { rows: sampleOf(held.filter(isOut), used), isOut };
+    });
+    const last = none ? routes - 1 : routes;
+    const isGone = (route: number): boolean => route % count === 0 && route < last;
+    const isOut = (row: number): boolean => isGone(all[row] as number);
+    this.leftOut =
+      routes < HEAD_DEFAULTS.leastRoutes
+        ? undefined
+        : { rows: sampleOf(rows.filter(isOut), used), isOut, isGone };
+    this.background = {
+      rows: Array.from({ length: texts.length - known }, (_, index) => known + index),
+      isOut: () => false,
+    };
+    this.#features = texts.map(featuresOf);
+    this.#corpus = corpusOf(this.#features.slice(0, known));
+    for (const part of [...this.folds, ...(this.leftOut ? [this.leftOut] : [])]) {
+      const model = trainWords(this.#corpus, all, routes, (row) => !part.isOut(row));
+      this.#evidence.set(part, this.#evidenceBy(model, part));
+    }
+    this.model = trainWords(this.#corpus, all, routes);
+    this.#evidence.set(this.background, this.#evidenceBy(this.model, this.background));
+  }
+
+  /** Returns the evidence of a part's texts: texts × routes. */
+  evidenceOf(part: Part): Float32Array {
+    return this.#evidence.get(part) ?? new Float32Array(0);
+  }
+
+  #evidenceBy(model: WordModel, { rows }: Part): Float32Array {
+    const scorer = new WordScorer(model);
+    const evidence = new Float32Array(rows.length * this.#routes);
+    for (const [index, row] of rows.entries()) {
+      scorer.score(this.#features[row] as TextFeatures, evidence, index * this.#routes);
+    }
+    return evidence;
+  }
+}
+
+/** As many of these rows as one fold may give, spread evenly. */
+function sampleOf(rows: readonly number[], folds: number): readonly number[] {
+  const most = Math.ceil(HEAD_DEFAULTS.calibrationSample / folds);
+  if (rows.length <= most) return rows;
+  return Array.from({ length: most }, (_, i) => rows[Math.floor((i * rows.length) / most)] ?? 0);
+}
 
 /** The rows of a problem and the regression over them. */
 class Training {
-  readonly size: number;
   readonly #problem: HeadProblem;
+  readonly #words: HeadWords;
   readonly #rows: TrainingRows;
   readonly #regression: SoftmaxRegression;
-  readonly #utterances: number;
-  readonly #folds: Uint32Array;
-  readonly #plan: FoldPlan;
   /** Weight of each row, before folds. */
   readonly #balance: Float32Array;
-  readonly #labels: Uint32Array;
-  readonly #features: readonly TextFeatures[];
-  #corpus: WordCorpus | undefined;
 
-  constructor(problem: HeadProblem) {
+  constructor(problem: HeadProblem, words: HeadWords) {
     const { dimension, routes, utterances, names, background, labels, nameLabels } = problem;
     this.#problem = problem;
-    this.#utterances = labels.length;
+    this.#words = words;
     const features = new Float32Array(utterances.length + names.length + background.length);
     features.set(utterances);
     features.set(names, utterances.length);
     features.set(background, utterances.length + names.length);
-    this.#rows = new TrainingRows(features, dimension, routes, labels.length + nameLabels.length);
-    const all = new Uint32Array(this.#rows.rows);
-    all.set(labels);
-    all.set(nameLabels, labels.length);
+    const known = labels.length + nameLabels.length;
+    this.#rows = new TrainingRows(features, dimension, routes, known);
     const [, middle = 10] = HEAD_DEFAULTS.costs;
-    this.#labels = all;
-    this.#features = problem.texts.map(featuresOf);
-    this.#balance = balance(all, labels.length + nameLabels.length, routes);
-    this.#regression = new SoftmaxRegression(this.#rows, all, middle, this.#balance);
-    this.size = this.#regression.size;
-    this.#plan = foldPlan(labels.length, routes);
-    this.#folds = stratifiedFolds(labels, this.#plan.count);
+    this.#balance = balance(words.labels, known, routes);
+    this.#regression = new SoftmaxRegression(this.#rows, words.labels, middle, this.#balance);
   }
 
-  /** Trains without a part, or on everything. */
-  train(parameters: Float64Array, cost: number, without: Part | undefined): void {
-    const rowWeights = this.#balance.map((weight, row) => (this.#isIn(row, without) ? 0 : weight));
+  /** Trains without what a part leaves out, or on everything. */
+  train(parameters: Float64Array, cost: number, part?: Part): void {
+    const rowWeights = part
+      ? this.#balance.map((weight, row) => (part.isOut(row) ? 0 : weight))
+      : this.#balance;
     this.#regression.train(parameters, { cost, rowWeights });
   }
 
-  /** Learns the words without a part, or of everything. */
-  words(without: Part | undefined): WordModel {
-    const { labels, nameLabels, routes } = this.#problem;
-    this.#corpus ??= corpusOf(this.#features.slice(0, labels.length + nameLabels.length));
-    return trainWords(this.#corpus, this.#labels, routes, (text) => !this.#isIn(text, without));
-  }
-
-  /**
-   * Scores the texts of some routes by a head that knows nothing of these routes.
-   * @returns undefined for a set with too few routes
-   */
-  leftOut(cost: number): OutOfFold | undefined {
-    const { labels, routes, none } = this.#problem;
-    if (routes < HEAD_DEFAULTS.leastRoutes) return undefined;
-    const last = none ? routes - 1 : routes;
-    const isGone = (route: number): boolean => route % this.#plan.count === 0 && route < last;
-    const rows = this.#sample(Array.from(labels.keys()).filter((row) => isGone(labels[row] as number)));
-    this.train(new Float64Array(this.size), cost, isGone);
-    const out = createOutOfFold(rows.length, routes);
-    this.#predict(rows, out, 0);
-    this.#compare(rows, isGone, this.words(isGone), out, 0);
-    withoutRoutes(out, isGone);
-    return out;
-  }
-
-  /** Whether a row, which is no background, belongs to a part. */
-  #isIn(row: number, part: Part | undefined): boolean {
-    if (typeof part === 'function') return part(this.#labels[row] as number);
-    return part !== undefined && row < this.#utterances && this.#folds[row] === part;
-  }
-
-  /** Chooses the cost on the first fold, and scores the texts of every used fold by heads that never saw them. */
+  /** Chooses the cost on the first fold, and scores the texts of every fold by heads that never saw them. */
   outOfFold(): { readonly own: OutOfFold; readonly cost: number; readonly parameters: Float64Array } {
-    const held = Array.from({ length: this.#plan.used }, (_, fold) => this.#heldOut(fold));
+    const { folds } = this.#words;
     const own = createOutOfFold(
-      held.reduce((sum, rows) => sum + rows.length, 0),
+      folds.reduce((sum, { rows }) => sum + rows.length, 0),
       this.#problem.routes,
     );
     let cost: number = HEAD_DEFAULTS.costs[0];
     let filled = 0;
-    let parameters = new Float64Array(this.size);
-    for (const [fold, rows] of held.entries()) {
-      if (fold === 0) {
-        cost = this.#chooseCost(rows, own, parameters);
+    let parameters = new Float64Array(this.#regression.size);
+    for (const [index, fold] of folds.entries()) {
+      if (index === 0) {
+        cost = this.#chooseCost(fold, own, parameters);
       } else {
-        parameters = new Float64Array(this.size);
+        parameters = new Float64Array(this.#regression.size);
         this.train(parameters, cost, fold);
-        this.#predict(rows, own, filled);
-        this.#compare(rows, fold, this.words(fold), own, filled);
+        this.#predict(fold, own, filled);
+        this.#compare(fold, own, filled);
       }
-      filled += rows.length;
+      filled += fold.rows.length;
     }
     return { own, cost, parameters };
   }
 
+  /** Scores the texts of some routes by a head that knows nothing of these routes. */
+  leftOut(cost: number): OutOfFold | undefined {
+    const { leftOut } = this.#words;
+    if (!leftOut) return undefined;
+    this.train(new Float64Array(this.#regression.size), cost, leftOut);
+    const out = this.#score(leftOut);
+    withoutRoutes(out, leftOut.isGone);
+    return out;
+  }
+
   /** Scores the background with the weights that were trained last. */
-  background(words: WordModel): OutOfFold {
-    const { labels, nameLabels, routes } = this.#problem;
-    const first = labels.length + nameLabels.length;
-    const rows = Array.from({ length: this.#rows.rows - first }, (_, index) => first + index);
-    const out = createOutOfFold(rows.length, routes);
-    this.#predict(rows, out, 0);
-    this.#compare(rows, undefined, words, out, 0);
+  background(): OutOfFold {
+    return this.#score(this.#words.background);
+  }
+
+  #score(part: Part): OutOfFold {
+    const out = createOutOfFold(part.rows.length, this.#problem.routes);
+    this.#predict(part, out, 0);
+    this.#compare(part, out, 0);
     return out;
   }
 
   /** Each cost goes on from where the one before ended. Leaves what the best gives at the start of `own`. */
-  #chooseCost(rows: readonly number[], own: OutOfFold, parameters: Float64Array): number {
+  #chooseCost(fold: Part, own: OutOfFold, parameters: Float64Array): number {
     let best = { cost: HEAD_DEFAULTS.costs[0] as number, loss: Number.POSITIVE_INFINITY };
     let kept = new Float32Array(0);
-    this.#compare(rows, 0, this.words(0), own, 0);
+    const count = fold.rows.length;
+    this.#compare(fold, own, 0);
     for (const cost of HEAD_DEFAULTS.costs) {
-      this.train(parameters, cost, 0);
-      this.#predict(rows, own, 0);
-      const { meanLoss } = fitBlend({ ...own, count: rows.length });
+      this.train(parameters, cost, fold);
+      this.#predict(fold, own, 0);
+      const { meanLoss } = fitBlend({ ...own, count });
       // Past the best cost it only gets worse, and the largest cost takes the longest.
       if (meanLoss >= best.loss) break;
       best = { cost, loss: meanLoss };
-      kept = own.logits.slice(0, rows.length * own.routes);
+      kept = own.logits.slice(0, count * own.routes);
     }
     own.logits.set(kept);
     return best.cost;
   }
 
-  /** The rows of a fold that are scored: spread evenly, and none that is its route's only one. */
-  #heldOut(fold: number): readonly number[] {
-    const { labels } = this.#problem;
-    const rows: number[] = [];
-    for (let row = 0; row < labels.length; row += 1) {
-      const alone = labels[row - 1] !== labels[row] && labels[row + 1] !== labels[row];
-      if (this.#folds[row] === fold && !alone) rows.push(row);
-    }
-    return this.#sample(rows);
-  }
-
-  /** As many of these rows as one fold may give, spread evenly. */
-  #sample(rows: readonly number[]): readonly number[] {
-    const most = Math.ceil(HEAD_DEFAULTS.calibrationSample / this.#plan.used);
-    if (rows.length <= most) return rows;
-    return Array.from({ length: most }, (_, i) => rows[Math.floor((i * rows.length) / most)] ?? 0);
-  }
-
-  /** Writes the logits of rows by the weights that were trained last, from the text `first` of `out` on. */
-  #predict(rows: readonly number[], out: OutOfFold, first: number): void {
+  /** Writes the logits of a part by the weights that were trained last, from the text `first` of `out` on. */
+  #predict({ rows }: Part, out: OutOfFold, first: number): void {
     const { routes } = this.#problem;
     const { logits, logitStride } = this.#rows;
     this.#rows.predictRows(rows, (index, query) => {
@@ -233,18 +270,12 @@ class Training {
   }
 
   /** Writes what depends on no weights: the best cosines to utterances outside the part, and the evidence of words. */
-  #compare(
-    rows: readonly number[],
-    part: Part | undefined,
-    words: WordModel,
-    { similarity, words: evidence, labels: outLabels }: OutOfFold,
-    first: number,
-  ): void {
-    const scorer = new WordScorer(words);
+  #compare(part: Part, { similarity, words, labels: outLabels }: OutOfFold, first: number): void {
     const { labels, routes } = this.#problem;
     const { products, productStride } = this.#rows;
-    const others = new Uint32Array(labels.keys()).filter((row) => !this.#isIn(row, part));
-    this.#rows.compare(rows, labels.length, (index, query) => {
+    words.set(this.#words.evidenceOf(part), first * routes);
+    const others = new Uint32Array(labels.keys()).filter((row) => !part.isOut(row));
+    this.#rows.compare(part.rows, labels.length, (index, query) => {
       const start = (first + index) * routes;
       similarity.fill(-1, start, start + routes);
       const compared = query * productStride;
@@ -255,8 +286,7 @@ class Training {
         const cosine = (products[compared + other] as number) - 1;
         if (cosine > (similarity[at] as number)) similarity[at] = cosine;
       }
-      scorer.score(this.#features[rows[index] as number] as TextFeatures, evidence, start);
-      outLabels[first + index] = labels[rows[index] ?? 0] ?? NO_ROUTE;
+      outLabels[first + index] = labels[part.rows[index] ?? 0] ?? NO_ROUTE;
     });
   }
 }

@@ -4,16 +4,16 @@ import type { Route, RouteSet } from '../../routes/set.js';
 import { compareText } from '../../shared/closest.js';
 import { throwIfAborted } from '../../shared/concurrent.js';
 import { AppError, messageOf } from '../../shared/errors.js';
-import { runThread } from '../../shared/thread.js';
 import { sentencesOf } from '../labels.js';
 import { BACKGROUND, backgroundOf } from '../noise.js';
 import type { CreateScorer, Encoder } from '../scorer.js';
 import { similarityScoring } from '../similarity-scorer.js';
 import { embedLists, type RouteVectors, rowsOf } from '../vectors.js';
 import { HEAD_DEFAULTS } from './calibration.js';
-import { HEAD_VERSION, type Head, type HeadProblem } from './fit.js';
-import { decodeHead, headDigest } from './head-cache.js';
+import { HEAD_VERSION, type Head } from './fit.js';
+import { decodeHead, encodeHead, headDigest } from './head-cache.js';
 import { HeadScorer } from './head-scorer.js';
+import { Trainer } from './trainer.js';
 
 /** Options of {@link headScoring}. */
 export interface HeadScoringOptions {
@@ -93,30 +93,28 @@ function notTrainable(set: RouteSet, reason: string): AppError {
 
 async function headScorer(
   set: RouteSet,
-  vectors: RouteVectors,
+  vectors: RouteVectors | Promise<RouteVectors>,
   { signal, encoder }: Parameters<CreateScorer>[2],
   { workerEntry, onReport }: HeadScoringOptions,
 ): Promise<HeadScorer> {
-  const { dimension } = vectors.matrix;
+  const { heads, embedder } = encoder;
+  const { dimension } = embedder;
   // Behind these are those of noise, of which a head knows nothing.
   const background = (await backgroundOf(encoder)).slice(0, BACKGROUND.length * dimension);
-  const { heads } = encoder;
   const key = keyOf(set, encoder, background);
   const none = set.none.length > 0;
   const shape = { routes: set.routes.length + (none ? 1 : 0), dimension, none };
   const found = heads ? await heads.get(key) : {};
   let { fault: cacheFault, head: encoded } = found;
-  const started = performance.now();
   let head: Head | undefined;
   try {
     if (encoded) head = decodeHead(encoded, shape);
   } catch (error) {
     cacheFault = messageOf(error);
   }
-  const trained = head === undefined;
+  let trainMs: number | undefined;
   if (!encoded || !head) {
-    const problem = await problemOf(set, vectors, encoder, background, signal);
-    encoded = await trainHead(problem, { ...(signal && { signal }), ...(workerEntry && { workerEntry }) });
+    ({ encoded, trainMs } = await trainHead(set, vectors, { encoder, signal, background, workerEntry }));
     head = decodeHead(encoded, shape);
     try {
       await heads?.put(key, encoded);
@@ -128,12 +126,12 @@ async function headScorer(
   for (const [row, route] of canonical(set).entries()) order[set.indexOf.get(route.name) ?? 0] = row;
   onReport?.({
     method: 'head',
-    trained,
-    trainMs: trained ? Math.round(performance.now() - started) : 0,
+    trained: trainMs !== undefined,
+    trainMs: trainMs ?? 0,
     threshold: head.threshold,
     ...(cacheFault !== undefined && { cacheFault }),
   });
-  return new HeadScorer(head, vectors, order, headDigest(encoded));
+  return new HeadScorer(head, await vectors, order, headDigest(encoded));
 }
 
 /** Whatever decides about a head: the routes, the bytes and the runtime of the model, the version, the background. */
@@ -149,63 +147,66 @@ function canonical(set: RouteSet): Route[] {
   return [...set.routes].sort((a, b) => compareText(a.name, b.name));
 }
 
-async function problemOf(
+interface TrainingOptions {
+  readonly encoder: Encoder;
+  readonly background: Float32Array;
+  readonly signal: AbortSignal | undefined;
+  readonly workerEntry: URL | undefined;
+}
+
+/**
+ * Trains the head of a set in a process of its own.
+ * @returns the encoded head, and how long that took with the vectors there
+ * @throws what `vectors` does; AppError `aborted`, `internal` when training failed
+ */
+async function trainHead(
   set: RouteSet,
-  vectors: RouteVectors,
-  encoder: Encoder,
-  background: Float32Array,
-  signal: AbortSignal | undefined,
-): Promise<HeadProblem> {
+  vectors: RouteVectors | Promise<RouteVectors>,
+  { encoder, background, signal, workerEntry }: TrainingOptions,
+): Promise<{ readonly encoded: Uint8Array; readonly trainMs: number }> {
   const routes = canonical(set);
   const names = routes.map(({ name, description }) => {
     const texts = sentencesOf(name, description).map((text) => text.trim());
     return texts.filter((text) => text !== '');
   });
-  const { embedder, auxiliary } = encoder;
-  const embedded = await embedLists(names, embedder, {
-    ...(signal && { signal }),
-    ...(auxiliary && { cache: auxiliary }),
-  });
-  const { dimension } = vectors.matrix;
   const utterances = routes.map((route) => [...route.utterances].sort(compareText));
   const none = set.none.length > 0;
   // A class of its own, of which no name is known.
   if (none) utterances.push([...set.none].sort(compareText));
-  return {
-    dimension,
-    routes: utterances.length,
-    none,
-    texts: [...utterances.flat(), ...names.flat(), ...BACKGROUND],
-    utterances: rowsOf(vectors, utterances.flat()),
-    labels: labelsOf(utterances),
-    names: rowsOf(embedded, names.flat()),
-    nameLabels: labelsOf(names),
-    background,
-  };
+  const trainer = new Trainer(
+    {
+      routes: utterances.length,
+      none,
+      texts: [...utterances.flat(), ...names.flat(), ...BACKGROUND],
+      labels: labelsOf(utterances),
+      nameLabels: labelsOf(names),
+    },
+    workerEntry,
+  );
+  try {
+    const { embedder, auxiliary } = encoder;
+    const [embedded, ofNames] = await Promise.all([
+      vectors,
+      embedLists(names, embedder, { signal, cache: auxiliary }),
+    ]);
+    const started = performance.now();
+    const head = await trainer.train(
+      {
+        dimension: embedder.dimension,
+        utterances: rowsOf(embedded, utterances.flat()),
+        names: rowsOf(ofNames, names.flat()),
+        background,
+      },
+      signal,
+    );
+    return { encoded: encodeHead(head), trainMs: Math.round(performance.now() - started) };
+  } finally {
+    await trainer.close();
+  }
 }
 
 function labelsOf(texts: readonly (readonly string[])[]): Uint32Array {
   return Uint32Array.from(texts.flatMap((list, route) => list.map(() => route)));
-}
-
-/** The compiled `head-worker.js`. */
-export const HEAD_WORKER = new URL('./head-worker.js', import.meta.url);
-
-/**
- * Trains a head in a thread of its own, which ends with the work or with `signal`.
- * @returns the encoded head
- * @throws AppError `aborted` when `signal` was; `internal` when training failed
- */
-export async function trainHead(
-  problem: HeadProblem,
-  { signal, workerEntry = HEAD_WORKER }: { readonly signal?: AbortSignal; readonly workerEntry?: URL },
-): Promise<Uint8Array> {
-  try {
-    return await runThread<Uint8Array>(workerEntry, { name: 'head', workerData: problem, signal });
-  } catch (reason) {
-    if (reason instanceof AppError) throw reason;
-    throw new AppError('internal', `the head could not be trained: ${messageOf(reason)}`, { cause: reason });
-  }
 }
 
 /**
