@@ -43,7 +43,7 @@ export const goldenCases = golden.cases;
 export const workerEntry = new URL('dist/inference-worker.js', root);
 if (!existsSync(workerEntry)) throw new Error('dist/ is missing: run `npm run build` first');
 
-/** The compiled thread that trains heads. */
+/** The compiled process that trains heads. */
 export const headWorker = new URL('dist/head-worker.js', root);
 
 /** The fp32 weights, which are too large to bundle; `undefined` when this machine has none. */
