@@ -30,6 +30,7 @@ import {
   verdictText,
   wholeText,
 } from './format.js';
+import { examine, examinedReport } from './verify.js';
 
 /** Recent events of a daemon that are printed; `--json` has all. */
 const EVENTS_SHOWN = 5;
@@ -120,12 +121,10 @@ async function folderStatus(folder: string, manifestFile: string, signal: AbortS
     otherBlobs(store.layout, new Set(manifest.files.map(({ sha256 }) => sha256))),
   ]);
   const quarantine = await store.quarantined();
-  const files = [];
-  for (const { path, size, sha256 } of manifest.files) {
-    signal.throwIfAborted();
-    const verdict = await store.verify({ path, size, sha256 });
-    files.push({ path, size, sha256, verdict, source: notes.get(sha256) });
-  }
+  const files = (await examine(store, manifest, signal)).map((file) => ({
+    ...file,
+    source: notes.get(file.sha256),
+  }));
   const whole = files.every(({ verdict }) => verdict.state === 'verified');
   const otherBytes = others.reduce((sum, { bytes }) => sum + bytes, 0);
   return {
@@ -134,14 +133,7 @@ async function folderStatus(folder: string, manifestFile: string, signal: AbortS
       volume: facts,
       model: modelReport(manifest),
       whole,
-      files: files.map(({ path, size, sha256, verdict, source }) => ({
-        path,
-        size,
-        sha256,
-        state: verdict.state,
-        reason: verdict.state === 'corrupt' ? verdict.reason : null,
-        source: source ?? null,
-      })),
+      files: files.map((file) => ({ ...examinedReport(file), source: file.source ?? null })),
       partials,
       other_blobs: others,
       quarantine,

@@ -1,4 +1,4 @@
-import { loadManifest } from '../cache/manifest.js';
+import { loadManifest, type Manifest, type PinnedFile } from '../cache/manifest.js';
 import { ContentStore, type Verdict } from '../cache/store.js';
 import { CACHE_OPTIONS, type Command, command, requireFolder, SOURCE_OPTIONS } from './command.js';
 import { fillCache } from './fill.js';
@@ -22,11 +22,7 @@ export const verify: Command = command({
       : undefined;
     if (!repair) await requireFolder(config.cacheDir);
     const store = new ContentStore(config.cacheDir);
-    const verdicts: { path: string; size: number; sha256: string; verdict: Verdict }[] = [];
-    for (const file of manifest.files) {
-      signal.throwIfAborted();
-      verdicts.push({ ...file, verdict: await store.verify(file) });
-    }
+    const verdicts = await examine(store, manifest, signal);
     const whole = verdicts.every(({ verdict }) => verdict.state === 'verified');
     const rows = verdicts.map(({ path, size, verdict }) => [path, formatBytes(size), verdictText(verdict)]);
     const repaired = repair?.report.fetched ?? [];
@@ -36,13 +32,7 @@ export const verify: Command = command({
         cache_dir: config.cacheDir,
         model: modelReport(manifest),
         whole,
-        files: verdicts.map(({ path, size, sha256, verdict }) => ({
-          path,
-          size,
-          sha256,
-          state: verdict.state,
-          reason: verdict.state === 'corrupt' ? verdict.reason : null,
-        })),
+        files: verdicts.map(examinedReport),
         ...(repair && { repaired, error: repair.report.error }),
       },
       text: [
@@ -53,3 +43,28 @@ export const verify: Command = command({
     };
   },
 });
+
+/** A pinned file with what its bytes on the volume are. */
+export interface Examined extends PinnedFile {
+  readonly verdict: Verdict;
+}
+
+/** Reads every pinned byte. */
+export async function examine(
+  store: ContentStore,
+  { files }: Pick<Manifest, 'files'>,
+  signal: AbortSignal,
+): Promise<Examined[]> {
+  const examined: Examined[] = [];
+  for (const file of files) {
+    signal.throwIfAborted();
+    examined.push({ ...file, verdict: await store.verify(file) });
+  }
+  return examined;
+}
+
+/** A file as `--json` shows it. */
+export function examinedReport({ path, size, sha256, verdict }: Examined): object {
+  const { state } = verdict;
+  return { path, size, sha256, state, reason: state === 'corrupt' ? verdict.reason : null };
+}

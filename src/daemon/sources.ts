@@ -44,7 +44,7 @@ export function createSources(
     ...(onEvent && { onEvent: oncePerAttempt(onEvent) }),
   };
   const make: Readonly<Record<SourceKind, () => OwnedSource[]>> = {
-    bundled: () => [createBundledSource({ folder: config.bundledDir })],
+    bundled: () => [createBundledSource(config.bundledDir)],
     mirror: () =>
       config.mirrors.map((url) =>
         isArchiveUrl(url)

@@ -16,36 +16,29 @@ import {
 /** Bytes read at once. */
 const PIECE_BYTES = 262_144;
 
-/** A folder that serves as a source. */
-export interface BundledOptions {
-  /** The folder in which each pinned file lies at its pinned path. */
-  readonly folder: string;
-  /** Default: {@link BUNDLED}. */
-  readonly name?: string;
-}
-
 /**
  * A folder on this machine, such as the copy of the model that comes with the program. Only regular files inside
  * it are read; what a symbolic link in it points to is not.
+ * @param folder in which each pinned file lies at its pinned path
  */
-export function createBundledSource({ folder, name = BUNDLED }: BundledOptions): Source {
+export function createBundledSource(folder: string): Source {
   async function* deliver(wanted: readonly WantedFile[], signal: AbortSignal): AsyncGenerator<Delivery> {
     for (const { file, offset } of wanted) {
       if (signal.aborted) throw abortedFault();
-      const opened = await openInside(folder, file, name);
+      const opened = await openInside(folder, file);
       const start = offset > file.size ? 0 : offset;
       try {
-        yield { file, offset: start, bytes: read(opened, file, start, name, signal) };
+        yield { file, offset: start, bytes: read(opened, file, start, signal) };
       } finally {
         await opened.close();
       }
     }
   }
-  return { name, concurrency: 1, deliver };
+  return { name: BUNDLED, concurrency: 1, deliver };
 }
 
-async function openInside(folder: string, file: PinnedFile, name: string): Promise<FileHandle> {
-  const place = `${file.path} from ${name}`;
+async function openInside(folder: string, file: PinnedFile): Promise<FileHandle> {
+  const place = `${file.path} from ${BUNDLED}`;
   const path = join(folder, file.path);
   let opened: FileHandle;
   try {
@@ -71,10 +64,9 @@ async function* read(
   opened: FileHandle,
   file: PinnedFile,
   start: number,
-  name: string,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
-  const place = `${file.path} from ${name}`;
+  const place = `${file.path} from ${BUNDLED}`;
   let position = start;
   while (position < file.size) {
     if (signal.aborted) throw abortedFault();

@@ -105,19 +105,9 @@ export function checkNode(version: string): Finding {
     engines: { node: string };
   };
   const wanted = engines.node.replace('>=', '');
-  const [have, need] = [version, wanted].map((text) => text.split('.').map(Number));
-  const older = compare(have ?? [], need ?? []) < 0;
-  return older
+  return version.localeCompare(wanted, 'en', { numeric: true }) < 0
     ? fault('node', `v${version}, needed is ${wanted} or newer`, 'use an image such as node:24-bookworm-slim')
     : fine('node', `v${version}`);
-}
-
-function compare(a: readonly number[], b: readonly number[]): number {
-  for (const [index, value] of b.entries()) {
-    const difference = (a[index] ?? 0) - value;
-    if (difference !== 0) return difference;
-  }
-  return 0;
 }
 
 /**

@@ -23,7 +23,7 @@ describeSource(
   async (files) => {
     const folder = await folderOf(files);
     return {
-      source: createBundledSource({ folder }),
+      source: createBundledSource(folder),
       close: () => rm(folder, { recursive: true, force: true }),
     };
   },
@@ -39,13 +39,13 @@ describe('a bundled folder', () => {
     onTestFinished(() => rm(path, { recursive: true, force: true }));
     return path;
   }
-  const faultIn = (path: string) => faultOf(collect(createBundledSource({ folder: path }), wanted(model)));
+  const faultIn = (path: string) => faultOf(collect(createBundledSource(path), wanted(model)));
 
   it('may itself be a symbolic link', async () => {
     const real = await folder({ 'onnx/model.onnx': bytes });
     const link = join(await folder(), 'link');
     await symlink(real, link);
-    expect((await fetchOne(createBundledSource({ folder: link }), model)).bytes.equals(bytes)).toBe(true);
+    expect((await fetchOne(createBundledSource(link), model)).bytes.equals(bytes)).toBe(true);
   });
 
   it('refuses a symbolic link in the place of a file', async () => {
