@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { createClassifier } from '../daemon/model.js';
-import { EmbeddingCache } from '../inference/embedding-cache.js';
+import { EmbeddingCache } from '../inference/embedder.js';
 import type { Encoder } from '../scoring/scorer.js';
 import { AppError, fileFault } from '../shared/errors.js';
 import { CACHE_OPTIONS, type Command, command, SOURCE_OPTIONS, usageFault } from './command.js';

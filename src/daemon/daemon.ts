@@ -13,7 +13,7 @@ import { retiredIn } from '../config/settings.js';
 import { createApp } from '../http/app.js';
 import { StaticFiles } from '../http/endpoints/pages.js';
 import { type HttpServer, listen } from '../http/server.js';
-import { EmbeddingCache } from '../inference/embedding-cache.js';
+import { EmbeddingCache } from '../inference/embedder.js';
 import type { ModelBytes } from '../inference/protocol.js';
 import type { TokenView } from '../inference/token-view.js';
 import { Linter } from '../lint/lint.js';

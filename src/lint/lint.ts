@@ -1,8 +1,8 @@
 import { type Finding, type LintReport, SEVERITIES, type Severity } from '../api/lint.js';
+import type { Stop } from '../inference/embedder.js';
 import { type DraftText, parseDraft } from '../routes/drafts.js';
 import type { RouteSet, RouteWarning } from '../routes/set.js';
 import type { ActiveSet } from '../scoring/active-set.js';
-import type { Stop } from '../scoring/embed-texts.js';
 import { requireScorable } from '../scoring/head/head-scoring.js';
 import { embedRoutes, type RouteVectors } from '../scoring/vectors.js';
 import { Slices } from '../shared/concurrent.js';

@@ -1,12 +1,7 @@
 import type { Decision, Label } from '../api/classify.js';
-import type { Embedding } from '../inference/embedder.js';
-import type { RouteSet } from '../routes/set.js';
-import { mapConcurrent, throwIfAborted } from '../shared/concurrent.js';
-import { AppError } from '../shared/errors.js';
-import { SharedCache } from '../shared/shared-cache.js';
-import { ActiveSet, type ClassifyOptions, type Verdict } from './active-set.js';
 import {
   type EmbeddedTexts,
+  type Embedding,
   embedTexts,
   requireTokens,
   type Stop,
@@ -14,7 +9,12 @@ import {
   TEXTS_UNDER_WAY,
   type TextsUsage,
   withoutTokens,
-} from './embed-texts.js';
+} from '../inference/embedder.js';
+import type { RouteSet } from '../routes/set.js';
+import { mapConcurrent, throwIfAborted } from '../shared/concurrent.js';
+import { AppError } from '../shared/errors.js';
+import { SharedCache } from '../shared/shared-cache.js';
+import { ActiveSet, type ClassifyOptions, type Verdict } from './active-set.js';
 import { type LabelSet, labelSetOf } from './labels.js';
 import { blended, canBlend } from './messages.js';
 import { noiseOf } from './noise.js';

@@ -1,9 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Embedder, Embedding } from '../inference/embedder.js';
+import { type Embedder, type Embedding, TEXTS_UNDER_WAY } from '../inference/embedder.js';
 import { createRouteSet, type RouteSet } from '../routes/set.js';
 import { mapConcurrent, throwIfAborted } from '../shared/concurrent.js';
 import { AppError, messageOf } from '../shared/errors.js';
-import { TEXTS_UNDER_WAY } from './embed-texts.js';
 import { RowMatrix } from './row-matrix.js';
 import type { VectorCache } from './vector-cache.js';
 

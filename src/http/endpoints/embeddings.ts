@@ -10,9 +10,8 @@ import {
   textsOf,
 } from '../../api/embeddings.js';
 import type { RequestLimits } from '../../api/limits.js';
-import type { Embedding } from '../../inference/embedder.js';
+import { type EmbeddedTexts, type Embedding, requireTokens } from '../../inference/embedder.js';
 import type { Classifier } from '../../scoring/classifier.js';
-import { type EmbeddedTexts, requireTokens } from '../../scoring/embed-texts.js';
 import { AppError } from '../../shared/errors.js';
 import type { RequestMetrics } from '../../telemetry/ports.js';
 import { type BodyDeps, readJson } from '../body.js';

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Embedder } from '../../src/inference/embedder.js';
-import { EmbeddingCache } from '../../src/inference/embedding-cache.js';
+import { type Embedder, EmbeddingCache } from '../../src/inference/embedder.js';
 
 function counting(): Embedder & { asked: string[] } {
   const asked: string[] = [];
