@@ -7,6 +7,7 @@ import { createRouteSet, type RouteSet } from '../../src/routes/set.js';
 import type { HeadCache } from '../../src/scoring/head/head-cache.js';
 import { headScoring } from '../../src/scoring/head/head-scoring.js';
 import { Noise } from '../../src/scoring/noise.js';
+import type { RouteVectors } from '../../src/scoring/row-matrix.js';
 import {
   type CreateScorer,
   createRouteScores,
@@ -14,7 +15,7 @@ import {
   type Scorer,
 } from '../../src/scoring/scorer.js';
 import { similarityScoring } from '../../src/scoring/similarity-scorer.js';
-import { embedRoutes, type RouteVectors } from '../../src/scoring/vectors.js';
+import { embedRoutes } from '../../src/scoring/vectors.js';
 import { cpuMsOf } from '../../test/support/processes.js';
 import { median } from '../../test/support/stats.js';
 import type { Labelled } from './banking77.js';

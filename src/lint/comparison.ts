@@ -1,7 +1,6 @@
 import type { RouteSet } from '../routes/set.js';
-import { RowMatrix } from '../scoring/row-matrix.js';
+import { firstOfNone, type RouteVectors, RowMatrix } from '../scoring/row-matrix.js';
 import { SIMILARITY_DEFAULTS } from '../scoring/similarity-scorer.js';
-import { firstOfNone, type RouteVectors } from '../scoring/vectors.js';
 import { Slices } from '../shared/concurrent.js';
 
 export const COMPARISON_DEFAULTS = {

@@ -3,10 +3,9 @@ import type { Embedding } from '../inference/embedder.js';
 import type { JsonObject, RouteSet } from '../routes/set.js';
 import { compareText, didYouMean } from '../shared/closest.js';
 import { AppError, type FieldIssue } from '../shared/errors.js';
-import type { Noise } from './noise.js';
-import { VECTORS_AT_ONCE } from './row-matrix.js';
-import { createRouteScores, type Encoder, familiarity, type RouteScores, type Scorer } from './scorer.js';
-import type { RouteVectors } from './vectors.js';
+import { familiarity, type Noise } from './noise.js';
+import { type RouteVectors, VECTORS_AT_ONCE } from './row-matrix.js';
+import { createRouteScores, type Encoder, type RouteScores, type Scorer } from './scorer.js';
 
 /** Options of a classification, as they stand in a request. */
 export type ClassifyOptions = Omit<ClassifyBody, 'text' | 'messages'>;

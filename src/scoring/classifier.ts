@@ -17,9 +17,9 @@ import { SharedCache } from '../shared/shared-cache.js';
 import { ActiveSet, type ClassifyOptions, type Verdict } from './active-set.js';
 import { type LabelSet, labelSetOf } from './labels.js';
 import { blended, canBlend } from './messages.js';
-import { noiseOf } from './noise.js';
+import { FAMILIARITY_DEFAULTS, noiseOf } from './noise.js';
 import { optionSetOf, probabilitiesOf, type Question, type QuestionAnswer, sharesOf } from './questions.js';
-import { type CreateScorer, type Encoder, FAMILIARITY_DEFAULTS } from './scorer.js';
+import type { CreateScorer, Encoder } from './scorer.js';
 import { NAMED_CENTRE, SimilarityScorer, similarityScoring } from './similarity-scorer.js';
 import { type EmbedRoutesReport, embedRoutes } from './vectors.js';
 

@@ -105,6 +105,49 @@ export class RowMatrix {
   }
 }
 
+/** The embeddings of a route set's utterances: one row each, those of one route beside each other. */
+export interface RouteVectors {
+  /** All rows one after the other: those of `routes[0]`, then of `routes[1]`, …; those of `none` last. */
+  readonly matrix: RowMatrix;
+  /** Route `r` owns the rows from `offsets[r]` up to but without `offsets[r + 1]`. */
+  readonly offsets: Uint32Array;
+  /** A row of each utterance, to carry vectors over to the next version of the set. */
+  readonly rowOf: ReadonlyMap<string, number>;
+}
+
+/** Returns the first row that belongs to no route. */
+export function firstOfNone(offsets: Uint32Array): number {
+  return offsets[offsets.length - 1] as number;
+}
+
+/**
+ * Writes the cosines of the vector and the utterances of the candidates, or all, and the texts of `none`, into the
+ * matrix's `products`.
+ */
+export function multiplyRoutes(
+  { matrix, offsets }: RouteVectors,
+  vector: Float32Array,
+  candidates?: Uint32Array,
+): void {
+  matrix.load(vector);
+  if (candidates === undefined) {
+    matrix.multiply(0, matrix.rows);
+    return;
+  }
+  for (const route of candidates) matrix.multiply(offsets[route] as number, offsets[route + 1] as number);
+  const none = firstOfNone(offsets);
+  if (none < matrix.rows) matrix.multiply(none, matrix.rows);
+}
+
+/** Returns the best cosine of the vector that was multiplied last to the texts of `none`; -1 where there are none. */
+export function nearestOfNone({ matrix, offsets }: RouteVectors): number {
+  let best = -1;
+  for (let row = firstOfNone(offsets); row < matrix.rows; row += 1) {
+    best = Math.max(best, matrix.products[row] as number);
+  }
+  return best;
+}
+
 /** Vectors that are multiplied ahead together; of more, none would be faster. */
 export const VECTORS_AT_ONCE = 8;
 /** Rows are multiplied by so many at once: their memory has room for a multiple of it. */

@@ -1,18 +1,9 @@
 import type { RouteSet } from '../routes/set.js';
 import { compareText } from '../shared/closest.js';
 import { Slices } from '../shared/concurrent.js';
-import {
-  type CreateScorer,
-  FAMILIARITY_DEFAULTS,
-  type Floor,
-  fitFloor,
-  multiplyRoutes,
-  nearestOfNone,
-  type RouteScores,
-  type Scorer,
-  type ScorerIdentity,
-} from './scorer.js';
-import type { RouteVectors } from './vectors.js';
+import { FAMILIARITY_DEFAULTS, type Floor, fitFloor } from './noise.js';
+import { multiplyRoutes, nearestOfNone, type RouteVectors } from './row-matrix.js';
+import type { CreateScorer, RouteScores, Scorer, ScorerIdentity } from './scorer.js';
 
 /**
  * Constants of the similarity scorer, chosen by measurement: on the default route set by leave-one-out with

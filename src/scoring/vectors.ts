@@ -3,23 +3,8 @@ import { type Embedder, type Embedding, TEXTS_UNDER_WAY } from '../inference/emb
 import { createRouteSet, type RouteSet } from '../routes/set.js';
 import { mapConcurrent, throwIfAborted } from '../shared/concurrent.js';
 import { AppError, messageOf } from '../shared/errors.js';
-import { RowMatrix } from './row-matrix.js';
+import { type RouteVectors, RowMatrix } from './row-matrix.js';
 import type { VectorCache } from './vector-cache.js';
-
-/** The embeddings of a route set's utterances: one row each, those of one route beside each other. */
-export interface RouteVectors {
-  /** All rows one after the other: those of `routes[0]`, then of `routes[1]`, …; those of `none` last. */
-  readonly matrix: RowMatrix;
-  /** Route `r` owns the rows from `offsets[r]` up to but without `offsets[r + 1]`. */
-  readonly offsets: Uint32Array;
-  /** A row of each utterance, to carry vectors over to the next version of the set. */
-  readonly rowOf: ReadonlyMap<string, number>;
-}
-
-/** Returns the first row that belongs to no route. */
-export function firstOfNone(offsets: Uint32Array): number {
-  return offsets[offsets.length - 1] as number;
-}
 
 /** Options of {@link embedRoutes}. */
 export interface EmbedRoutesOptions {

@@ -1,13 +1,12 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createRouteSet, type RouteSet } from '../../src/routes/set.js';
-import { RowMatrix } from '../../src/scoring/row-matrix.js';
+import { type RouteVectors, RowMatrix } from '../../src/scoring/row-matrix.js';
 import { createRouteScores } from '../../src/scoring/scorer.js';
 import {
   SIMILARITY_DEFAULTS,
   SimilarityScorer,
   similarityScoring,
 } from '../../src/scoring/similarity-scorer.js';
-import type { RouteVectors } from '../../src/scoring/vectors.js';
 import { Random } from '../support/random.js';
 import { unit } from './unit-vectors.js';
 

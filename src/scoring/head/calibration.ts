@@ -1,4 +1,4 @@
-import { type Floor, familiarity, fitFloor, logistic } from '../scorer.js';
+import { type Floor, familiarity, fitFloor, logistic } from '../noise.js';
 import { estimate, type Prior } from './minimize.js';
 
 /**

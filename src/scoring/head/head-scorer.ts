@@ -1,14 +1,6 @@
-import { RowMatrix } from '../row-matrix.js';
-import {
-  type Contribution,
-  type Floor,
-  multiplyRoutes,
-  nearestOfNone,
-  type RouteScores,
-  type Scorer,
-  type ScorerIdentity,
-} from '../scorer.js';
-import type { RouteVectors } from '../vectors.js';
+import type { Floor } from '../noise.js';
+import { multiplyRoutes, nearestOfNone, type RouteVectors, RowMatrix } from '../row-matrix.js';
+import type { Contribution, RouteScores, Scorer, ScorerIdentity } from '../scorer.js';
 import { scoreOf } from './calibration.js';
 import { HEAD_VERSION, type Head } from './fit.js';
 import { featuresOf, WordScorer } from './words.js';
