@@ -55,6 +55,8 @@ export class ActiveSet {
   readonly #scores: RouteScores;
   readonly #all: Uint32Array;
   readonly #defaultThreshold: number;
+  /** Of each route, where the request says nothing. */
+  readonly #thresholds: Float64Array;
   readonly #noise: Noise | undefined;
   readonly #named: boolean;
   #waiting: Waiting[] = [];
@@ -73,6 +75,10 @@ export class ActiveSet {
     this.#scores = createRouteScores(set.routes.length);
     this.#all = Uint32Array.from(set.routes.keys());
     this.#defaultThreshold = defaultThreshold ?? scorer.defaultThreshold;
+    this.#thresholds = Float64Array.from(
+      set.routes,
+      ({ scoreThreshold }) => scoreThreshold ?? this.#defaultThreshold,
+    );
     this.#noise = noise;
     this.#named = named;
   }
@@ -234,7 +240,7 @@ export class ActiveSet {
   }
 
   #thresholdOf(route: number, { threshold }: ClassifyOptions): number {
-    return threshold ?? this.set.routes[route]?.scoreThreshold ?? this.#defaultThreshold;
+    return threshold ?? (this.#thresholds[route] as number);
   }
 
   #candidate(route: number): Candidate {

@@ -47,9 +47,10 @@ export function classifyEndpoints(limits: RequestLimits): Endpoint<ClassifyPorts
         const body = await readJson(context, schemas.single, ports);
         const { classifier, metrics, requestTimeoutMs } = ports;
         const turns = body.messages && turnsIn(body.messages, 'messages');
-        const input: Input = turns ? inputOf(turns, 'messages', maxTextChars) : { text: body.text ?? '' };
-        // Spelled out: Node copies one object fast, and each more of them in microseconds.
-        const request = { ...body, text: input.text, previous: input.previous, path: input.path };
+        // Without messages there is a text, says the schema; such a body is not copied, which takes V8 microseconds.
+        const request = turns
+          ? { ...body, ...inputOf(turns, 'messages', maxTextChars) }
+          : (body as typeof body & Input);
         reserveAnswer(context, ports.bytes, 1, body, classifier.active?.set, turns !== undefined);
         const { decision, blended, timing, usage } = await withDeadline(context, requestTimeoutMs, (call) =>
           classifier.classify(request, call),
