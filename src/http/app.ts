@@ -6,12 +6,11 @@ import type { WorkerPool } from '../inference/pool.js';
 import { Turns } from '../shared/concurrent.js';
 import { AppError, messageOf } from '../shared/errors.js';
 import { Authenticator, type Keys, requireHost, trustProxy } from './auth.js';
-import type { Endpoint, PathParams } from './endpoint.js';
 import { allEndpoints, type Ports } from './endpoints/index.js';
 import { policyOf } from './endpoints/pages.js';
 import { type Dialect, sendError } from './errors.js';
 import { ByteBudget, createMeter } from './gates.js';
-import type { ContractSettings } from './openapi.js';
+import type { ContractSettings, Endpoint, PathParams } from './openapi.js';
 import {
   type RecordDeps,
   type RequestContext,

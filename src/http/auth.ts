@@ -3,7 +3,7 @@ import { isIP, isIPv4, isIPv6 } from 'node:net';
 import type Koa from 'koa';
 import type { TrustedProxy } from '../config/parsers.js';
 import { AppError } from '../shared/errors.js';
-import type { Access } from './endpoint.js';
+import type { Access } from './openapi.js';
 import type { RequestContext, RequestState } from './request.js';
 
 /** Keys that open paths, as `sha256:<hex>`: the program keeps no key itself. */

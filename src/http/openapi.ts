@@ -12,8 +12,8 @@ import type { RequestLimits } from '../api/limits.js';
 import { problemSchema } from '../api/schema.js';
 import { teiError } from '../api/tei.js';
 import type { RateLimit } from '../config/parsers.js';
-import type { Endpoint } from './endpoint.js';
 import type { Dialect } from './errors.js';
+import type { RequestContext } from './request.js';
 
 /** Settings and model that the contract names. */
 export interface ContractSettings extends RequestLimits {
@@ -101,6 +101,33 @@ export interface Operation {
   readonly answers: Readonly<Record<number, Answer>>;
   /** Statuses of its errors, besides those that its access brings along. */
   readonly problems?: readonly ProblemStatus[];
+}
+
+/**
+ * Access to an endpoint. `open` never requires a key and is never counted; `key` requires one where `API_KEYS` is set;
+ * `admin` always requires one of `ADMIN_KEYS`.
+ */
+export type Access = 'open' | 'key' | 'admin';
+
+/** Values of the parameters in a path, decoded. */
+export type PathParams = Readonly<Record<string, string>>;
+
+/**
+ * Everything there is to know of one endpoint. Router, access, errors, metrics, log and contract read it here. One without
+ * `id` is not in the contract.
+ */
+export interface Endpoint<Ports> extends Partial<Operation> {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  /** Template, e.g. `/routes/{name}`; a parameter is one segment of the path, `{name+}` all the rest of it. */
+  readonly path: string;
+  readonly access: Access;
+  /** Default: problem documents. */
+  readonly dialect?: Dialect;
+  /** Whether it embeds texts, so that it is refused before its body is read where the queue has no room. */
+  readonly inference?: boolean;
+  /** Whether monitors call it all the time; its requests are logged at debug level. */
+  readonly quiet?: boolean;
+  readonly handle: (context: RequestContext, ports: Ports, params: PathParams) => Promise<void> | void;
 }
 
 /** An OpenAPI 3.1 document. */

@@ -4,8 +4,7 @@ import {
   type VerificationReport,
   verificationReportSchema,
 } from '../../api/cache.js';
-import type { Endpoint } from '../endpoint.js';
-import { json } from '../openapi.js';
+import { type Endpoint, json } from '../openapi.js';
 import { sendJson } from '../request.js';
 
 export interface CachePorts {

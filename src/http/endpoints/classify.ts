@@ -6,9 +6,8 @@ import { type Message, PREVIOUS_SHARE, type Turn, turnsOf } from '../../scoring/
 import { AppError } from '../../shared/errors.js';
 import type { DecisionKind, RequestMetrics } from '../../telemetry/ports.js';
 import { type BodyDeps, readJson } from '../body.js';
-import type { Endpoint } from '../endpoint.js';
 import { reserveAnswer } from '../gates.js';
-import { json, jsonBody } from '../openapi.js';
+import { type Endpoint, json, jsonBody } from '../openapi.js';
 import { noteTimings, sendJson, sendJsonParts, withDeadline } from '../request.js';
 import EXAMPLES from './classify-examples.json' with { type: 'json' };
 import { cutText } from './embeddings.js';

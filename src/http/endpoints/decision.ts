@@ -3,7 +3,7 @@ import type { RequestLimits } from '../../api/limits.js';
 import { type Message, type Turn, turnsOf, turnsOfState } from '../../scoring/messages.js';
 import { AppError } from '../../shared/errors.js';
 import { readJson } from '../body.js';
-import type { Endpoint } from '../endpoint.js';
+import type { Endpoint } from '../openapi.js';
 import { type RequestContext, withDeadline } from '../request.js';
 import { type ClassifyPorts, inputOf } from './classify.js';
 

@@ -15,9 +15,8 @@ import type { Classifier } from '../../scoring/classifier.js';
 import { AppError } from '../../shared/errors.js';
 import type { RequestMetrics } from '../../telemetry/ports.js';
 import { type BodyDeps, readJson } from '../body.js';
-import type { Endpoint } from '../endpoint.js';
 import { reserveVectors, type VectorFormat } from '../gates.js';
-import { type ContractSettings, json, jsonBody } from '../openapi.js';
+import { type ContractSettings, type Endpoint, json, jsonBody } from '../openapi.js';
 import { noteTimings, type RequestContext, sendJson, sendJsonParts, withDeadline } from '../request.js';
 
 export interface EmbeddingsPort {

@@ -9,8 +9,7 @@ import {
   openInferenceReady,
 } from '../../api/health.js';
 import type { MetricsPort } from '../../telemetry/ports.js';
-import type { Endpoint } from '../endpoint.js';
-import { json } from '../openapi.js';
+import { type Endpoint, json } from '../openapi.js';
 import { type RequestContext, sendJson } from '../request.js';
 
 export interface HealthPort {

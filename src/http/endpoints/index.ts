@@ -1,7 +1,6 @@
 import type { RequestLimits } from '../../api/limits.js';
 import type { MetricsPort } from '../../telemetry/ports.js';
-import type { Endpoint } from '../endpoint.js';
-import type { ContractSettings } from '../openapi.js';
+import type { ContractSettings, Endpoint } from '../openapi.js';
 import { type CachePorts, cacheEndpoints } from './cache.js';
 import { type ClassifyPorts, classifyEndpoints } from './classify.js';
 import { decisionEndpoints } from './decision.js';

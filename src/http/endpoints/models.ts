@@ -3,8 +3,7 @@ import { count } from '../../api/schema.js';
 import type { Manifest } from '../../cache/manifest.js';
 import type { BlobOpener } from '../../cache/open-blob.js';
 import { AppError } from '../../shared/errors.js';
-import type { Endpoint, PathParams } from '../endpoint.js';
-import { type Answer, json } from '../openapi.js';
+import { type Answer, type Endpoint, json, type PathParams } from '../openapi.js';
 import { isFresh, type RequestContext, sendJson, sendStream, truncate } from '../request.js';
 
 const hubModelSchema = z

@@ -5,8 +5,7 @@ import { promisify } from 'node:util';
 import * as z from 'zod';
 import { VIEWER_FOLDER } from '../../config/program-files.js';
 import { AppError, errnoOf } from '../../shared/errors.js';
-import type { Endpoint } from '../endpoint.js';
-import { type ContractSettings, openapiDocument } from '../openapi.js';
+import { type ContractSettings, type Endpoint, openapiDocument } from '../openapi.js';
 import { isFresh, type RequestContext, truncate } from '../request.js';
 
 export interface PagePorts {

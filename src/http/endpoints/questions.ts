@@ -24,8 +24,7 @@ import {
 import { choiceConfidence, expectedLevel, type Question, scaleConfidence } from '../../scoring/questions.js';
 import { AppError } from '../../shared/errors.js';
 import { readJson } from '../body.js';
-import type { Endpoint } from '../endpoint.js';
-import { type ContractSettings, json, jsonBody } from '../openapi.js';
+import { type ContractSettings, type Endpoint, json, jsonBody } from '../openapi.js';
 import { noteTimings, type RequestContext, sendJson, withDeadline } from '../request.js';
 import { type ClassifyPorts, inputOf } from './classify.js';
 import type { EmbeddingPorts } from './embeddings.js';

@@ -24,8 +24,7 @@ import { routeOf, withoutRoute, withRoute } from '../../routes/parse.js';
 import { type RouteSet, routeSetToJson, routeToJson } from '../../routes/set.js';
 import { AppError, type FieldIssue } from '../../shared/errors.js';
 import { type BodyDeps, JSON_TYPES, readJson, readText } from '../body.js';
-import type { Endpoint } from '../endpoint.js';
-import { json, jsonBody } from '../openapi.js';
+import { type Endpoint, json, jsonBody } from '../openapi.js';
 import { isFresh, type RequestContext, sendJson, sendJsonText, withDeadline } from '../request.js';
 
 /** The routes, and their changes. */

@@ -18,9 +18,8 @@ import {
 import type { TokenView } from '../../inference/token-view.js';
 import { AppError } from '../../shared/errors.js';
 import { readJson } from '../body.js';
-import type { Endpoint } from '../endpoint.js';
 import { reserveAnswer, reserveTokens } from '../gates.js';
-import { type ContractSettings, json, jsonBody } from '../openapi.js';
+import { type ContractSettings, type Endpoint, json, jsonBody } from '../openapi.js';
 import { noteTimings, type RequestContext, sendJson, sendJsonParts, withDeadline } from '../request.js';
 import type { ClassifyPorts } from './classify.js';
 import { type EmbeddingPorts, embedTexts, pathOf, vectorJson } from './embeddings.js';

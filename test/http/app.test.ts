@@ -5,8 +5,8 @@ import { loadManifest } from '../../src/cache/manifest.js';
 import { readConfig } from '../../src/config/config.js';
 import { contractSettings } from '../../src/daemon/model.js';
 import { EndpointTable } from '../../src/http/app.js';
-import type { Endpoint } from '../../src/http/endpoint.js';
 import { allEndpoints } from '../../src/http/endpoints/index.js';
+import type { Endpoint } from '../../src/http/openapi.js';
 import { useDaemon } from '../support/daemon.js';
 
 const config = readConfig({});
