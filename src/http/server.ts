@@ -7,7 +7,7 @@ import {
   type ServerResponse,
   STATUS_CODES,
 } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { AppError, errnoOf, explainListening } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
@@ -36,7 +36,7 @@ export interface ServerDeps {
   readonly log: Log;
 }
 
-/** Interval in ms at which Node looks for late connections; its own default of 30 s would be the real limit. */
+/** Interval in ms at which late connections are looked for; Node's own default of 30 s would be the real limit. */
 const CHECK_INTERVAL_MS = 500;
 
 /**
@@ -106,13 +106,16 @@ function createBoundedServer(answer: RequestListener, limits: ConnectionLimits, 
   server.on('drop', warnWhenFull(deps));
 
   /** Responses of each connection that are not finished, in the order of their requests. */
-  const open = new WeakMap<Duplex, Set<ServerResponse>>();
+  const open = new Map<Duplex, Set<ServerResponse>>();
   const openOn = (socket: Duplex): Set<ServerResponse> => {
     let responses = open.get(socket);
     if (!responses) {
       responses = new Set();
       open.set(socket, responses);
-      socket.once('close', () => endAll(openOn(socket)));
+      socket.once('close', () => {
+        endAll(openOn(socket));
+        open.delete(socket);
+      });
     }
     return responses;
   };
@@ -122,6 +125,8 @@ function createBoundedServer(answer: RequestListener, limits: ConnectionLimits, 
     // Node parses on to the end of what it has read, also after the connection was cut.
     if (socket.destroyed || responses.size >= MAX_PIPELINED) {
       socket.destroy();
+      // Node would make an error with a stack for each of them.
+      request.destroy();
       return;
     }
     responses.add(response);
@@ -131,13 +136,7 @@ function createBoundedServer(answer: RequestListener, limits: ConnectionLimits, 
     answer(request, response);
   };
   server.on('request', onRequest).on('checkExpectation', onRequest);
-  // Node sets this time anew with each request, and `keepAliveMs` in its place between two.
-  server.setTimeout(limits.sendTimeoutMs, (socket) => {
-    const responses = open.get(socket);
-    // A client that stops reading its answer is cut off. While there is nothing to read, it may wait.
-    if (responses && (responses.size === 0 || socket.writableLength > 0)) socket.destroy();
-    else socket.setTimeout(limits.sendTimeoutMs);
-  });
+  cutStalled(server, open, limits.sendTimeoutMs);
   server.on('clientError', (error, socket) => {
     if (socket.writableEnded) return;
     const fault = parserFault(error);
@@ -159,6 +158,37 @@ function createBoundedServer(answer: RequestListener, limits: ConnectionLimits, 
     refuse(socket, new AppError('bad_request', 'CONNECT is not supported'), 'CONNECT', deps);
   });
   return server;
+}
+
+/**
+ * Closes connections whose client stops reading its answer. Not by Node's timer of a socket: a write that the kernel took
+ * in part counts as movement when that timer ends, and the client would have twice the time.
+ */
+function cutStalled(server: Server, open: Iterable<readonly [Duplex, unknown]>, sendTimeoutMs: number): void {
+  const stalls = new WeakMap<Duplex, { readonly taken: number; readonly checks: number }>();
+  const check = (): void => {
+    for (const [socket] of open) {
+      const taken = takenByKernel(socket as HandledSocket);
+      const last = stalls.get(socket);
+      // While there is nothing to read, it may wait. Checks are counted and not time: a busy thread moves no bytes either.
+      const checks = socket.writableLength > 0 && last?.taken === taken ? last.checks + 1 : 0;
+      stalls.set(socket, { taken, checks });
+      if (checks * CHECK_INTERVAL_MS >= sendTimeoutMs) socket.destroy();
+    }
+  };
+  server.once('listening', () => {
+    const timer = setInterval(check, CHECK_INTERVAL_MS);
+    server.once('close', () => clearInterval(timer));
+  });
+}
+
+/** Node has no documented way to tell how much of a write the kernel has taken; its own timer reads this, too. */
+type HandledSocket = Socket & {
+  readonly _handle?: { readonly bytesWritten: number; readonly writeQueueSize: number };
+};
+
+function takenByKernel({ _handle, bytesWritten, writableLength }: HandledSocket): number {
+  return _handle ? _handle.bytesWritten - _handle.writeQueueSize : bytesWritten - writableLength;
 }
 
 /**

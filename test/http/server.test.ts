@@ -7,7 +7,7 @@ import { expect, it, onTestFinished } from 'vitest';
 import { listen } from '../../src/http/server.js';
 import { eventually } from '../support/eventually.js';
 
-async function serve(app: Koa, timeoutMs = 10_000): Promise<number> {
+async function serve(app: Koa, timeoutMs = 10_000, sendTimeoutMs = 10_000): Promise<number> {
   const server = await listen(
     app.callback(),
     0,
@@ -18,7 +18,7 @@ async function serve(app: Koa, timeoutMs = 10_000): Promise<number> {
       headersTimeoutMs: timeoutMs,
       bodyTimeoutMs: timeoutMs,
       keepAliveMs: 10_000,
-      sendTimeoutMs: 10_000,
+      sendTimeoutMs,
     },
     {
       metrics: { began() {}, answered() {}, refused() {} },
@@ -115,4 +115,22 @@ it('refuses what is no HTTP after the answers to what came before it', async () 
     ...Array<string>(6).fill('HTTP/1.1 200'),
     'HTTP/1.1 400',
   ]);
+});
+
+it('keeps a client that reads a large answer slowly, though the answer is one write', async () => {
+  const bytes = 2 ** 25;
+  const app = new Koa();
+  app.use((context) => {
+    context.body = Buffer.alloc(bytes);
+  });
+  const socket = connect(await serve(app, 10_000, 1_000), '127.0.0.1');
+  onTestFinished(() => void socket.destroy());
+  socket.write(GET);
+  let received = 0;
+  for await (const piece of socket) {
+    received += piece.length;
+    if (received > bytes) break;
+    await sleep(5);
+  }
+  expect(received).toBeGreaterThan(bytes);
 });

@@ -6,9 +6,9 @@ import { messageOf } from '../../src/shared/errors.js';
 import { closedLoop, openLoop } from '../support/load.js';
 import { cpuMsOf } from '../support/processes.js';
 import type { Box } from './box.js';
-import { beRudeTogether } from './rude.js';
+import { bePoliteTogether, beRudeTogether } from './rude.js';
 
-const WORK = { closedLoop, openLoop, beRudeTogether };
+const WORK = { closedLoop, openLoop, bePoliteTogether, beRudeTogether };
 type Work = typeof WORK;
 
 interface Task {

@@ -18,7 +18,7 @@ const LARGE = '/Xenova/all-MiniLM-L6-v2/resolve/main/onnx/model_quantized.onnx';
 const LARGE_BYTES = 22_972_370;
 const BODY = JSON.stringify({ text: 'what is the weather in Lisbon tomorrow?' });
 const HEAD = 'POST /classify HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n';
-const GET = 'GET /livez HTTP/1.1\r\nHost: a\r\n\r\n';
+const GET = getOf('/livez');
 
 /** How often a slow client sends a byte, in milliseconds. */
 const DRIP_MS = 250;
@@ -26,6 +26,8 @@ const DRIP_MS = 250;
 /** One way of being rude. */
 export interface Rudeness {
   readonly kind: string;
+  /** What a polite client asks for in its place, whose answer it reads; default: `/livez`. */
+  readonly politely?: string;
   /** When the server has to have closed the connection, in milliseconds; 0: at once. */
   closedAfterMs(limits: RudeLimits): number;
   /** Misbehaves until the server closes. @returns the bytes received */
@@ -70,10 +72,12 @@ export const RUDENESS: readonly Rudeness[] = [
   },
   {
     kind: 'never reads its answer',
+    // About what the two kernels take of it.
+    politely: getOf(LARGE, 'Range: bytes=0-4194303\r\n'),
     closedAfterMs: ({ sendMs }) => sendMs,
     run: async (socket) => {
       socket.pause();
-      socket.write(`GET ${LARGE} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      socket.write(getOf(LARGE));
       await untilLetGo(socket);
       const received = await countUntilClosed(socket);
       if (received >= LARGE_BYTES) throw new Error('got its whole answer: the connection was not closed');
@@ -82,10 +86,11 @@ export const RUDENESS: readonly Rudeness[] = [
   },
   {
     kind: 'asks a thousand times and never reads',
+    politely: getOf('/routes').repeat(32),
     closedAfterMs: ({ sendMs }) => sendMs,
     run: async (socket) => {
       socket.pause();
-      socket.write(`GET /routes HTTP/1.1\r\nHost: a\r\n\r\n`.repeat(1_000));
+      socket.write(getOf('/routes').repeat(1_000));
       await untilLetGo(socket);
       await countUntilClosed(socket);
       return 'HTTP/1.1 200';
@@ -174,18 +179,37 @@ export interface RudeEnds {
 export async function beRudeTogether(port: number, clients: number, limits: RudeLimits): Promise<RudeEnds> {
   const delay = monitorEventLoopDelay({ resolution: 20 });
   delay.enable();
-  const ends = await Promise.all(
+  const ends = await arrive(clients, (rudeness) => {
+    const { kind } = rudeness;
+    return beRude(port, rudeness, limits).then(
+      (lateMs): RudeEnd => ({ kind, lateMs }),
+      (error: unknown): RudeEnd => ({ kind, fault: messageOf(error) }),
+    );
+  });
+  return { ends, ownLagMs: delay.max / 1e6 };
+}
+
+/** Runs as many polite clients, which arrive in the same way, ask for about the same, and read their answers. */
+export async function bePoliteTogether(port: number, clients: number): Promise<void> {
+  await arrive(clients, async ({ politely = GET }) => {
+    const socket = await open(port);
+    socket.write(politely.replace(/\r\n$/, 'Connection: close\r\n\r\n'));
+    await countUntilClosed(socket);
+    socket.destroy();
+  });
+}
+
+function arrive<T>(clients: number, run: (rudeness: Rudeness) => Promise<T>): Promise<T[]> {
+  return Promise.all(
     Array.from({ length: clients }, async (_, index) => {
-      const rudeness = RUDENESS[index % RUDENESS.length] as Rudeness;
       await sleep((index / clients) * 1_000);
-      const { kind } = rudeness;
-      return beRude(port, rudeness, limits).then(
-        (lateMs): RudeEnd => ({ kind, lateMs }),
-        (error: unknown): RudeEnd => ({ kind, fault: messageOf(error) }),
-      );
+      return run(RUDENESS[index % RUDENESS.length] as Rudeness);
     }),
   );
-  return { ends, ownLagMs: delay.max / 1e6 };
+}
+
+function getOf(path: string, headers = ''): string {
+  return `GET ${path} HTTP/1.1\r\nHost: a\r\n${headers}\r\n`;
 }
 
 /** Sends a byte now and then until the server closes. */
