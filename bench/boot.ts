@@ -1,12 +1,11 @@
-/**
- * Time from the start of the process to the first 200 of `/health`, and memory: `npm run bench:boot [-- --against DIR]
- * [--rounds N]`. With `--against`, the built checkout in DIR is measured in turns with this one.
- */
 import { join } from 'node:path';
 import { childrenOf, memoryOf } from '../test/support/processes.js';
 import { benchArguments, Samples, startTimed, withFolder, writeRoutes } from './measure.js';
 
-const { checkouts, rounds } = benchArguments(7);
+const HELP = `Time from the start of the process to the first 200 of \`/health\`, and memory: \`npm run bench:boot [-- --against DIR]
+[--rounds N]\`. With \`--against\`, the built checkout in DIR is measured in turns with this one.`;
+
+const { checkouts, rounds } = benchArguments(HELP, 7);
 const samples = new Samples();
 
 await withFolder(async (folder) => {

@@ -1,12 +1,5 @@
-/**
- * How a fleet grows: `npm run bench:fleet [-- measure | compare | simulate]`. `measure` measures one replica on one
- * core, and what becomes of loads on four daemons behind HAProxy, and writes both to bench/fleet/measured.json: three minutes
- * on an otherwise idle machine with `haproxy` and `taskset`; `compare` does the second alone. `simulate` reads that file,
- * simulates the same loads, and what the real HPA did (bench/fleet/trace.json, which `npm run fleet -- autoscaling` writes);
- * only if both agree, larger fleets. Without a word: all of it.
- */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
+import { commandLine } from '../scripts/command-line.js';
 import { SETTINGS } from '../src/config/settings.js';
 import { type Chart, readChart } from './fleet/autoscaler.js';
 import {
@@ -27,8 +20,13 @@ import type { Limits } from './fleet/simulation.js';
 import { type HpaTrace, simulateTrace, startMsOf, startMsOfOne } from './fleet/trace.js';
 import { withFolder } from './measure.js';
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
+const HELP = `How a fleet grows: \`npm run bench:fleet [-- measure | compare | simulate]\`. \`measure\` measures one replica on one
+core, and what becomes of loads on four daemons behind HAProxy, and writes both to bench/fleet/measured.json: three minutes
+on an otherwise idle machine with \`haproxy\` and \`taskset\`; \`compare\` does the second alone. \`simulate\` reads that file,
+simulates the same loads, and what the real HPA did (bench/fleet/trace.json, which \`npm run fleet -- autoscaling\` writes);
+only if both agree, larger fleets. Without a word: all of it.`;
+const { values, words } = commandLine(HELP, {
+  words: ['measure', 'compare', 'simulate'],
   options: {
     file: { type: 'string', default: 'bench/fleet/measured.json' },
     trace: { type: 'string', default: 'bench/fleet/trace.json' },
@@ -67,7 +65,7 @@ const limits: Limits = {
   maxConnections: SETTINGS.maxConnections.fallback({}),
 };
 
-const [asked = 'all'] = positionals;
+const [asked = 'all'] = words;
 if (asked !== 'simulate') {
   await withFolder(async (folder) => {
     const before = asked === 'compare' ? read<Recorded>(values.file).measured : undefined;

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
+import { commandLine } from '../scripts/command-line.js';
 import type { Finding } from '../src/api/lint.js';
 import { lintRoutes } from '../src/lint/lint.js';
 import { parseRouteSet } from '../src/routes/parse.js';
@@ -9,13 +10,12 @@ import { embedRoutes } from '../src/scoring/vectors.js';
 import { banking77Folder, readBanking77, sampleUtterances } from './routing/banking77.js';
 import { embedAll } from './routing/embeddings.js';
 
-/**
- * Whether a person would follow what lint warns of: errors and warnings of the shipped sets, of Banking77 and of a set
- * with seeded faults.
- *
- *   npm run bench:lint -- --list    all of them without their sets, in an order that tells nothing, to be judged
- *   npm run bench:lint              how many of them were judged to be followed (test/lint/judged.tsv)
- */
+const HELP = `Whether a person would follow what lint warns of: errors and warnings of the shipped sets, of Banking77 and of a set
+with seeded faults.
+
+  npm run bench:lint -- --list    all of them without their sets, in an order that tells nothing, to be judged
+  npm run bench:lint              how many of them were judged to be followed (test/lint/judged.tsv)`;
+const { list } = commandLine(HELP, { options: { list: { type: 'boolean' } } }).values;
 
 const JUDGED = 'test/lint/judged.tsv';
 const FILES = {
@@ -75,7 +75,7 @@ for (const [origin, list] of Object.entries(sets)) {
   }
 }
 
-if (process.argv.includes('--list')) {
+if (list) {
   for (const [id, { finding }] of [...found].sort(([a], [b]) => (a < b ? -1 : 1)))
     process.stdout.write(`${id}\t${finding.severity}: ${finding.message}\t${finding.advice}\n`);
 } else {

@@ -1,8 +1,3 @@
-/**
- * Throughput and latency under load: `npm run bench [-- --against DIR] [--rounds N]`, about five minutes. With
- * `--against`, the built checkout in DIR is measured in turns with this one: each figure of a round directly after the
- * other's. 150 routes of 10 utterances; texts are unique, and no embedding is cached, unless a figure's name says so.
- */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Crowd } from '../test/resilience/crowd.js';
@@ -19,6 +14,10 @@ import {
   withFolder,
   writeRoutes,
 } from './measure.js';
+
+const HELP = `Throughput and latency under load: \`npm run bench [-- --against DIR] [--rounds N]\`, about five minutes. With
+\`--against\`, the built checkout in DIR is measured in turns with this one: each figure of a round directly after the
+other's. 150 routes of 10 utterances; texts are unique, and no embedding is cached, unless a figure's name says so.`;
 
 const SECONDS = 3;
 /** V8 compiles what answers requests during the first 7,000 or so, in the process that is measured. */
@@ -96,7 +95,7 @@ interface Server {
   readonly crowd: Crowd;
 }
 
-const { checkouts, rounds } = benchArguments(5);
+const { checkouts, rounds } = benchArguments(HELP, 5);
 const samples = new Samples();
 
 await withFolder(async (folder) => {

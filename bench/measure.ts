@@ -2,7 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, release, tmpdir, totalmem } from 'node:os';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { commandLine } from '../scripts/command-line.js';
 import { spawnDaemon, type TestDaemon } from '../test/support/daemon-process.js';
 import { eventually } from '../test/support/eventually.js';
 import { freshText } from '../test/support/load.js';
@@ -15,11 +15,16 @@ export interface Checkout {
 }
 
 /** The arguments of a benchmark, and the checkouts that it measures in turns. */
-export function benchArguments(rounds: number): {
+export function benchArguments(
+  help: string,
+  rounds: number,
+): {
   readonly checkouts: readonly Checkout[];
   readonly rounds: number;
 } {
-  const { values } = parseArgs({ options: { against: { type: 'string' }, rounds: { type: 'string' } } });
+  const { values } = commandLine(help, {
+    options: { against: { type: 'string' }, rounds: { type: 'string' } },
+  });
   const other =
     values.against === undefined ? [] : [{ name: 'other' as const, folder: resolve(values.against) }];
   return {

@@ -1,18 +1,19 @@
-/**
- * The four ways to deploy the model, side by side, as real processes against a local server of a given rate:
- * `npm run bench:options [-- HUB_MBIT CDN_MBIT]`. Without numbers: the 25 MB in 30 s (7.5 s for a CDN) that deployment
- * documents assume, then without a limit.
- */
 import { cp, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { commandLine } from '../scripts/command-line.js';
 import { eventually } from '../test/support/eventually.js';
 import { oneByOne } from '../test/support/load.js';
 import { Origin } from '../test/support/origin.js';
 import { median } from '../test/support/stats.js';
 import { tarOf } from '../test/support/tar.js';
 import { type Checkout, start, startTimed } from './measure.js';
+
+const HELP = `The four ways to deploy the model, side by side, as real processes against a local server of a given rate:
+\`npm run bench:options [-- HUB_MBIT CDN_MBIT]\`. Without numbers: the 25 MB in 30 s (7.5 s for a CDN) that deployment
+documents assume, then without a limit.`;
+const { words } = commandLine(HELP, { words: true });
 
 /** List prices in US dollars per GB, and how often a service starts in a month. Change them to yours. */
 const PRICES = { volumeGbMonth: 0.15, cdnEgressGb: 0.085, cdnStorageGbMonth: 0.023, startsPerMonth: 100 };
@@ -64,7 +65,7 @@ try {
   const modelBytes = manifest.files.reduce((sum, { size }) => sum + size, 0);
   say(`${cpus()[0]?.model}, ${availableParallelism()} cores, Node ${process.version}`);
   say(`model ${megabytes(modelBytes)}, as .tar.gz ${megabytes(archive.length)}`);
-  const [hub, cdn] = process.argv.slice(2).map((text) => (Number(text) * 1e6) / 8);
+  const [hub, cdn] = words.map((text) => (Number(text) * 1e6) / 8);
   if (hub) await compare('as given', hub, cdn ?? hub, baked);
   else {
     await compare('hub: 25 MB in 30 s; CDN: 25 MB in 7.5 s', 25e6 / 30, 25e6 / 7.5, baked);

@@ -1,13 +1,6 @@
-/**
- * How well and how fast texts are routed, on Banking77: `npm run bench:routing [-- --json] [--only PART,PART]
- * [--vectors FOLDER] [--every N]`. Parts: probes, dialogues, labels, methods, none, other, http, decisions, questions.
- * `--vectors` keeps the embeddings for the next run; `--every 4` asks a quarter of the test texts over HTTP. Takes some minutes without.
- * `AI_ROUTER_INTENTS` names a folder with another set (train.csv and test.csv: text, route); test texts of routes that
- * train.csv does not name are for no route.
- */
-
 import { availableParallelism, cpus } from 'node:os';
 import { basename } from 'node:path';
+import { commandLine } from '../scripts/command-line.js';
 import { sentencesOf } from '../src/scoring/labels.js';
 import { BACKGROUND } from '../src/scoring/noise.js';
 import { Random } from '../test/support/random.js';
@@ -43,10 +36,21 @@ const SIZES = [5, 10, undefined] as const;
 const PAIRS = 600;
 /** Minimum figures of a head over HTTP; of the calibration error, the maximum. */
 const GOALS = { 5: 0.835, 10: 0.88, all: 0.942, auroc: 0.875, calibration_error: 0.03 } as const;
-const args = process.argv.slice(2);
-const json = args.includes('--json');
-const every = args.includes('--every') ? Number(args[args.indexOf('--every') + 1]) : 1;
-const vectorsAt = args.includes('--vectors') ? args[args.indexOf('--vectors') + 1] : undefined;
+const HELP = `How well and how fast texts are routed, on Banking77: \`npm run bench:routing [-- --json] [--only PART,PART]
+[--vectors FOLDER] [--every N]\`. Parts: probes, dialogues, labels, methods, none, other, http, decisions, questions.
+\`--vectors\` keeps the embeddings for the next run; \`--every 4\` asks a quarter of the test texts over HTTP. Takes some minutes without.
+\`AI_ROUTER_INTENTS\` names a folder with another set (train.csv and test.csv: text, route); test texts of routes that
+train.csv does not name are for no route.`;
+const { values } = commandLine(HELP, {
+  options: {
+    json: { type: 'boolean' },
+    only: { type: 'string' },
+    vectors: { type: 'string' },
+    every: { type: 'string', default: '1' },
+  },
+});
+const { json, vectors: vectorsAt } = values;
+const every = Number(values.every);
 
 type Row = Record<string, string | number>;
 const results: Record<string, Row[]> = {};
@@ -95,7 +99,9 @@ const parts = {
   decisions,
   questions,
 };
-const only = args.includes('--only') ? args[args.indexOf('--only') + 1]?.split(',') : undefined;
+const only = values.only?.split(',');
+const unknown = only?.find((name) => !(name in parts));
+if (unknown !== undefined) throw new Error(`--only ${unknown}: there are ${Object.keys(parts).join(', ')}`);
 /** Those that are asked over HTTP, where each is embedded anew. */
 const asked = data.test.filter((_, index) => index % every === 0);
 for (const [name, run] of Object.entries(parts)) {

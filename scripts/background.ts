@@ -1,8 +1,3 @@
-/**
- * Writes `model/background.<variant>.bin`, the vectors of the background and noise texts: `npm run background`, after any change
- * of these texts or of a pinned model. The weights of fp32 are not bundled: without `AI_ROUTER_FP32_MODEL`, its file
- * stays as it is.
- */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileOf, loadManifest } from '../src/cache/manifest.js';
@@ -11,6 +6,11 @@ import { readModel } from '../src/daemon/model.js';
 import { WorkerPool } from '../src/inference/pool.js';
 import { encodeBackground, SHIPPED } from '../src/scoring/noise.js';
 import { fp32Model, workerEntry } from '../test/support/model.js';
+import { commandLine } from './command-line.js';
+
+commandLine(`Writes \`model/background.<variant>.bin\`, the vectors of the background and noise texts: \`npm run background\`, after any change
+of these texts or of a pinned model. The weights of fp32 are not bundled: without \`AI_ROUTER_FP32_MODEL\`, its file
+stays as it is.`);
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
 

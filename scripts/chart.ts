@@ -1,7 +1,7 @@
-// `npm run chart:readme`: the chart's README, of the comments in its values.yaml.
 import { readFile, writeFile } from 'node:fs/promises';
 import { pathToFileURL } from 'node:url';
 import { isMap, parseDocument, type YAMLMap } from 'yaml';
+import { commandLine } from './command-line.js';
 
 /** Folder of the Helm chart. */
 export const CHART = 'deploy/helm/ai-router';
@@ -104,5 +104,6 @@ function rows(map: YAMLMap<{ value: string; commentBefore?: string }, unknown>, 
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  commandLine("npm run chart:readme: the chart's README, of the comments in its values.yaml.");
   await writeFile(`${CHART}/README.md`, await chartReadme());
 }

@@ -2,25 +2,24 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { resolve as absolute, join } from 'node:path';
 import { spawnDaemon, type TestDaemon } from '../test/support/daemon-process.js';
+import { commandLine } from './command-line.js';
 import { pythonIn, run, runRecipes } from './recipes.js';
 
-/*
- * `npm run contract`: other people's programs against real daemons. Without arguments all parts run:
- *
- *   npm run contract -- schemathesis [OPTION…]   all its checks on every operation, e.g. --max-examples 50
- *   npm run contract -- jevcompat                the decision call, with and without keys
- *   npm run contract -- recipes [WORD…]          docs/recipes.md, or the recipes with these words in their headings
- *
- * Needs python3 with pip, and npm. All is installed into a temporary folder, or into CONTRACT_FOLDER, which is kept.
- */
+const HELP = `\`npm run contract\`: other people's programs against real daemons. Without arguments all parts run:
+
+  npm run contract -- schemathesis [OPTION…]   all its checks on every operation, e.g. --max-examples 50
+  npm run contract -- jevcompat                the decision call, with and without keys
+  npm run contract -- recipes [WORD…]          docs/recipes.md, or the recipes with these words in their headings
+
+Needs python3 with pip, and npm. All is installed into a temporary folder, or into CONTRACT_FOLDER, which is kept.`;
 
 const CHECKERS = ['schemathesis==4.32.5', 'jevcompat==0.1.1'];
 const KEYS = { API_KEYS: 'an-api-key-of-good-length', ADMIN_KEYS: 'an-admin-key-of-good-length' };
 
 const parts = { schemathesis, jevcompat, recipes };
+// What follows the part is its own, also options.
 const [part, ...args] = process.argv.slice(2);
-if (part !== undefined && !(part in parts))
-  throw new Error(`${part} is none of ${Object.keys(parts).join(', ')}`);
+commandLine(HELP, { words: Object.keys(parts), args: part === undefined ? [] : [part] });
 
 const folder = process.env.CONTRACT_FOLDER ?? (await mkdtemp(join(tmpdir(), 'ai-router-contract-')));
 try {

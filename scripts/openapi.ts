@@ -5,10 +5,12 @@ import { contractSettings } from '../src/daemon/model.js';
 import { allEndpoints } from '../src/http/endpoints/index.js';
 import { openapiDocument } from '../src/http/openapi.js';
 import { clientTypes } from './client-types.js';
+import { commandLine } from './command-line.js';
 import { type Contract, httpPage, settingsPage } from './pages.js';
 
-// `npm run openapi`: writes openapi.json (the API of a daemon with default settings) and the pages generated from it
-// and from the settings. Tests compare the committed files.
+commandLine(`\`npm run openapi\`: writes openapi.json (the API of a daemon with default settings) and the pages generated from it
+and from the settings. Tests compare the committed files.`);
+
 const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
 const config = readConfig({});
 const settings = contractSettings(config, await loadManifest(config.manifestFile), version);

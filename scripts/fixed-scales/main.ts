@@ -1,8 +1,3 @@
-/**
- * Makes `model/q8-fixed-scales.recipe.json` from the bundled model and `model/calibration-texts.json`, and brings
- * `model/manifest.json`, which names it, up to date: `npm run recipe`, then `npm run background`. A run on the same kind
- * of processor gives the same bytes, so that `git diff` shows whether the recipe is still that of the texts and the code.
- */
 import { createHash } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -13,6 +8,11 @@ import { builtInManifest, PACKAGE_ROOT } from '../../src/config/program-files.js
 import { applyRecipe, parseRecipe } from '../../src/inference/recipe.js';
 import { createSession } from '../../src/inference/session.js';
 import { createTokenizer } from '../../src/inference/tokenizer.js';
+import { commandLine } from '../command-line.js';
+
+commandLine(`Makes \`model/q8-fixed-scales.recipe.json\` from the bundled model and \`model/calibration-texts.json\`, and brings
+\`model/manifest.json\`, which names it, up to date: \`npm run recipe\`, then \`npm run background\`. A run on the same kind
+of processor gives the same bytes, so that \`git diff\` shows whether the recipe is still that of the texts and the code.`);
 
 const RECIPE = 'q8-fixed-scales.recipe.json';
 

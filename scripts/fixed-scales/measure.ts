@@ -1,9 +1,3 @@
-/**
- * Compares the graph with fixed scales with the hub's: `npm run recipe:measure`. Nothing here was used for calibration.
- * - cosine to fp32 by kind of text (weights at `AI_ROUTER_FP32_MODEL` or beside the project);
- * - whether a text's vector is the same to the bit in batches of mixed lengths;
- * - time of a pass by batch size, both graphs in alternation.
- */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadManifest } from '../../src/cache/manifest.js';
@@ -13,6 +7,12 @@ import { createSession, type Session } from '../../src/inference/session.js';
 import { createTokenizer } from '../../src/inference/tokenizer.js';
 import { parseRouteSet } from '../../src/routes/parse.js';
 import { cosine, fp32Model, goldenCases, modelFile } from '../../test/support/model.js';
+import { commandLine } from '../command-line.js';
+
+commandLine(`Compares the graph with fixed scales with the hub's: \`npm run recipe:measure\`. Nothing here was used for calibration.
+- cosine to fp32 by kind of text (weights at \`AI_ROUTER_FP32_MODEL\` or beside the project);
+- whether a text's vector is the same to the bit in batches of mixed lengths;
+- time of a pass by batch size, both graphs in alternation.`);
 
 const { embedding: spec } = await loadManifest(builtInManifest('q8'));
 const hubGraph = modelFile('onnx/model_quantized.onnx');
