@@ -5,8 +5,6 @@
 # is from and how to renew it: docker buildx imagetools inspect node:24-bookworm-slim
 ARG NODE_IMAGE=node:24-bookworm-slim@sha256:6f7b03f7c2c8e2e784dcf9295400527b9b1270fd37b7e9a7285cf83b6951452d
 
-# RUN lines name no absolute path and write below their folder only: test/deploy/dockerfile.test.ts runs them anywhere.
-
 FROM ${NODE_IMAGE} AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
