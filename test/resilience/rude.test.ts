@@ -14,6 +14,9 @@ const LIMITS: RudeLimits = LONG
   ? { headersMs: 5_000, bodyMs: 3_000, idleMs: 5_000, sendMs: 3_000 }
   : { headersMs: 2_000, bodyMs: 500, idleMs: 2_000, sendMs: 1_000 };
 
+/** Rounds of the long form. */
+const ROUNDS = 6;
+
 it.runIf(has('proc'))(
   'rude clients are closed in time, beside good ones that notice nothing',
   async ({ box }) => {
@@ -38,17 +41,20 @@ it.runIf(has('proc'))(
       expect([...odd, ...refused]).toEqual([]);
       return quantile(accepted, 0.99);
     };
-    const arriving = () => good(count(20, 100), 2);
-    const calm = () => good(count(20, 40), count(1, 10));
+    const arriving = () => good(count(20, 200), 1.5);
+    const calm = () => good(count(20, 40), count(1, 8));
     await calm();
     const before = sizeOf(pidOf(daemon));
     const p99: Record<'alone' | 'besidePolite' | 'besideRude' | 'besideHeld', number>[] = [];
     const memory: number[] = [];
     // The first round meets code that has not run yet; it is judged for all but latency and memory.
-    for (let round = 0; round < count(1, 4); round += 1) {
+    for (let round = 0; round < count(1, ROUNDS); round += 1) {
       // What is compared belongs to the same minute.
       const alone = await calm();
-      const [besidePolite] = await Promise.all([arriving(), crowd.do('bePoliteTogether', port, clients)]);
+      const [besidePolite] = await Promise.all([
+        arriving(),
+        crowd.do('bePoliteTogether', daemon.url, clients),
+      ]);
       const [{ ends, ownLagMs }, [besideRude, besideHeld]] = await Promise.all([
         crowd.do('beRudeTogether', port, clients, LIMITS),
         (async () => [await arriving(), await calm()] as const)(),
@@ -68,16 +74,22 @@ it.runIf(has('proc'))(
       expect(sizeOf(pidOf(daemon)).descriptors).toBeLessThanOrEqual(before.descriptors + 3),
     );
     if (!LONG) return;
-    const usual = (of: keyof (typeof p99)[number]) => median(p99.slice(1).map((round) => round[of]));
+    type Figure = keyof (typeof p99)[number];
+    const usual = (of: Figure): string => median(p99.slice(1).map((round) => round[of])).toFixed(1);
+    // By round: what else the machine does, slows both.
+    const ratio = (of: Figure, to: Figure): number =>
+      median(p99.slice(1).map((round) => round[of] / round[to]));
+    const [held, arrival] = [ratio('besideHeld', 'alone'), ratio('besideRude', 'besidePolite')];
     box.note(
-      `good p99 ${usual('alone').toFixed(1)} ms alone, ${usual('besideHeld').toFixed(1)} beside ${clients} rude clients; ` +
-        `while these arrive ${usual('besideRude').toFixed(1)}, while as many polite ones do ${usual('besidePolite').toFixed(1)}`,
+      `good p99 ${usual('alone')} ms alone, ${usual('besideHeld')} beside ${clients} rude clients (${held.toFixed(2)} ×); ` +
+        `while these arrive ${usual('besideRude')}, while as many polite ones do ${usual('besidePolite')} (${arrival.toFixed(2)} ×)`,
     );
-    expect(usual('besideHeld')).toBeLessThan(1.5 * usual('alone'));
+    expect(held).toBeLessThan(1.5);
     // Five hundred connections within a second take their time, however they behave: being rude gains nothing.
-    expect(usual('besideRude')).toBeLessThan(1.5 * usual('besidePolite'));
+    expect(arrival).toBeLessThan(1.5);
     box.note(`memory after each round: ${memory.map(Math.round).join(', ')} MB`);
-    expect(memory[3]).toBeLessThan(1.1 * (memory[1] ?? 0));
+    // The collector may run before or after a look.
+    expect(Math.min(...memory.slice(-2))).toBeLessThan(1.1 * Math.min(...memory.slice(1, 3)));
   },
 );
 

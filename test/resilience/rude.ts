@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../src/shared/errors.js';
-import { open } from '../support/wire.js';
+import { open, requestBytes, Wire } from '../support/wire.js';
 
 /** Limits of the daemon on a connection, in milliseconds. */
 export interface RudeLimits {
@@ -18,7 +18,8 @@ const LARGE = '/Xenova/all-MiniLM-L6-v2/resolve/main/onnx/model_quantized.onnx';
 const LARGE_BYTES = 22_972_370;
 const BODY = JSON.stringify({ text: 'what is the weather in Lisbon tomorrow?' });
 const HEAD = 'POST /classify HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n';
-const GET = getOf('/livez');
+const LIVEZ = requestBytes('GET', '/livez');
+const ONCE = { times: 1, request: LIVEZ };
 
 /** How often a slow client sends a byte, in milliseconds. */
 const DRIP_MS = 250;
@@ -26,8 +27,8 @@ const DRIP_MS = 250;
 /** One way of being rude. */
 export interface Rudeness {
   readonly kind: string;
-  /** What a polite client asks for in its place, whose answer it reads; default: `/livez`. */
-  readonly politely?: string;
+  /** A part of what it asks for, which a polite client asks for in its place, and reads; default: `/livez`, once. */
+  readonly politely?: { readonly times: number; readonly request: Buffer };
   /** When the server has to have closed the connection, in milliseconds; 0: at once. */
   closedAfterMs(limits: RudeLimits): number;
   /** Misbehaves until the server closes. @returns the bytes received */
@@ -66,18 +67,17 @@ export const RUDENESS: readonly Rudeness[] = [
     kind: 'asks once and stays idle',
     closedAfterMs: ({ idleMs }) => idleMs,
     run: (socket) => {
-      socket.write(GET);
+      socket.write(LIVEZ);
       return untilClosed(socket);
     },
   },
   {
     kind: 'never reads its answer',
-    // About what the two kernels take of it.
-    politely: getOf(LARGE, 'Range: bytes=0-4194303\r\n'),
+    politely: { times: 4, request: requestBytes('GET', LARGE, [['Range', 'bytes=0-1048575']]) },
     closedAfterMs: ({ sendMs }) => sendMs,
     run: async (socket) => {
       socket.pause();
-      socket.write(getOf(LARGE));
+      socket.write(requestBytes('GET', LARGE));
       await untilLetGo(socket);
       const received = await countUntilClosed(socket);
       if (received >= LARGE_BYTES) throw new Error('got its whole answer: the connection was not closed');
@@ -86,11 +86,11 @@ export const RUDENESS: readonly Rudeness[] = [
   },
   {
     kind: 'asks a thousand times and never reads',
-    politely: getOf('/routes').repeat(32),
+    politely: { times: 50, request: requestBytes('GET', '/routes') },
     closedAfterMs: ({ sendMs }) => sendMs,
     run: async (socket) => {
       socket.pause();
-      socket.write(getOf('/routes').repeat(1_000));
+      socket.write('GET /routes HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(1_000));
       await untilLetGo(socket);
       await countUntilClosed(socket);
       return 'HTTP/1.1 200';
@@ -189,13 +189,12 @@ export async function beRudeTogether(port: number, clients: number, limits: Rude
   return { ends, ownLagMs: delay.max / 1e6 };
 }
 
-/** Runs as many polite clients, which arrive in the same way, ask for about the same, and read their answers. */
-export async function bePoliteTogether(port: number, clients: number): Promise<void> {
-  await arrive(clients, async ({ politely = GET }) => {
-    const socket = await open(port);
-    socket.write(politely.replace(/\r\n$/, 'Connection: close\r\n\r\n'));
-    await countUntilClosed(socket);
-    socket.destroy();
+/** Runs as many polite clients, which arrive in the same way. */
+export async function bePoliteTogether(url: string, clients: number): Promise<void> {
+  await arrive(clients, async ({ politely: { times, request } = ONCE }) => {
+    const wire = new Wire(url);
+    for (let asked = 0; asked < times; asked += 1) await wire.ask(request, { timeoutMs: 60_000 });
+    wire.close();
   });
 }
 
@@ -206,10 +205,6 @@ function arrive<T>(clients: number, run: (rudeness: Rudeness) => Promise<T>): Pr
       return run(RUDENESS[index % RUDENESS.length] as Rudeness);
     }),
   );
-}
-
-function getOf(path: string, headers = ''): string {
-  return `GET ${path} HTTP/1.1\r\nHost: a\r\n${headers}\r\n`;
 }
 
 /** Sends a byte now and then until the server closes. */
