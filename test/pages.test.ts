@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { freePort } from './support/listen.js';
+import { killGroup } from './support/processes.js';
 import { temporaryFolder } from './support/volume.js';
 
 /**
@@ -88,8 +89,12 @@ async function copyOfRepository(isBuilt: boolean, atEnd: AtEnd): Promise<string>
   return copy;
 }
 
-/** Reports every command that fails on descriptor 3, and goes on, as a terminal does. */
+/**
+ * Reports every command that fails on descriptor 3, and goes on, as a terminal does. Ends with all that it started when
+ * this process ends, which holds the other end of descriptor 5.
+ */
 const PRELUDE = `
+{ read -r -u 5; kill -KILL 0; } &
 shopt -s expand_aliases
 set -E
 trap 'status=$?; printf "%s: %s: ended with %s\\n" "$at" "$BASH_COMMAND" "$status" >&3' ERR
@@ -193,15 +198,9 @@ async function runPage(page: readonly Block[], atEnd: AtEnd): Promise<{ failed: 
   };
   const child = spawn('bash', [script], {
     ...{ cwd: copy, env, detached: true },
-    stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'ignore', 'pipe'],
   });
-  const endGroup = (): void => {
-    try {
-      process.kill(-(child.pid ?? 0), 'SIGKILL');
-    } catch {
-      // It has ended.
-    }
-  };
+  const endGroup = (): void => killGroup(child);
   atEnd(endGroup);
   let stderr = '';
   let failed = '';

@@ -1,7 +1,7 @@
 import { chmod, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Decision } from '../../src/api/classify.js';
 import type { HealthReport } from '../../src/api/health.js';
 import { PROGRAM, servingDaemon, startDaemon, type TestDaemon } from '../support/daemon.js';
@@ -158,9 +158,6 @@ describe.skipIf(!has('strace'))('a volume that refuses chmod (needs strace)', ()
       { MODEL_CACHE_DIR: volume, ...OFFLINE },
       { command: ['strace', '-f', '-qq', '-o', '/dev/null', ...inject, process.execPath, ...PROGRAM] },
     );
-    // It outlives the program that traces it.
-    const pid = Number(daemon.lines.find(({ msg }) => msg === 'listening')?.pid);
-    onTestFinished(() => void process.kill(pid, 'SIGKILL'));
     await daemon.ready(60_000);
     expect(await health(daemon)).toMatchObject({ http: 200, status: 'ready' });
     expect(daemon.lines.filter(({ msg }) => msg.includes('refuses chmod'))).toHaveLength(1);

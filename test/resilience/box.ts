@@ -13,7 +13,7 @@ import { PROGRAM, type SpawnOptions, spawnDaemon, type TestDaemon } from '../sup
 import { eventually } from '../support/eventually.js';
 import type { Golden } from '../support/load.js';
 import { Origin, type OriginOptions } from '../support/origin.js';
-import { kill, startOf } from '../support/processes.js';
+import { killGroup } from '../support/processes.js';
 import { Random } from '../support/random.js';
 import { type Ended, startProgram } from '../support/run.js';
 import { JSON_TYPE, requestBytes, Wire } from '../support/wire.js';
@@ -64,8 +64,8 @@ export class Box {
   readonly golden = inject('golden');
   readonly #folders: string[] = [];
   readonly #children: ChildProcess[] = [];
-  /** Daemons below a tool that started them: process id → when the kernel started it. */
-  readonly #below = new Map<number, string>();
+  /** Tools that started daemons. */
+  readonly #groups: ChildProcess[] = [];
   readonly #origins: Origin[] = [];
 
   readonly #name: string;
@@ -103,14 +103,9 @@ export class Box {
   }
 
   /** Starts a daemon; it listens when this resolves. */
-  async daemon(env: Readonly<Record<string, string>>, options: SpawnOptions = {}): Promise<TestDaemon> {
-    const daemon = await spawnDaemon(
-      { ...QUIET, ...env },
-      { ...options, onSpawn: (child) => this.own(child) },
-    );
-    const pid = pidOf(daemon);
-    if (pid !== daemon.child.pid) this.#below.set(pid, startOf(pid));
-    return daemon;
+  daemon(env: Readonly<Record<string, string>>, options: SpawnOptions = {}): Promise<TestDaemon> {
+    const all = options.command ? this.#groups : this.#children;
+    return spawnDaemon({ ...QUIET, ...env }, { ...options, onSpawn: (child) => all.push(child) });
   }
 
   /** Starts a daemon on a filled volume and waits until it is ready. */
@@ -244,8 +239,7 @@ export class Box {
   }
 
   readonly #end = (): void => {
-    // The kernel reuses process ids: the start time says whether it is still the same process.
-    for (const [pid, start] of this.#below) if (start !== '' && startOf(pid) === start) kill(pid, 'SIGKILL');
+    for (const leader of this.#groups) killGroup(leader);
     for (const child of this.#children) child.kill('SIGKILL');
   };
 }

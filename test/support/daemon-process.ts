@@ -33,7 +33,7 @@ export const PROGRAM = ['dist/main.js', 'serve'];
 
 /** How a daemon is started. */
 export interface SpawnOptions {
-  /** Instead of {@link PROGRAM}. */
+  /** Instead of {@link PROGRAM}; it leads a group of its own, with which a tool ends what it started. */
   readonly command?: readonly string[];
   readonly cwd?: string;
   /** Gets the process before anything is known of it, so that it is ended whatever happens. */
@@ -49,6 +49,7 @@ export async function spawnDaemon(
   const child = spawn(command, args, {
     env: { PATH: process.env.PATH, HOME: process.env.HOME, PORT: '0', HOST: '127.0.0.1', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
+    detached: options.command !== undefined,
     ...(options.cwd && { cwd: options.cwd }),
   });
   options.onSpawn?.(child);

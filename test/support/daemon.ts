@@ -1,5 +1,6 @@
 import { beforeAll, onTestFinished } from 'vitest';
 import { type SpawnOptions, spawnDaemon, type TestDaemon } from './daemon-process.js';
+import { killGroup } from './processes.js';
 import { suiteEnd } from './suite.js';
 import { temporaryFolder } from './volume.js';
 
@@ -23,7 +24,8 @@ export async function startDaemon(
     ...(!('MODEL_CACHE_DIR' in env) && { MODEL_CACHE_DIR: await temporaryFolder(atEnd) }),
     ...(!('MODEL_SOURCES' in env) && { HF_HUB_OFFLINE: '1' }),
   };
-  const onSpawn: SpawnOptions['onSpawn'] = (child) => atEnd(() => void child.kill('SIGKILL'));
+  const onSpawn: SpawnOptions['onSpawn'] = (child) =>
+    atEnd(() => (options.command ? killGroup(child) : void child.kill('SIGKILL')));
   return spawnDaemon({ ...needed, ...env }, { ...options, onSpawn });
 }
 

@@ -1,3 +1,4 @@
+import type { ChildProcess } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import type { WorkerPool } from '../../src/inference/pool.js';
 
@@ -48,11 +49,6 @@ export function exactCpuMsOf(pid: number): number {
   return ms;
 }
 
-/** Returns when the kernel started a process, in its ticks: a pid with another start is another process. */
-export function startOf(pid: number): string {
-  return statOf(pid)[19] ?? '';
-}
-
 /** Returns the process ids of a pool's present workers. */
 export function pidsOf(pool: WorkerPool): number[] {
   return pool.status().workers.flatMap(({ pid }) => (pid === null ? [] : [pid]));
@@ -70,6 +66,11 @@ export function kill(pid: number, signal: NodeJS.Signals): void {
   } catch {
     // It has ended.
   }
+}
+
+/** Kills a process that leads a group, and what it has started there, also where it has ended itself. */
+export function killGroup({ pid }: ChildProcess): void {
+  if (pid !== undefined) kill(-pid, 'SIGKILL');
 }
 
 /** Fields of /proc/PID/stat, from the state on. */
