@@ -7,6 +7,8 @@ import { createSession, type Session } from '../../src/inference/session.js';
 import { createTokenizer } from '../../src/inference/tokenizer.js';
 import { parseRouteSet } from '../../src/routes/parse.js';
 import { cosine, fp32Model, goldenCases, modelFile } from '../../test/support/model.js';
+import { Random } from '../../test/support/random.js';
+import { mean, median } from '../../test/support/stats.js';
 import { commandLine } from '../command-line.js';
 
 commandLine(`Compares the graph with fixed scales with the hub's: \`npm run recipe:measure\`. Nothing here was used for calibration.
@@ -20,7 +22,7 @@ const recipe = parseRecipe(modelFile('q8-fixed-scales.recipe.json').toString());
 const tokenizer = createTokenizer(modelFile('tokenizer.json'), modelFile('tokenizer_config.json'), spec);
 const hub = await createSession(hubGraph, spec);
 const fixed = await createSession(applyRecipe(recipe, hubGraph), spec);
-const random = seeded(7);
+const random = new Random(7);
 const print = (line: string): boolean => process.stdout.write(`${line}\n`);
 
 const kinds: Readonly<Record<string, readonly string[]>> = {
@@ -62,17 +64,15 @@ async function closeness(): Promise<void> {
     ] as const) {
       const vectors = await alone(session, rows);
       const values = vectors.map((vector, index) => cosine(vector, reference[index] ?? []));
-      const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-      print(
-        `${kind} (${texts.length}), ${name}: mean ${mean.toFixed(4)}, least ${Math.min(...values).toFixed(4)}`,
-      );
+      const least = Math.min(...values).toFixed(4);
+      print(`${kind} (${texts.length}), ${name}: mean ${mean(values).toFixed(4)}, least ${least}`);
     }
   }
 }
 
 async function equality(): Promise<void> {
   const pool = Object.values(kinds).flat();
-  const rows = Array.from({ length: 1_000 }, () => tokenizer.encode(pool[below(pool.length)] ?? '').ids);
+  const rows = Array.from({ length: 1_000 }, () => tokenizer.encode(random.pick(pool)).ids);
   const single = await alone(fixed, rows);
   for (const size of [2, 3, 4, 8, 16, 32, 64]) {
     for (const sorted of [true, false]) {
@@ -141,8 +141,8 @@ function excerpts(folders: readonly string[], names: RegExp): string[] {
     )
     .map((path) => {
       const text = readFileSync(join(PACKAGE_ROOT, path), 'utf8');
-      const from = below(Math.max(1, text.length - 800));
-      return text.slice(from, from + ([40, 120, 400, 1_000][below(4)] ?? 40));
+      const from = random.integer(0, Math.max(0, text.length - 801));
+      return text.slice(from, from + random.pick([40, 120, 400, 1_000]));
     });
 }
 
@@ -161,7 +161,7 @@ function otherScripts(): string[] {
   return ranges.flatMap(([low, high]) =>
     [2, 5, 12, 30, 60, 120].map((length) =>
       Array.from({ length }, () =>
-        below(8) === 0 ? ' ' : String.fromCodePoint(low + below(high - low + 1)),
+        random.integer(0, 7) === 0 ? ' ' : String.fromCodePoint(random.integer(low, high)),
       ).join(''),
     ),
   );
@@ -180,21 +180,4 @@ function filesOf(folder: string): string[] {
     .filter((name) => /\.\w+$/.test(name))
     .sort()
     .map((name) => join(folder, name));
-}
-
-function below(count: number): number {
-  return Math.floor(random() * count);
-}
-
-/** Numbers from 0 to 1 that are the same in each run. */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return state / 2 ** 32;
-  };
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 }

@@ -197,13 +197,6 @@ describe('Reconciler', () => {
     expect(reconciler.volumeProblem).toBeUndefined();
   });
 
-  it('rebuilds a volume that was wiped', async () => {
-    const { reconciler, root } = await setup();
-    await reconciler.request('boot');
-    await rm(root, { recursive: true });
-    expect(await reconciler.request('change')).toMatchObject({ whole: true });
-  });
-
   it('holds off early verifications when corruption keeps coming back', async () => {
     const { reconciler, blobs } = await setup({ timing: { unstableRepairs: 2 } });
     await reconciler.request('boot');

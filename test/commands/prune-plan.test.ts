@@ -18,16 +18,6 @@ async function volume(): Promise<{ store: ContentStore; layout: Layout }> {
 }
 
 describe('prune', () => {
-  it('plans without touching anything, and removes just what it planned', async () => {
-    const { layout, store } = await volume();
-    const plan = await planPrune(layout, new Set());
-    expect(plan.removable).toEqual([{ kind: 'blob', name: file.sha256, bytes: bytes.length }]);
-    expect((await store.verify(file)).state).toBe('verified');
-    expect(await removePlanned(layout, plan)).toEqual(plan.removable);
-    expect((await store.verify(file)).state).toBe('missing');
-    expect((await planPrune(layout, new Set())).removable).toEqual([]);
-  });
-
   it('leaves a reader its open blob', async () => {
     const { layout, store } = await volume();
     const reader = await open(blobPath(layout, file.sha256));

@@ -97,8 +97,6 @@ describe('messages of /classify', () => {
     ['no message', { messages: [] }, 'messages', /at least one message/],
     ['too many', { messages: Array(2_001).fill(user('a')) }, 'messages', /2000 messages at most/],
     ['no user', { messages: [assistant('a')] }, 'messages', /role "user"/],
-    ['a blank user', { messages: [user(' ')] }, 'messages', /role "user"/],
-    ['no tokens', { messages: [user('\u200b')] }, 'messages', /no characters that the model can read/],
     [
       'another role',
       { messages: [{ role: 'human', content: 'a' }] },
@@ -141,7 +139,6 @@ describe('messages of /classify/batch', () => {
     ['beside texts', { texts: [TEXT], messages: [[user(TEXT)]] }, ''],
     ['too many', { messages: Array(5).fill([user(TEXT)]) }, 'messages'],
     ['one without a user', { messages: [[user(TEXT)], [assistant('a')]] }, 'messages[1]'],
-    ['one without tokens', { messages: [[user(TEXT)], [user('\ufffd')]] }, 'messages[1]'],
     ['no conversation', { messages: [user(TEXT)] }, 'messages[0]'],
   ])('are refused: %s', async (_, request, path) => {
     const { status, body } = await daemon.post('/classify/batch', request);

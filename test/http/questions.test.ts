@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import OpenAI from 'openai';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -318,20 +317,3 @@ describe('POST /v1/decisions, with the client of OpenAI', () => {
     expect(JSON.stringify(daemon.lines) + daemon.stderr()).not.toContain(PRIVATE);
   });
 });
-
-const JEVCOMPAT = process.env.JEVCOMPAT ?? 'jevcompat';
-
-it.skipIf(spawnSync(JEVCOMPAT, ['--version']).status !== 0)(
-  'jevcompat calls the daemon conformant, where it is installed',
-  { timeout: 120_000 },
-  async () => {
-    const { spawn } = await import('node:child_process');
-    const child = spawn(JEVCOMPAT, ['test', daemon.url], { env: { ...process.env, NO_COLOR: '1' } });
-    let output = '';
-    child.stdout.on('data', (piece) => {
-      output += piece;
-    });
-    await new Promise((resolve) => child.once('exit', resolve));
-    expect(output).toMatch(/\nconformant to spec [\d.]+: MUST (\d+)\/\1, SHOULD (\d+)\/\2/);
-  },
-);

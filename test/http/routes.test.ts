@@ -1,4 +1,4 @@
-import { copyFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -222,23 +222,6 @@ describe('a change', () => {
     expect((await daemon.get('/routes')).body).not.toHaveProperty('none');
   });
 
-  it('of editors at once: one gets through, the others get 412 and lose nothing', async () => {
-    const tag = await edit.etag();
-    const before = (await daemon.get<RouteSetBody>('/routes')).body.routes.length;
-    const answers = await Promise.all(
-      Array.from({ length: 8 }, (_, index) =>
-        edit.send(
-          'PUT',
-          `/routes/editor-${index}`,
-          { utterances: [`what editor ${index} says`] },
-          { 'if-match': tag },
-        ),
-      ),
-    );
-    expect(answers.map(({ status }) => status).sort()).toEqual([201, ...Array(7).fill(412)]);
-    expect((await daemon.get<RouteSetBody>('/routes')).body.routes).toHaveLength(before + 1);
-  });
-
   it('gives way to an edit of the file, which is said', async () => {
     await edit.change('PUT', '/routes/drinks', drinks);
     await writeFile(
@@ -309,21 +292,6 @@ describe('lint over HTTP', () => {
     });
     expect((await daemon.get<RouteSetBody>('/routes')).body.digest).toBe(set.digest);
     expect((await daemon.post<ProblemBody>('/routes/lint', { routes: 7 })).status).toBe(422);
-  });
-});
-
-describe('a volume that fails', () => {
-  it('is named, and the old routes go on', async () => {
-    const before = await edit.etag();
-    const routes = join(folder, 'volume', 'routes');
-    await rm(routes, { recursive: true });
-    await writeFile(routes, 'in the way');
-    const answer = await edit.change<ProblemBody>('PUT', '/routes/lost', drinks);
-    expect(answer).toMatchObject({ status: 503, body: { code: 'volume_unavailable' } });
-    expect(await edit.etag()).toBe(before);
-    await rm(routes);
-    expect((await edit.change('PUT', '/routes/lost', drinks)).status).toBe(201);
-    expect(await readdir(routes)).toContain('current.json');
   });
 });
 

@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { AxeResults } from 'axe-core';
-import type { Page } from 'playwright-core';
+import { type Browser, chromium, type Page } from 'playwright-core';
 import { expect } from 'vitest';
 import type { TestDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
@@ -86,4 +86,34 @@ export async function change(to: TestDaemon, path: string, body: object): Promis
     body: JSON.stringify(body),
   });
   expect([200, 201]).toContain(status);
+}
+
+const CANDIDATES = [
+  process.env.CHROMIUM,
+  '/usr/bin/chromium',
+  '/usr/bin/chromium-browser',
+  '/usr/bin/google-chrome',
+  '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
+];
+
+/** Chromium's program: `CHROMIUM`, or where it usually is; `undefined` when this machine has none. */
+export function findChromium(): string | undefined {
+  return CANDIDATES.find((path) => path !== undefined && existsSync(path));
+}
+
+/** Starts Chromium without a window, and without anything of its own that wants the network. */
+export function launchChromium(executablePath: string): Promise<Browser> {
+  return chromium.launch({
+    executablePath,
+    args: [
+      // Its sandbox does not work for root, which containers and build machines often are.
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-quic',
+      '--disable-sync',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+    ],
+  });
 }

@@ -32,17 +32,6 @@ describe('settings', () => {
     expect(stderr).toMatch(/routes\.yaml:3:\d+: .*utterances/);
   });
 
-  it('name a head that cannot be trained, and what to do', async () => {
-    const folder = await temporaryFolder();
-    await writeFile(join(folder, 'routes.yaml'), 'routes:\n  - name: a\n    utterances: [one, two, three]\n');
-    const { code, stderr } = await run(PROGRAM, {
-      ROUTES_FILE: join(folder, 'routes.yaml'),
-      CLASSIFY_METHOD: 'head',
-    });
-    expect(code).toBe(2);
-    expect(stderr).toMatch(/CLASSIFY_METHOD=head: a head needs two routes or more; add another one, or let/);
-  });
-
   it('name a port that is taken', async () => {
     const server = createServer();
     const port = String(await listen(server));
@@ -70,24 +59,6 @@ describe('settings', () => {
     expect(code).toBe(0);
     const { SETTINGS } = await import('../../src/config/settings.js');
     for (const { env } of Object.values(SETTINGS)) expect(stdout).toContain(env);
-  });
-
-  it('refuse an unknown command and an unknown flag', async () => {
-    expect(await run(['dist/main.js', 'sevre'])).toMatchObject({
-      code: 2,
-      stderr: expect.stringMatching(/sevre/),
-    });
-    expect(await run(['dist/main.js', '--prot'])).toMatchObject({
-      code: 2,
-      stderr: expect.stringMatching(/--prot/),
-    });
-  });
-
-  it('name the successor of a command that is gone', async () => {
-    expect(await run(['dist/main.js', 'drill'])).toMatchObject({
-      code: 2,
-      stderr: expect.stringContaining('verify --repair'),
-    });
   });
 
   it('tell the version', async () => {

@@ -67,17 +67,6 @@ describe('a blob that goes bad under load is repaired', () => {
 
 describe('a blob that is lost under load is fetched again', () => {
   it.concurrent.for(some(LOSS, 1))('%s', (loss, { box }) => heals(box, loss, true));
-  longIt('volume wiped twice', async ({ box }) => {
-    const { daemon, volume } = await box.serving();
-    for (const _ of [1, 2]) {
-      const { downloads } = (await whole(daemon)).counters;
-      await rm(volume, { recursive: true });
-      await eventually(async () =>
-        expect((await statusOf(daemon)).counters.downloads).toBeGreaterThan(downloads),
-      );
-      await whole(daemon);
-    }
-  });
 });
 
 /** Writes through a mapping, which causes no event, and restores the times. */

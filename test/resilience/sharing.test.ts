@@ -1,8 +1,7 @@
-import { readdir, utimes, writeFile } from 'node:fs/promises';
+import { utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect } from 'vitest';
-import { OWNER } from '../../src/cache/owner.js';
 import { eventually } from '../support/eventually.js';
 import { kill } from '../support/processes.js';
 import { type Box, count, it, longIt, MODEL_DIGEST, manifest, pidOf, statusOf, whole } from './box.js';
@@ -98,24 +97,6 @@ describe('several processes on one volume', () => {
       }
     },
   );
-
-  it('the sweep removes partial files of the dead, not of the living', async ({ box }) => {
-    const volume = await box.filledVolume();
-    const [place] = OWNER.split('-');
-    const other = 'c'.repeat(64);
-    const old = {
-      // This very process lives.
-      living: `${other}.${OWNER}-1.part`,
-      dead: `${other}.${place}-4194303-1-1.part`,
-      elsewhere: `${other}.0123456789ab-77-77-1.part`,
-    };
-    const young = `${other}.0123456789ab-78-78-1.part`;
-    for (const name of [...Object.values(old), young])
-      await writeFile(join(volume, 'ingest', name), Buffer.alloc(1_000));
-    for (const name of Object.values(old)) await utimes(join(volume, 'ingest', name), 1_000_000, 1_000_000);
-    await whole(await box.daemon({ MODEL_CACHE_DIR: volume }));
-    expect((await readdir(join(volume, 'ingest'))).sort()).toEqual([old.living, young].sort());
-  });
 });
 
 describe('verifications on demand, by the clock and by events share runs', () => {
@@ -132,21 +113,5 @@ describe('verifications on demand, by the clock and by events share runs', () =>
     box.note(`${runs} runs`);
     // Each demand is served by a run that starts after it; demands during a run share the next one.
     expect(runs).toBeLessThan(100);
-  });
-
-  longIt('10,000 events', async ({ box }) => {
-    const { daemon, blob } = await box.serving();
-    const { verifications } = (await statusOf(daemon)).counters;
-    const load = box.load(daemon);
-    const since = performance.now();
-    for (let event = 0; event < 10_000; event += 1) await utimes(blob, 1, event);
-    await flipBit(blob, 1_000);
-    await eventually(async () => expect((await statusOf(daemon)).counters.repairs).toBe(1));
-    const runs = (await whole(daemon)).counters.verifications - verifications;
-    await load.stop();
-    const seconds = (performance.now() - since) / 1_000;
-    box.note(`${runs} runs in ${seconds.toFixed(1)} s`);
-    expect(runs).toBeGreaterThanOrEqual(1);
-    expect(runs).toBeLessThanOrEqual(3 + seconds);
   });
 });

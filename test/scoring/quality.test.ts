@@ -140,19 +140,6 @@ describe.each(['nearest', 'head'] as const)('the default route set on the real m
     expect(await legible(HELD_OUT.languages)).toBeLessThanOrEqual(0.05);
   });
 
-  it('gives a text in a batch exactly what it gets alone', async () => {
-    const texts = [
-      ...OUT_OF_SCOPE.slice(0, 8),
-      ...IN_SCOPE.slice(0, 8).map(([text]) => text),
-      'word '.repeat(600),
-    ];
-    const { decisions } = await classifier.classifyBatch(texts, { explain: true });
-    for (const [index, text] of texts.entries()) {
-      expect((await classifier.classify({ text, explain: true })).decision).toEqual(decisions[index]);
-    }
-    expect(decisions.at(-1)?.usage).toEqual({ tokens: 256, truncated_tokens: 346 });
-  });
-
   it('sends no name and no nonsense to labels by name alone', async () => {
     const labels = ['hardware', 'software', 'network', 'orders', 'billing'];
     const texts = [...HELD_OUT.nonsense, ...HELD_OUT.names, ...HELD_OUT.languages];

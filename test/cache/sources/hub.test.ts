@@ -59,20 +59,6 @@ describe('the hub', () => {
     expect(hub.endpoint.requests[0]?.headers['accept-encoding']).toBe('identity');
   });
 
-  it('accepts an endpoint with a path and a slash at its end', async () => {
-    const { hub, source } = await setup();
-    const other = createHubSource({
-      endpoint: `${hub.endpoint.url}/hub/`,
-      repo: hub.repo,
-      revision: hub.revision,
-      limits: FAST,
-    });
-    onTestFinished(() => other.close());
-    await faultOf(fetchOne(other, pinned));
-    expect(hub.endpoint.requests[0]?.path).toBe(`/hub${hub.pathOf('onnx/model.onnx')}`);
-    await fetchOne(source, pinned);
-  });
-
   it('sends its token to the endpoint only', async () => {
     const { hub, source } = await setup({ token: 'hf_secret' });
     await collect(source, wanted(pinned, pin('config.json', config)));

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { isMetadataAddress, isPrivateAddress } from '../../../src/cache/sources/address.js';
-import { contentRangeOf, retryDelayMs } from '../../../src/cache/sources/faults.js';
+import { retryDelayMs } from '../../../src/cache/sources/faults.js';
 import { proxyFor } from '../../../src/cache/sources/proxy.js';
 import { backoffMs } from '../../../src/cache/sources/retry.js';
 import { hubUrl, parseBaseUrl, plainUrl, redactUrl } from '../../../src/cache/sources/url.js';
@@ -113,19 +113,6 @@ describe('the wait between attempts', () => {
   it('is anywhere in the upper half of its range, so that it is never none', () => {
     expect(backoffMs(3, limits, () => 0)).toBe(200);
     expect(backoffMs(3, limits, () => 0.5)).toBe(300);
-  });
-});
-
-describe('Content-Range', () => {
-  it.each([
-    ['bytes 5-9/10', { start: 5, end: 9, total: 10 }],
-    ['bytes 5-9/*', { start: 5, end: 9, total: undefined }],
-    ['bytes */10', { start: undefined, end: undefined, total: 10 }],
-    ['bytes=5-9/10', undefined],
-    ['items 5-9/10', undefined],
-    ['bytes -5-9/10', undefined],
-  ])('%j is read', (value, expected) => {
-    expect(contentRangeOf({ 'content-range': value })).toEqual(expected);
   });
 });
 

@@ -148,17 +148,6 @@ describe('a set with a head', () => {
     expect((await classifier.classify({ text: 'rain' })).decision).not.toHaveProperty('routes');
   });
 
-  it('renormalizes a subset', async () => {
-    const text = 'play the rain song';
-    const all = (await classifier.classify({ text, explain: true, top_k: 3 })).decision;
-    const some = (await classifier.classify({ text, explain: true, routes: ['weather', 'music'] })).decision;
-    const sum = (found: typeof all): number =>
-      found.candidates.reduce((total, { contribution }) => total + (contribution?.probability ?? 0), 0);
-    expect(some.candidates).toHaveLength(2);
-    expect(sum(all)).toBeCloseTo(1, 4);
-    expect(sum(some)).toBeCloseTo(1, 4);
-  });
-
   it('has the same head and scores whatever the order in the file', async () => {
     const reversed = ROUTES.toReversed().map((route) => ({
       ...route,
