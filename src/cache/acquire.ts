@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { AppError, messageOf } from '../shared/errors.js';
 import type { PinnedFile } from './manifest.js';
 import type { Source, WantedFile } from './source.js';
-import { isHostFault } from './sources/faults.js';
+import { digestFault, isHostFault, tooLargeFault, truncatedFault } from './sources/faults.js';
 
 /** How a source failed for one file, or for all of them where its host as a whole cannot be reached. */
 export interface SourceFailure {
@@ -158,22 +158,16 @@ class MemorySink implements FileSink {
 
   async write(bytes: Uint8Array): Promise<void> {
     const { path, size } = this.#file;
-    if (this.offset + bytes.length > size) {
-      throw new AppError('source_too_large', `${path}: more than the pinned ${size} bytes`);
-    }
+    if (this.offset + bytes.length > size) throw tooLargeFault(path, size);
     this.#bytes.set(bytes, this.offset);
     this.offset += bytes.length;
   }
 
   async commit(): Promise<void> {
     const { path, size, sha256 } = this.#file;
-    if (this.offset < size) {
-      throw new AppError('source_truncated', `${path}: ${this.offset} of ${size} bytes`, { retryable: true });
-    }
+    if (this.offset < size) throw truncatedFault(path, this.offset, size);
     const actual = createHash('sha256').update(this.#bytes).digest('hex');
-    if (actual !== sha256) {
-      throw new AppError('source_wrong_bytes', `${path}: sha256 is ${actual}, pinned is ${sha256}`);
-    }
+    if (actual !== sha256) throw digestFault(path, actual, sha256);
     this.#publish(this.#bytes);
   }
 

@@ -17,6 +17,7 @@ import {
 import { blobPath, foldersOf, type Layout, parseIngestName, partialPath } from './layout.js';
 import type { PinnedFile } from './manifest.js';
 import { OWNER, ownerState } from './owner.js';
+import { digestFault, tooLargeFault, truncatedFault } from './sources/faults.js';
 
 /**
  * How long a partial file of an owner that cannot be asked (another host or container) must have rested before
@@ -111,10 +112,7 @@ export class IngestWriter {
    */
   async write(bytes: Uint8Array): Promise<void> {
     if (this.#offset + bytes.length > this.#pinned.size) {
-      throw new AppError(
-        'source_too_large',
-        `${this.#pinned.path}: more than the pinned ${this.#pinned.size} bytes`,
-      );
+      throw tooLargeFault(this.#pinned.path, this.#pinned.size);
     }
     await this.#onDisk(() => writeAt(this.#file, bytes, this.#offset));
     this.#hash.update(bytes);
@@ -135,15 +133,11 @@ export class IngestWriter {
       await this.discard().catch(() => undefined);
       throw error;
     }
-    if (this.#offset < size) {
-      throw new AppError('source_truncated', `${path}: ${this.#offset} of ${size} bytes`, {
-        retryable: true,
-      });
-    }
+    if (this.#offset < size) throw truncatedFault(path, this.#offset, size);
     const actual = this.#hash.digest('hex');
     if (actual !== sha256) {
       await this.discard();
-      throw new AppError('source_wrong_bytes', `${path}: sha256 is ${actual}, pinned is ${sha256}`);
+      throw digestFault(path, actual, sha256);
     }
     await this.#onDisk(async () => {
       await this.#protect();

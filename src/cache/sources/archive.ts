@@ -36,11 +36,10 @@ export function createArchiveSource(options: ArchiveOptions, parts: WireParts = 
   const label = base.url.pathname.split('/').pop() || 'archive';
   const limits = { ...WIRE_DEFAULTS, ...options.limits };
   const client = new HttpClient(base, limits, parts);
-  const random = parts.random ?? Math.random;
 
   async function* deliver(wanted: readonly WantedFile[], signal: AbortSignal): AsyncGenerator<Delivery> {
     const { onEvent } = options;
-    const attempts = new Attempts({ source: name, file: label, limits, signal, random, onEvent });
+    const attempts = new Attempts({ source: name, file: label, limits, signal, onEvent });
     const files = wanted.map(({ file }) => file);
     const maxBytes = files.reduce((sum, { size }) => sum + size, limits.archiveSlackBytes);
     const open = async () =>

@@ -182,6 +182,11 @@ export function wrongBytes(message: string, cause?: unknown): AppError {
   return new AppError('source_wrong_bytes', message, { cause });
 }
 
+/** A file with another sha256 (hex) than the pinned one. */
+export function digestFault(place: string, actual: string, pinned: string): AppError {
+  return wrongBytes(`${place}: sha256 is ${actual}, pinned is ${pinned}`);
+}
+
 /** A file of another size than the pinned one. */
 export function sizeFault(place: string, actual: number, pinned: number): AppError {
   return wrongBytes(`${place}: ${actual} bytes, pinned are ${pinned}`);

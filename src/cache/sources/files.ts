@@ -108,10 +108,9 @@ function createFileSource(
 ): HttpSource {
   const limits = { ...WIRE_DEFAULTS, ...bounds };
   const client = new HttpClient(base, limits, parts);
-  const random = parts.random ?? Math.random;
 
   async function* deliver(wanted: readonly WantedFile[], signal: AbortSignal): AsyncGenerator<Delivery> {
-    const retry = { source: name, limits, signal, random, onEvent };
+    const retry = { source: name, limits, signal, onEvent };
     for (const { file, offset } of wanted) {
       const download = await locate(file, (url) =>
         Download.open({

@@ -76,8 +76,6 @@ export interface WireParts {
   readonly ca?: string;
   /** Where `HTTPS_PROXY` and the like are looked up. Default: `process.env`. */
   readonly env?: Environment;
-  /** A number in [0, 1), for the jitter. Default: `Math.random`. */
-  readonly random?: () => number;
 }
 
 /** A source that holds connections. */
@@ -92,7 +90,6 @@ export interface RetryContext {
   readonly file: string;
   readonly limits: WireLimits;
   readonly signal: AbortSignal;
-  readonly random: () => number;
   readonly onEvent: ((event: SourceEvent) => void) | undefined;
 }
 
@@ -140,14 +137,14 @@ export class Attempts {
    * @throws AppError the failure itself, where no attempt is left or worth its wait; `aborted`
    */
   async next(failure: unknown): Promise<void> {
-    const { source, file, limits, signal, random, onEvent } = this.#context;
+    const { source, file, limits, signal, onEvent } = this.#context;
     if (signal.aborted) throw abortedFault();
     if (!(failure instanceof AppError) || !isWorthRetrying(failure)) throw failure;
     this.#failed += 1;
     if (this.#failed >= limits.attempts) throw failure;
     const demanded = failure.retryAfterMs ?? 0;
     if (demanded > limits.retryAfterCapMs) throw failure;
-    const waitMs = Math.max(demanded, Math.round(backoffMs(this.#failed, limits, random)));
+    const waitMs = Math.max(demanded, Math.round(backoffMs(this.#failed, limits)));
     if (performance.now() + waitMs >= this.deadline) throw failure;
     const { code, message: reason } = failure;
     onEvent?.({ kind: 'retry', source, file, attempt: this.#failed, waitMs, code, reason });
@@ -158,11 +155,10 @@ export class Attempts {
 /** A wait with jitter: between half of a range that doubles with each failure, up to a cap, and all of it. */
 export function backoffMs(
   failed: number,
-  limits: Pick<WireLimits, 'backoffBaseMs' | 'backoffCapMs'>,
-  random: () => number = Math.random,
+  { backoffBaseMs, backoffCapMs }: Pick<WireLimits, 'backoffBaseMs' | 'backoffCapMs'>,
+  random = Math.random(),
 ): number {
-  const range = Math.min(limits.backoffCapMs, limits.backoffBaseMs * 2 ** (failed - 1));
-  return (range * (1 + random())) / 2;
+  return (Math.min(backoffCapMs, backoffBaseMs * 2 ** (failed - 1)) * (1 + random)) / 2;
 }
 
 async function pause(ms: number, signal: AbortSignal, ref: boolean): Promise<void> {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Manifest, PinnedFile } from '../../cache/manifest.js';
 import { BUNDLED, type Source } from '../../cache/source.js';
+import { digestFault } from '../../cache/sources/faults.js';
 import type { Config } from '../../config/config.js';
 import { Fallback } from '../../daemon/fallback.js';
 import { closeSources, createSources } from '../../daemon/sources.js';
@@ -105,7 +106,7 @@ async function deliverWhole(source: Source, file: PinnedFile, signal: AbortSigna
     for await (const piece of bytes) hash.update(piece);
     const actual = hash.digest('hex');
     if (actual === file.sha256) return;
-    throw new AppError('source_wrong_bytes', `${file.path}: sha256 is ${actual}, pinned is ${file.sha256}`);
+    throw digestFault(file.path, actual, file.sha256);
   }
   throw new AppError('source_not_found', `${file.path}: not delivered`);
 }

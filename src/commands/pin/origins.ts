@@ -256,7 +256,7 @@ export async function download(
   announced: Announced,
 ): Promise<OriginFile | undefined> {
   const { client, limits, signal, source } = downloader;
-  const retry = { source, limits, signal, random: Math.random, onEvent: undefined };
+  const retry = { source, limits, signal, onEvent: undefined };
   const file = { path, size: announced.size };
   let body: Download;
   try {
@@ -288,7 +288,6 @@ export async function downloadJson(
     file: label,
     limits,
     signal,
-    random: Math.random,
     onEvent: undefined,
   });
   return attempts.run(async () => {

@@ -239,7 +239,7 @@ describe('a rate limit', () => {
   it('without an announced wait is not tried again at once', async () => {
     const server = await origin();
     server.fault('*', { kind: 'status', status: 429 });
-    await fetchOne(mirror(server.url, { random: () => 0 }, { backoffBaseMs: 400, backoffCapMs: 400 }), file);
-    expect(events[0]?.waitMs).toBe(200);
+    await fetchOne(mirror(server.url, {}, { backoffBaseMs: 400, backoffCapMs: 400 }), file);
+    expect(events[0]?.waitMs).toBeGreaterThanOrEqual(200);
   });
 });
