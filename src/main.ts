@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { boundYoungGeneration } from './shared/young-generation.js';
 
 const EXIT = { ok: 0, failed: 1, usage: 2 } as const;
 
@@ -30,6 +31,7 @@ function endWithParent(): void {
 
 async function serve(env: NodeJS.ProcessEnv = process.env): Promise<void> {
   if (env.npm_lifecycle_event === 'npx') endWithParent();
+  boundYoungGeneration();
   // Loaded only now, so that a signal during the loading finds its handler.
   const { runDaemon } = await import('./daemon/daemon.js');
   await runDaemon(

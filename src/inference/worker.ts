@@ -24,7 +24,7 @@ import type { Job } from './queue.js';
  */
 const MALLOC_ENV = {
   MALLOC_ARENA_MAX: '1',
-  MALLOC_MMAP_THRESHOLD_: '131072',
+  MALLOC_MMAP_THRESHOLD_: '65536',
   MALLOC_TRIM_THRESHOLD_: '131072',
 };
 const NODE_FLAGS = ['--expose-gc', '--max-semi-space-size=1'];
