@@ -202,7 +202,7 @@ async function trainHead(
     );
     return { encoded: encodeHead(head), trainMs: Math.round(performance.now() - started) };
   } finally {
-    await trainer.close();
+    trainer.close();
   }
 }
 

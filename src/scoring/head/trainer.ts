@@ -1,5 +1,4 @@
 import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
 import { unlessAborted } from '../../shared/concurrent.js';
 import { AppError, messageOf } from '../../shared/errors.js';
 import type { Head, HeadTexts, HeadVectors } from './fit.js';
@@ -53,11 +52,8 @@ export class Trainer {
   }
 
   /** Ends the process, in whatever it is doing. */
-  async close(): Promise<void> {
-    const { pid, exitCode, signalCode } = this.#child;
-    if (pid === undefined || exitCode !== null || signalCode !== null) return;
+  close(): void {
     this.#child.kill('SIGKILL');
-    await once(this.#child, 'exit');
   }
 
   #send(message: ToTrainer): void {
