@@ -1,7 +1,7 @@
 import { PerformanceObserver } from 'node:perf_hooks';
 import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8';
 
-/** Bytes of the young generation: two halves of 4 MB. */
+/** Bytes of the young generation: two halves of 4 MB, twice that where one turn of the event loop has several collections. */
 const BOUND = 2 * 4 * 2 ** 20;
 
 /**
@@ -10,7 +10,7 @@ const BOUND = 2 * 4 * 2 ** 20;
  * any time.
  */
 export function boundYoungGeneration(): void {
-  // What a boot loads and compiles would let it grow beyond the bound.
+  // What a boot compiles, in one turn, would let it grow to the end.
   setFlagsFromString('--semi-space-growth-factor=1');
   new PerformanceObserver(() => {
     const young = getHeapSpaceStatistics().find(({ space_name }) => space_name === 'new_space');

@@ -7,6 +7,7 @@ import type { HealthReport } from '../../src/api/health.js';
 import { servingDaemon, startDaemon } from '../support/daemon.js';
 import { eventually } from '../support/eventually.js';
 import { startHub } from '../support/hub-origin.js';
+import { childrenOf } from '../support/processes.js';
 import { temporaryFolder } from '../support/volume.js';
 
 const PATHS = [
@@ -81,6 +82,18 @@ describe('a first boot', () => {
     const mirror = { MODEL_SOURCES: 'mirror', MODEL_MIRRORS: 'http://127.0.0.1:9' };
     const { seen: offline } = await phases(mirror, 'waiting');
     expect(offline.get('waiting')).toMatchObject({ status: 'starting', progress: null });
+  });
+
+  it('keeps the young generation small, which a boot alone takes to 32 MB, and no process but the workers', async () => {
+    const daemon = await startDaemon({ INFERENCE_WORKERS: '1' });
+    await daemon.ready();
+    const metrics = await (await fetch(`${daemon.url}/metrics`)).text();
+    const bytes = /^nodejs_heap_space_size_total_bytes\{space="new"\} (\d+)$/m.exec(metrics)?.[1];
+    // Two halves of 4 MB, or of 8 where one turn of the event loop had several collections.
+    expect(Number(bytes)).toBeGreaterThan(0);
+    expect(Number(bytes)).toBeLessThanOrEqual(16 * 2 ** 20);
+    expect(daemon.lines.find(({ msg }) => msg === 'scorer ready')).toMatchObject({ trained: true });
+    await eventually(() => expect(childrenOf(daemon.child.pid ?? 0)).toHaveLength(1));
   });
 
   it('downloads from the hub at the pinned revision, and shows how far it is', async () => {
