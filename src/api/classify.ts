@@ -221,5 +221,3 @@ export type Label = NonNullable<ClassifyBody['labels']>[number];
 
 /** Body of a request for one text. */
 export type ClassifyBody = Shape<ReturnType<typeof classifySchemas>['single']>;
-/** Body of a request for several texts. */
-export type ClassifyBatchBody = Shape<ReturnType<typeof classifySchemas>['batch']>;

@@ -212,7 +212,3 @@ export type RouteVersionBody = Shape<typeof versionSchema>;
 export type RouteVersionsBody = Shape<typeof routeVersionsSchema>;
 /** The body of `GET /routes/versions/{version}`. */
 export type RouteDocumentBody = Shape<typeof routeDocumentSchema>;
-/** A route as it may be sent. */
-export type RouteInputBody = Shape<typeof routeInputSchema>;
-/** A set of routes as it may be sent. */
-export type RouteSetInputBody = Shape<typeof routeSetInputSchema>;
