@@ -145,6 +145,7 @@ export class Daemon {
   readonly #parts: Parts;
   readonly #startedAt = performance.now();
   readonly #stop = new AbortController();
+  readonly #health = { report: () => healthOf(this.#parts, this.#state()), draining: false };
   #phase: Phase = 'verifying';
   #loadError: AppError | undefined;
   #warming: { done: number; total: number } | undefined;
@@ -219,6 +220,7 @@ export class Daemon {
     const { config, sources, triggers, reconciler, catalogue, routeFile, classifier, pool } = this.#parts;
     const served = this.#phase === 'ready';
     this.#phase = 'draining';
+    this.#health.draining = true;
     if (served) await sleep(config.shutdownDelayMs);
     const until = performance.now() + config.drainMs;
     const left = (): number => Math.max(0, until - performance.now());
@@ -247,7 +249,7 @@ export class Daemon {
       model: manifest,
       routes: () => classifier.active?.set,
       routesAge: () => (routeFile instanceof RouteLeader ? routeFile.ageSeconds : undefined),
-      health: () => healthOf(this.#parts, this.#state()),
+      health: this.#health.report,
       cache: reconciler,
       volume: store,
       pool,
@@ -290,10 +292,7 @@ export class Daemon {
       queue: pool,
       fallback: this.#parts.fallback,
       models: config.serveModel ? { manifest, open: (file) => blobs.open(file) } : undefined,
-      health: {
-        report: () => healthOf(this.#parts, this.#state()),
-        draining: () => this.#phase === 'draining',
-      },
+      health: this.#health,
       routes: catalogue,
       routesFile: config.routesUrl === undefined ? basename(config.routesFile) : routeFile.status().file,
       defaultThreshold: () => classifier.active?.defaultThreshold,
@@ -405,9 +404,7 @@ export class Daemon {
       },
       () => undefined,
     );
-    this.#embeddings = new EmbeddingCache(pool, config.embeddingCacheBytes, (embedding) =>
-      this.#metrics?.embedded(embedding),
-    );
+    this.#embeddings = new EmbeddingCache(pool, config.embeddingCacheBytes, this.#metrics?.embedded);
     const former = await formerModels(store.layout, manifest);
     if (former.length > 0) {
       log.warn(

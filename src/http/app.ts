@@ -3,13 +3,12 @@ import Koa, { type Middleware } from 'koa';
 import { MAX_VECTOR_BYTES, type RequestLimits } from '../api/limits.js';
 import type { RateLimit, TrustedProxy } from '../config/parsers.js';
 import type { WorkerPool } from '../inference/pool.js';
-import { Turns } from '../shared/concurrent.js';
 import { AppError, messageOf } from '../shared/errors.js';
 import { Authenticator, type Keys, requireHost, trustProxy } from './auth.js';
 import { allEndpoints, type Ports } from './endpoints/index.js';
 import { policyOf } from './endpoints/pages.js';
 import { type Dialect, sendError } from './errors.js';
-import { ByteBudget, createMeter } from './gates.js';
+import { ByteBudget, createMeter, Turns } from './gates.js';
 import type { ContractSettings, Endpoint, PathParams } from './openapi.js';
 import {
   type RecordDeps,
@@ -58,7 +57,7 @@ export function createApp(deps: AppDeps): RequestListener {
     const match = table.match(context.method, context.path ?? '');
     context.state.dialect = match.dialect;
     await recordRequest(context, () => secured(context, match), deps, match.endpoint);
-    if (health.draining()) context.set('Connection', 'close');
+    if (health.draining) context.set('Connection', 'close');
   });
   // A connection that broke while we wrote is the client's affair; everything else was answered above.
   app.on('error', (error) => log.debug({ err: error }, 'response not delivered'));

@@ -1,3 +1,4 @@
+import { setImmediate as yieldToOthers } from 'node:timers/promises';
 import { getHeapStatistics } from 'node:v8';
 import type { Label } from '../api/classify.js';
 import { MAX_ANSWER_BYTES, MAX_VECTOR_BYTES } from '../api/limits.js';
@@ -5,12 +6,14 @@ import type { RateLimit } from '../config/parsers.js';
 import type { Route, RouteSet } from '../routes/set.js';
 import type { ClassifyOptions } from '../scoring/active-set.js';
 import { optionSentences } from '../scoring/labels.js';
+import { SLICE_MS } from '../shared/concurrent.js';
 import { AppError } from '../shared/errors.js';
 import type { RequestContext } from './request.js';
 
 /*
- * The gates of HTTP that refuse requests because the daemon has enough to do: rate, bytes of bodies, size of the answer. The
- * full list is GATES in shared/errors.ts; the others are connections (server.ts), queue and deadline (inference).
+ * The gates of HTTP that refuse requests because the daemon has enough to do: rate, bytes of bodies, size of the answer; and
+ * the turns of those that arrive together. The full list is GATES in shared/errors.ts; the others are connections
+ * (server.ts), queue and deadline (inference).
  */
 
 /** Counts one request of the client; throws AppError `rate_limited` when it is one too many. */
@@ -46,6 +49,48 @@ export function createMeter({ requests, seconds }: RateLimit): Meter {
       gate: 'rate',
     });
   };
+}
+
+/**
+ * Bounds the work of one turn of the event loop where each piece is short but many arrive together: what else has arrived,
+ * such as a probe of health, is read between turns only.
+ */
+export class Turns {
+  #since: number | undefined;
+  readonly #line: { readonly client: string; goOn(): void }[] = [];
+
+  /** Whether this turn has had its time. The first to ask in a turn begins it. */
+  get over(): boolean {
+    if (this.#since !== undefined) return performance.now() - this.#since > SLICE_MS;
+    this.#since = performance.now();
+    setImmediate(() => {
+      this.#since = undefined;
+    });
+    return false;
+  }
+
+  /** Pieces of this client that wait for a turn, or begin in this one. */
+  waiting(client: string): number {
+    return this.#line.reduce((count, one) => count + (one.client === client ? 1 : 0), 0);
+  }
+
+  /** Resolves in a turn that has time left; those who wait go on in their order. */
+  next(client: string): Promise<void> {
+    return new Promise((goOn) => {
+      this.#line.push({ client, goOn });
+      if (this.#line.length === 1) void this.#advance();
+    });
+  }
+
+  async #advance(): Promise<void> {
+    for (let [first] = this.#line; first; [first] = this.#line) {
+      while (this.over) await yieldToOthers();
+      first.goOn();
+      // Until it has done what it can without waiting, so that its time counts.
+      await new Promise<void>((resolve) => process.nextTick(resolve));
+      this.#line.shift();
+    }
+  }
 }
 
 /** Bytes of request and response bodies under way, all clients together, where memory allows it. */

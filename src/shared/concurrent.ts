@@ -77,7 +77,7 @@ export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | u
 }
 
 /** Long work on the event loop gives way to other work after this many milliseconds. */
-const SLICE_MS = 5;
+export const SLICE_MS = 5;
 
 /** Parts long work into slices, between which other work gets its turn. */
 export class Slices {
@@ -101,47 +101,5 @@ export class Slices {
     await yieldToOthers();
     throwIfAborted(this.#signal);
     this.#since = performance.now();
-  }
-}
-
-/**
- * Bounds the work of one turn of the event loop where each piece is short but many arrive together: what else has arrived,
- * such as a probe of health, is read between turns only.
- */
-export class Turns {
-  #since: number | undefined;
-  readonly #line: { readonly client: string; goOn(): void }[] = [];
-
-  /** Whether this turn has had its time. The first to ask in a turn begins it. */
-  get over(): boolean {
-    if (this.#since !== undefined) return performance.now() - this.#since > SLICE_MS;
-    this.#since = performance.now();
-    setImmediate(() => {
-      this.#since = undefined;
-    });
-    return false;
-  }
-
-  /** Pieces of this client that wait for a turn, or begin in this one. */
-  waiting(client: string): number {
-    return this.#line.reduce((count, one) => count + (one.client === client ? 1 : 0), 0);
-  }
-
-  /** Resolves in a turn that has time left; those who wait go on in their order. */
-  next(client: string): Promise<void> {
-    return new Promise((goOn) => {
-      this.#line.push({ client, goOn });
-      if (this.#line.length === 1) void this.#advance();
-    });
-  }
-
-  async #advance(): Promise<void> {
-    for (let [first] = this.#line; first; [first] = this.#line) {
-      while (this.over) await yieldToOthers();
-      first.goOn();
-      // Until it has done what it can without waiting, so that its time counts.
-      await new Promise<void>((resolve) => process.nextTick(resolve));
-      this.#line.shift();
-    }
   }
 }

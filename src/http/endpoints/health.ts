@@ -15,7 +15,7 @@ import { type RequestContext, sendJson } from '../request.js';
 export interface HealthPort {
   report(): HealthReport;
   /** Whether the daemon is shutting down. */
-  draining(): boolean;
+  readonly draining: boolean;
 }
 
 export interface HealthPorts {
