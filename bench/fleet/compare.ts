@@ -85,7 +85,7 @@ export interface Compared {
 }
 
 /** The moments of a load's requests, in milliseconds: at random, at the rate of the moment. */
-export function arrivalsOf(
+function arrivalsOf(
   { seed, base, burst }: Pick<Run, 'seed' | 'base' | 'burst'>,
   seconds = SECONDS,
 ): number[] {

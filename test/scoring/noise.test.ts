@@ -14,7 +14,7 @@ import type { Encoder } from '../../src/scoring/scorer.js';
 import { createVectorCache } from '../../src/scoring/vector-cache.js';
 import { cosine } from '../support/model.js';
 import { HELD_OUT } from './probes.js';
-import { MODEL, WordEmbedder } from './word-embedder.js';
+import { MODEL, memoryStore, WordEmbedder } from './word-embedder.js';
 
 const DIMENSION = 16;
 const vectors = SHIPPED.map((_, row) => {
@@ -77,14 +77,7 @@ it('shares no text with those that measure what comes of it', () => {
 });
 
 it('is embedded once by a model that it does not come with, and kept', async () => {
-  let bytes: Uint8Array | undefined;
-  const store = {
-    load: async () => bytes,
-    save: async (saved: Uint8Array) => {
-      bytes = saved;
-    },
-  };
-  const auxiliary = createVectorCache(store, { modelKey: 'words', dimension: DIMENSION });
+  const auxiliary = createVectorCache(memoryStore(), { modelKey: 'words', dimension: DIMENSION });
   const encoderOf = (embedder: WordEmbedder): Encoder => ({
     embedder,
     model: MODEL,

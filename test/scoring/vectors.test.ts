@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { createRouteSet, type RouteSet } from '../../src/routes/set.js';
+import { parseRouteSet } from '../../src/routes/parse.js';
+import type { RouteSet } from '../../src/routes/set.js';
 import {
-  type ByteStore,
   createVectorCache,
   decodeVectors,
   encodeVectors,
@@ -9,32 +9,11 @@ import {
 } from '../../src/scoring/vector-cache.js';
 import { embedRoutes } from '../../src/scoring/vectors.js';
 import { AppError } from '../../src/shared/errors.js';
-import { forwardPass, WordEmbedder } from './word-embedder.js';
+import { forwardPass, memoryStore, WordEmbedder } from './word-embedder.js';
 
 function setOf(routes: Record<string, readonly string[]>): RouteSet {
-  return createRouteSet(
-    Object.entries(routes).map(([name, utterances]) => ({
-      name,
-      description: undefined,
-      utterances,
-      scoreThreshold: undefined,
-      metadata: undefined,
-    })),
-  );
-}
-
-class MemoryStore implements ByteStore {
-  bytes: Uint8Array | undefined;
-  saves = 0;
-
-  async load(): Promise<Uint8Array | undefined> {
-    return this.bytes;
-  }
-
-  async save(bytes: Uint8Array): Promise<void> {
-    this.saves += 1;
-    this.bytes = bytes;
-  }
+  const list = Object.entries(routes).map(([name, utterances]) => ({ name, utterances }));
+  return parseRouteSet(JSON.stringify(list), { origin: 'routes.json' });
 }
 
 const SET = setOf({ a: ['one two', 'three'], b: ['four', 'one two', 'five six'] });
@@ -109,7 +88,7 @@ describe('the vector cache', () => {
   const options = { modelKey: 'sha256:model', dimension: 384 };
 
   it('saves a later boot all embedding', async () => {
-    const store = new MemoryStore();
+    const store = memoryStore();
     const first = await embedRoutes(SET, new WordEmbedder(), { cache: createVectorCache(store, options) });
     const embedder = new WordEmbedder();
     const second = await embedRoutes(SET, embedder, { cache: createVectorCache(store, options) });
@@ -121,7 +100,7 @@ describe('the vector cache', () => {
   });
 
   it('keeps what the latest set does not use, up to a bound, the most recent first', async () => {
-    const store = new MemoryStore();
+    const store = memoryStore();
     const cache = createVectorCache(store, { ...options, keepUnused: 2 });
     const embedder = new WordEmbedder();
     for (const text of ['first', 'second', 'third', 'fourth'])
@@ -152,7 +131,7 @@ describe('the vector cache', () => {
       3,
       new Map([[textDigest('a'), new Float32Array(3).fill(value)]]),
     );
-    const store = new MemoryStore();
+    const store = memoryStore();
     await store.save(forged);
     const cache = createVectorCache(store, { modelKey: 'sha256:model', dimension: 3 });
     expect(await cache.get(['a'])).toEqual({
@@ -194,7 +173,7 @@ describe('the vector cache', () => {
   });
 
   it('names a damaged file and replaces it', async () => {
-    const store = new MemoryStore();
+    const store = memoryStore();
     store.bytes = Buffer.from('garbage');
     const cache = createVectorCache(store, options);
     const { report } = await embedRoutes(SET, new WordEmbedder(), { cache });

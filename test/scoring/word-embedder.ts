@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ModelIdentity } from '../../src/api/classify.js';
 import type { Embedder, Embedding, EmbedOptions, Legibility } from '../../src/inference/embedder.js';
 import { SHIPPED } from '../../src/scoring/noise.js';
+import type { ByteStore } from '../../src/scoring/vector-cache.js';
 import { AppError } from '../../src/shared/errors.js';
 
 /** A model identity for answers that are not about the model. */
@@ -86,4 +87,19 @@ export async function forwardPass(ms: number, signal: AbortSignal | undefined): 
   } catch {
     throw new AppError('aborted', 'aborted while waiting');
   }
+}
+
+/** Bytes that outlive a classifier, as a file would. */
+export function memoryStore(): ByteStore & { bytes: Uint8Array | undefined; saves: number } {
+  return {
+    bytes: undefined,
+    saves: 0,
+    async load() {
+      return this.bytes;
+    },
+    async save(bytes) {
+      this.saves += 1;
+      this.bytes = bytes;
+    },
+  };
 }

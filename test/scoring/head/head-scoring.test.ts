@@ -6,7 +6,7 @@ import { type HeadReport, headScoring } from '../../../src/scoring/head/head-sco
 import type { Encoder } from '../../../src/scoring/scorer.js';
 import { type ByteStore, createVectorCache } from '../../../src/scoring/vector-cache.js';
 import { headWorker } from '../../support/model.js';
-import { MODEL, WordEmbedder } from '../word-embedder.js';
+import { MODEL, memoryStore, WordEmbedder } from '../word-embedder.js';
 
 const ROUTES = [
   {
@@ -34,19 +34,6 @@ const ROUTES = [
   },
 ];
 const SET = parseRouteSet(JSON.stringify(ROUTES), { origin: 'r.json' });
-
-/** Bytes that outlive a classifier, as a file would. */
-function memoryStore(): ByteStore & { bytes: Uint8Array | undefined } {
-  return {
-    bytes: undefined,
-    async load() {
-      return this.bytes;
-    },
-    async save(bytes) {
-      this.bytes = bytes;
-    },
-  };
-}
 
 /** One for all: making a word's vector takes time. */
 const embedder = new WordEmbedder();
