@@ -127,14 +127,16 @@ export class ActiveSet {
     for (const route of among) nearest = Math.max(nearest, this.#numberOf(scores.similarity, route));
     const noise = this.#noise?.judge(text, vector, nearest, this.#named);
     const factor = familiarity(nearest, this.scorer.floor, legibility) * (noise?.factor ?? 1);
-    const topK = options.top_k ?? DEFAULT_TOP_K;
+    const { threshold, top_k: topK = DEFAULT_TOP_K } = options;
+    const thresholds =
+      threshold === undefined ? this.#thresholds : new Float64Array(this.#all.length).fill(threshold);
     const top: number[] = [];
     const reached: number[] = [];
     let chosen: number | undefined;
     for (const route of among) {
       scores.score[route] = factor * this.#numberOf(scores.score, route);
       this.#round(route);
-      if (this.#numberOf(scores.score, route) >= this.#thresholdOf(route, options)) {
+      if (this.#numberOf(scores.score, route) >= this.#numberOf(thresholds, route)) {
         if (chosen === undefined || this.#compare(route, chosen) < 0) chosen = route;
         if (options.multi === true) reached.push(route);
       }
@@ -151,7 +153,7 @@ export class ActiveSet {
         options.explain === true
           ? {
               ...this.#candidate(route),
-              threshold: this.#thresholdOf(route, options),
+              threshold: this.#numberOf(thresholds, route),
               ...this.#explanation(route, vector),
               familiarity: round(factor),
             }
@@ -237,10 +239,6 @@ export class ActiveSet {
       const metadata = this.set.routes[route]?.metadata;
       return { ...this.#candidate(route), ...(metadata === undefined ? {} : { metadata }) };
     });
-  }
-
-  #thresholdOf(route: number, { threshold }: ClassifyOptions): number {
-    return threshold ?? (this.#thresholds[route] as number);
   }
 
   #candidate(route: number): Candidate {
