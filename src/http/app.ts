@@ -53,21 +53,19 @@ export function createApp(deps: AppDeps): RequestListener {
   const app = new Koa<RequestState>();
   trustProxy(app, deps.trustedProxy);
   // One middleware, which calls the steps itself: each further one costs every request a few promises.
-  app.use(async (context) => {
+  app.use((context) => {
     const match = table.match(context.method, context.path ?? '');
     context.state.dialect = match.dialect;
-    await recordRequest(context, () => secured(context, match), deps, match.endpoint);
-    if (health.draining) context.set('Connection', 'close');
+    return recordRequest(context, () => secured(context, match), deps, match.endpoint);
   });
   // A connection that broke while we wrote is the client's affair; everything else was answered above.
   app.on('error', (error) => log.debug({ err: error }, 'response not delivered'));
   return app.callback();
 
-  async function secured(context: RequestContext, match: Match<Ports>): Promise<void> {
+  function secured(context: RequestContext, match: Match<Ports>): Promise<void> {
     setSecureHeaders(context);
     if (!loadingCors) return answered(context, match);
-    const cors = await loadingCors;
-    await cors(context, () => answered(context, match));
+    return loadingCors.then((cors) => cors(context, () => answered(context, match)));
   }
 
   async function answer(context: RequestContext, { endpoint, params, allowed }: Match<Ports>): Promise<void> {
@@ -104,6 +102,7 @@ export function createApp(deps: AppDeps): RequestListener {
       metrics.failed(error.code, error.gate);
       sendError(context, error);
     }
+    if (health.draining) context.set('Connection', 'close');
   }
 }
 

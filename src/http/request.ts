@@ -179,7 +179,6 @@ export async function withDeadline<T>(
   timeoutMs: number,
   work: (call: CallContext) => Promise<T>,
 ): Promise<T> {
-  const gone = (): AppError => new AppError('aborted', 'the client closed the connection');
   // It may have ended while the body was read.
   if (res.destroyed) throw gone();
   const call = new Call(state.client, performance.now() + timeoutMs);
@@ -197,6 +196,10 @@ export async function withDeadline<T>(
     call.over = true;
     clearTimeout(timer);
   }
+}
+
+function gone(): AppError {
+  return new AppError('aborted', 'the client closed the connection');
 }
 
 /** The media type of JSON. */
