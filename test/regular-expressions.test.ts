@@ -19,7 +19,6 @@ const BOUNDED: ReadonlyMap<string, string> = new Map([
   ],
   [/"[^"]*"/.source, 'describes a header in the contract; nothing is matched here'],
   [/"sha256":\s*"([0-9a-f]{64})"/.source, 'what the operator gives to a command'],
-  [/<([^>]+)>\s*;\s*rel="next"/.source, 'what the hub answers to a command'],
   [/utterances\[(\d+)\]$/.source, 'the page reads an answer of its daemon'],
   [/([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"/.source, 'the page reads an answer of its daemon'],
   [/(\w+);dur=([\d.]+)/.source, 'the page reads an answer of its daemon'],
