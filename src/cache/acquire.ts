@@ -134,45 +134,36 @@ export async function fetchIntoMemory(
   const found = new Map<string, Buffer>();
   const sink: Sink = {
     makeRoom: async () => undefined,
-    ingest: async (file) => new MemorySink(file, (bytes) => found.set(file.path, bytes)),
+    ingest: async (file) => memorySink(file, (bytes) => found.set(file.path, bytes)),
   };
   await acquire(sink, sources, files, {}, signal);
   return found;
 }
 
-class MemorySink implements FileSink {
-  readonly #file: PinnedFile;
-  readonly #publish: (bytes: Buffer) => void;
-  readonly #bytes: Buffer;
-  offset = 0;
-
-  constructor(file: PinnedFile, publish: (bytes: Buffer) => void) {
-    this.#file = file;
-    this.#publish = publish;
-    this.#bytes = Buffer.allocUnsafeSlow(file.size);
-  }
-
-  async restart(): Promise<void> {
-    this.offset = 0;
-  }
-
-  async write(bytes: Uint8Array): Promise<void> {
-    const { path, size } = this.#file;
-    if (this.offset + bytes.length > size) throw tooLargeFault(path, size);
-    this.#bytes.set(bytes, this.offset);
-    this.offset += bytes.length;
-  }
-
-  async commit(): Promise<void> {
-    const { path, size, sha256 } = this.#file;
-    if (this.offset < size) throw truncatedFault(path, this.offset, size);
-    const actual = createHash('sha256').update(this.#bytes).digest('hex');
-    if (actual !== sha256) throw digestFault(path, actual, sha256);
-    this.#publish(this.#bytes);
-  }
-
-  async close(): Promise<void> {}
-  async discard(): Promise<void> {}
+function memorySink({ path, size, sha256 }: PinnedFile, publish: (bytes: Buffer) => void): FileSink {
+  const bytes = Buffer.allocUnsafeSlow(size);
+  let offset = 0;
+  return {
+    get offset() {
+      return offset;
+    },
+    async restart() {
+      offset = 0;
+    },
+    async write(piece) {
+      if (offset + piece.length > size) throw tooLargeFault(path, size);
+      bytes.set(piece, offset);
+      offset += piece.length;
+    },
+    async commit() {
+      if (offset < size) throw truncatedFault(path, offset, size);
+      const actual = createHash('sha256').update(bytes).digest('hex');
+      if (actual !== sha256) throw digestFault(path, actual, sha256);
+      publish(bytes);
+    },
+    close: async () => undefined,
+    discard: async () => undefined,
+  };
 }
 
 interface FetchContext {

@@ -6,7 +6,7 @@ import type { Manifest, PinnedFile } from './manifest.js';
 import { reconcile, type VerifiedBytes } from './reconciliation.js';
 import type { Source } from './source.js';
 import type { ContentStore } from './store.js';
-import { RecoveryProbe } from './volume.js';
+import { probeRecovery } from './volume.js';
 
 export const RECONCILER_DEFAULTS = Object.freeze({
   /** First pause before a failed reconciliation is tried again; it doubles from there. */
@@ -48,11 +48,11 @@ export class Reconciler {
   readonly #timing: ReconcilerTiming;
   readonly #abort = new AbortController();
   readonly #warned = new Set<string>();
-  readonly #probe: RecoveryProbe;
   readonly #afterRun = new Set<(report: VerificationReport) => void>();
   #running: Promise<VerificationReport> | undefined;
   #queued: Promise<VerificationReport> | undefined;
   #retry: NodeJS.Timeout | undefined;
+  #stopProbe = (): void => undefined;
   #retryAt: number | undefined;
   #failedRuns = 0;
   #lastReport: VerificationReport | undefined;
@@ -61,7 +61,6 @@ export class Reconciler {
     this.#options = options;
     this.#timing = { ...RECONCILER_DEFAULTS, ...options.timing };
     this.state = new CacheState(options.manifest);
-    this.#probe = new RecoveryProbe(options.store.layout, this.#timing.probeMs);
   }
 
   /** The last finished run. */
@@ -133,7 +132,7 @@ export class Reconciler {
   async close(): Promise<void> {
     this.#abort.abort();
     clearTimeout(this.#retry);
-    this.#probe.stop();
+    this.#stopProbe();
     await this.#queued?.catch(() => undefined);
     await this.#running?.catch(() => undefined);
   }
@@ -144,7 +143,7 @@ export class Reconciler {
 
   async #run(reason: string): Promise<VerificationReport> {
     clearTimeout(this.#retry);
-    this.#probe.stop();
+    this.#stopProbe();
     this.#retryAt = undefined;
     const { state } = this;
     const { signal } = this.#abort;
@@ -206,7 +205,10 @@ export class Reconciler {
     const retry = (): void => void this.request('retry').catch(() => undefined);
     this.#retry = setTimeout(retry, waitMs);
     this.#retry.unref();
-    if (problem?.code.startsWith('volume_')) this.#probe.start(problem.code, this.#lackingBytes(), retry);
+    if (!problem?.code.startsWith('volume_')) return;
+    const { layout } = this.#options.store;
+    const trouble = { code: problem.code, bytes: this.#lackingBytes() };
+    this.#stopProbe = probeRecovery(layout, this.#timing.probeMs, trouble, retry);
   }
 
   /** The problem of a volume on which corruption comes back, however often it is repaired. */

@@ -84,44 +84,32 @@ async function looksResolved(layout: Layout, code: ErrorCode, bytes: number): Pr
 
 /**
  * Looks at a volume in trouble once in a while, so that it recovers as soon as that is possible and not only after
- * the pause that failed attempts have grown to.
+ * the pause that failed attempts have grown to. A problem that a look never sees (a quota, say) is left to the growing
+ * pauses: otherwise it would be attempted at each look.
+ * @param bytes how much has to fit on the volume
+ * @param onResolved called once, when the problem was seen and then is seen to be resolved
+ * @returns a function that ends this
  */
-export class RecoveryProbe {
-  readonly #layout: Layout;
-  readonly #everyMs: number;
-  #stop: AbortController | undefined;
-  #timer: NodeJS.Timeout | undefined;
-
-  constructor(layout: Layout, everyMs: number) {
-    this.#layout = layout;
-    this.#everyMs = everyMs;
-  }
-
-  /**
-   * Calls `onResolved` once, when the problem was seen and then is seen to be resolved. A problem that a look never
-   * sees (a quota, say) is left to the growing pauses: otherwise it would be attempted at each look.
-   * @param bytes how much has to fit on the volume
-   */
-  start(code: ErrorCode, bytes: number, onResolved: () => void): void {
-    this.stop();
-    const stop = new AbortController();
-    this.#stop = stop;
-    let seen = false;
-    const look = async (): Promise<void> => {
-      const resolved = await looksResolved(this.#layout, code, bytes);
-      if (stop.signal.aborted) return;
-      if (resolved && seen) {
-        this.stop();
-        return onResolved();
-      }
-      seen ||= !resolved;
-      this.#timer = setTimeout(() => void look(), this.#everyMs).unref();
-    };
-    void look();
-  }
-
-  stop(): void {
-    this.#stop?.abort();
-    clearTimeout(this.#timer);
-  }
+export function probeRecovery(
+  layout: Layout,
+  everyMs: number,
+  problem: { readonly code: ErrorCode; readonly bytes: number },
+  onResolved: () => void,
+): () => void {
+  let stopped = false;
+  let seen = false;
+  const look = async (): Promise<void> => {
+    const resolved = await looksResolved(layout, problem.code, problem.bytes);
+    if (stopped) return;
+    if (resolved && seen) {
+      stopped = true;
+      return onResolved();
+    }
+    seen ||= !resolved;
+    setTimeout(() => void (stopped || look()), everyMs).unref();
+  };
+  void look();
+  return () => {
+    stopped = true;
+  };
 }

@@ -2,14 +2,14 @@ import { rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { layoutOf } from '../../src/cache/layout.js';
-import { findMount, mountOf, RecoveryProbe } from '../../src/cache/volume.js';
+import { findMount, mountOf, probeRecovery } from '../../src/cache/volume.js';
 import { eventually } from '../support/eventually.js';
 import { temporaryFolder } from '../support/volume.js';
 
-function watchOn(root: string) {
-  const watch = new RecoveryProbe(layoutOf(root), 20);
-  onTestFinished(() => watch.stop());
-  return watch;
+function probe(root: string, code: 'volume_unavailable' | 'volume_full', onResolved: () => void): () => void {
+  const stop = probeRecovery(layoutOf(root), 20, { code, bytes: 1 }, onResolved);
+  onTestFinished(stop);
+  return stop;
 }
 
 /** A volume that is in trouble until it is mended. */
@@ -24,7 +24,7 @@ async function brokenVolume() {
 async function looksPass(): Promise<void> {
   const { root, spoil, mend } = await brokenVolume();
   const onResolved = vi.fn();
-  watchOn(root).start('volume_unavailable', 0, onResolved);
+  probe(root, 'volume_unavailable', onResolved);
   let broken = true;
   await eventually(
     async () => {
@@ -36,11 +36,11 @@ async function looksPass(): Promise<void> {
   );
 }
 
-describe('RecoveryProbe', () => {
+describe('a probe of a volume in trouble', () => {
   it('tells once when a trouble that it saw is over', async () => {
     const { root, mend } = await brokenVolume();
     const onResolved = vi.fn();
-    watchOn(root).start('volume_unavailable', 0, onResolved);
+    probe(root, 'volume_unavailable', onResolved);
     await looksPass();
     expect(onResolved).not.toHaveBeenCalled();
     await mend();
@@ -52,7 +52,7 @@ describe('RecoveryProbe', () => {
   it('leaves a trouble that it cannot see to the pauses of the reconciler', async () => {
     const onResolved = vi.fn();
     // Room enough as far as a look can tell: it may be a quota.
-    watchOn(await temporaryFolder()).start('volume_full', 1, onResolved);
+    probe(await temporaryFolder(), 'volume_full', onResolved);
     await looksPass();
     expect(onResolved).not.toHaveBeenCalled();
   });
@@ -60,10 +60,9 @@ describe('RecoveryProbe', () => {
   it('tells nothing after it was stopped', async () => {
     const { root, mend } = await brokenVolume();
     const onResolved = vi.fn();
-    const watch = watchOn(root);
-    watch.start('volume_unavailable', 0, onResolved);
+    const stop = probe(root, 'volume_unavailable', onResolved);
     await looksPass();
-    watch.stop();
+    stop();
     await mend();
     await looksPass();
     expect(onResolved).not.toHaveBeenCalled();

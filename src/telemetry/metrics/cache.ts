@@ -42,10 +42,10 @@ function volumeMetrics(cache: CacheFacts, volume: VolumePort, registers: Registr
   );
   const watch = new VolumeWatch(volume);
   cache.onRun(() => void watch.look());
-  gauge(registers, 'volume_free_bytes', 'Free space on the volume', () => watch.space?.freeBytes);
-  gauge(registers, 'volume_total_bytes', 'Size of the volume', () => watch.space?.totalBytes);
+  gauge(registers, 'volume_free_bytes', 'Free space on the volume', () => watch.seen.space?.freeBytes);
+  gauge(registers, 'volume_total_bytes', 'Size of the volume', () => watch.seen.space?.totalBytes);
   const evidence = 'Bad blobs that are kept as evidence';
-  gauge(registers, 'cache_quarantined_blobs', evidence, () => watch.quarantined);
+  gauge(registers, 'cache_quarantined_blobs', evidence, () => watch.seen.quarantined);
 }
 
 function verificationMetrics(cache: CacheFacts, registers: Registry[]): void {
@@ -112,7 +112,8 @@ export class VolumeWatch {
   readonly #volume: VolumePort;
   /** Since when a look has been under way, on the clock of `performance.now()`. */
   #lookingSince: number | undefined;
-  #seen = NOTHING;
+  /** As of the last look; `undefined` while the volume does not tell. */
+  seen = NOTHING;
 
   constructor(volume: VolumePort) {
     this.#volume = volume;
@@ -120,21 +121,11 @@ export class VolumeWatch {
     setInterval(() => void this.look(), EVERY_MS).unref();
   }
 
-  /** Size and free space as of the last look; `undefined` while the volume does not tell. */
-  get space(): Sight['space'] {
-    return this.#seen.space;
-  }
-
-  /** Bad blobs that are kept as evidence, as of the last look; `undefined` while the volume does not tell. */
-  get quarantined(): number | undefined {
-    return this.#seen.quarantined;
-  }
-
   /** Looks now, unless a look is under way. */
   async look(): Promise<void> {
     const now = performance.now();
     if (this.#lookingSince !== undefined) {
-      if (now - this.#lookingSince > FORGET_AFTER_MS) this.#seen = NOTHING;
+      if (now - this.#lookingSince > FORGET_AFTER_MS) this.seen = NOTHING;
       return;
     }
     this.#lookingSince = now;
@@ -145,7 +136,7 @@ export class VolumeWatch {
         () => undefined,
       ),
     ]);
-    this.#seen = { space, quarantined };
+    this.seen = { space, quarantined };
     this.#lookingSince = undefined;
   }
 }

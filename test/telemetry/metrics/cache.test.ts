@@ -17,18 +17,18 @@ it('tells what it saw last while the volume hangs, for a while, and looks no sec
     quarantined: async () => ['one'],
   });
   await vi.advanceTimersByTimeAsync(0);
-  expect(watch.space).toEqual(space);
-  expect(watch.quarantined).toBe(1);
+  expect(watch.seen.space).toEqual(space);
+  expect(watch.seen.quarantined).toBe(1);
   await vi.advanceTimersByTimeAsync(15_000);
   expect(looks).toBe(2);
-  expect(watch.space).toEqual(space);
+  expect(watch.seen.space).toEqual(space);
   await vi.advanceTimersByTimeAsync(15_000);
   expect(looks).toBe(2);
-  expect(watch.space).toBeUndefined();
-  expect(watch.quarantined).toBeUndefined();
+  expect(watch.seen.space).toBeUndefined();
+  expect(watch.seen.quarantined).toBeUndefined();
   answer?.();
   await vi.advanceTimersByTimeAsync(0);
-  expect(watch.space?.freeBytes).toBe(2);
+  expect(watch.seen.space?.freeBytes).toBe(2);
   await vi.advanceTimersByTimeAsync(5_000);
   expect(looks).toBe(3);
 });
