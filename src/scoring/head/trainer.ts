@@ -32,7 +32,7 @@ export class Trainer {
     });
     this.#answer = new Promise((resolve) => {
       this.#child.once('message', resolve);
-      this.#child.once('error', (error) => resolve({ failure: messageOf(error) }));
+      this.#child.on('error', (error) => resolve({ failure: messageOf(error) }));
       this.#child.once('exit', (code, signal) =>
         resolve({ failure: `its process ended with ${signal ?? `code ${code}`}` }),
       );
