@@ -174,16 +174,14 @@ async function trainHead(
   const none = set.none.length > 0;
   // A class of its own, of which no name is known.
   if (none) utterances.push([...set.none].sort(compareText));
-  const trainer = new Trainer(
-    {
-      routes: utterances.length,
-      none,
-      texts: [...utterances.flat(), ...names.flat(), ...BACKGROUND],
-      labels: labelsOf(utterances),
-      nameLabels: labelsOf(names),
-    },
-    workerEntry,
-  );
+  const texts = {
+    routes: utterances.length,
+    none,
+    texts: [...utterances.flat(), ...names.flat(), ...BACKGROUND],
+    labels: labelsOf(utterances),
+    nameLabels: labelsOf(names),
+  };
+  let trainer = new Trainer(texts, workerEntry);
   try {
     const { embedder, auxiliary } = encoder;
     const [embedded, ofNames] = await Promise.all([
@@ -191,15 +189,17 @@ async function trainHead(
       embedLists(names, embedder, { signal, cache: auxiliary }),
     ]);
     const started = performance.now();
-    const head = await trainer.train(
-      {
-        dimension: embedder.dimension,
-        utterances: rowsOf(embedded, utterances.flat()),
-        names: rowsOf(ofNames, names.flat()),
-        background,
-      },
-      signal,
-    );
+    const problem = {
+      dimension: embedder.dimension,
+      utterances: rowsOf(embedded, utterances.flat()),
+      names: rowsOf(ofNames, names.flat()),
+      background,
+    };
+    const head = await trainer.train(problem, signal).catch((error: unknown) => {
+      if (!(error instanceof AppError && error.code === 'internal' && error.retryable)) throw error;
+      trainer = new Trainer(texts, workerEntry);
+      return trainer.train(problem, signal);
+    });
     return { encoded: encodeHead(head), trainMs: Math.round(performance.now() - started) };
   } finally {
     trainer.close();

@@ -7,7 +7,13 @@ import type { Head, HeadTexts, HeadVectors } from './fit.js';
 export type ToTrainer = { readonly texts: HeadTexts } | { readonly vectors: HeadVectors };
 
 /** The only answer. */
-export type FromTrainer = { readonly head: Head } | { readonly failure: string };
+export type FromTrainer = { readonly head: Head } | Failure;
+
+interface Failure {
+  readonly failure: string;
+  /** Whether something else ended the process, most often a kernel without memory. */
+  readonly killed?: boolean;
+}
 
 /** The compiled `head-worker.js`. */
 const HEAD_WORKER = new URL('./head-worker.js', import.meta.url);
@@ -34,7 +40,7 @@ export class Trainer {
       this.#child.once('message', resolve);
       this.#child.on('error', (error) => resolve({ failure: messageOf(error) }));
       this.#child.once('exit', (code, signal) =>
-        resolve({ failure: `its process ended with ${signal ?? `code ${code}`}` }),
+        resolve({ failure: `its process ended with ${signal ?? `code ${code}`}`, killed: signal !== null }),
       );
     });
     this.#send({ texts });
@@ -42,13 +48,14 @@ export class Trainer {
 
   /**
    * Trains the head.
-   * @throws AppError `aborted` when `signal` was; `internal` when training failed
+   * @throws AppError `aborted` when `signal` was; `internal` when training failed, retryable when something ended the process
    */
   async train(vectors: HeadVectors, signal?: AbortSignal): Promise<Head> {
     this.#send({ vectors });
     const answer = await unlessAborted(this.#answer, signal);
     if ('head' in answer) return answer.head;
-    throw new AppError('internal', `the head could not be trained: ${answer.failure}`);
+    const { failure, killed = false } = answer;
+    throw new AppError('internal', `the head could not be trained: ${failure}`, { retryable: killed });
   }
 
   /** Ends the process, in whatever it is doing. */

@@ -1,3 +1,7 @@
+import { existsSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { parseRouteSet } from '../../../src/routes/parse.js';
 import { Classifier } from '../../../src/scoring/classifier.js';
@@ -6,6 +10,7 @@ import { type HeadReport, headScoring } from '../../../src/scoring/head/head-sco
 import type { Encoder } from '../../../src/scoring/scorer.js';
 import { type ByteStore, createVectorCache } from '../../../src/scoring/vector-cache.js';
 import { headWorker } from '../../support/model.js';
+import { temporaryFolder } from '../../support/volume.js';
 import { MODEL, memoryStore, WordEmbedder } from '../word-embedder.js';
 
 const ROUTES = [
@@ -295,6 +300,31 @@ describe('training', () => {
     await expect(work).rejects.toMatchObject({ code: 'aborted' });
     expect(embedded).toBe(true);
     expect((await classifier.classify({ text: 'rain' })).decision.routes_digest).toBe(SET.digest);
+  });
+
+  it('whose process is killed trains again, once', async () => {
+    const folder = await temporaryFolder();
+    const entry = join(folder, 'killed-once.mjs');
+    await writeFile(
+      entry,
+      `import { existsSync, writeFileSync } from 'node:fs';
+      const mark = ${JSON.stringify(join(folder, 'mark'))};
+      const isFirst = !existsSync(mark);
+      writeFileSync(mark, '');
+      if (isFirst) process.kill(process.pid, 'SIGKILL');
+      await import(${JSON.stringify(headWorker.href)});`,
+    );
+    const reports: HeadReport[] = [];
+    const classifier = new Classifier({
+      encoder: { embedder, model: MODEL },
+      createScorer: headScoring({
+        workerEntry: pathToFileURL(entry),
+        onReport: (report) => reports.push(report),
+      }),
+    });
+    await classifier.load(SET);
+    expect(existsSync(join(folder, 'mark'))).toBe(true);
+    expect(reports[0]).toMatchObject({ method: 'head', trained: true });
   });
 
   it('that fails leaves a set that is scored by nearest, or is an error where a head is demanded', async () => {
