@@ -1,5 +1,5 @@
 import { Socket } from 'node:net';
-import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { AppError, messageOf } from '../shared/errors.js';
 import { lowerPriority } from '../shared/priority.js';
 import { type Answer, Batcher, TURN } from './batches.js';
@@ -22,11 +22,14 @@ const { applyRecipe, parseRecipe, createSession, createTokenizer } = await loadR
 let batcher: Batcher | undefined;
 let answer: Answer = newAnswer();
 let running = false;
+/** Called when texts have arrived. */
+let arrived = (): void => undefined;
 
 readFrames<ToWorker>(channel, (message, bytes) => {
   if (message.kind === 'load') void load(message, bytes).then(collectGarbage);
   else {
     batcher?.push(message.texts, answer);
+    arrived();
     if (batcher && !running) void run(batcher);
   }
 });
@@ -113,10 +116,16 @@ async function run(loaded: Batcher): Promise<void> {
  * one, wait for its end, and share the one after: two half batches in turn instead of a whole one.
  */
 async function gather(loaded: Batcher, texts: number): Promise<void> {
-  const until = performance.now() + TURN.gatherMs;
-  while (loaded.size < texts && performance.now() < until) {
-    await Promise.race([new Promise((resolve) => channel.once('data', resolve)), sleep(TURN.gatherMs)]);
-  }
+  if (loaded.size >= texts) return;
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, TURN.gatherMs);
+    arrived = () => {
+      if (loaded.size < texts) return;
+      clearTimeout(timer);
+      resolve();
+    };
+  });
+  arrived = () => undefined;
 }
 
 function sendAnswer(): Promise<void> {
@@ -125,7 +134,7 @@ function sendAnswer(): Promise<void> {
   const bytes = vectors.map(
     ({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength),
   );
-  return send({ kind: 'embedded', passes, results }, bytes);
+  return send({ kind: 'embedded', passes, results }, [Buffer.concat(bytes)]);
 }
 
 function send(message: FromWorker, bytes?: readonly Uint8Array[]): Promise<void> {

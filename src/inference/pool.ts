@@ -233,6 +233,8 @@ export class WorkerPool implements Embedder {
       answered: (passes: number) => {
         this.#totals.passes += passes;
         this.#feed();
+        // Before the answers are made that this turn's results lead to: texts that it brings too go first.
+        this.#feedSoon();
       },
       embedded: (job: Job, ...[vector, result]: Parameters<Job['resolve']>) => {
         this.#pace.observe(result.tokens, result.tokenizeMs + result.inferenceMs);
@@ -281,20 +283,17 @@ export class WorkerPool implements Embedder {
       const message = `these texts would take about ${Math.ceil(waitMs + aloneMs)} ms with those that wait already, longer than the ${Math.floor(leftMs)} ms left (REQUEST_TIMEOUT_MS)`;
       return overloaded(message, waitMs + aloneMs - leftMs);
     }
+    const mayWait = (): boolean =>
+      this.#queue.size === 0 || (waitMs <= maxQueueMs && this.#queue.hasRoom(client, maxQueue, ahead));
     // Texts that arrived in this turn of the event loop have not been offered to a worker yet.
-    if (this.#willFeed && !this.#queue.hasRoom(client, maxQueue, ahead)) this.#feed();
-    if (this.#queue.size === 0) return undefined;
-    if (waitMs <= maxQueueMs && this.#queue.hasRoom(client, maxQueue, ahead)) return undefined;
+    if (this.#willFeed && !mayWait()) this.#feed();
+    if (mayWait()) return undefined;
     const message = `${this.#queue.size} texts are waiting already, for about ${Math.ceil(waitMs)} ms (MAX_QUEUE, MAX_QUEUE_MS)`;
     return overloaded(message, waitMs);
   }
 
-  /** Hands a text to an idle worker at once; else waits for what else arrives in this turn of the event loop. */
+  /** Hands texts over when this turn of the event loop has brought all that it brings: each message wakes a worker. */
   #feedSoon(): void {
-    if (this.#slots.some(({ canAccept, inFlight }) => canAccept && inFlight === 0)) {
-      this.#feed();
-      return;
-    }
     if (this.#willFeed) return;
     this.#willFeed = true;
     setImmediate(() => {
@@ -320,10 +319,15 @@ export class WorkerPool implements Embedder {
     return best;
   }
 
-  /** Takes from the queue what a worker gets next: its share of what waits, as far as its backlog has room. */
+  /**
+   * Takes from the queue what a worker gets next, as far as its backlog has room: its share of what waits, or what it waits
+   * for itself while more are to come. Two workers that share the first of them would both wait for the rest.
+   */
   #nextFor(slot: WorkerSlot): Job[] {
     const { backlogMs, backlogWork } = this.#settings;
-    const share = Math.ceil(this.#queue.size / this.#slots.length);
+    const { size } = this.#queue;
+    const expected = this.#slots.reduce((sum, { gathers }) => sum + gathers, 0);
+    const share = Math.max(Math.ceil(size / this.#slots.length), size < expected ? slot.gathers : 0);
     const jobs: Job[] = [];
     let { work } = slot;
     for (let job = this.#queue.first; job && jobs.length < share; job = this.#queue.first) {

@@ -158,7 +158,9 @@ function mean(hidden: Float32Array, tokens: number, dimension: number): Float32A
       sum[index] = (sum[index] ?? 0) + (hidden[at] ?? 0);
     }
   }
-  return Float32Array.from(sum, (value) => value / tokens);
+  const vector = new Float32Array(dimension);
+  for (let index = 0; index < dimension; index += 1) vector[index] = (sum[index] ?? 0) / tokens;
+  return vector;
 }
 
 function scaleToLengthOne(vector: Float32Array): void {

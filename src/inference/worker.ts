@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { type ErrorCode, messageOf } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
+import { TURN } from './batches.js';
 import {
   CHANNEL_FD,
   type FromWorker,
@@ -218,6 +219,8 @@ export class WorkerSlot {
   /** The texts at the process, by id, in the order in which they were sent. */
   readonly #jobs = new Map<number, Job>();
   #work = 0;
+  /** Texts of its last answer, and when that came. */
+  #answered = { texts: 0, at: 0 };
   #nextId = 0;
   #killedBecause: string | undefined;
   #watchdog: NodeJS.Timeout | undefined;
@@ -237,6 +240,13 @@ export class WorkerSlot {
   /** Texts at the process, executing or waiting there. */
   get inFlight(): number {
     return this.#jobs.size;
+  }
+
+  /** Texts that the process waits for before its next pass, at most: as many as it has just answered. */
+  get gathers(): number {
+    const { texts, at } = this.#answered;
+    const over = !this.#batches || performance.now() - at > TURN.gatherMs;
+    return over ? 0 : Math.max(0, texts - this.#jobs.size);
   }
 
   /** Work of the texts at the process, as `workOf` estimates it. */
@@ -346,6 +356,7 @@ export class WorkerSlot {
   }
 
   #onEmbedded(passes: number, results: readonly WorkerResult[], bytes: Buffer): void {
+    this.#answered = { texts: results.length, at: performance.now() };
     const jobs = results.map(({ id }) => this.#jobs.get(id));
     for (const [index, job] of jobs.entries()) {
       this.#jobs.delete(results[index]?.id ?? -1);

@@ -103,6 +103,13 @@ describe('q8 with fixed scales', () => {
     expect(pool.status().totals.passes - before).toBeLessThan(many.length / 2);
   });
 
+  it('lets texts that arrive together share the first pass', async () => {
+    const pool = await serving({ workers: 1 });
+    const { passes } = pool.status().totals;
+    await Promise.all(['one parcel', 'two parcels', 'three parcels'].map((text) => pool.embed(text)));
+    expect(pool.status().totals.passes - passes).toBe(1);
+  });
+
   it('waits a moment for the next texts of clients that it answered, which then share one pass', async () => {
     const pool = await serving({ workers: 1 });
     const lane = async (texts: readonly string[]): Promise<void> => {
