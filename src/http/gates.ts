@@ -4,7 +4,7 @@ import type { Label } from '../api/classify.js';
 import { MAX_ANSWER_BYTES, MAX_VECTOR_BYTES } from '../api/limits.js';
 import type { RateLimit } from '../config/parsers.js';
 import type { Route, RouteSet } from '../routes/set.js';
-import type { ClassifyOptions } from '../scoring/active-set.js';
+import { type ClassifyOptions, DEFAULT_TOP_K, NEAREST_SHOWN } from '../scoring/active-set.js';
 import { optionSentences } from '../scoring/labels.js';
 import { SLICE_MS } from '../shared/concurrent.js';
 import { AppError } from '../shared/errors.js';
@@ -168,9 +168,6 @@ const FIXED = {
   // Two of 300 characters, of which each may be an escape of six.
   turns: 4_096,
 } as const;
-/** As in `active-set.ts`: candidates where the request does not say, and utterances that `explain` shows of each. */
-const SHOWN = { candidates: 3, nearest: 3 } as const;
-
 /** JSON bytes of what a decision may show of one route. */
 interface RouteSizes {
   /** Among the candidates. */
@@ -289,7 +286,7 @@ function sizesOf(
 
 function decisionBytes(
   sizes: readonly RouteSizes[],
-  { top_k = SHOWN.candidates, multi }: ClassifyOptions,
+  { top_k = DEFAULT_TOP_K, multi }: ClassifyOptions,
 ): number {
   const candidates = sizes.map(({ candidate }) => candidate);
   if (candidates.length > top_k) candidates.sort((a, b) => b - a);
@@ -311,13 +308,13 @@ function sizesOfRoute({ name, utterances, metadata }: Sized, withNearest: boolea
     ? utterances
         .map(jsonBytes)
         .sort((a, b) => b - a)
-        .slice(0, SHOWN.nearest)
+        .slice(0, NEAREST_SHOWN)
     : [];
   return {
     candidate:
       FIXED.candidate +
       own +
-      (withNearest ? FIXED.explanation + sum(nearest) + SHOWN.nearest * FIXED.nearest : 0),
+      (withNearest ? FIXED.explanation + sum(nearest) + NEAREST_SHOWN * FIXED.nearest : 0),
     match: FIXED.match + own + (metadata === undefined ? 0 : jsonBytes(metadata)),
   };
 }
