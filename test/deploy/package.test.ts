@@ -63,9 +63,6 @@ describe('npm pack, installed with --omit=dev in an empty folder', () => {
   it('`npx ai-router serve` classifies, and ends with npx', async () => {
     const daemon = await startDaemon({}, { cwd: folder, command: ['npx', 'ai-router', 'serve'], atEnd });
     const pid = Number(daemon.lines.find(({ msg }) => msg === 'listening')?.pid);
-    atEnd(() => {
-      if (isAlive(pid)) process.kill(pid, 'SIGKILL');
-    });
     await daemon.ready(60_000);
     const { status, body } = await daemon.post<Decision>('/classify', { text: 'what is 2 + 2?' });
     expect([status, body.route]).toEqual([200, 'math']);

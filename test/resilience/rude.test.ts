@@ -10,8 +10,9 @@ import { askGolden, count, it, LONG, pidOf } from './box.js';
 import { Crowd } from './crowd.js';
 import { beRude, RUDENESS, type RudeLimits, SLACK_MS } from './rude.js';
 
+// In the long form twice any of them is later than the verdict allows.
 const LIMITS: RudeLimits = LONG
-  ? { headersMs: 5_000, bodyMs: 3_000, idleMs: 5_000, sendMs: 3_000 }
+  ? { headersMs: 5_000, bodyMs: 3_000, idleMs: 5_000, sendMs: 6_000 }
   : { headersMs: 2_000, bodyMs: 500, idleMs: 2_000, sendMs: 1_000 };
 
 /** Rounds of the long form. */
@@ -67,7 +68,7 @@ it.runIf(has('proc'))(
         `closed at most ${Math.round(late)} ms after the limit (${last?.kind}); ` +
           `the clients themselves did not run for ${Math.round(ownLagMs)} ms at most`,
       );
-      if (LONG) expect(late - ownLagMs).toBeLessThan(SLACK_MS);
+      if (LONG) expect(late - ownLagMs).toBeLessThan(2 * SLACK_MS);
       memory.push(sizeOf(pidOf(daemon)).rssBytes / 2 ** 20);
     }
     await eventually(() =>
