@@ -1,8 +1,11 @@
 import { PerformanceObserver } from 'node:perf_hooks';
 import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8';
 
-/** Bytes of the young generation: two halves of 4 MB, twice that where one turn of the event loop has several collections. */
-const BOUND = 2 * 4 * 2 ** 20;
+/**
+ * Bytes of the young generation: two halves of 8 MB, twice that where one turn of the event loop has several collections.
+ * Of smaller ones the requests that are open, 20 kB each, fill so much that they are taken for old.
+ */
+const BOUND = 2 * 8 * 2 ** 20;
 
 /**
  * Keeps V8's young generation small, which otherwise grows to 32 MB (128 from Node 24 on) under load and stays there. The

@@ -89,7 +89,7 @@ describe('a first boot', () => {
     await daemon.ready();
     const metrics = await (await fetch(`${daemon.url}/metrics`)).text();
     const bytes = /^nodejs_heap_space_size_total_bytes\{space="new"\} (\d+)$/m.exec(metrics)?.[1];
-    // Two halves of 4 MB, or of 8 where one turn of the event loop had several collections.
+    // Two halves of 8 MB at most.
     expect(Number(bytes)).toBeGreaterThan(0);
     expect(Number(bytes)).toBeLessThanOrEqual(16 * 2 ** 20);
     expect(daemon.lines.find(({ msg }) => msg === 'scorer ready')).toMatchObject({ trained: true });
