@@ -1,4 +1,4 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { CacheStatus } from '../../src/api/cache.js';
@@ -71,7 +71,14 @@ describe('a first boot', () => {
       });
       return { daemon, seen };
     };
-    const { daemon, seen } = await phases({ ROUTES_FILE: 'routes/support-desk.yaml' }, 'ready');
+    // So many that training takes longer than what passes between two looks.
+    const routes = Array.from({ length: 80 }, (_, route) => ({
+      name: `subject ${route}`,
+      utterances: Array.from({ length: 6 }, (_, i) => `question ${i} about subject ${route}`),
+    }));
+    const file = join(await temporaryFolder(), 'routes.json');
+    await writeFile(file, JSON.stringify({ routes }));
+    const { daemon, seen } = await phases({ ROUTES_FILE: file }, 'ready');
     expect([...seen.keys()]).not.toContain('downloading');
     expect(seen.get('training')).toMatchObject({
       progress: null,
