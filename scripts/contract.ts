@@ -15,6 +15,10 @@ Needs python3 with pip, and npm. All is installed into a temporary folder, or in
 
 const CHECKERS = ['schemathesis==4.32.5', 'jevcompat==0.1.1'];
 const KEYS = { API_KEYS: 'an-api-key-of-good-length', ADMIN_KEYS: 'an-admin-key-of-good-length' };
+/** Marks the blocks of docs/recipes.md, which `npm run contract` runs instead of the tests. */
+const BLOCK = /^```(\w+) no-run: `npm run contract` runs it(?: as ([\w.-]+))?\n([\s\S]*?)^```$/gm;
+const INSTALL_MS = 420_000;
+const RUN_MS = 120_000;
 
 const parts = { schemathesis, jevcompat, recipes };
 // What follows the part is its own, also options.
@@ -91,11 +95,6 @@ async function jevcompat(): Promise<boolean> {
 async function recipes(words: readonly string[]): Promise<boolean> {
   return await withDaemon({}, ({ url }) => runRecipes(url, join(folder, 'recipes'), words));
 }
-
-/** Marks the blocks of docs/recipes.md, which `npm run contract` runs instead of the tests. */
-const BLOCK = /^```(\w+) no-run: `npm run contract` runs it(?: as ([\w.-]+))?\n([\s\S]*?)^```$/gm;
-const INSTALL_MS = 420_000;
-const RUN_MS = 120_000;
 
 /** Commands that install a client, and a program that calls the daemon with it. */
 interface Recipe {

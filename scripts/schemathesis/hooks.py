@@ -41,15 +41,20 @@ def readable(value):
     return {key: readable(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
+def items(value):
+    """The objects of a list. A kind of question that has no such field takes anything there."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
 def answerable(question):
     """A question with all that it needs: texts that the model can read, and different options."""
     if not isinstance(question, dict):
         return
-    for number, choice in enumerate(question.get("choices") or ()):
+    for number, choice in enumerate(items(question.get("choices"))):
         choice.update(value=f"option {number}")
         described(choice)
-    for number, level in enumerate(question.get("levels") or ()):
-        level.update(label=readable(level["label"]))
+    for level in items(question.get("levels")):
+        level.update(label=readable(level.get("label")))
         described(level)
     criteria = question.get("criteria")
     if isinstance(criteria, list):
