@@ -130,7 +130,7 @@ function bytesOf({ vector }: Embedding, text: string): number {
  * Texts of one request or route set under way at once, by default: enough to fill the passes of a worker on each core,
  * and the next ones.
  */
-export const TEXTS_UNDER_WAY = 16 * availableParallelism();
+export const TEXTS_UNDER_WAY = 32 * availableParallelism();
 
 /** Counts of the texts and tokens of one request. */
 export interface TextsUsage {

@@ -296,14 +296,12 @@ export class WorkerPool implements Embedder {
   #feedSoon(): void {
     if (this.#willFeed) return;
     this.#willFeed = true;
-    setImmediate(() => {
-      this.#willFeed = false;
-      this.#feed();
-    });
+    setImmediate(() => this.#feed());
   }
 
   /** Hands waiting texts to the workers, to the least busy one first. */
   #feed(): void {
+    this.#willFeed = false;
     for (let slot = this.#leastBusy(); slot; slot = this.#leastBusy()) {
       const jobs = this.#nextFor(slot);
       if (jobs.length === 0) return;
