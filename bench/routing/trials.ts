@@ -16,7 +16,6 @@ import {
 } from '../../src/scoring/scorer.js';
 import { similarityScoring } from '../../src/scoring/similarity-scorer.js';
 import { embedRoutes } from '../../src/scoring/vectors.js';
-import { cpuMsOf } from '../../test/support/processes.js';
 import { median } from '../../test/support/stats.js';
 import type { Labelled } from './banking77.js';
 
@@ -70,15 +69,10 @@ export interface Made {
   readonly set: RouteSet;
   readonly scorer: Scorer;
   readonly vectors: RouteVectors;
+  /** By the clock, the start of the process that trains included. */
   readonly wallMs: number;
-  /** Of this process and those that it started and that have ended. */
-  readonly cpuMs: number;
   /** Bytes of the head on the volume; 0 without one. */
   readonly headBytes: number;
-}
-
-function cpuMs(): number {
-  return cpuMsOf(process.pid, { withEnded: true });
 }
 
 /** Makes a scorer, given embeddings. */
@@ -91,7 +85,6 @@ export async function make(
   const set = setOf(utterances, none);
   const { vectors } = await embedRoutes(set, embedder);
   const model = { id: 'bench', revision: '', variant: 'q8', digest: '' };
-  const cpu = cpuMs();
   const started = performance.now();
   let headBytes = 0;
   const heads: HeadCache = {
@@ -102,7 +95,7 @@ export async function make(
   };
   const scorer = await create(set, vectors, { encoder: { embedder, model, background, heads } });
   const wallMs = performance.now() - started;
-  return { set, scorer, vectors, wallMs, cpuMs: cpuMs() - cpu, headBytes };
+  return { set, scorer, vectors, wallMs, headBytes };
 }
 
 /** Decisions of a scorer, one for each text. */

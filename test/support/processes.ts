@@ -28,10 +28,9 @@ export function childrenOf(pid: number): number[] {
 
 /**
  * Returns the CPU time that a process has used so far, in milliseconds; 0 when it has ended.
- * @param withEnded whether that of its children counts that have ended
  */
-export function cpuMsOf(pid: number, { withEnded = false } = {}): number {
-  const ticks = statOf(pid).slice(11, withEnded ? 15 : 13);
+export function cpuMsOf(pid: number): number {
+  const ticks = statOf(pid).slice(11, 13);
   return ticks.reduce((sum, count) => sum + Number(count), 0) * TICK_MS;
 }
 
