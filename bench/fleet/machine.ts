@@ -1,4 +1,4 @@
-import { TURN } from '../../src/inference/batches.js';
+import { NICENESS } from '../../src/shared/child.js';
 
 /**
  * The scheduler of the machine on which was measured, Linux 6.18 with two processors (`se.slice` in /proc/self/sched,
@@ -11,7 +11,7 @@ const TICK_MS = 4;
 const SOON_MS = 1e-6;
 
 /** Weights of HTTP processes, proxies and clients, and of workers: a quarter more for each step of niceness. */
-const WEIGHTS = [1, 1.25 ** -TURN.niceness] as const;
+const WEIGHTS = [1, 1.25 ** -NICENESS] as const;
 type Rank = 0 | 1;
 
 interface Timer {

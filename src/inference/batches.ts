@@ -19,18 +19,13 @@ export interface BatchLimits {
  */
 export const BATCH_LIMITS: BatchLimits = { texts: 16, tokens: 192, padding: 8 };
 
-/** When a worker answers, when it begins the next pass, in ms, and who goes before it. */
+/** When a worker answers, and when it begins the next pass, in ms. */
 export const TURN = {
   /** Results wait this long for others, unless few texts are left: each message wakes a process that takes a core. */
   answerMs: 8,
   /** From so many texts on, answered just now or waiting, the next pass waits for the next ones of those clients. */
   gatheredTexts: 2,
   gatherMs: 6,
-  /**
-   * Steps below the HTTP process. Measured in a flood of four times what two cores can answer: refusals that took 178 ms (p99,
-   * once settled) with 2 take 29, and the rate of answers stays. More gives more away to whatever else runs on the machine.
-   */
-  niceness: 5,
 } as const;
 
 const NO_BATCHES: BatchLimits = { texts: 1, tokens: 0, padding: 0 };

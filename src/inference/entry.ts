@@ -1,7 +1,7 @@
 import { Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { becomeChild } from '../shared/child.js';
 import { AppError, messageOf } from '../shared/errors.js';
-import { lowerPriority } from '../shared/priority.js';
 import { type Answer, Batcher, TURN } from './batches.js';
 import { checkCanary } from './canary.js';
 import { CHANNEL_FD, type FromWorker, readFrames, type ToWorker, writeFrame } from './protocol.js';
@@ -14,9 +14,7 @@ const channel = new Socket({ fd: CHANNEL_FD, readable: true, writable: true });
 // The daemon is gone, or wants this process to end.
 channel.on('close', () => process.exit(0));
 channel.on('error', () => process.exit(0));
-// A terminal's Ctrl-C reaches the whole process group; when to end is the daemon's decision alone.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
-lowerPriority(TURN.niceness);
+becomeChild();
 
 const { applyRecipe, parseRecipe, createSession, createTokenizer } = await loadRuntime();
 let batcher: Batcher | undefined;

@@ -1,18 +1,13 @@
+import { becomeChild } from '../../shared/child.js';
 import { messageOf } from '../../shared/errors.js';
-import { lowerPriority } from '../../shared/priority.js';
 import { fitHead, type HeadTexts, HeadWords } from './fit.js';
 import type { FromTrainer, ToTrainer } from './trainer.js';
 
 // The entry of a process that trains one head.
 
-/** Steps of `nice` below the daemon, as far as an inference worker. */
-const NICENESS = 5;
-
 // The daemon is gone.
 process.on('disconnect', () => process.exit(0));
-// A terminal's Ctrl-C reaches the whole process group; when to end is the daemon's decision alone.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
-lowerPriority(NICENESS);
+becomeChild();
 
 let texts: HeadTexts | undefined;
 let words: HeadWords | undefined;

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { Clock, Machine, Process } from '../../../bench/fleet/machine.js';
 import { choose, Latencies, Replica } from '../../../bench/fleet/simulation.js';
-import { BATCH_LIMITS, TURN } from '../../../src/inference/batches.js';
+import { BATCH_LIMITS } from '../../../src/inference/batches.js';
+import { NICENESS } from '../../../src/shared/child.js';
 import { Random } from '../../support/random.js';
 import { mean, quantile } from '../../support/stats.js';
 
@@ -90,7 +91,7 @@ describe('Machine', () => {
   it('gives shares by weight', () => {
     const [slow = 0, fast = 0] = end(1, [worker(1_000), http(1_000)]);
     expect(slow).toBeCloseTo(2_000);
-    expect(fast / (1_000 + 1_000 * 1.25 ** -TURN.niceness)).toBeCloseTo(1, 1);
+    expect(fast / (1_000 + 1_000 * 1.25 ** -NICENESS)).toBeCloseTo(1, 1);
   });
 
   it('interrupts one that had its slice for one that wakes up, and any other at the next tick', () => {
