@@ -10,15 +10,7 @@ import {
 } from './calibration.js';
 import { SoftmaxRegression } from './regression.js';
 import { TrainingRows } from './training-rows.js';
-import {
-  corpusOf,
-  featuresOf,
-  type TextFeatures,
-  trainWords,
-  type WordCorpus,
-  type WordModel,
-  WordScorer,
-} from './words.js';
+import { corpusOf, featuresOf, type TextFeatures, trainWords, type WordModel, WordScorer } from './words.js';
 
 /** To be raised with anything that changes a head or its scores: the algorithm, a constant, the background. */
 export const HEAD_VERSION = 5;
@@ -67,7 +59,7 @@ export interface Head extends Confidence {
  * strangers → train on all → score the background → fit confidence and threshold. Pure: the same problem gives the same bytes.
  * @param words of these texts, which need no vectors
  */
-export function fitHead(problem: HeadProblem, words = new HeadWords(problem)): Head {
+export function fitHead(problem: HeadProblem, words = learnWords(problem)): Head {
   const { routes, dimension, none } = problem;
   const training = new Training(problem, words);
   const { own, cost, parameters } = training.outOfFold();
@@ -85,12 +77,15 @@ export function fitHead(problem: HeadProblem, words = new HeadWords(problem)): H
 interface Part {
   /** Rows of the texts that are scored. */
   readonly rows: readonly number[];
+  /** Evidence of their words, by a model that did not learn from what is out: texts × routes. */
+  readonly evidence: Float32Array;
   /** Whether a row is not learnt from. */
   isOut(row: number): boolean;
 }
 
-/** What words say: a model of them, and the evidence of each part by a model that knows nothing of it. */
-export class HeadWords {
+/** What is learnt of a set's texts without their vectors: how they are parted, and the evidence of their words. */
+export interface HeadWords {
+  /** Learnt from all utterances and names. */
   readonly model: WordModel;
   /** Route of each row; 0 for background. */
   readonly labels: Uint32Array;
@@ -98,61 +93,49 @@ export class HeadWords {
   /** The texts of some routes, of which nothing is known. Undefined for a set with too few routes. */
   readonly leftOut: (Part & { isGone(route: number): boolean }) | undefined;
   readonly background: Part;
-  readonly #routes: number;
-  readonly #corpus: WordCorpus;
-  readonly #features: readonly TextFeatures[];
-  readonly #evidence = new Map<Part, Float32Array>();
+}
 
-  constructor({ texts, labels, nameLabels, routes, none }: HeadTexts) {
-    const known = labels.length + nameLabels.length;
-    const all = new Uint32Array(texts.length);
-    all.set(labels);
-    all.set(nameLabels, labels.length);
-    this.labels = all;
-    this.#routes = routes;
-    const { count, used } = foldPlan(labels.length, routes);
-    const folds = stratifiedFolds(labels, count);
-    const rows = Array.from(labels.keys());
-    // None that is its route's only one.
-    const held = rows.filter((row) => labels[row - 1] === labels[row] || labels[row + 1] === labels[row]);
-    this.folds = Array.from({ length: used }, (_, fold) => {
-      const isOut = (row: number): boolean => folds[row] === fold;
-      return { rows: sampleOf(held.filter(isOut), used), isOut };
-    });
-    const last = none ? routes - 1 : routes;
-    const isGone = (route: number): boolean => route % count === 0 && route < last;
-    const isOut = (row: number): boolean => isGone(all[row] as number);
-    this.leftOut =
-      routes < HEAD_DEFAULTS.leastRoutes
-        ? undefined
-        : { rows: sampleOf(rows.filter(isOut), used), isOut, isGone };
-    this.background = {
-      rows: Array.from({ length: texts.length - known }, (_, index) => known + index),
-      isOut: () => false,
-    };
-    this.#features = texts.map(featuresOf);
-    this.#corpus = corpusOf(this.#features.slice(0, known));
-    for (const part of [...this.folds, ...(this.leftOut ? [this.leftOut] : [])]) {
-      const model = trainWords(this.#corpus, all, routes, (row) => !part.isOut(row));
-      this.#evidence.set(part, this.#evidenceBy(model, part));
-    }
-    this.model = trainWords(this.#corpus, all, routes);
-    this.#evidence.set(this.background, this.#evidenceBy(this.model, this.background));
-  }
-
-  /** Returns the evidence of a part's texts: texts × routes. */
-  evidenceOf(part: Part): Float32Array {
-    return this.#evidence.get(part) ?? new Float32Array(0);
-  }
-
-  #evidenceBy(model: WordModel, { rows }: Part): Float32Array {
+/** Parts the texts of a set, and learns their words. */
+export function learnWords({ texts, labels, nameLabels, routes, none }: HeadTexts): HeadWords {
+  const known = labels.length + nameLabels.length;
+  const all = new Uint32Array(texts.length);
+  all.set(labels);
+  all.set(nameLabels, labels.length);
+  const features = texts.map(featuresOf);
+  const corpus = corpusOf(features.slice(0, known));
+  const evidenceBy = (model: WordModel, rows: readonly number[]): Float32Array => {
     const scorer = new WordScorer(model);
-    const evidence = new Float32Array(rows.length * this.#routes);
+    const evidence = new Float32Array(rows.length * routes);
     for (const [index, row] of rows.entries()) {
-      scorer.score(this.#features[row] as TextFeatures, evidence, index * this.#routes);
+      scorer.score(features[row] as TextFeatures, evidence, index * routes);
     }
     return evidence;
-  }
+  };
+  const partOf = (rows: readonly number[], isOut: Part['isOut']): Part => {
+    const model = trainWords(corpus, all, routes, (row) => !isOut(row));
+    return { rows, isOut, evidence: evidenceBy(model, rows) };
+  };
+
+  const { count, used } = foldPlan(labels.length, routes);
+  const foldOf = stratifiedFolds(labels, count);
+  const rows = Array.from(labels.keys());
+  // None that is its route's only one.
+  const held = rows.filter((row) => labels[row - 1] === labels[row] || labels[row + 1] === labels[row]);
+  const folds = Array.from({ length: used }, (_, fold) => {
+    const isOut = (row: number): boolean => foldOf[row] === fold;
+    return partOf(sampleOf(held.filter(isOut), used), isOut);
+  });
+  const last = none ? routes - 1 : routes;
+  const isGone = (route: number): boolean => route % count === 0 && route < last;
+  const isLeftOut = (row: number): boolean => isGone(all[row] as number);
+  const leftOut =
+    routes < HEAD_DEFAULTS.leastRoutes
+      ? undefined
+      : { ...partOf(sampleOf(rows.filter(isLeftOut), used), isLeftOut), isGone };
+  const model = trainWords(corpus, all, routes);
+  const strangers = Array.from({ length: texts.length - known }, (_, index) => known + index);
+  const background = { rows: strangers, isOut: () => false, evidence: evidenceBy(model, strangers) };
+  return { model, labels: all, folds, leftOut, background };
 }
 
 /** As many of these rows as one fold may give, spread evenly. */
@@ -273,7 +256,7 @@ class Training {
   #compare(part: Part, { similarity, words, labels: outLabels }: OutOfFold, first: number): void {
     const { labels, routes } = this.#problem;
     const { products, productStride } = this.#rows;
-    words.set(this.#words.evidenceOf(part), first * routes);
+    words.set(part.evidence, first * routes);
     const others = new Uint32Array(labels.keys()).filter((row) => !part.isOut(row));
     this.#rows.compare(part.rows, labels.length, (index, query) => {
       const start = (first + index) * routes;

@@ -1,6 +1,6 @@
 import { becomeChild } from '../../shared/child.js';
 import { messageOf } from '../../shared/errors.js';
-import { fitHead, type HeadTexts, HeadWords } from './fit.js';
+import { fitHead, type HeadTexts, type HeadWords, learnWords } from './fit.js';
 import type { FromTrainer, ToTrainer } from './trainer.js';
 
 // The entry of a process that trains one head.
@@ -16,7 +16,7 @@ process.on('message', (message: ToTrainer) => {
   try {
     if ('texts' in message) {
       texts = message.texts;
-      words = new HeadWords(texts);
+      words = learnWords(texts);
     } else if (texts) answer({ head: fitHead({ ...texts, ...message.vectors }, words) });
   } catch (error) {
     answer({ failure: messageOf(error) });
