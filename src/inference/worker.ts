@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { childEnv } from '../shared/child.js';
 import { type ErrorCode, messageOf } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { TURN } from './batches.js';
@@ -29,9 +30,6 @@ const MALLOC_ENV = {
   MALLOC_TRIM_THRESHOLD_: '131072',
 };
 const NODE_FLAGS = ['--expose-gc', '--max-semi-space-size=1'];
-
-/** The variables of the daemon's environment that a worker gets: it needs no keys, tokens or NODE_OPTIONS. */
-const PASSED_ENV = ['PATH', 'LD_LIBRARY_PATH', 'TZ'];
 
 /** A worker that was asked to end gets this long for the forward pass that it is in. */
 const END_GRACE_MS = 2_000;
@@ -65,7 +63,7 @@ class WorkerProcess {
     const child = spawn(process.execPath, [...NODE_FLAGS, fileURLToPath(entry)], {
       // stdin, stdout, stderr, CHANNEL_FD.
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
-      env: { ...MALLOC_ENV, ...pick(process.env, PASSED_ENV) },
+      env: { ...MALLOC_ENV, ...childEnv() },
     });
     this.#child = child;
     const { pid } = child;
@@ -434,8 +432,4 @@ export class WorkerSlot {
 function describe({ code, signal }: WorkerExit): string {
   if (signal !== null) return `was ended by ${signal}`;
   return code === null ? 'could not be started' : `exited with code ${code}`;
-}
-
-function pick(env: NodeJS.ProcessEnv, names: readonly string[]): NodeJS.ProcessEnv {
-  return Object.fromEntries(names.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]])));
 }

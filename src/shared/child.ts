@@ -10,6 +10,12 @@ export const NICENESS = 5;
 
 const LOWEST_PRIORITY = constants.priority.PRIORITY_LOW;
 
+/** Returns the variables of the daemon's environment that a child gets: it needs no keys, tokens or NODE_OPTIONS. */
+export function childEnv(): NodeJS.ProcessEnv {
+  const { PATH, LD_LIBRARY_PATH, TZ } = process.env;
+  return { PATH, LD_LIBRARY_PATH, TZ };
+}
+
 /**
  * Makes this process a child of the daemon. The daemon decides when it ends: a terminal's Ctrl-C reaches the whole process
  * group. The daemon goes first: it gets a core as soon as it wants one, which is seldom and short, while a child wants one all

@@ -1,4 +1,5 @@
 import { type ChildProcess, fork } from 'node:child_process';
+import { childEnv } from '../../shared/child.js';
 import { unlessAborted } from '../../shared/concurrent.js';
 import { AppError, messageOf } from '../../shared/errors.js';
 import type { Head, HeadTexts, HeadVectors } from './fit.js';
@@ -28,12 +29,11 @@ export class Trainer {
 
   /** @param entry the compiled `head-worker.js` */
   constructor(texts: HeadTexts, entry: URL = HEAD_WORKER) {
-    const { PATH, LD_LIBRARY_PATH, TZ } = process.env;
     this.#child = fork(entry, {
       serialization: 'advanced',
-      // Neither flags of the parent (an inspector's port cannot be shared) nor its keys and tokens.
+      // No flags of the parent: an inspector's port cannot be shared.
       execArgv: [],
-      env: { PATH, LD_LIBRARY_PATH, TZ },
+      env: childEnv(),
       stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
     });
     this.#answer = new Promise((resolve) => {
