@@ -128,7 +128,7 @@ export class Classifier {
       const previous = this.#active?.encoder === encoder ? this.#active.vectors : undefined;
       const embedding = embedRoutes(set, embedder, { signal: both, onProgress, previous, cache });
       const embedded = embedding.then(({ vectors }) => vectors);
-      // Of a scorer that fails before it needs them, nobody asks for them.
+      // A scorer that fails early never awaits the vectors; their failure must not end the process.
       embedded.catch(() => undefined);
       const [{ vectors, report }, scorer, noise] = await Promise.all([
         embedding,

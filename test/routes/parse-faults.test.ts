@@ -12,10 +12,20 @@ function faultOf(text: string, origin = 'routes.yaml'): AppError {
   throw new Error('this text should have been refused');
 }
 
+type Case = [what: string, text: string, where: string, message: string];
+
+/** Expects a line of the error that names this place and holds this message. */
+function expectFault(text: string, origin: string, where: string, message: string): void {
+  const error = faultOf(text, origin);
+  expect(error.code).toBe('routes_invalid');
+  const line = error.message.split('\n').find((candidate) => candidate.includes(message));
+  expect(line?.startsWith(`${origin}:${where}: `), error.message).toBe(true);
+}
+
 describe('a broken route set', () => {
   const named = (rest: string) => `routes:\n  - name: a\n${rest}`;
   const one = (rest: string) => named(`    utterances: [x]\n${rest}`);
-  const cases: [what: string, text: string, where: string, message: string][] = [
+  const cases: Case[] = [
     ['an unclosed list', named('    utterances: [x, y\n'), '4:1', 'not YAML'],
     ['a tab as indent', 'routes:\n\t- name: a', '2:1', 'not YAML: a tab'],
     ['a second document', 'routes: []\n---\nroutes: []\n', '2:1', 'not YAML'],
@@ -105,13 +115,10 @@ describe('a broken route set', () => {
     ],
   ];
   it.each(cases)('with %s is refused', (_what, text, where, message) => {
-    const error = faultOf(text);
-    expect(error.code).toBe('routes_invalid');
-    const line = error.message.split('\n').find((candidate) => candidate.includes(message));
-    expect(line, error.message).toMatch(new RegExp(`^routes\\.yaml:${where}: `));
+    expectFault(text, 'routes.yaml', where, message);
   });
 
-  const json: [what: string, text: string, where: string, message: string][] = [
+  const json: Case[] = [
     [
       'a missing comma',
       '{\n "routes": [\n  {"name": "a" "utterances": ["x"]}\n ]\n}',
@@ -135,9 +142,7 @@ describe('a broken route set', () => {
     ['endless nesting', '['.repeat(100_000), '1:1', 'nested far too deeply'],
   ];
   it.each(json)('in JSON with %s is refused', (_what, text, where, message) => {
-    const error = faultOf(text, 'r.json');
-    const line = error.message.split('\n').find((candidate) => candidate.includes(message));
-    expect(line, error.message).toMatch(new RegExp(`^r\\.json:${where}: `));
+    expectFault(text, 'r.json', where, message);
   });
 
   it('names all its faults in order, with path and place in issues', () => {

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { type FileHandle, mkdir, mkdtemp, open, readdir, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import * as z from 'zod';
+import { writeAt } from '../../cache/disk.js';
 import { Download } from '../../cache/sources/download.js';
 import { statusFault } from '../../cache/sources/faults.js';
 import { HttpClient } from '../../cache/sources/http-client.js';
@@ -169,6 +170,7 @@ function takeFrom(
 }
 
 const COMMIT = /^[0-9a-f]{40}$/;
+const MAX_JSON_BYTES = 32 * 2 ** 20;
 
 const revisionSchema = z.looseObject({
   sha: z.string().regex(COMMIT),
@@ -273,29 +275,22 @@ export async function download(
 }
 
 /**
- * Asks for a JSON document of at most `maxBytes`.
+ * Asks for a JSON document of at most {@link MAX_JSON_BYTES}.
  * @returns `undefined` when there is none
  * @throws AppError `source_…`, `aborted`
  */
-export async function downloadJson(
+async function downloadJson(
   { client, limits, signal, source }: Omit<Downloader, 'staging' | 'onProgress'>,
   url: URL,
   label: string,
-  maxBytes = 32 * 2 ** 20,
 ): Promise<unknown> {
-  const attempts = new Attempts({
-    source,
-    file: label,
-    limits,
-    signal,
-    onEvent: undefined,
-  });
+  const attempts = new Attempts({ source, file: label, limits, signal, onEvent: undefined });
   return attempts.run(async () => {
     const answer = await client.get({ url, label, signal, deadline: attempts.deadline });
     try {
       if (answer.status === 404) return undefined;
       if (answer.status !== 200) throw statusFault(answer.status, answer.headers, answer.place);
-      const text = (await answer.body.all(maxBytes)).toString('utf8');
+      const text = (await answer.body.all(MAX_JSON_BYTES)).toString('utf8');
       return parse(text, answer.place);
     } finally {
       answer.body.close();
@@ -317,7 +312,7 @@ async function save(
   try {
     for await (const piece of body) {
       hash.update(piece);
-      await writeAll(file, piece);
+      await writeAt(file, piece, size);
       size += piece.length;
       onProgress(path, size, body.size);
     }
@@ -330,12 +325,6 @@ async function save(
     throw new AppError('source_wrong_bytes', message);
   }
   return { path, size, sha256, location };
-}
-
-async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
-  for (let written = 0; written < bytes.length; ) {
-    written += (await file.write(bytes, written)).bytesWritten;
-  }
 }
 
 function parse(text: string, place: string): unknown {
