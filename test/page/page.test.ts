@@ -1,53 +1,16 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Browser, BrowserContextOptions } from 'playwright-core';
-import { afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { startDaemon, type TestDaemon } from '../support/daemon.js';
-import { eventually } from '../support/eventually.js';
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { TestDaemon } from '../support/daemon.js';
 import { type Hub, startHub } from '../support/hub-origin.js';
-import { suiteEnd } from '../support/suite.js';
-import { temporaryFolder } from '../support/volume.js';
-import { change, findChromium, KEY, launchChromium, put, Reader } from './reader.js';
+import { atEnd, HAS_CHROMIUM, startOwn, useBrowser } from './reader.js';
 
-const atEnd = suiteEnd();
-
-const ROUTES = `routes:
-  - name: food
-    description: "<b>bold</b> <img src=x onerror=alert(1)>"
-    utterances: [order a pizza, I am hungry, bring me a burger]
-    score_threshold: 0.4
-    metadata: { model: small }
-  - name: sleep
-    utterances: [good night, I am tired, wake me at seven]
-`;
 const WEIGHTS = 'onnx/model_quantized.onnx';
 /** The download stands still here until a test lets it go on. */
 const STALLED_AT = 8_000_000;
 
-const chromium = findChromium();
-if (!chromium) {
-  process.stderr.write(
-    '\n*** NO CHROMIUM: the page is NOT tested in a browser. `apt-get install chromium`, or set CHROMIUM. ***\n\n',
-  );
-}
-
 /** Serves all tests that change nothing of it. */
 let daemon: TestDaemon;
-
-async function startOwn(more: Record<string, string> = {}): Promise<TestDaemon> {
-  const folder = await temporaryFolder(atEnd);
-  await writeFile(join(folder, 'routes.yaml'), ROUTES);
-  return startDaemon(
-    {
-      MODEL_CACHE_DIR: join(folder, 'volume'),
-      ROUTES_FILE: join(folder, 'routes.yaml'),
-      ADMIN_KEYS: KEY,
-      INFERENCE_WORKERS: '1',
-      ...more,
-    },
-    { atEnd },
-  );
-}
 
 /** A hub whose download stands still until it is let go. */
 async function startStalledHub(): Promise<Hub> {
@@ -89,51 +52,8 @@ describe('the page over HTTP', () => {
   );
 });
 
-describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
-  let browser: Browser;
-  /** Complaints of the browser, and requests that left the daemon. */
-  const complaints: string[] = [];
-
-  beforeAll(async () => {
-    browser = await launchChromium(chromium ?? '');
-    atEnd(() => browser.close());
-  });
-
-  afterEach(() => {
-    expect(complaints.splice(0)).toEqual([]);
-  });
-
-  /** Opens the page as on a first visit. */
-  async function open(
-    of: TestDaemon = daemon,
-    { path = '/', ...options }: { path?: string } & BrowserContextOptions = {},
-  ): Promise<Reader> {
-    const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
-    onTestFinished(() => context.close());
-    const page = await context.newPage();
-    page.setDefaultTimeout(50_000);
-    page.on('pageerror', (error) => complaints.push(error.message));
-    page.on('console', (message) => {
-      // A status that a test provokes is no fault of the page.
-      const provoked = /Failed to load resource: the server responded with a status of (401|403|412|422|503)/;
-      if (message.type() === 'error' && !provoked.test(message.text())) complaints.push(message.text());
-    });
-    page.on('request', (request) => {
-      if (!/^(data|blob):/.test(request.url()) && !request.url().startsWith(`${of.url}/`))
-        complaints.push(`asked ${request.url()}`);
-    });
-    await page.goto(`${of.url}${path}`);
-    return new Reader(page);
-  }
-
-  /** The same, when it answers. */
-  async function openReady(of?: TestDaemon, options?: BrowserContextOptions): Promise<Reader> {
-    const reader = await open(of, options);
-    await reader.see('#examples button');
-    // The routes may be shown before the page has seen that the daemon is ready.
-    await reader.see('#try-button:enabled');
-    return reader;
-  }
+describe.skipIf(!HAS_CHROMIUM)('the page in a browser', { timeout: 60_000 }, () => {
+  const { open, openReady } = useBrowser();
 
   it('is there before the model is, with the download’s progress', async () => {
     const hub = await startStalledHub();
@@ -155,7 +75,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
 
   it('is small', async () => {
     let transferred = 0;
-    const reader = await open();
+    const reader = await open(daemon);
     reader.page.on('response', async (response) => {
       if (/\/(page\/[^/]+)?$/.test(new URL(response.url()).pathname))
         transferred += (await response.request().sizes()).responseBodySize;
@@ -166,7 +86,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
   });
 
   it('shows what is served and the whole cache, and text as text', async () => {
-    const reader = await openReady();
+    const reader = await openReady(daemon);
     await reader.see('#serving-facts', '2 routes, 6 utterances');
     await reader.see('#serving-facts', 'Xenova/all-MiniLM-L6-v2 · q8');
     expect(await reader.page.locator('#files .tag[data-tone="ok"]').count()).toBe(5);
@@ -177,7 +97,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
   });
 
   it('shows the default threshold before anything was decided', async () => {
-    const reader = await openReady();
+    const reader = await openReady(daemon);
     const { default_threshold: threshold } = (await daemon.get<{ default_threshold: number }>('/routes'))
       .body;
     expect(threshold).toBeGreaterThan(0);
@@ -187,7 +107,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
   });
 
   it('classifies with the keyboard alone, and shows candidates against their thresholds', async () => {
-    const reader = await openReady();
+    const reader = await openReady(daemon);
     const { page } = reader;
     await page.keyboard.press('Tab');
     await page.keyboard.press('Enter');
@@ -204,7 +124,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
   });
 
   it('says plainly that a text is sent nowhere, and what of it was cut', async () => {
-    const reader = await openReady();
+    const reader = await openReady(daemon);
     await reader.page.fill('#threshold', '1');
     await reader.page.fill('#text', 'привет мир '.repeat(120));
     await reader.page.press('#text', 'Enter');
@@ -218,7 +138,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
   });
 
   it('never rounds a score up to a threshold that it misses', async () => {
-    const reader = await openReady();
+    const reader = await openReady(daemon);
     const near = { route: 'food', score: 0.99896, similarity: 0.5, threshold: 0.999, nearest: [] };
     const usage = { tokens: 4, truncated_tokens: 0 };
     const json = { ...{ route: null, score: 0.99896, similarity: 0.5, candidates: [near], usage } };
@@ -227,86 +147,6 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     await reader.page.press('#text', 'Enter');
     await reader.see('#result', 'has 99.8 %, and needs 99.9 %');
     expect(await reader.textOf('.candidates .track b')).toBe('0.999');
-  });
-
-  it('asks for a key where classifying wants one, and goes on with it', async () => {
-    const reader = await openReady();
-    const { page } = reader;
-    await page.fill('#text', 'what a long day, good night');
-    const body = JSON.stringify({
-      title: 'Unauthorized',
-      status: 401,
-      code: 'unauthorized',
-      detail: 'send a key',
-    });
-    const refuse = { status: 401, contentType: 'application/problem+json', body };
-    await page.route('**/classify', (route) => route.fulfill(refuse), { times: 1 });
-    await page.press('#text', 'Enter');
-    await reader.see('#key-title', 'This daemon requires a key');
-    expect(await reader.violations()).toEqual([]);
-    await page.fill('#key-input', 'a-key-for-callers');
-    const asked = page.waitForRequest(/classify$/);
-    await page.keyboard.press('Enter');
-    expect(await (await asked).headerValue('authorization')).toBe('Bearer a-key-for-callers');
-    await reader.see('.verdict[data-route="sleep"]');
-    await page.click('#forget');
-    expect(await page.evaluate('sessionStorage.length + localStorage.length')).toBe(0);
-  });
-
-  it('verifies with a key, and says that another one is refused', async () => {
-    const reader = await openReady();
-    const { page } = reader;
-    await page.click('#verify');
-    await page.fill('#key-input', 'not-the-right-key');
-    await page.keyboard.press('Enter');
-    await reader.see('#key-refused', 'refused');
-    await page.fill('#key-input', KEY);
-    await page.keyboard.press('Enter');
-    await reader.see('#verify-result', /^Verified in .*: whole\.$/);
-  });
-
-  it('lints a route while it is typed, and never writes over another editor’s change unseen', async () => {
-    const own = await startOwn();
-    const reader = await openReady(own);
-    const { page } = reader;
-    await reader.signIn();
-    await page.click('button[aria-label="Edit food"]');
-    await reader.see('#lint-summary', /this route/);
-    await page.press('#edit-utterances', 'Control+End');
-    await page.keyboard.type('\ngood night');
-    await reader.see(
-      '#lint-findings li:first-child[data-tone="bad"]',
-      /new error: “good night” is also .* of sleep/,
-    );
-    // Save stays in sight, and asks.
-    expect(await reader.inView('#edit-save')).toBe(true);
-    await page.click('#edit-save');
-    await reader.see('#editor-said', /contradicts itself: 1 error/);
-    expect(await reader.textOf('#edit-save')).toBe('Save anyway');
-    await page.press('#edit-utterances', 'Control+End');
-    await page.keyboard.type(' pizza delivery');
-    expect(await reader.textOf('#edit-save')).toBe('Save');
-    const metadata = await page.inputValue('#edit-metadata');
-    await page.fill('#edit-metadata', '[1]');
-    await page.fill('#edit-threshold', '7');
-    await page.click('#edit-save');
-    await reader.see('#edit-metadata[aria-invalid="true"]');
-    await reader.see('#edit-metadata-fault', /must be a JSON object/);
-    await reader.see('#edit-threshold-fault', /a number from 0 to 1/);
-    expect(await reader.focused()).toBe('edit-threshold');
-    await page.fill('#edit-metadata', metadata);
-    await page.fill('#edit-threshold', '0.4');
-    // Meanwhile another client adds a route.
-    await put(own, 'drink', ['a glass of water', 'brew me a coffee', 'I am thirsty']);
-    await page.click('#edit-save');
-    await reader.see('#editor-said', /Another client changed the routes.*Your text is kept/);
-    await page.click('#edit-save');
-    await reader.see('#routes-said', 'food is saved and serves.');
-    expect(await page.evaluate('document.activeElement.getAttribute("aria-label")')).toBe('Edit food');
-    const { body } = await own.get<{ utterances: string[]; metadata: object }>('/routes/food');
-    expect(body.utterances).toContain('good night pizza delivery');
-    expect(body.metadata).toEqual({ model: 'small' });
-    await reader.see('#serving-facts', '3 routes, 10 utterances');
   });
 
   it('shows the traffic', async () => {
@@ -328,57 +168,8 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     await reader.see('#traffic-tiles polyline >> nth=1');
   });
 
-  it('compares versions and goes back to one, with the keyboard alone', async () => {
-    const own = await startOwn();
-    await put(own, 'food', ['order a pizza', 'I am hungry', 'bring me a burger', 'a plate of pasta']);
-    const reader = await openReady(own);
-    const { page } = reader;
-    await reader.signIn();
-    await page.focus('#routes-history');
-    await page.keyboard.press('Enter');
-    await reader.see('#history-list summary');
-    await page.focus('#history-list > li:first-child summary');
-    await page.keyboard.press('Enter');
-    await reader.see('.changes', /food: 1 utterance added: “a plate of pasta”.*; model "small" → none/);
-    for (const colorScheme of ['light', 'dark'] as const) {
-      await page.emulateMedia({ colorScheme });
-      await page.setViewportSize({ width: colorScheme === 'light' ? 1280 : 390, height: 844 });
-      expect(await reader.violations()).toEqual([]);
-      expect(await reader.overflow('#history')).toBe(0);
-    }
-    await page.focus('button[aria-label="Go back to it: version 1"]');
-    await page.keyboard.press('Enter');
-    await reader.see('#history-said', 'Version 1 serves again.');
-    // The list is read anew first.
-    await eventually(async () => expect(await reader.focused()).toBe('history-undo'));
-    // Also where the source is the file again.
-    await reader.see('#history-list > li:first-child .tag', 'served');
-    expect(await page.locator('.versions .tag', { hasText: /^served$/ }).count()).toBe(1);
-    await page.keyboard.press('Escape');
-    expect(await reader.focused()).toBe('routes-history');
-    await reader.see('#serving-facts', '2 routes, 6 utterances');
-  });
-
-  it('shows texts of no route, and what changed of them', async () => {
-    const own = await startOwn();
-    await eventually(async () => expect((await own.get('/readyz')).status).toBe(200));
-    const { routes } = (await own.get<{ routes: object[] }>('/routes')).body;
-    await change(own, '/routes', { routes, none: ['is pizza healthy', 'how much does a bed cost'] });
-    const reader = await openReady(own);
-    await reader.see('#route-list', /no route/);
-    await reader.page.locator('#route-list summary', { hasText: '2 texts to be sent nowhere' }).click();
-    await reader.see('#route-list', /is pizza healthy/);
-    await reader.signIn();
-    await reader.page.focus('#routes-history');
-    await reader.page.keyboard.press('Enter');
-    await reader.see('#history-list summary');
-    await reader.page.focus('#history-list > li:first-child summary');
-    await reader.page.keyboard.press('Enter');
-    await reader.see('.changes', /no route: 2 texts added: “is pizza healthy”, “how much does a bed cost”/);
-  });
-
   it('marks a threshold out of range, and moves the focus there', async () => {
-    const reader = await openReady();
+    const reader = await openReady(daemon);
     await reader.page.fill('#threshold', '7');
     await reader.page.press('#text', 'Enter');
     await reader.see('#threshold[aria-invalid="true"]');
@@ -386,59 +177,6 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     await reader.page.fill('#text', 'a pizza');
     await reader.page.press('#text', 'Enter');
     expect(await reader.focused()).toBe('threshold');
-  });
-
-  it('says that a key is wanted in place of empty cards, and what an operator lacks', async () => {
-    const keyed = await startDaemon(
-      {
-        API_KEYS: 'a-key-for-callers-of-length',
-        INFERENCE_WORKERS: '1',
-      },
-      { atEnd },
-    );
-    const reader = await open(keyed, { viewport: { width: 390, height: 844 } });
-    const { page } = reader;
-    await reader.see('#locked');
-    expect(await page.locator('main section:visible h2').allTextContents()).toEqual([
-      'This daemon requires a key',
-    ]);
-    for (const colorScheme of ['light', 'dark'] as const) {
-      await page.emulateMedia({ colorScheme });
-      expect(await reader.violations()).toEqual([]);
-    }
-    await page.focus('#unlock');
-    await page.keyboard.press('Enter');
-    await page.keyboard.type('a-key-for-callers-of-length');
-    await page.keyboard.press('Enter');
-    await reader.see('#serving-facts', '16 routes');
-    expect(await reader.focused()).toBe('text');
-    // Folded on a phone, whose width nothing exceeds.
-    expect(await page.locator('#routes-fold').getAttribute('open')).toBeNull();
-    expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(390);
-    await page.click('#routes-edit');
-    await reader.see('#routes-said', 'This daemon has no ADMIN_KEYS');
-  });
-
-  it('takes an operator’s key at the banner, and asks for nothing that it may not have before', async () => {
-    const keyed = await startOwn({ API_KEYS: 'a-key-for-callers-of-length' });
-    const reader = await open(keyed);
-    const { page } = reader;
-    await reader.see('#locked');
-    const asked: string[] = [];
-    page.on('request', (request) => asked.push(new URL(request.url()).pathname));
-    await page.waitForRequest(/\/health$/);
-    await page.waitForRequest(/\/health$/);
-    expect([...new Set(asked)]).toEqual(['/health']);
-    expect(await page.locator('footer a:visible').allTextContents()).toEqual(['HTTP reference', '/health']);
-    await page.click('#unlock');
-    await page.fill('#key-input', KEY);
-    await page.keyboard.press('Enter');
-    await reader.see('#role', 'Caller');
-    await page.click('#routes-edit');
-    await reader.see('#role', 'Operator');
-    await page.click('button[aria-label="Edit food"]');
-    await page.click('#edit-save');
-    await reader.see('#routes-said', 'food is saved and serves.');
   });
 
   it('says of a daemon that stands still that it does not answer', async () => {
@@ -451,27 +189,6 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
     own.child.kill('SIGCONT');
     await reader.see('#state[data-state="ready"]');
     await reader.see('#verify:enabled');
-  });
-
-  it('says of a broken routes file that the routes from before go on, a line for each fault', async () => {
-    const folder = await temporaryFolder(onTestFinished);
-    const file = join(folder, 'routes.yaml');
-    await writeFile(file, ROUTES);
-    const own = await startOwn({ ROUTES_FILE: file });
-    const reader = await openReady(own, { viewport: { width: 390, height: 900 } });
-    await writeFile(file, `${ROUTES}  - nam: x\n    utterances: []\n`);
-    await reader.see(
-      '#notice',
-      /those from before go on:\s+routes.yaml:9:5: unknown field "nam".*"name"\?\s+routes.yaml:10/,
-    );
-    await reader.signIn();
-    // What belongs together stays in a line, also on a phone.
-    const top = async (id: string): Promise<number> => (await reader.page.locator(id).boundingBox())?.y ?? 0;
-    expect(Math.abs((await top('#forget')) - (await top('#state')))).toBeLessThan(24);
-    await reader.page.evaluate('document.getElementById("routes-fold").open = true');
-    await reader.page.click('button[aria-label="Edit food"]');
-    await reader.see('#lint-summary', /this route/);
-    expect(await reader.inView('#lint-summary')).toBe(true);
   });
 
   it.each(['light', 'dark'] as const)('is accessible and fits, %s', async (colorScheme) => {
@@ -510,7 +227,7 @@ describe.skipIf(!chromium)('the page in a browser', { timeout: 60_000 }, () => {
   });
 
   it('asks for nothing while it is hidden', async () => {
-    const { page } = await openReady();
+    const { page } = await openReady(daemon);
     await page.clock.install();
     await page.reload();
     await page.locator('#state[data-state="ready"]').waitFor();
